@@ -1,0 +1,144 @@
+// The result of a run, exactly as `--json` prints it (docs/result.md). Stable: it grows, a field never changes meaning.
+// Every latency and time is in virtual nanoseconds, every memory figure in 4 KiB pages unless its name says bytes.
+
+import type { ResolvedScenario } from "./scenario.js";
+
+/** Latency of one kind of fault, virtual ns. Percentiles have 3 significant digits (HDR histogram); `max` and `mean` are exact. */
+export interface Latency {
+  mean: number;
+  p50: number;
+  p90: number;
+  p99: number;
+  p999: number;
+  max: number;
+}
+
+/** Where the time of the faults of one kind went, total virtual ns. The stages sum to `count × mean` exactly. */
+export interface FaultStages {
+  /** VM exit and re-entry (`vmExitNs`), and the injected interrupt's share of a kicked vCPU. */
+  exitNs: number;
+  /** Waiting for mmu_lock or for a page lock held by another actor. */
+  lockNs: number;
+  /** Direct reclaim and memory cgroup reclaim done by the faulting vCPU. */
+  reclaimNs: number;
+  /** Allocation and zeroing of a page (`minorFaultNs`). */
+  allocNs: number;
+  /** CPU work of swap-in around the device (`swapInCpuNs`, `swapCacheHitNs`, decompression). */
+  cpuNs: number;
+  /** Waiting in a device's queue, or for a host CPU. */
+  queueNs: number;
+  /** Device service time. */
+  deviceNs: number;
+  /** Installing the spte (`eptMapNs`). */
+  mapNs: number;
+  /** Sending TLB flushes and waiting until their targets have taken them. */
+  flushNs: number;
+}
+
+/** Faults of one kind: counted once per access that needed one and ended with a mapping. */
+export interface FaultKind {
+  count: number;
+  latency: Latency;
+  stages: FaultStages;
+}
+
+export interface TaskResult {
+  name: string;
+  accesses: number;
+  /** CPU ns of `compute` tasks. */
+  work: number;
+  startNs: number | null;
+  /** Virtual time of the end, null while the task runs. */
+  endNs: number | null;
+  /** On a vCPU, in guest mode or blocked in the host while it was the current task. */
+  runNs: number;
+  /** Ready, another task had the vCPU. */
+  readyNs: number;
+  /** Asleep in the guest. */
+  waitNs: number;
+}
+
+export interface VmResult {
+  name: string;
+  accesses: number;
+  virtualTimeNs: number;
+  /** Accesses per second of virtual time. */
+  throughput: number;
+  /** Time that its vCPUs were blocked in the host (swap-in, locks, waiting for a CPU), summed over vCPUs. */
+  vcpuBlockedNs: number;
+  memory: { residentPages: number; peakResidentPages: number; swappedPages: number; untouchedPages: number };
+  /** Like Linux' PSI: time in which some or all runnable vCPUs were stalled on memory. */
+  stall: { someNs: number; fullNs: number };
+  faults: { minor: FaultKind; major: FaultKind; spurious: FaultKind; writeProtect: FaultKind };
+  asyncPf: {
+    notPresent: number;
+    ready: number;
+    syncFallback: { limit: number; kernelMode: number; disabled: number; reinjection: number; noReadahead: number };
+    repeated: number;
+    halted: number;
+    outstandingPeak: number;
+  };
+  notifier: { unmapped: number; aged: number; young: number; flushes: number; retries: number };
+  freePages: {
+    captured: number;
+    scans: number;
+    isolated: number;
+    isolateFailed: number;
+    requests: number;
+    pagesReported: number;
+    neverReported: number;
+    pagesByOrder: number[];
+  };
+  integrity: { checked: number; lostWrites: number; staleReads: number; unreachablePins: number };
+  tasks: TaskResult[];
+}
+
+export interface HostResult {
+  memory: { freePages: number; minFreePages: number };
+  asyncPfWorkersPeak: number;
+  reclaim: { scanned: number; reclaimedDirect: number; reclaimedKswapd: number };
+  swap: { out: number; in: number; slotsUsed: number; allocFailed: number };
+  devices: { name: string; reads: number; writes: number; busyNs: number; queuePeak: number }[];
+  migrate: { attempted: number; succeeded: number; failedPinned: number };
+}
+
+/** One integrity violation with its story. */
+export interface Violation {
+  kind: "lostWrite" | "staleRead" | "unreachablePin";
+  vm: string;
+  gfn: number;
+  vcpu: number;
+  /** Virtual time at which it was seen. */
+  timeNs: number;
+  /** Number of the write that the page should hold, and of the one that it holds. */
+  expected: number;
+  got: number;
+  /** Virtual time and vCPU of the expected write. */
+  writtenAtNs: number;
+  writtenBy: number;
+}
+
+export type RunStatus = "done" | "oom" | "interrupted" | "violation";
+
+export interface RunResult {
+  schema: "pagevisor.result/1";
+  version: string;
+  scenario: ResolvedScenario;
+  inputs: { file: string; sha256: string }[];
+  seed: number;
+  status: RunStatus;
+  /** Why the run ended: `tasks`, `accesses`, `time`, `oom`, `signal`, `violation`. */
+  stoppedBy: string;
+  /** 16 hexadecimal digits: hash of the logical history up to now. */
+  digest: string;
+  virtualTimeNs: number;
+  accesses: number;
+  wall: { ms: number; accessesPerSecond: number };
+  footprintBytes: number;
+  vms: VmResult[];
+  host: HostResult;
+  /** Where memory ran out; only with status `oom`. */
+  oom?: { where: string };
+  /** The first violations (up to 16); only with `check.integrity`. */
+  violations?: Violation[];
+}
