@@ -1,0 +1,163 @@
+// The command line: which commands there are, what they take, what their help says. The commands themselves are
+// files of their own.
+
+import { Command, Option } from "commander";
+import { SWAP_KINDS } from "../schema.js";
+import { type Circumstances, EXIT, failureOf } from "./exit.js";
+import { addRunOptions, type RunFlags, readSize } from "./options.js";
+import { presets } from "./presets.js";
+import { type ReplayFlags, replaySource } from "./replay.js";
+import { type CreateSimulation, run } from "./run.js";
+import { schema } from "./schemacmd.js";
+import { SERIES_HELP } from "./series.js";
+import { readSource, type Source } from "./source.js";
+import type { Terminal } from "./terminal.js";
+import { packageVersion } from "./version.js";
+
+const EXIT_HELP = `\
+Exit codes: 0 done; 1 out of memory; 2 wrong usage or input; 3 a violation was
+found; 130 interrupted (Ctrl-C prints the results so far).`;
+
+const RUN_HELP = `\
+On the page, "blocked" is the time that a guest's vCPUs waited in the host,
+summed over them; "stalled" is the share of the time in which at least one
+runnable vCPU waited for memory. Every time is virtual but the "wall time".
+
+After the page, run prints five rows: the same run with 100, 90, 80, 70 and 60%
+of the host's memory. They are left out with --no-rows, and after a run that was
+interrupted or ran out of memory. replay prints them with --rows.
+
+--accesses and --time take the place of the scenario's duration; its warm-up
+still comes first.`;
+
+/** What the commands share while one of them runs. */
+interface Invocation {
+  terminal: Terminal;
+  circumstances: Circumstances;
+  /** Set by the command. */
+  exitCode: number;
+  create: CreateSimulation | undefined;
+}
+
+/**
+ * Runs the command line `args` (without node and script).
+ *
+ * @param create builds the machines; a test hands in its own
+ * @returns the exit code; errors are printed, none is thrown
+ */
+export async function main(args: string[], terminal: Terminal, create?: CreateSimulation): Promise<number> {
+  const version = packageVersion();
+  const debug = process.env.PAGEVISOR_DEBUG === "1";
+  const circumstances: Circumstances = { version, args, seed: null, debug };
+  const invocation: Invocation = { terminal, circumstances, exitCode: EXIT.done, create };
+  try {
+    await programFor(invocation).parseAsync(args, { from: "user" });
+    return invocation.exitCode;
+  } catch (error) {
+    const failure = failureOf(error, circumstances);
+    terminal.err(failure.text);
+    return failure.exitCode;
+  }
+}
+
+function programFor(invocation: Invocation): Command {
+  const { terminal, circumstances } = invocation;
+  const program = new Command("pagevisor")
+    .exitOverride()
+    .configureOutput({
+      writeOut: (text) => terminal.out(text),
+      writeErr: (text) => terminal.err(text),
+      outputError: () => {}, // failureOf() prints it
+    })
+    .description("Simulates how a KVM host overcommits guest memory, in deterministic virtual time.")
+    .version(circumstances.version, "--version", "print the version")
+    .helpOption("--help", "print this help")
+    .helpCommand(false)
+    .addHelpText("before", example("pagevisor run overcommit"))
+    .addHelpText("after", `\n${EXIT_HELP}`);
+  addRun(program, invocation);
+  addReplay(program, invocation);
+  addPresets(program, invocation);
+  addSchema(program, invocation);
+  return program;
+}
+
+function addRun(program: Command, invocation: Invocation): void {
+  const command = program
+    .command("run")
+    .description("run a scenario and print one page about it")
+    .argument("<file|preset>", "scenario file (JSON), or the name of a preset")
+    .action(async (name: string, flags: RunFlags) => {
+      await runIn(invocation, readSource(name), flags, true);
+    });
+  addRunOptions(command)
+    .addHelpText("before", example("pagevisor run overcommit --set host.memory=24MiB --no-rows"))
+    .addHelpText("after", `\n${RUN_HELP}\n\n${SERIES_HELP}\n\n${EXIT_HELP}`);
+}
+
+function addReplay(program: Command, invocation: Invocation): void {
+  const command = program
+    .command("replay")
+    .description("run a recorded page trace in one guest")
+    .argument("<trace>", "page trace: little-endian u32, bit 31 marks a write; plain or gzip")
+    .addOption(sizeOption("--guest-memory <size>", "memory of the guest, as in 64MiB").makeOptionMandatory())
+    .addOption(sizeOption("--host-memory <size>", "memory of the host").makeOptionMandatory())
+    .addOption(new Option("--swap <kind>", "swap device").choices([...SWAP_KINDS, "none"]).default("nvme"))
+    .addOption(sizeOption("--swap-size <size>", "size of the swap device (default: the guest's memory)"))
+    .addOption(new Option("--loop", "start again at the end of the trace; needs --accesses or --time"))
+    .addOption(
+      new Option("--writes <which>", "which accesses write")
+        .choices(["as-recorded", "all"])
+        .default("as-recorded"),
+    )
+    .action(async (trace: string, flags: ReplayFlags) => {
+      await runIn(invocation, replaySource(trace, flags), flags, false);
+    });
+  const sizes = "--guest-memory 20MiB --host-memory 16MiB";
+  addRunOptions(command)
+    .addHelpText("before", example(`pagevisor replay trace.u32.gz ${sizes}`))
+    .addHelpText("after", `\n${RUN_HELP}\n\n${SERIES_HELP}\n\n${EXIT_HELP}`);
+}
+
+async function runIn(
+  invocation: Invocation,
+  source: Source,
+  flags: RunFlags,
+  rowsByDefault: boolean,
+): Promise<void> {
+  const { terminal, circumstances, create } = invocation;
+  const onSeed = (seed: number): void => {
+    circumstances.seed = seed;
+  };
+  const job = { source, flags, rowsByDefault, terminal, onSeed };
+  invocation.exitCode = await run(create === undefined ? job : { ...job, create });
+}
+
+function addPresets(program: Command, invocation: Invocation): void {
+  program
+    .command("presets")
+    .description("list the scenarios that come with pagevisor")
+    .addHelpText("before", example("pagevisor presets"))
+    .action(() => {
+      invocation.exitCode = presets(invocation.terminal);
+    });
+}
+
+function addSchema(program: Command, invocation: Invocation): void {
+  program
+    .command("schema")
+    .description("print the JSON Schema of scenarios")
+    .addHelpText("before", example("pagevisor schema > scenario.schema.json"))
+    .action(() => {
+      invocation.exitCode = schema(invocation.terminal);
+    });
+}
+
+function sizeOption(flags: string, description: string): Option {
+  return new Option(flags, description).argParser(readSize);
+}
+
+/** Help starts with an example. */
+function example(command: string): string {
+  return `Example:\n  ${command}\n`;
+}
