@@ -1,0 +1,212 @@
+// The rules between keys of a scenario: names that must differ or exist, numbers that bound each other, pages that must fit.
+// Left out: rules about a single key (schema.ts) and those that need the core (watermarks, the size of the arena).
+
+import { nearestName } from "./nearest.js";
+import { formatPath, type Problem, show } from "./problems.js";
+import type { ParsedScenario, ResolvedScenario, ResolvedVm } from "./scenario.js";
+import { placeTasks, taskNames } from "./tasks.js";
+import { formatBytes } from "./units.js";
+import { PAGE_BYTES } from "./values.js";
+
+/** Everything that is wrong between the keys of a scenario whose single keys are right. */
+export function ruleProblems(parsed: ParsedScenario, resolved: ResolvedScenario): Problem[] {
+  return [
+    ...hostCpus(parsed, resolved),
+    ...swapDevices(parsed, resolved),
+    ...sameNames(
+      "vms",
+      resolved.vms.map((vm) => vm.name),
+    ),
+    ...resolved.vms.flatMap((vm, index) => {
+      // Traces have no pages until they are read; files.ts asks again then.
+      const memory = memoryProblem(vm, index, () => 0);
+      const others = [
+        ways(vm, index),
+        allocator(parsed, index),
+        sameTaskNames(vm, index),
+        taskValues(vm, index),
+      ];
+      return [...others.flat(), ...(memory === undefined ? [] : [memory])];
+    }),
+    ...starts(resolved),
+  ];
+}
+
+function hostCpus(parsed: ParsedScenario, resolved: ResolvedScenario): Problem[] {
+  if (parsed.host.cpus !== undefined || resolved.host.cpus <= 256) return [];
+  const wrong = `missing, and its default of one for each vCPU would be ${resolved.host.cpus}`;
+  return [{ path: ["host", "cpus"], wrong, allowed: "a whole number 1..256" }];
+}
+
+function swapDevices(parsed: ParsedScenario, resolved: ResolvedScenario): Problem[] {
+  const problems: Problem[] = [];
+  for (const [index, device] of parsed.host.swap.entries()) {
+    const path = ["host", "swap", index];
+    const figures = (["readNs", "writeNs", "servers"] as const).filter((key) => device[key] === undefined);
+    if (device.kind === undefined && figures.length === 3) {
+      problems.push({ path, wrong: "no kind", allowed: "a kind, or readNs, writeNs and servers" });
+    } else if (device.kind === undefined && figures.length > 0) {
+      const wrong = `a device without kind needs ${figures.join(" and ")}`;
+      problems.push({ path, wrong, allowed: "a kind, or readNs, writeNs and servers" });
+    }
+    const { priority } = resolved.host.swap[index]!;
+    // A resolved scenario is itself a scenario, so the negative priority that Linux would give is accepted, any other is not.
+    if (priority < 0 && device.priority !== undefined && priority !== kernelPriority(parsed, index)) {
+      const wrong = `${priority} is not allowed`;
+      problems.push({ path: [...path, "priority"], wrong, allowed: "a whole number 0..32767, or absent" });
+    }
+  }
+  return [
+    ...problems,
+    ...sameNames(
+      "host.swap",
+      resolved.host.swap.map((device) => device.name),
+      ["host", "swap"],
+    ),
+  ];
+}
+
+/** The priority that Linux gives the device at `index` if it is switched on without one: -2, -3, … in order. */
+export function kernelPriority(parsed: ParsedScenario, index: number): number {
+  const before = parsed.host.swap.slice(0, index).filter(({ priority = -1 }) => priority < 0);
+  return -2 - before.length;
+}
+
+/** Names of a list at `parent` that occurred before. */
+function sameNames(list: string, names: readonly string[], parent: Problem["path"] = [list]): Problem[] {
+  return names.flatMap((name, index) => {
+    const first = names.indexOf(name);
+    if (first === index) return [];
+    const wrong = `${show(name)} is already the name of ${list}[${first}]`;
+    return [{ path: [...parent, index, "name"], wrong, allowed: "a name of its own" }];
+  });
+}
+
+function sameTaskNames(vm: ResolvedVm, index: number): Problem[] {
+  const parent = ["vms", index, "guest", "tasks"];
+  const taken = new Map<string, number>();
+  return vm.guest.tasks.flatMap((task, taskIndex) => {
+    const names = new Set([task.name, ...taskNames(task)]);
+    const name = [...names].find((each) => taken.has(each));
+    const first = name === undefined ? undefined : taken.get(name);
+    for (const each of names) taken.set(each, taskIndex);
+    if (name === undefined || first === undefined) return [];
+    const wrong = `${show(name)} is already the name of ${formatPath([...parent, first])}`;
+    return [{ path: [...parent, taskIndex, "name"], wrong, allowed: "a name of its own" }];
+  });
+}
+
+function ways({ tlb }: ResolvedVm, index: number): Problem[] {
+  if (tlb.ways <= tlb.entries) return [];
+  const wrong = `${tlb.ways} is more than the ${tlb.entries} entries of the TLB`;
+  return [{ path: ["vms", index, "tlb", "ways"], wrong, allowed: `a power of two, 1..${tlb.entries}` }];
+}
+
+/** With the key freePages, even when off, guest memory comes from the guest's buddy allocator unless the scenario says otherwise. */
+function allocator(parsed: ParsedScenario, index: number): Problem[] {
+  const { guest } = parsed.vms[index]!;
+  if (guest.freePages === undefined || guest.allocator !== undefined) return [];
+  const wrong = 'missing, and with freePages its default "buddy" is not modelled in this version';
+  return [{ path: ["vms", index, "guest", "allocator"], wrong, allowed: '"direct"' }];
+}
+
+function taskValues(vm: ResolvedVm, index: number): Problem[] {
+  return vm.guest.tasks.flatMap(({ vcpu, workload }, taskIndex) => {
+    const path = ["vms", index, "guest", "tasks", taskIndex];
+    const problems: Problem[] = [];
+    if (vcpu !== null && vcpu >= vm.vcpus) {
+      const wrong = `${vcpu} is not a vCPU of ${show(vm.name)}, which has ${vm.vcpus}`;
+      problems.push({ path: [...path, "vcpu"], wrong, allowed: `a whole number 0..${vm.vcpus - 1}` });
+    }
+    if (workload.kind === "hotcold" && workload.hot >= workload.pages) {
+      const wrong = `${workload.hot} is not less than the ${workload.pages} pages`;
+      const allowed =
+        workload.pages === 1 ? "nothing with 1 page" : `a whole number 1..${workload.pages - 1}`;
+      problems.push({ path: [...path, "workload", "hot"], wrong, allowed });
+    }
+    return problems;
+  });
+}
+
+/**
+ * The first task of the VM at `index` whose pages reach beyond the VM's memory, if there is one.
+ *
+ * @param tracePages pages of a trace file; 0 for all while they are not read
+ */
+export function memoryProblem(
+  vm: ResolvedVm,
+  index: number,
+  tracePages: (file: string) => number,
+): Problem | undefined {
+  const memoryPages = vm.memory / PAGE_BYTES;
+  const task = placeTasks(vm, tracePages).find(({ firstPage, pages }) => firstPage + pages > memoryPages);
+  if (task === undefined) return undefined;
+
+  const { workload } = vm.guest.tasks[task.index]!;
+  const room = Math.max(0, memoryPages - task.firstPage);
+  const memory = `the ${memoryPages} pages (${formatBytes(vm.memory)}) of ${show(vm.name)}`;
+  const start = task.firstPage === 0 ? "" : ` from page ${task.firstPage} on`;
+  const path = ["vms", index, "guest", "tasks", task.index, "workload"];
+  if (workload.kind === "trace") {
+    const wrong = `page ${task.pages - 1} of ${show(workload.file)}${start} is outside ${memory}`;
+    return { path: [...path, "file"], wrong, allowed: room === 0 ? "no page more" : `pages 0..${room - 1}` };
+  }
+  const wrong = `the ${task.pages} pages of ${show(task.name)}${start} do not fit ${memory}`;
+  return {
+    path: [...path, "pages"],
+    wrong,
+    allowed: room === 0 ? "no page more" : `a whole number 1..${room}`,
+  };
+}
+
+/** Every task that starts after another one must be able to start: the other exists and does not wait for it. */
+function starts(scenario: ResolvedScenario): Problem[] {
+  const problems: Problem[] = [];
+  const entries = new Map<string, { key: string; after: string | undefined }>();
+  for (const vm of scenario.vms) {
+    for (const task of vm.guest.tasks) {
+      const after = typeof task.start === "number" ? undefined : task.start.after;
+      // Equal tasks wait for the same task, so they are one node of the graph.
+      for (const name of taskNames(task))
+        entries.set(`${vm.name}/${name}`, { key: `${vm.name}/${task.name}`, after });
+    }
+  }
+  const known = [...entries.keys()];
+  for (const [index, vm] of scenario.vms.entries()) {
+    for (const [taskIndex, task] of vm.guest.tasks.entries()) {
+      if (typeof task.start === "number") continue;
+      const { after } = task.start;
+      const path = ["vms", index, "guest", "tasks", taskIndex, "start", "after"];
+      const allowed = 'the name of another task, as "vm/task"';
+      if (!entries.has(after)) {
+        problems.push({
+          path,
+          wrong: `there is no task ${show(after)}`,
+          nearest: nearestName(after, known),
+          allowed,
+        });
+      } else if (waitsFor(entries, `${vm.name}/${task.name}`, after)) {
+        const wrong = `${show(after)} itself starts after ${show(task.name)}, so neither would start`;
+        const self = `${show(after)} is the task itself`;
+        const same = entries.get(after)!.key === `${vm.name}/${task.name}`;
+        problems.push({ path, wrong: same ? self : wrong, allowed });
+      }
+    }
+  }
+  return problems;
+}
+
+/** Whether the chain of starts from `after` leads to the entry `key`. A chain that ends in another cycle does not. */
+function waitsFor(
+  entries: ReadonlyMap<string, { key: string; after: string | undefined }>,
+  key: string,
+  after: string,
+): boolean {
+  const seen = new Set<string>();
+  let current = entries.get(after);
+  while (current !== undefined && current.key !== key && !seen.has(current.key)) {
+    seen.add(current.key);
+    current = current.after === undefined ? undefined : entries.get(current.after);
+  }
+  return current?.key === key;
+}

@@ -1,0 +1,69 @@
+// The door of the library: checks a scenario whole and fills in everything that it leaves open. Behind it, code takes a
+// ResolvedScenario as right. A resolved scenario is itself a scenario and resolves to itself.
+
+import * as v from "valibot";
+import { scenarioError, schemaProblems } from "./problems.js";
+import { kernelPriority, ruleProblems } from "./rules.js";
+import { type ParsedScenario, type Scenario, scenarioSchema } from "./schema.js";
+import { defaultName, type ResolvedTask } from "./tasks.js";
+import type { ResolvedWorkload } from "./workload.js";
+
+export type { ParsedScenario, ResolvedTask, ResolvedWorkload, Scenario };
+
+type ParsedVm = ParsedScenario["vms"][number];
+type ParsedSwap = ParsedScenario["host"]["swap"][number];
+
+/** A swap device: its kind, whose figures the core knows, and the figures that replace them. */
+export type ResolvedSwap = ParsedSwap & { name: string; priority: number };
+
+export interface ResolvedVm extends Omit<ParsedVm, "guest"> {
+  guest: Omit<ParsedVm["guest"], "tasks" | "allocator"> & { tasks: ResolvedTask[]; allocator: "direct" };
+}
+
+/** Every value explicit: sizes in bytes, times in virtual ns, aliases replaced by what they stand for, null for "none". */
+export interface ResolvedScenario extends Omit<ParsedScenario, "$schema" | "host" | "vms"> {
+  host: Omit<ParsedScenario["host"], "cpus" | "swap"> & { cpus: number; swap: ResolvedSwap[] };
+  vms: ResolvedVm[];
+}
+
+/**
+ * Checks a scenario and fills in its defaults.
+ *
+ * @throws PagevisorError E_SCENARIO with the first problem: its path, what was given, what is allowed, and how many others there are
+ */
+export function resolveScenario(input: unknown): ResolvedScenario {
+  const result = v.safeParse(scenarioSchema, input);
+  if (!result.success) throw scenarioError(schemaProblems(scenarioSchema, input, result.issues));
+  const resolved = fillIn(result.output);
+  const problems = ruleProblems(result.output, resolved);
+  if (problems.length > 0) throw scenarioError(problems);
+  return resolved;
+}
+
+/** The defaults that depend on other keys. */
+function fillIn(parsed: ParsedScenario): ResolvedScenario {
+  const { $schema: _, ...scenario } = parsed;
+  const vcpus = scenario.vms.reduce((sum, vm) => sum + vm.vcpus, 0);
+  const swap = scenario.host.swap.map((device, index) => {
+    const {
+      name = defaultName(device.kind, index),
+      priority = kernelPriority(parsed, index),
+      ...others
+    } = device;
+    return { name, ...others, priority };
+  });
+  const { memory, cpus = vcpus, ...others } = scenario.host;
+  return {
+    ...scenario,
+    host: { memory, cpus, ...others, swap },
+    vms: scenario.vms.map((vm) => ({ ...vm, guest: fillInGuest(vm.guest) })),
+  };
+}
+
+function fillInGuest(guest: ParsedVm["guest"]): ResolvedVm["guest"] {
+  const tasks = guest.tasks.map((task, index) => {
+    const { name = defaultName(task.workload.kind, index), ...others } = task;
+    return { name, ...others };
+  });
+  return { ...guest, tasks, allocator: guest.allocator ?? "direct" };
+}

@@ -1,0 +1,314 @@
+// The keys of a scenario: one place that says which exist, what each means, its unit, its default and what it may hold. Types, checks,
+// `--set` and the JSON Schema all follow from it. Left out: defaults that depend on other keys (scenario.ts), rules between keys
+// (rules.ts), and the mechanisms that this version does not model, which are listed by name so that they are refused kindly.
+
+import * as v from "valibot";
+import { COST_KEYS, COST_MEANINGS, type CostKey, LATER_COST_KEYS } from "./costkeys.js";
+import {
+  choice,
+  count,
+  either,
+  flag,
+  list,
+  maybe,
+  name,
+  object,
+  only,
+  powerOfTwo,
+  size,
+  text,
+  time,
+  U32_MAX,
+} from "./values.js";
+import { workloadSchema } from "./workload.js";
+
+/** Swap devices that the core knows the figures of. */
+export const SWAP_KINDS = [
+  "nvme",
+  "sata-ssd",
+  "hdd",
+  "optane",
+  "zram-lz4",
+  "zswap-lz4",
+  "zswap-zstd1",
+  "zswap-zstd3",
+  "zswap-lzo",
+  "remote",
+] as const;
+
+export const COST_PRESETS = ["bare-metal", "nested", "nehalem-hdd-2010"] as const;
+
+const limits = {
+  accesses: maybe(count("Accesses over all guests. Absent: no such limit.")),
+  time: maybe(time("Virtual time. Absent: no such limit.", { min: 1 })),
+};
+
+const duration = object(
+  "How long a run lasts. Without limits it lasts until every task that can end has ended.",
+  {
+    ...limits,
+    warmUp: maybe(object("A run before the run, left out of the printed result.", limits)),
+  },
+);
+
+const bytesPerUs = "a device's bandwidth in bytes/us, which is MB/s";
+
+const swapDevice = object(
+  "A swap device: a `kind`, or figures of its own (readNs, writeNs and servers at least), or a kind with some figures replaced.",
+  {
+    kind: v.optional(choice("A device that pagevisor knows the figures of.", { values: SWAP_KINDS })),
+    name: v.optional(
+      name('Name in reports and paths. Default: kind (or "device"), "-" and the index in the list.'),
+    ),
+    size: size("Capacity."),
+    priority: v.optional(
+      v.pipe(
+        v.number(),
+        v.integer(),
+        v.maxValue(32_767),
+        v.metadata({
+          description:
+            "Higher is used first, equal ones in turn. Absent: as Linux does, -2, -3, … in the order of the list.",
+          allowed: "a whole number 0..32767, or absent",
+        }),
+      ),
+    ),
+    readNs: v.optional(time("Service time of reading one page, bandwidth not included.", { max: U32_MAX })),
+    writeNs: v.optional(time("Service time of writing one page, bandwidth not included.", { max: U32_MAX })),
+    servers: v.optional(count("Requests that the device serves at once.", { max: 4096 })),
+    readBytesPerUs: v.optional(
+      count(`Reading: ${bytesPerUs}. Absent: that of the kind, else unlimited.`, { max: U32_MAX }),
+    ),
+    writeBytesPerUs: v.optional(
+      count(`Writing: ${bytesPerUs}. Absent: that of the kind, else unlimited.`, { max: U32_MAX }),
+    ),
+    rotational: v.optional(flag("A spinning disk. Absent: that of the kind, else false.")),
+    synchronous: v.optional(
+      flag("I/O is CPU work of the caller, as with compressed memory. Absent: that of the kind, else false."),
+    ),
+  },
+);
+
+const reclaim = object("How the host reclaims memory.", {
+  policy: v.optional(
+    choice("Which pages go first. two-list: Linux' active and inactive lists.", {
+      values: ["two-list"],
+      aliases: { classic: "two-list", upstream: "two-list" },
+      later: ["mglru", "lru", "fifo", "clock", "sieve", "s3fifo", "arc", "2q", "lfu", "belady"],
+    }),
+    "two-list",
+  ),
+  swappiness: v.optional(count("Linux' vm.swappiness.", { min: 0, max: 200 }), 60),
+  watermarkScaleFactor: v.optional(
+    count("Linux' vm.watermark_scale_factor: distance of the watermarks in 1/10000 of memory.", {
+      max: 3000,
+    }),
+    10,
+  ),
+  pageClusterPages: v.optional(
+    only(
+      "Pages that one swap-in reads.",
+      1,
+      Array.from({ length: 63 }, (_, index) => index + 2),
+    ),
+    1,
+  ),
+});
+
+const host = object("The host.", {
+  memory: size("Managed memory; KVM's and the host's page tables are taken from it.", { min: 2 ** 20 }),
+  cpus: v.optional(count("Host CPUs. Default: as many as there are vCPUs.", { max: 256 })),
+  quantum: v.optional(
+    time("Longest time that a vCPU runs without looking at the rest of the machine.", {
+      min: 1,
+      max: U32_MAX,
+    }),
+    "10us",
+  ),
+  swap: v.optional(list("Swap devices.", "device", swapDevice), []),
+  reclaim: v.optional(reclaim, {}),
+});
+
+const costs = object(
+  "Prices in virtual time: a preset, and single prices that replace those of the preset.",
+  {
+    preset: v.optional(choice("Where the prices were measured.", { values: COST_PRESETS }), "bare-metal"),
+    ...(Object.fromEntries(COST_KEYS.map((key) => [key, cost(key)])) as Record<
+      CostKey,
+      ReturnType<typeof cost>
+    >),
+  },
+  LATER_COST_KEYS,
+);
+
+function cost(key: CostKey) {
+  // A timer without a period would fire for ever at one instant.
+  return v.optional(time(COST_MEANINGS[key], { min: key === "guestTickNs" ? 1 : 0, max: U32_MAX }));
+}
+
+const start = either(
+  "When the task starts: a virtual time, or after another task has ended.",
+  'a time, or { "after": "vm/task", "delay": time }',
+  time("Virtual time of the start."),
+  object("Start after another task has ended.", {
+    after: text('The other task, as "vm/task".'),
+    delay: v.optional(time("Time between the other task's end and the start."), 0),
+  }),
+);
+
+const task = object(
+  "A task of the guest, or `count` equal ones.",
+  {
+    name: v.optional(
+      name(
+        'Default: the workload\'s kind, "-" and the index in the list. Equal tasks are name.0, name.1, ….',
+      ),
+    ),
+    count: v.optional(count("Number of equal tasks.", { max: 1024 }), 1),
+    vcpu: maybe(
+      count("The vCPU it runs on. Absent: tasks are dealt to the vCPUs in turn.", { min: 0, max: 63 }),
+    ),
+    start: v.optional(start, 0),
+    region: maybe(name("Tasks of one region share its pages. Absent: pages of its own.")),
+    prefault: v.optional(flag("Write every page once before virtual time and counters start."), false),
+    workload: workloadSchema,
+  },
+  ["mode"],
+);
+
+const freePages = object(
+  "How the guest tells the host about free memory.",
+  {
+    design: choice("Free page hinting or reporting.", {
+      values: ["off"],
+      later: ["hinting-2019", "hinting-2019-min-order", "reporting", "oracle", "upstream"],
+    }),
+  },
+  ["minOrder"],
+);
+
+const guest = object(
+  "What runs in the VM.",
+  {
+    tasks: v.optional(list("Tasks. None: the VM is driven by machine.access().", "task", task), []),
+    timeslice: v.optional(time("Granularity of the guest's scheduler.", { min: 1, max: U32_MAX }), "4ms"),
+    allocator: v.optional(
+      choice("How tasks get guest frames. direct: task after task, one page to one gfn.", {
+        values: ["direct"],
+        later: ["buddy"],
+      }),
+    ),
+    freePages: v.optional(freePages),
+  },
+  ["balloon"],
+);
+
+const vm = object(
+  "A virtual machine.",
+  {
+    name: name("Name in reports and paths, different from those of the other VMs."),
+    memory: size("Guest memory."),
+    vcpus: v.optional(count("Virtual CPUs.", { max: 64 }), 1),
+    memoryMax: maybe(
+      size("Limit of the VM's memory cgroup: resident guest pages and swap-cache pages. Absent: no limit."),
+    ),
+    tlb: v.optional(
+      object("The TLB of each vCPU, indexed by gfn modulo the number of sets.", {
+        entries: v.optional(powerOfTwo("Entries.", { min: 1, max: 65_536 }), 2048),
+        ways: v.optional(powerOfTwo("Entries of a set.", { min: 1, max: 8 }), 1),
+      }),
+      {},
+    ),
+    mmu: v.optional(
+      choice("How guest addresses are translated. tdp: two-dimensional paging (EPT, NPT).", {
+        values: ["tdp"],
+        aliases: { upstream: "tdp" },
+        later: ["legacy", "shadow"],
+      }),
+      "tdp",
+    ),
+    pageTableLevels: v.optional(only("Levels of KVM's page table.", 4, [5]), 4),
+    hugePages: v.optional(only("Map 2 MiB pages.", false, [true]), false),
+    mmuNotifier: v.optional(
+      choice("How a fault notices that an invalidation overtook it. seq-retry: sequence count and retry.", {
+        values: ["seq-retry"],
+        aliases: { upstream: "seq-retry" },
+        later: ["notifier-2008"],
+      }),
+      "seq-retry",
+    ),
+    hostPaging: v.optional(
+      choice("How the host takes guest pages away. mmu-notifier: reclaim calls KVM through MMU notifiers.", {
+        values: ["mmu-notifier"],
+        aliases: { upstream: "mmu-notifier" },
+        later: ["writepage-2007"],
+      }),
+      "mmu-notifier",
+    ),
+    asyncPf: v.optional(
+      object(
+        "Asynchronous page faults.",
+        {
+          design: v.optional(
+            choice("off: the vCPU waits for the swap-in.", {
+              values: ["off"],
+              later: ["2010", "halt-only", "upstream"],
+            }),
+            "off",
+          ),
+        },
+        ["perVcpu", "sendAlways", "workers", "pin", "tokenRule"],
+      ),
+      {},
+    ),
+    guest: v.optional(guest, {}),
+  },
+  ["memcg", "memslots", "aliases"],
+);
+
+const check = object("What is verified while the simulation runs.", {
+  integrity: v.optional(flag("Compare every read with the last write of its page."), false),
+  onViolation: v.optional(
+    choice("stop: end the run at the first violation. count: go on and count.", {
+      values: ["stop", "count"],
+    }),
+    "stop",
+  ),
+});
+
+const trace = object("Which tracepoints write records.", {
+  events: list(
+    "Names of tracepoints; * stands for any characters.",
+    "name",
+    v.pipe(
+      v.string(),
+      v.regex(/^[a-z0-9_*]+$/),
+      v.metadata({ description: "A tracepoint.", allowed: "lower-case letters, digits, '_' and '*'" }),
+    ),
+    { min: 1 },
+  ),
+  capacity: v.optional(count("Records that are kept; the oldest go first.", { max: 2 ** 24 }), 65_536),
+});
+
+export const scenarioSchema = object(
+  "A scenario of pagevisor: a host, its swap, its virtual machines and the policies under test.",
+  {
+    $schema: v.optional(text("Where this schema is, for editors.")),
+    name: maybe(text("Name of the scenario.")),
+    description: maybe(text("What the scenario shows.")),
+    seed: v.optional(count("Seed of everything random.", { min: 0, max: U32_MAX }), 1),
+    duration: v.optional(duration, {}),
+    host,
+    costs: v.optional(costs, {}),
+    vms: list("Virtual machines.", "VM", vm, { min: 1 }),
+    trace: maybe(trace),
+    check: v.optional(check, {}),
+  },
+  ["events"],
+);
+
+/** A scenario as a user writes it: sizes and times as numbers or with units, everything optional that has a default. */
+export type Scenario = v.InferInput<typeof scenarioSchema>;
+
+/** A scenario after the checks of single keys: sizes in bytes, times in ns, all defaults filled in that depend on no other key. */
+export type ParsedScenario = v.InferOutput<typeof scenarioSchema>;
