@@ -142,6 +142,16 @@ test("a file that the loader does not give is refused", async () => {
   );
 });
 
+test("without Node, a file that is not given is refused", async () => {
+  const { process } = globalThis;
+  const work = async () => {
+    Object.assign(globalThis, { process: undefined }); // as in a browser
+    return loadTraces(replaying("a"), { b: bytesOf(1) }, undefined);
+  };
+  const message = await refusal(work().finally(() => Object.assign(globalThis, { process })));
+  assert.is(message, `${PATH}: "a": no such file among those given. Allowed: ${FORMAT}`);
+});
+
 test("a page number outside the guest is refused", async () => {
   assert.is((await loadTraces(replaying("a"), { a: bytesOf(14) }, undefined)).size, 1);
   assert.is(
