@@ -1,0 +1,110 @@
+import { STAGE_CPU, actorClock, actorSpend } from "../sim/actor";
+import { COST_GUEST_SWITCH_NS, cost } from "../sim/costs";
+import {
+  GUEST_CURRENT,
+  GUEST_LAST,
+  GUEST_SLICE_END,
+  GUEST_TASKS,
+  GUEST_TIMESLICE,
+  TASK_ENDED,
+  TASK_PENDING,
+  TASK_READY,
+  TASK_RUNNING,
+  setTaskState,
+  setTaskVruntime,
+  taskId,
+  taskNext,
+  taskState,
+  taskVruntime,
+} from "./task";
+
+// The guest's scheduler on one vCPU: fair by virtual run time, the least first, ties by number, with a granularity of the
+// timeslice. Time for which the vCPU is blocked in the host passes for the task that runs on it.
+
+export function setGuestTimeslice(vcpu: usize, ns: u32): void {
+  store<u32>(vcpu, ns, GUEST_TIMESLICE);
+}
+
+/** The task that runs on the vCPU, 0 for none. */
+export function guestCurrent(vcpu: usize): usize {
+  return <usize>load<u32>(vcpu, GUEST_CURRENT);
+}
+
+/** Clock at which the current task's slice is over. */
+export function guestSliceEnd(vcpu: usize): u64 {
+  return load<u64>(vcpu, GUEST_SLICE_END);
+}
+
+function leastReady(vcpu: usize): usize {
+  let best: usize = 0;
+  for (let task = <usize>load<u32>(vcpu, GUEST_TASKS); task !== 0; task = taskNext(task)) {
+    if (taskState(task) !== TASK_READY) continue;
+    if (best === 0 || taskVruntime(task) < taskVruntime(best)) best = task;
+  }
+  return best;
+}
+
+/** Puts the ready task with the least virtual run time on the vCPU. 0: there is none, the guest halts. */
+export function guestPick(vcpu: usize): usize {
+  assert(load<u32>(vcpu, GUEST_CURRENT) === 0);
+  const task = leastReady(vcpu);
+  if (task === 0) return 0;
+  setTaskState(task, TASK_RUNNING, actorClock(vcpu));
+  store<u32>(vcpu, <u32>task, GUEST_CURRENT);
+  const last = load<u32>(vcpu, GUEST_LAST);
+  if (last !== 0 && last !== <u32>task) actorSpend(vcpu, STAGE_CPU, cost(COST_GUEST_SWITCH_NS));
+  store<u32>(vcpu, <u32>task, GUEST_LAST);
+  store<u64>(vcpu, actorClock(vcpu) + load<u32>(vcpu, GUEST_TIMESLICE), GUEST_SLICE_END);
+  return task;
+}
+
+/** At the end of a slice: the current task goes back among the ready ones if one of them has run less. */
+export function guestResched(vcpu: usize): void {
+  const task = guestCurrent(vcpu);
+  const clock = actorClock(vcpu);
+  if (leastReady(vcpu) !== 0) {
+    setTaskState(task, TASK_READY, clock);
+    store<u32>(vcpu, 0, GUEST_CURRENT);
+  } else {
+    store<u64>(vcpu, clock + load<u32>(vcpu, GUEST_TIMESLICE), GUEST_SLICE_END);
+  }
+}
+
+/** A pending task may run from `time` on; it starts level with the one that has run least. */
+export function guestStart(vcpu: usize, task: usize, time: u64): void {
+  assert(taskState(task) === TASK_PENDING);
+  const current = guestCurrent(vcpu);
+  const ready = leastReady(vcpu);
+  let least: u64 = 0;
+  if (current !== 0) least = taskVruntime(current);
+  if (ready !== 0) least = current === 0 ? taskVruntime(ready) : min<u64>(least, taskVruntime(ready));
+  setTaskVruntime(task, least);
+  setTaskState(task, TASK_READY, time);
+}
+
+/** The current task has ended. */
+export function guestEnd(vcpu: usize): void {
+  setTaskState(guestCurrent(vcpu), TASK_ENDED, actorClock(vcpu));
+  store<u32>(vcpu, 0, GUEST_CURRENT);
+}
+
+/** True while a task of the vCPU has not ended. */
+export function guestUnfinished(vcpu: usize): bool {
+  for (let task = <usize>load<u32>(vcpu, GUEST_TASKS); task !== 0; task = taskNext(task)) {
+    if (taskState(task) !== TASK_ENDED) return true;
+  }
+  return false;
+}
+
+export function checkGuest(vcpu: usize): void {
+  let running: u32 = 0;
+  let last: u32 = 0;
+  for (let task = <usize>load<u32>(vcpu, GUEST_TASKS); task !== 0; task = taskNext(task)) {
+    assert(last === 0 || taskId(task) > last - 1);
+    last = taskId(task) + 1;
+    if (taskState(task) !== TASK_RUNNING) continue;
+    running++;
+    assert(task === guestCurrent(vcpu));
+  }
+  assert(running === (guestCurrent(vcpu) === 0 ? 0 : 1));
+}

@@ -1,0 +1,216 @@
+import { actorClock, setActorClock } from "../sim/actor";
+import { COST_MEM_DRAM_NS, COST_TLB_WALK2D_NS, cost } from "../sim/costs";
+import { SPTE_ACCESSED, SPTE_DIRTY, SPTE_READ, SPTE_WRITE, sptePfn } from "./spte";
+import { VM_TLB_MISSES, vmCountAdd } from "./stats";
+import { contentRead, contentWrite } from "./integrity";
+import { pageFaultBegin, pageFaultComplete } from "./fault";
+import { tdpLeaf } from "./tdp";
+import { tlbFill, tlbLookup, tlbPfn } from "./tlb";
+import {
+  TLB_GENERATION,
+  TLB_PFNS,
+  TLB_SET_MASK,
+  TLB_TAGS,
+  TLB_WAYS,
+  vcpuFaultPending,
+  vcpuIndex,
+  vcpuVm,
+} from "./vcpu";
+import { vmDirectory, vmExpected, vmStats } from "./vm";
+
+// A vCPU executes accesses of its current task: TLB, walk, accessed and dirty bits, until the stream ends, the time is up
+// or an access faults. An access is a u32: bit 31 a write, bits 0..30 the page within the task's region.
+//
+// Two loops do the same: one for the common case (direct-mapped TLB, contents not checked, constant think time), which
+// keeps everything in locals, and one for all cases. Neither makes a difference to the result, only to the speed.
+
+export const ACCESS_END: u32 = 0;
+export const ACCESS_TIME: u32 = 1;
+export const ACCESS_FAULT: u32 = 2;
+export const ACCESS_VIOLATION: u32 = 3;
+
+// Where the last accessRun() stopped and how far it came: read by the caller at once.
+const STOP: usize = 0;
+const ACCESS: usize = memory.data(8, 8);
+
+/** Why the last accessRun() stopped. */
+export function accessStop(): u32 {
+  return load<u32>(ACCESS, STOP);
+}
+
+/**
+ * Executes up to `count` accesses that begin before `until`.
+ * @param stream address of the next access
+ * @param base first gfn of the task's region
+ * @param force 1 << 31 to make every access a write, else 0
+ * @param thinkNs CPU time of the guest beside each access, when `think` is 0
+ * @param think address of one u32 an access: the CPU time beside it
+ * @returns accesses completed; accessStop() tells why no more. After ACCESS_FAULT the vCPU is in its fault.
+ */
+export function accessRun(
+  vcpu: usize,
+  stream: usize,
+  count: u32,
+  base: u32,
+  force: u32,
+  thinkNs: u32,
+  think: usize,
+  until: u64,
+): u32 {
+  const vm = vcpuVm(vcpu);
+  let done: u32 = 0;
+  if (vcpuFaultPending(vcpu)) {
+    done = retried(vcpu, vm, stream, base, force, thinkNs, think);
+    if (done === 0) return 0;
+  }
+  if (load<u32>(vcpu, TLB_WAYS) === 1 && vmExpected(vm) === 0 && think === 0) {
+    return done + direct(vcpu, vm, stream + ((<usize>done) << 2), count - done, base, force, thinkNs, until);
+  }
+  for (; done < count; done++) {
+    if (actorClock(vcpu) >= until) {
+      store<u32>(ACCESS, ACCESS_TIME, STOP);
+      return done;
+    }
+    const stop = one(vcpu, vm, load<u32>(stream + ((<usize>done) << 2)) | force, base, thinkAt(think, done, thinkNs));
+    if (stop === ACCESS_END) continue;
+    store<u32>(ACCESS, stop, STOP);
+    return stop === ACCESS_VIOLATION ? done + 1 : done;
+  }
+  store<u32>(ACCESS, ACCESS_END, STOP);
+  return done;
+}
+
+function thinkAt(think: usize, index: u32, constant: u32): u32 {
+  return think === 0 ? constant : load<u32>(think + ((<usize>index) << 2));
+}
+
+// Repeats the access that faulted, before anything else may happen on the vCPU. 0: it has faulted again.
+function retried(
+  vcpu: usize,
+  vm: usize,
+  stream: usize,
+  base: u32,
+  force: u32,
+  thinkNs: u32,
+  think: usize,
+): u32 {
+  const access = load<u32>(stream) | force;
+  const gfn = base + (access & 0x7fffffff);
+  if (!translates(vm, gfn, access >> 31)) {
+    pageFaultBegin(vcpu, gfn, access >> 31 !== 0);
+    store<u32>(ACCESS, ACCESS_FAULT, STOP);
+    return 0;
+  }
+  pageFaultComplete(vcpu);
+  const stop = one(vcpu, vm, access, base, thinkAt(think, 0, thinkNs));
+  assert(stop !== ACCESS_FAULT);
+  store<u32>(ACCESS, stop, STOP);
+  return 1;
+}
+
+function translates(vm: usize, gfn: u32, write: u32): bool {
+  const leaf = tdpLeaf(vm, gfn);
+  if (leaf === 0) return false;
+  const wanted = write ? SPTE_READ | SPTE_WRITE : SPTE_READ;
+  return (load<u64>(leaf) & wanted) === wanted;
+}
+
+// One access through the TLB or the tables, with its contents when they are checked.
+function one(vcpu: usize, vm: usize, access: u32, base: u32, thinkNs: u32): u32 {
+  const write = access >> 31;
+  const gfn = base + (access & 0x7fffffff);
+  const hit = tlbLookup(vcpu, gfn, write);
+  let ns = cost(COST_MEM_DRAM_NS) + thinkNs;
+  let pfn: u32;
+  if (hit >= 0) {
+    pfn = tlbPfn(vcpu, hit);
+  } else {
+    if (!translates(vm, gfn, write)) {
+      pageFaultBegin(vcpu, gfn, write !== 0);
+      return ACCESS_FAULT;
+    }
+    const leaf = tdpLeaf(vm, gfn);
+    const spte = load<u64>(leaf) | SPTE_ACCESSED | (write ? SPTE_DIRTY : 0);
+    store<u64>(leaf, spte);
+    pfn = sptePfn(spte);
+    tlbFill(vcpu, gfn, spte & SPTE_DIRTY ? 1 : 0, pfn);
+    vmCountAdd(vmStats(vm), VM_TLB_MISSES, 1);
+    ns += cost(COST_TLB_WALK2D_NS);
+  }
+  const time = actorClock(vcpu);
+  setActorClock(vcpu, time + ns);
+  if (vmExpected(vm) === 0) return ACCESS_END;
+  if (write) {
+    contentWrite(vm, gfn, pfn, vcpuIndex(vcpu), time);
+    return ACCESS_END;
+  }
+  return contentRead(vm, gfn, pfn, vcpuIndex(vcpu), time) ? ACCESS_END : ACCESS_VIOLATION;
+}
+
+// The loop for a direct-mapped TLB. The dirty bit of an entry sits below its gfn, so that one addition decides whether an
+// entry serves the access (tlb.ts): equal, or equal but for a dirty bit that a read does not need.
+function direct(
+  vcpu: usize,
+  vm: usize,
+  stream: usize,
+  count: u32,
+  base: u32,
+  force: u32,
+  thinkNs: u32,
+  until: u64,
+): u32 {
+  const tags = <usize>load<u32>(vcpu, TLB_TAGS);
+  const pfns = <usize>load<u32>(vcpu, TLB_PFNS);
+  const mask = load<u32>(vcpu, TLB_SET_MASK);
+  const generation = (<u64>load<u32>(vcpu, TLB_GENERATION)) << 32;
+  const directory = vmDirectory(vm);
+  const hitNs = <u64>(cost(COST_MEM_DRAM_NS) + thinkNs);
+  const missNs = hitNs + cost(COST_TLB_WALK2D_NS);
+  const end = stream + ((<usize>count) << 2);
+  let clock = actorClock(vcpu);
+  let misses: u32 = 0;
+  let stop = ACCESS_END;
+  let at = stream;
+  let gfn: u32 = 0;
+  let write: u32 = 0;
+  while (at < end) {
+    if (clock >= until) {
+      stop = ACCESS_TIME;
+      break;
+    }
+    const access = load<u32>(at) | force;
+    write = access >> 31;
+    gfn = base + (access & 0x7fffffff);
+    const set = <usize>(gfn & mask);
+    const key = generation | (<u64>gfn << 1) | write;
+    if ((load<u64>(tags + (set << 3)) ^ key) + write < 2) {
+      clock += hitNs;
+      at += 4;
+      continue;
+    }
+    const table = <usize>load<u32>(directory + ((<usize>(gfn >> 9)) << 2));
+    if (table === 0) {
+      stop = ACCESS_FAULT;
+      break;
+    }
+    const leaf = table + ((<usize>(gfn & 511)) << 3);
+    const old = load<u64>(leaf);
+    const wanted = SPTE_READ | ((<u64>write) << 1);
+    if ((old & wanted) !== wanted) {
+      stop = ACCESS_FAULT;
+      break;
+    }
+    const spte = old | SPTE_ACCESSED | ((<u64>write) << 9);
+    if (spte !== old) store<u64>(leaf, spte);
+    store<u64>(tags + (set << 3), generation | (<u64>gfn << 1) | ((spte >> 9) & 1));
+    store<u32>(pfns + (set << 2), sptePfn(spte));
+    clock += missNs;
+    misses++;
+    at += 4;
+  }
+  setActorClock(vcpu, clock);
+  vmCountAdd(vmStats(vm), VM_TLB_MISSES, misses);
+  if (stop === ACCESS_FAULT) pageFaultBegin(vcpu, gfn, write !== 0);
+  store<u32>(ACCESS, stop, STOP);
+  return <u32>((at - stream) >> 2);
+}

@@ -1,0 +1,50 @@
+import { checkLock } from "../sim/lock";
+import { mmSpace, pageOf } from "../mm/instance";
+import { pageRefs } from "../mm/page";
+import { ptePfn, ptePresent, PTE_WRITE } from "../mm/pte";
+import { spacePte } from "../mm/space";
+import { SPTE_DIRTY, SPTE_HOST_WRITABLE, SPTE_MMU_WRITABLE, SPTE_WRITE, sptePfn, sptePresent } from "./spte";
+import { checkStats } from "./stats";
+import { checkTdp, tdpSpte } from "./tdp";
+import { tlbMatches } from "./tlb";
+import { TLB_GENERATION, TLB_PFNS, TLB_SET_MASK, TLB_TAGS, TLB_WAYS, vcpuNext } from "./vcpu";
+import { gfnToIndex, vmId, vmInvalidating, vmMm, vmMmuLock, vmPages, vmStats, vmVcpuList } from "./vm";
+
+// The secondary MMU against the primary one, and the TLBs against the secondary one.
+//
+// invariant: an spte maps the frame that the host page table maps, unless the gfn lies in an open invalidation
+// invariant: W => MMU-writable => host-writable; W only where the host's pte allows writing
+// invariant: a translation in a TLB is one that the tables still hold: whoever removes an spte flushes
+
+export function checkVm(vm: usize): void {
+  checkLock(vmMmuLock(vm));
+  checkTdp(vm);
+  checkStats(vmStats(vm));
+  const space = mmSpace(vmMm(vm), vmId(vm));
+  for (let gfn: u32 = 0; gfn < vmPages(vm); gfn++) {
+    const spte = tdpSpte(vm, gfn);
+    if (!sptePresent(spte)) continue;
+    if (spte & SPTE_WRITE) assert((spte & SPTE_MMU_WRITABLE) !== 0);
+    if (spte & SPTE_MMU_WRITABLE) assert((spte & SPTE_HOST_WRITABLE) !== 0);
+    const pte = spacePte(space, gfnToIndex(vm, gfn));
+    if (vmInvalidating(vm) === 0) assert(ptePresent(pte) && ptePfn(pte) === sptePfn(spte));
+    if (ptePresent(pte) && spte & SPTE_WRITE) assert((pte & PTE_WRITE) !== 0);
+    assert(pageRefs(pageOf(vmMm(vm), sptePfn(spte))) > 0);
+  }
+  for (let vcpu = vmVcpuList(vm); vcpu !== 0; vcpu = vcpuNext(vcpu)) checkTlb(vm, vcpu);
+}
+
+function checkTlb(vm: usize, vcpu: usize): void {
+  const entries = (load<u32>(vcpu, TLB_SET_MASK) + 1) * load<u32>(vcpu, TLB_WAYS);
+  const generation = load<u32>(vcpu, TLB_GENERATION);
+  for (let index: u32 = 0; index < entries; index++) {
+    const tag = load<u64>(<usize>load<u32>(vcpu, TLB_TAGS) + ((<usize>index) << 3));
+    if (<u32>(tag >> 32) !== generation) continue;
+    const gfn = (<u32>tag) >> 1;
+    const spte = tdpSpte(vm, gfn);
+    assert(sptePresent(spte));
+    assert(sptePfn(spte) === load<u32>(<usize>load<u32>(vcpu, TLB_PFNS) + ((<usize>index) << 2)));
+    if (tag & 1) assert((spte & SPTE_DIRTY) !== 0 && (spte & SPTE_WRITE) !== 0);
+    assert(tlbMatches(tag, tag));
+  }
+}

@@ -1,0 +1,86 @@
+import { PFN_NONE } from "../memory/layout";
+import { frameStamp, setFrameStamp } from "../mm/instance";
+import { PTE_NONE, pteEntry, ptePfn, ptePresent } from "../mm/pte";
+import { spacePte } from "../mm/space";
+import { slotStamp, swapCacheLookup } from "../mm/swap";
+import { VM_CHECKED, VM_LOST_WRITES, VM_STALE_READS, vmCountAdd } from "./stats";
+import { gfnToIndex, vmExpected, vmId, vmMm, vmSpace, vmStats, vmWritten } from "./vm";
+
+// Content stamps: each write to a guest page has a number; the number stands with the frame and travels to swap slots and
+// back as the bytes would. A read must find the number of the page's last write. If it does not, the primary MMU is asked
+// where the page is: contents that are right there were read through a stale translation, wrong ones are a lost write.
+//
+// violation, 48 bytes   0      4    8     12     16         20    24     32          40
+//                       +------+----+-----+------+----------+-----+------+-----------+--------+
+//                       | kind | vm | gfn | vcpu | expected | got | time | writtenAt | writer |
+//                       +------+----+-----+------+----------+-----+------+-----------+--------+
+
+export const VIOLATION_LOST_WRITE: u32 = 1;
+export const VIOLATION_STALE_READ: u32 = 2;
+export const VIOLATION_BYTES: usize = 48;
+export const VIOLATIONS_KEPT: u32 = 16;
+
+const WRITES: usize = 0;
+const FOUND: usize = 4;
+const RECORDS: usize = 8;
+const INTEGRITY: usize = memory.data(8 + 48 * 16, 8);
+
+export function integrityInit(): void {
+  memory.fill(INTEGRITY, 0, 8);
+}
+
+/** A write through the frame that the vCPU's translation names. */
+export function contentWrite(vm: usize, gfn: u32, pfn: u32, vcpu: u32, time: u64): void {
+  const stamp = load<u32>(INTEGRITY, WRITES) + 1;
+  store<u32>(INTEGRITY, stamp, WRITES);
+  setFrameStamp(vmMm(vm), pfn, stamp);
+  store<u32>(vmExpected(vm) + ((<usize>gfn) << 2), stamp);
+  store<u64>(vmWritten(vm) + ((<usize>gfn) << 3), (time << 8) | vcpu);
+}
+
+/** A read through the frame that the vCPU's translation names. False: a violation, now counted and noted. */
+export function contentRead(vm: usize, gfn: u32, pfn: u32, vcpu: u32, time: u64): bool {
+  vmCountAdd(vmStats(vm), VM_CHECKED, 1);
+  const got = frameStamp(vmMm(vm), pfn);
+  const expected = load<u32>(vmExpected(vm) + ((<usize>gfn) << 2));
+  if (got === expected) return true;
+
+  const stale = contentOf(vm, gfn) === expected;
+  vmCountAdd(vmStats(vm), stale ? VM_STALE_READS : VM_LOST_WRITES, 1);
+  const found = load<u32>(INTEGRITY, FOUND);
+  store<u32>(INTEGRITY, found + 1, FOUND);
+  if (found >= VIOLATIONS_KEPT) return false;
+  const record = INTEGRITY + RECORDS + <usize>found * VIOLATION_BYTES;
+  const written = load<u64>(vmWritten(vm) + ((<usize>gfn) << 3));
+  store<u32>(record, stale ? VIOLATION_STALE_READ : VIOLATION_LOST_WRITE, 0);
+  store<u32>(record, vmId(vm), 4);
+  store<u32>(record, gfn, 8);
+  store<u32>(record, vcpu, 12);
+  store<u32>(record, expected, 16);
+  store<u32>(record, got, 20);
+  store<u64>(record, time, 24);
+  store<u64>(record, written >> 8, 32);
+  store<u32>(record, <u32>written & 0xff, 40);
+  return false;
+}
+
+// The stamp of a page where the primary MMU has it: in a frame, in the swap cache, in its slot, or nowhere yet.
+function contentOf(vm: usize, gfn: u32): u32 {
+  const mm = vmMm(vm);
+  const pte = spacePte(vmSpace(vm), gfnToIndex(vm, gfn));
+  if (pte === PTE_NONE) return 0;
+  if (ptePresent(pte)) return frameStamp(mm, ptePfn(pte));
+  const cached = swapCacheLookup(mm, pteEntry(pte));
+  return cached !== PFN_NONE ? frameStamp(mm, cached) : slotStamp(mm, pteEntry(pte));
+}
+
+/** Violations found since boot; the first VIOLATIONS_KEPT are noted. */
+export function violations(): u32 {
+  return load<u32>(INTEGRITY, FOUND);
+}
+
+/** Address of noted violation `index`. */
+export function violationAt(index: u32): usize {
+  assert(index < VIOLATIONS_KEPT);
+  return INTEGRITY + RECORDS + <usize>index * VIOLATION_BYTES;
+}

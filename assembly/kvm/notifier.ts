@@ -1,0 +1,159 @@
+import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
+import {
+  ACTOR_GUEST,
+  STAGE_EXIT,
+  STAGE_FLUSH,
+  STAGE_RECLAIM,
+  actorClock,
+  actorSpend,
+  actorState,
+  actorWaitUntil,
+} from "../sim/actor";
+import {
+  COST_NOTIFIER_INVALIDATE_NS,
+  COST_RMAP_PER_SPTE_NS,
+  COST_SHOOTDOWN_BASE_NS,
+  COST_SHOOTDOWN_PER_CPU_NS,
+  COST_TLB_FLUSH_ALL_NS,
+  COST_VM_EXIT_NS,
+  cost,
+} from "../sim/costs";
+import { DIGEST_INVALIDATE, digestAdd } from "../sim/digest";
+import { lockWrite, unlockWrite } from "../sim/lock";
+import { TRACE_KVM_AGE_HVA, TRACE_KVM_UNMAP_HVA_RANGE, emit } from "../sim/trace";
+import { pageOf } from "../mm/instance";
+import { notifierRegister } from "../mm/notifier";
+import { PG_DIRTY, PG_REFERENCED, pageSet } from "../mm/page";
+import { SPTE_ACCESSED, SPTE_DIRTY, SPTE_NONE, sptePfn, sptePresent } from "./spte";
+import { VM_AGED, VM_FLUSHES, VM_UNMAPPED, VM_YOUNG, vmCountAdd } from "./stats";
+import { tdpAge, tdpSet, tdpSpte } from "./tdp";
+import { tlbFlush } from "./tlb";
+import { NOTIFIER_PC, setVcpuFlushRequest, vcpuNext } from "./vcpu";
+import {
+  indexToGfn,
+  indexToHva,
+  vmInvalidateBegin,
+  vmId,
+  vmInvalidateEnd,
+  vmMm,
+  vmMmuLock,
+  vmStats,
+  vmVcpuList,
+} from "./vm";
+import { vmAt } from "./vmtable";
+
+// KVM's side of the MMU notifier, today's form: invalidate_range_start zaps and flushes under mmu_lock and opens the range,
+// invalidate_range_end closes it and moves the sequence on; a fault that overlaps starts over (fault.ts). An spte holds no
+// page reference. Aging clears the accessed bit, without mmu_lock and without a flush (KVM_ELIDE_TLB_FLUSH_IF_YOUNG).
+
+const IDLE: u32 = 0;
+const ZAP: u32 = 1;
+const UNLOCK: u32 = 2;
+const CLOSE: u32 = 3;
+const CLOSED: u32 = 4;
+
+function goto(actor: usize, pc: u32): void {
+  store<u32>(actor, pc, NOTIFIER_PC);
+}
+
+// kvm_mmu_notifier_invalidate_range_start()
+function invalidateStart(actor: usize, spaceId: u32, index: u32): i32 {
+  const vm = vmAt(spaceId);
+  while (true) {
+    const pc = load<u32>(actor, NOTIFIER_PC);
+    if (pc === IDLE) {
+      goto(actor, ZAP);
+      if (!lockWrite(vmMmuLock(vm), actor)) return STEP_BLOCKED;
+    } else if (pc === ZAP) {
+      zap(vm, actor, index);
+      goto(actor, UNLOCK);
+      return STEP_AGAIN; // yield: mmu_lock is held for writing until the zap and its flush have taken their time
+    } else {
+      assert(pc === UNLOCK);
+      unlockWrite(vmMmuLock(vm), actor);
+      goto(actor, IDLE);
+      return STEP_DONE;
+    }
+  }
+}
+
+function zap(vm: usize, actor: usize, index: u32): void {
+  const gfn = indexToGfn(vm, index);
+  const time = actorClock(actor);
+  vmInvalidateBegin(vm, gfn, gfn + 1);
+  const hva = indexToHva(vm, index);
+  emit(TRACE_KVM_UNMAP_HVA_RANGE, time, hva, hva + 4096, 0, 0);
+  actorSpend(actor, STAGE_RECLAIM, cost(COST_NOTIFIER_INVALIDATE_NS));
+  const spte = tdpSpte(vm, gfn);
+  if (!sptePresent(spte)) return;
+
+  // handle_changed_spte(): what the hardware noted in the entry passes to the page.
+  const page = pageOf(vmMm(vm), sptePfn(spte));
+  if (spte & SPTE_DIRTY) pageSet(page, PG_DIRTY);
+  if (spte & SPTE_ACCESSED) pageSet(page, PG_REFERENCED);
+  tdpSet(vm, gfn, SPTE_NONE, time);
+  vmCountAdd(vmStats(vm), VM_UNMAPPED, 1);
+  digestAdd(DIGEST_INVALIDATE, time, vmId(vm), gfn, sptePfn(spte), 0);
+  actorSpend(actor, STAGE_RECLAIM, cost(COST_RMAP_PER_SPTE_NS));
+  flushRemoteTlbs(vm, actor);
+}
+
+/**
+ * kvm_flush_remote_tlbs(): every vCPU drops its translations. One that runs the guest has run up to its clock, so the flush
+ * takes effect there and the sender waits for it; one that does not run takes the request at its next entry.
+ */
+export function flushRemoteTlbs(vm: usize, actor: usize): void {
+  let kicked: u32 = 0;
+  let boundary: u64 = 0;
+  for (let vcpu = vmVcpuList(vm); vcpu !== 0; vcpu = vcpuNext(vcpu)) {
+    tlbFlush(vcpu);
+    if (actorState(vcpu) !== ACTOR_GUEST) {
+      setVcpuFlushRequest(vcpu, true);
+      continue;
+    }
+    kicked++;
+    boundary = max<u64>(boundary, actorClock(vcpu));
+    actorSpend(vcpu, STAGE_EXIT, cost(COST_VM_EXIT_NS));
+    actorSpend(vcpu, STAGE_FLUSH, cost(COST_TLB_FLUSH_ALL_NS));
+  }
+  if (kicked === 0) return;
+  vmCountAdd(vmStats(vm), VM_FLUSHES, 1);
+  actorWaitUntil(actor, STAGE_FLUSH, boundary);
+  actorSpend(actor, STAGE_FLUSH, cost(COST_SHOOTDOWN_BASE_NS) + kicked * cost(COST_SHOOTDOWN_PER_CPU_NS));
+}
+
+// kvm_mmu_notifier_invalidate_range_end()
+function invalidateEnd(actor: usize, spaceId: u32, index: u32): i32 {
+  const vm = vmAt(spaceId);
+  assert(index !== u32.MAX_VALUE);
+  if (load<u32>(actor, NOTIFIER_PC) === IDLE) {
+    goto(actor, CLOSE);
+    if (!lockWrite(vmMmuLock(vm), actor)) return STEP_BLOCKED;
+  }
+  if (load<u32>(actor, NOTIFIER_PC) === CLOSE) {
+    vmInvalidateEnd(vm);
+    actorSpend(actor, STAGE_RECLAIM, cost(COST_NOTIFIER_INVALIDATE_NS));
+    goto(actor, CLOSED);
+    return STEP_AGAIN; // yield: mmu_lock is held for writing
+  }
+  assert(load<u32>(actor, NOTIFIER_PC) === CLOSED);
+  unlockWrite(vmMmuLock(vm), actor);
+  goto(actor, IDLE);
+  return STEP_DONE;
+}
+
+// kvm_mmu_notifier_clear_flush_young()
+function clearFlushYoung(spaceId: u32, index: u32, time: u64): bool {
+  const vm = vmAt(spaceId);
+  const hva = indexToHva(vm, index);
+  emit(TRACE_KVM_AGE_HVA, time, hva, hva + 4096, 0, 0);
+  vmCountAdd(vmStats(vm), VM_AGED, 1);
+  const young = tdpAge(vm, indexToGfn(vm, index));
+  if (young) vmCountAdd(vmStats(vm), VM_YOUNG, 1);
+  return young;
+}
+
+/** Fills in the hooks that memory management calls. */
+export function notifierInit(): void {
+  notifierRegister(invalidateStart, invalidateEnd, clearFlushYoung);
+}

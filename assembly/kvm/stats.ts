@@ -1,0 +1,121 @@
+import { PART_STATISTICS, arenaReserve } from "../memory/arena";
+import { STAGE_COUNT, actorStageNs } from "../sim/actor";
+import { HISTOGRAM_BYTES, histogramRecord } from "../sim/histogram";
+import { FAULT_KINDS } from "../mm/fault";
+
+// Statistics of one VM: plain counters, and for each kind of fault its count, latency and stages.
+//
+// counters   u64 × VM_COUNTS
+// fault      0       8       16      24        32              104
+//            +-------+-------+-------+---------+---------------+------------+
+//            | count | sumNs | maxNs | markMax | stages u64 × 9| histogram  |
+//            +-------+-------+-------+---------+---------------+------------+
+//
+// invariant: the stages of a kind sum to its sumNs
+
+export const VM_ACCESSES: u32 = 0;
+export const VM_BLOCKED_NS: u32 = 1;
+export const VM_UNMAPPED: u32 = 2;
+export const VM_AGED: u32 = 3;
+export const VM_YOUNG: u32 = 4;
+export const VM_FLUSHES: u32 = 5;
+export const VM_RETRIES: u32 = 6;
+export const VM_CHECKED: u32 = 7;
+export const VM_LOST_WRITES: u32 = 8;
+export const VM_STALE_READS: u32 = 9;
+export const VM_UNREACHABLE_PINS: u32 = 10;
+export const VM_STALL_SOME_NS: u32 = 11;
+export const VM_STALL_FULL_NS: u32 = 12;
+export const VM_TLB_MISSES: u32 = 13;
+export const VM_COUNTS: u32 = 14;
+
+const FAULTS: usize = 8 * <usize>VM_COUNTS;
+const COUNT: usize = 0;
+const SUM: usize = 8;
+const MAX: usize = 16;
+const MARK_MAX: usize = 24;
+const STAGES: usize = 32;
+const HISTOGRAM: usize = STAGES + 8 * <usize>STAGE_COUNT;
+const FAULT_BYTES: usize = HISTOGRAM + 8;
+export const VM_STATS_BYTES: usize = FAULTS + FAULT_BYTES * <usize>FAULT_KINDS;
+
+export function statsLayout(stats: usize): void {
+  for (let kind: u32 = 0; kind < FAULT_KINDS; kind++) {
+    store<u32>(fault(stats, kind), <u32>arenaReserve(PART_STATISTICS, HISTOGRAM_BYTES), HISTOGRAM);
+  }
+}
+
+function fault(stats: usize, kind: u32): usize {
+  assert(kind < FAULT_KINDS);
+  return stats + FAULTS + <usize>kind * FAULT_BYTES;
+}
+
+export function vmCount(stats: usize, counter: u32): u64 {
+  assert(counter < VM_COUNTS);
+  return load<u64>(stats + ((<usize>counter) << 3));
+}
+
+export function vmCountAdd(stats: usize, counter: u32, amount: u64): void {
+  const at = stats + ((<usize>counter) << 3);
+  store<u64>(at, load<u64>(at) + amount);
+}
+
+/** Counts a fault of `kind` that took `ns`; its stages are the actor's. */
+export function faultRecord(stats: usize, kind: u32, ns: u64, actor: usize): void {
+  const at = fault(stats, kind);
+  store<u64>(at, load<u64>(at, COUNT) + 1, COUNT);
+  store<u64>(at, load<u64>(at, SUM) + ns, SUM);
+  if (ns > load<u64>(at, MAX)) store<u64>(at, ns, MAX);
+  if (ns > load<u64>(at, MARK_MAX)) store<u64>(at, ns, MARK_MAX);
+  let sum: u64 = 0;
+  for (let stage: u32 = 0; stage < STAGE_COUNT; stage++) {
+    const total = at + ((<usize>stage) << 3);
+    const part = actorStageNs(actor, stage);
+    sum += part;
+    store<u64>(total, load<u64>(total, STAGES) + part, STAGES);
+  }
+  assert(sum === ns);
+  histogramRecord(<usize>load<u32>(at, HISTOGRAM), ns);
+}
+
+export function faultCount(stats: usize, kind: u32): u64 {
+  return load<u64>(fault(stats, kind), COUNT);
+}
+
+export function faultSumNs(stats: usize, kind: u32): u64 {
+  return load<u64>(fault(stats, kind), SUM);
+}
+
+export function faultMaxNs(stats: usize, kind: u32): u64 {
+  return load<u64>(fault(stats, kind), MAX);
+}
+
+/** Largest latency since statsMark(). */
+export function faultMarkMaxNs(stats: usize, kind: u32): u64 {
+  return load<u64>(fault(stats, kind), MARK_MAX);
+}
+
+export function faultStageNs(stats: usize, kind: u32, stage: u32): u64 {
+  assert(stage < STAGE_COUNT);
+  return load<u64>(fault(stats, kind) + ((<usize>stage) << 3), STAGES);
+}
+
+export function faultHistogram(stats: usize, kind: u32): usize {
+  return <usize>load<u32>(fault(stats, kind), HISTOGRAM);
+}
+
+/** Starts a new interval for the largest latency; a lasting one forgets what was before it (the end of a warm-up). */
+export function statsMark(stats: usize, lasting: bool): void {
+  for (let kind: u32 = 0; kind < FAULT_KINDS; kind++) {
+    store<u64>(fault(stats, kind), 0, MARK_MAX);
+    if (lasting) store<u64>(fault(stats, kind), 0, MAX);
+  }
+}
+
+export function checkStats(stats: usize): void {
+  for (let kind: u32 = 0; kind < FAULT_KINDS; kind++) {
+    let sum: u64 = 0;
+    for (let stage: u32 = 0; stage < STAGE_COUNT; stage++) sum += faultStageNs(stats, kind, stage);
+    assert(sum === faultSumNs(stats, kind));
+  }
+}

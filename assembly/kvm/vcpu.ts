@@ -1,0 +1,123 @@
+import { PART_RECORDS, PART_TLBS, arenaReserve, arenaTake } from "../memory/arena";
+import { ACTOR_VCPU, actorInit } from "../sim/actor";
+import { ACTOR_MM, MM_CONTEXT_END } from "../mm/context";
+import { vmMm } from "./vm";
+
+// A vCPU: an actor with the kvm floor's region of its record. The notifier's program counter comes first, because every
+// actor that reclaims has one.
+//
+//   +---------+----+-------+------+-----+------+-----+-------+-----------+---------------------+----------------+
+//   | notifier| vm | index | next | TLB: tags, pfns, sets, ways, generation | fault: pc, gfn … | spare tables   |
+//   +---------+----+-------+------+-----+------+-----+-------+-----------+---------------------+----------------+
+
+export const NOTIFIER_PC: usize = MM_CONTEXT_END;
+const VM: usize = NOTIFIER_PC + 4;
+const INDEX: usize = NOTIFIER_PC + 8;
+const NEXT: usize = NOTIFIER_PC + 12;
+export const TLB_TAGS: usize = NOTIFIER_PC + 16;
+export const TLB_PFNS: usize = NOTIFIER_PC + 20;
+export const TLB_SET_MASK: usize = NOTIFIER_PC + 24;
+export const TLB_WAYS: usize = NOTIFIER_PC + 28;
+export const TLB_GENERATION: usize = NOTIFIER_PC + 32;
+const FLUSH_REQUEST: usize = NOTIFIER_PC + 36;
+// The page fault in progress: fault.ts.
+export const PF_PC: usize = NOTIFIER_PC + 40;
+export const PF_GFN: usize = NOTIFIER_PC + 44;
+export const PF_WRITE: usize = NOTIFIER_PC + 48;
+export const PF_KIND: usize = NOTIFIER_PC + 52;
+export const PF_START: usize = NOTIFIER_PC + 56; // u64
+export const PF_SEQ: usize = NOTIFIER_PC + 64;
+export const PF_PENDING: usize = NOTIFIER_PC + 68;
+export const PF_STALLED: usize = NOTIFIER_PC + 72;
+// Frames set aside for page tables (mmu_topup_memory_caches()): count, pfns.
+export const SPARE_COUNT: usize = NOTIFIER_PC + 76;
+export const SPARE_PFNS: usize = NOTIFIER_PC + 80; // u32 × 4
+const BLOCKED_SEEN: usize = NOTIFIER_PC + 96; // u64
+const MODE: usize = NOTIFIER_PC + 104;
+export const KVM_CONTEXT_END: usize = NOTIFIER_PC + 112;
+
+/** In the guest, or taken off its CPU there. */
+export const VCPU_IN_GUEST: u32 = 0;
+/** In the host, handling a page fault. */
+export const VCPU_IN_FAULT: u32 = 1;
+/** In the host, the guest has nothing to run. */
+export const VCPU_HALTED: u32 = 2;
+
+/** Actors that are not vCPUs end here. */
+export const DAEMON_BYTES: usize = NOTIFIER_PC + 8;
+
+/**
+ * Takes the record of a vCPU.
+ * @param bytes size of the record with the regions of the floors above, at least KVM_CONTEXT_END
+ * @param entries TLB entries, a power of two; `ways` divides it
+ */
+export function vcpuCreate(vm: usize, actorId: u32, index: u32, bytes: usize, entries: u32, ways: u32): usize {
+  assert(bytes >= KVM_CONTEXT_END);
+  assert((entries & (entries - 1)) === 0 && entries % ways === 0);
+  const vcpu = arenaTake(PART_RECORDS, bytes);
+  if (vcpu === 0) return 0;
+  actorInit(vcpu, ACTOR_VCPU, actorId);
+  store<u32>(vcpu, <u32>vmMm(vm), ACTOR_MM);
+  store<u32>(vcpu, <u32>vm, VM);
+  store<u32>(vcpu, index, INDEX);
+  store<u32>(vcpu, entries / ways - 1, TLB_SET_MASK);
+  store<u32>(vcpu, ways, TLB_WAYS);
+  store<u32>(vcpu, 1, TLB_GENERATION);
+  return vcpu;
+}
+
+export function vcpuLayout(vcpu: usize): void {
+  const entries = <u64>(load<u32>(vcpu, TLB_SET_MASK) + 1) * load<u32>(vcpu, TLB_WAYS);
+  store<u32>(vcpu, <u32>arenaReserve(PART_TLBS, entries << 3, 64), TLB_TAGS);
+  store<u32>(vcpu, <u32>arenaReserve(PART_TLBS, entries << 2, 64), TLB_PFNS);
+}
+
+export function vcpuVm(vcpu: usize): usize {
+  return <usize>load<u32>(vcpu, VM);
+}
+
+/** Number of the vCPU within its VM. */
+export function vcpuIndex(vcpu: usize): u32 {
+  return load<u32>(vcpu, INDEX);
+}
+
+/** Next vCPU of the VM, 0 at the end. */
+export function vcpuNext(vcpu: usize): usize {
+  return <usize>load<u32>(vcpu, NEXT);
+}
+
+export function setVcpuNext(vcpu: usize, next: usize): void {
+  store<u32>(vcpu, <u32>next, NEXT);
+}
+
+/** KVM_REQ_TLB_FLUSH: to be taken at the next entry. */
+export function vcpuFlushRequested(vcpu: usize): bool {
+  return load<u32>(vcpu, FLUSH_REQUEST) !== 0;
+}
+
+export function setVcpuFlushRequest(vcpu: usize, requested: bool): void {
+  store<u32>(vcpu, requested ? 1 : 0, FLUSH_REQUEST);
+}
+
+/** An access of this vCPU has faulted and has not been repeated yet. */
+export function vcpuFaultPending(vcpu: usize): bool {
+  return load<u32>(vcpu, PF_PENDING) !== 0;
+}
+
+/** What the vCPU goes on with when it gets a CPU. */
+export function vcpuMode(vcpu: usize): u32 {
+  return load<u32>(vcpu, MODE);
+}
+
+export function setVcpuMode(vcpu: usize, mode: u32): void {
+  store<u32>(vcpu, mode, MODE);
+}
+
+/** Part of actorBlockedNs() that the VM's counters already contain. */
+export function vcpuBlockedSeen(vcpu: usize): u64 {
+  return load<u64>(vcpu, BLOCKED_SEEN);
+}
+
+export function setVcpuBlockedSeen(vcpu: usize, ns: u64): void {
+  store<u64>(vcpu, ns, BLOCKED_SEEN);
+}

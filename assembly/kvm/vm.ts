@@ -1,0 +1,237 @@
+import { PART_INTEGRITY, PART_RECORDS, PART_SPTES, arenaReserve, arenaTake } from "../memory/arena";
+import { unitsFor } from "../memory/layout";
+import { LOCK_BYTES } from "../sim/lock";
+import { VM_STATS_BYTES, statsLayout } from "./stats";
+
+// A virtual machine (struct kvm): its memslot, its TDP page table, mmu_lock and the notifier's sequence count.
+//
+// record   0    4    8       12      16      20         24      40      44         48         52
+//          +----+----+-------+-------+-------+----------+-------+-------+----------+----------+--------+
+//          | id | mm | space | pages | vcpus | vcpuList | lock  | seq   | inProgr. | rangeBeg | rangeEnd
+//          +----+----+-------+-------+-------+----------+-------+-------+----------+----------+--------+
+//          56          60     64        68       72         76        80         88         96 …
+//          | directory | root | poolNext | poolEnd | expected | written | stall …
+//
+// One memslot covers all of the guest's memory for now: gfn g is page g of the VM's address space.
+
+const ID: usize = 0;
+const MM: usize = 4;
+const SPACE: usize = 8;
+const PAGES: usize = 12;
+const VCPUS: usize = 16;
+const VCPU_LIST: usize = 20;
+const MMU_LOCK: usize = 24;
+const INVALIDATE_SEQ: usize = MMU_LOCK + LOCK_BYTES;
+const INVALIDATE_IN_PROGRESS: usize = INVALIDATE_SEQ + 4;
+const RANGE_START: usize = INVALIDATE_SEQ + 8;
+const RANGE_END: usize = INVALIDATE_SEQ + 12;
+const DIRECTORY: usize = INVALIDATE_SEQ + 16;
+const ROOT: usize = INVALIDATE_SEQ + 20;
+const POOL_NEXT: usize = INVALIDATE_SEQ + 24;
+const POOL_END: usize = INVALIDATE_SEQ + 28;
+const EXPECTED: usize = INVALIDATE_SEQ + 32;
+const WRITTEN: usize = INVALIDATE_SEQ + 36;
+const POOL_FRAMES: usize = INVALIDATE_SEQ + 40;
+const POOL: usize = INVALIDATE_SEQ + 44;
+const STALLED: usize = INVALIDATE_SEQ + 48;
+const PRODUCTIVE: usize = INVALIDATE_SEQ + 52;
+const STALL_TIME: usize = INVALIDATE_SEQ + 56;
+const STATS: usize = INVALIDATE_SEQ + 64;
+const VM_BYTES: usize = STATS + VM_STATS_BYTES;
+
+/** Where the VM's process maps the guest: the base of its memslot's hva range. */
+const HVA_BASE: u64 = 0x7f0000000000;
+const HVA_PER_VM_SHIFT: u64 = 36;
+
+/** Takes the record of VM number `id` with `pages` pages, backed by `space`; 0 when memory is exhausted. */
+export function vmCreate(id: u32, mm: usize, space: usize, pages: u32): usize {
+  const vm = arenaTake(PART_RECORDS, VM_BYTES);
+  if (vm === 0) return 0;
+  store<u32>(vm, id, ID);
+  store<u32>(vm, <u32>mm, MM);
+  store<u32>(vm, <u32>space, SPACE);
+  store<u32>(vm, pages, PAGES);
+  return vm;
+}
+
+/** Page tables that map the whole VM: leaf tables, and one level of 512 each above, up to one root. */
+export function vmTables(vm: usize): u32 {
+  let tables: u32 = 0;
+  let level = <u64>load<u32>(vm, PAGES);
+  for (let above: u32 = 0; above < 4; above++) {
+    level = unitsFor(level, 512);
+    tables += <u32>level;
+  }
+  return tables;
+}
+
+export function vmLayout(vm: usize): void {
+  const pages = <u64>load<u32>(vm, PAGES);
+  const tables = <u64>vmTables(vm);
+  const pool = arenaReserve(PART_SPTES, tables << 12, 4096);
+  store<u32>(vm, <u32>pool, POOL);
+  store<u32>(vm, <u32>pool, POOL_NEXT);
+  store<u32>(vm, <u32>(pool + (<usize>tables << 12)), POOL_END);
+  store<u32>(vm, <u32>arenaReserve(PART_SPTES, tables << 2), POOL_FRAMES);
+  store<u32>(vm, <u32>arenaReserve(PART_SPTES, unitsFor(pages, 512) << 2), DIRECTORY);
+  statsLayout(vm + STATS);
+}
+
+/** Reserves, a guest page, the number (u32) and the time and vCPU (u64) of its last write. */
+export function vmStampsLayout(vm: usize): void {
+  const pages = <u64>load<u32>(vm, PAGES);
+  store<u32>(vm, <u32>arenaReserve(PART_INTEGRITY, pages << 3), WRITTEN);
+  store<u32>(vm, <u32>arenaReserve(PART_INTEGRITY, pages << 2), EXPECTED);
+}
+
+export function vmId(vm: usize): u32 {
+  return load<u32>(vm, ID);
+}
+
+export function vmMm(vm: usize): usize {
+  return <usize>load<u32>(vm, MM);
+}
+
+export function vmSpace(vm: usize): usize {
+  return <usize>load<u32>(vm, SPACE);
+}
+
+export function vmPages(vm: usize): u32 {
+  return load<u32>(vm, PAGES);
+}
+
+export function vmStats(vm: usize): usize {
+  return vm + STATS;
+}
+
+/** Page of the VM's address space that backs `gfn` (gfn_to_hva() of the one memslot). */
+export function gfnToIndex(vm: usize, gfn: u32): u32 {
+  assert(gfn < load<u32>(vm, PAGES));
+  return gfn;
+}
+
+/** The gfn that page `index` of the address space backs. */
+export function indexToGfn(vm: usize, index: u32): u32 {
+  assert(index < load<u32>(vm, PAGES));
+  return index;
+}
+
+/** Host virtual address of page `index`. */
+export function indexToHva(vm: usize, index: u32): u64 {
+  return HVA_BASE + ((<u64>load<u32>(vm, ID)) << HVA_PER_VM_SHIFT) + ((<u64>index) << 12);
+}
+
+export function vmVcpus(vm: usize): u32 {
+  return load<u32>(vm, VCPUS);
+}
+
+/** First vCPU of the VM; the others follow through vcpuNext(). */
+export function vmVcpuList(vm: usize): usize {
+  return <usize>load<u32>(vm, VCPU_LIST);
+}
+
+export function setVmVcpus(vm: usize, vcpus: u32, first: usize): void {
+  store<u32>(vm, vcpus, VCPUS);
+  store<u32>(vm, <u32>first, VCPU_LIST);
+}
+
+export function vmMmuLock(vm: usize): usize {
+  return vm + MMU_LOCK;
+}
+
+/** mmu_invalidate_seq. */
+export function vmInvalidateSeq(vm: usize): u32 {
+  return load<u32>(vm, INVALIDATE_SEQ);
+}
+
+/** mmu_invalidate_in_progress. */
+export function vmInvalidating(vm: usize): u32 {
+  return load<u32>(vm, INVALIDATE_IN_PROGRESS);
+}
+
+/** invalidate_range_start for [start, end): nested ranges grow to their convex hull. mmu_lock is held for writing. */
+export function vmInvalidateBegin(vm: usize, start: u32, end: u32): void {
+  const nested = load<u32>(vm, INVALIDATE_IN_PROGRESS);
+  store<u32>(vm, nested === 0 ? start : min<u32>(load<u32>(vm, RANGE_START), start), RANGE_START);
+  store<u32>(vm, nested === 0 ? end : max<u32>(load<u32>(vm, RANGE_END), end), RANGE_END);
+  store<u32>(vm, nested + 1, INVALIDATE_IN_PROGRESS);
+}
+
+/** invalidate_range_end: the sequence moves on, the range closes when the last nested one does. mmu_lock is held for writing. */
+export function vmInvalidateEnd(vm: usize): void {
+  assert(load<u32>(vm, INVALIDATE_IN_PROGRESS) > 0);
+  store<u32>(vm, load<u32>(vm, INVALIDATE_SEQ) + 1, INVALIDATE_SEQ);
+  store<u32>(vm, load<u32>(vm, INVALIDATE_IN_PROGRESS) - 1, INVALIDATE_IN_PROGRESS);
+}
+
+/** mmu_invalidate_retry_gfn(): must a fault that sampled `seq` start over? Only the open range is looked at by gfn. */
+export function vmInvalidateRetry(vm: usize, seq: u32, gfn: u32): bool {
+  if (load<u32>(vm, INVALIDATE_IN_PROGRESS) !== 0) {
+    if (gfn >= load<u32>(vm, RANGE_START) && gfn < load<u32>(vm, RANGE_END)) return true;
+  }
+  return load<u32>(vm, INVALIDATE_SEQ) !== seq;
+}
+
+/** One u32 a leaf table: its address, 0 while there is none. An index beside the tables; tdp.ts writes both. */
+export function vmDirectory(vm: usize): usize {
+  return <usize>load<u32>(vm, DIRECTORY);
+}
+
+/** Address of the root table, 0 before it is loaded. */
+export function vmRoot(vm: usize): usize {
+  return <usize>load<u32>(vm, ROOT);
+}
+
+export function setVmRoot(vm: usize, table: usize): void {
+  store<u32>(vm, <u32>table, ROOT);
+}
+
+/** Takes a zeroed table from the VM's pool and notes the host frame that it costs. */
+export function vmTakeTable(vm: usize, pfn: u32): usize {
+  const table = <usize>load<u32>(vm, POOL_NEXT);
+  assert(table < <usize>load<u32>(vm, POOL_END));
+  store<u32>(vm, <u32>(table + 4096), POOL_NEXT);
+  const index = (table - <usize>load<u32>(vm, POOL)) >> 12;
+  store<u32>(<usize>load<u32>(vm, POOL_FRAMES) + (index << 2), pfn);
+  return table;
+}
+
+/** Tables taken so far. */
+export function vmTablesTaken(vm: usize): u32 {
+  return (load<u32>(vm, POOL_NEXT) - load<u32>(vm, POOL)) >> 12;
+}
+
+/** One u32 a guest page: the number of its last write; 0 without integrity. */
+export function vmExpected(vm: usize): usize {
+  return <usize>load<u32>(vm, EXPECTED);
+}
+
+/** One u64 a guest page: time of its last write << 8 | vCPU. */
+export function vmWritten(vm: usize): usize {
+  return <usize>load<u32>(vm, WRITTEN);
+}
+
+/** vCPUs stalled on memory, and those that get work done: the state of the VM's pressure accounting (psi.ts). */
+export function vmStalled(vm: usize): u32 {
+  return load<u32>(vm, STALLED);
+}
+
+export function vmProductive(vm: usize): u32 {
+  return load<u32>(vm, PRODUCTIVE);
+}
+
+export function vmStallTime(vm: usize): u64 {
+  return load<u64>(vm, STALL_TIME);
+}
+
+export function setVmStall(vm: usize, stalled: u32, productive: u32, time: u64): void {
+  store<u32>(vm, stalled, STALLED);
+  store<u32>(vm, productive, PRODUCTIVE);
+  store<u64>(vm, time, STALL_TIME);
+}
+
+/** Contents of the VM's pages are not checked any more. */
+export function vmDropStamps(vm: usize): void {
+  store<u32>(vm, 0, EXPECTED);
+  store<u32>(vm, 0, WRITTEN);
+}

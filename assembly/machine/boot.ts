@@ -1,0 +1,201 @@
+import { arenaCommit, arenaPartBytes, arenaReserve, arenaTop, PART_COUNT, PART_EVENTS } from "../memory/arena";
+import { PFN_NONE } from "../memory/layout";
+import { E_HOST_TOO_SMALL, OK } from "../memory/status";
+import { EVENT_WAKE, eventPost, eventsLayout } from "../sim/events";
+import { deviceCapacity } from "../sim/device";
+import { traceEnable, traceLayout } from "../sim/trace";
+import { allocBootTable } from "../mm/alloc";
+import { buddyStart } from "../mm/buddy";
+import {
+  mmArea,
+  mmAreas,
+  mmFree,
+  mmLayout,
+  mmResetMinFree,
+  mmSpace,
+  mmSpaces,
+  mmStampsLayout,
+  mmWatermarkHigh,
+} from "../mm/instance";
+import { spaceLayout, spaceUpperTables } from "../mm/space";
+import { swapDevice, swapLayout, swapStart } from "../mm/swap";
+import { watermarksSet } from "../mm/watermark";
+import { psiStart } from "../kvm/psi";
+import { tdpLoadRoot } from "../kvm/tdp";
+import { vcpuLayout, vcpuNext } from "../kvm/vcpu";
+import { vmLayout, vmStampsLayout, vmVcpuList } from "../kvm/vm";
+import { vmAt, vmTableCount } from "../kvm/vmtable";
+import { guestStart } from "../guest/sched";
+import { taskCompute, taskPrefault, taskVcpu, taskWorkload } from "../guest/task";
+import { exponentialInit } from "../workload/exponential";
+import { traceWords, tracesLayout } from "../workload/trace";
+import {
+  WORKLOAD_TRACE,
+  WORKLOAD_ZIPF,
+  setWorkloadTable,
+  workloadKind,
+  workloadLayout,
+  workloadOffset,
+  workloadPages,
+  workloadStride,
+  workloadTable,
+  workloadTheta,
+} from "../workload/workload";
+import { zipfBuild, zipfLayout } from "../workload/zipf";
+import {
+  actorCount,
+  host,
+  integrity,
+  prefaultsLeft,
+  setFiniteLeft,
+  setPrefaultsLeft,
+  setStarted,
+  taskAt,
+  taskCount,
+} from "./state";
+import { begin, taskFinite } from "./turn";
+
+// Boot: every region gets its place, the memory grows once to the exact size, then the host, the VMs and the guests start.
+
+const NEED: usize = memory.data(8, 8);
+
+/** Bytes of linear memory that the machine takes, or would take when boot() found that they are not to be had. */
+export function bootBytes(): f64 {
+  return <f64>arenaTop();
+}
+
+/** Bytes of one part of that, 0..bootParts() - 1. */
+export function bootPartBytes(part: u32): f64 {
+  return <f64>arenaPartBytes(part);
+}
+
+export function bootParts(): u32 {
+  return PART_COUNT;
+}
+
+/** Least pages that the host must have for its VMs to start; after E_HOST_TOO_SMALL. */
+export function bootPagesNeeded(): u32 {
+  return load<u32>(NEED);
+}
+
+function layout(traceRecords: u32): void {
+  const mm = host();
+  let events: u32 = 2 * actorCount() + taskCount() + 16;
+  mmLayout(mm);
+  if (integrity()) mmStampsLayout(mm);
+  for (let id: u32 = 0; id < mmSpaces(mm); id++) spaceLayout(mmSpace(mm, id));
+  for (let type: u32 = 0; type < mmAreas(mm); type++) {
+    swapLayout(mmArea(mm, type), integrity());
+    events += deviceCapacity(swapDevice(mmArea(mm, type)));
+  }
+  for (let id: u32 = 0; id < vmTableCount(); id++) {
+    vmLayout(vmAt(id));
+    if (integrity()) vmStampsLayout(vmAt(id));
+    for (let vcpu = vmVcpuList(vmAt(id)); vcpu !== 0; vcpu = vcpuNext(vcpu)) {
+      vcpuLayout(vcpu);
+      events++;
+    }
+  }
+  tracesLayout();
+  for (let index: u32 = 0; index < taskCount(); index++) {
+    if (!taskCompute(taskAt(index))) workloadPlace(index, taskWorkload(taskAt(index)));
+  }
+  eventsLayout(events);
+  traceLayout(traceRecords);
+  arenaReserve(PART_EVENTS, 64); // the last region's neighbour: nothing may be read beyond it
+}
+
+// A trace's table is its trace; equal zipf distributions over one region share a table.
+function workloadPlace(index: u32, workload: usize): void {
+  workloadLayout(workload);
+  if (workloadKind(workload) === WORKLOAD_TRACE) {
+    setWorkloadTable(workload, traceWords(workloadTable(workload)));
+  } else if (workloadKind(workload) === WORKLOAD_ZIPF) {
+    const twin = zipfTwin(index, workload);
+    setWorkloadTable(workload, twin !== 0 ? workloadTable(twin) : zipfLayout(workloadPages(workload)));
+  }
+}
+
+function zipfTwin(index: u32, workload: usize): usize {
+  for (let other: u32 = 0; other < index; other++) {
+    if (taskCompute(taskAt(other))) continue;
+    const twin = taskWorkload(taskAt(other));
+    if (workloadKind(twin) !== WORKLOAD_ZIPF || workloadPages(twin) !== workloadPages(workload)) continue;
+    if (workloadStride(twin) !== workloadStride(workload)) continue;
+    if (workloadOffset(twin) !== workloadOffset(workload)) continue;
+    if (workloadTheta(twin) === workloadTheta(workload)) return twin;
+  }
+  return 0;
+}
+
+function startMemory(mm: usize): i32 {
+  watermarksSet(mm);
+  buddyStart(mm);
+  let tables: u32 = 0;
+  for (let id: u32 = 0; id < mmSpaces(mm); id++) tables += spaceUpperTables(mmSpace(mm, id)) + 1;
+  store<u32>(NEED, mmWatermarkHigh(mm) + tables + 1);
+  if (mmFree(mm) < load<u32>(NEED)) return E_HOST_TOO_SMALL;
+  for (let id: u32 = 0; id < mmSpaces(mm); id++) {
+    for (let table: u32 = spaceUpperTables(mmSpace(mm, id)); table > 0; table--) {
+      const pfn = allocBootTable(mm);
+      assert(pfn !== PFN_NONE);
+    }
+    tdpLoadRoot(vmAt(id), allocBootTable(mm));
+  }
+  for (let type: u32 = 0; type < mmAreas(mm); type++) swapStart(mm, mmArea(mm, type));
+  mmResetMinFree(mm);
+  return OK;
+}
+
+function startTasks(): void {
+  exponentialInit();
+  for (let index: u32 = 0; index < taskCount(); index++) {
+    const task = taskAt(index);
+    if (taskCompute(task)) continue;
+    const workload = taskWorkload(task);
+    if (workloadKind(workload) === WORKLOAD_ZIPF && zipfTwin(index, workload) === 0) {
+      zipfBuild(workload, workloadTable(workload), workloadTheta(workload));
+    }
+  }
+  let finite: u32 = 0;
+  let prefaults: u32 = 0;
+  for (let index: u32 = 0; index < taskCount(); index++) {
+    const task = taskAt(index);
+    if (taskPrefault(task)) {
+      prefaults++;
+      guestStart(taskVcpu(task), task, 0);
+    } else if (taskFinite(task)) {
+      finite++;
+    }
+  }
+  setFiniteLeft(finite);
+  setPrefaultsLeft(prefaults);
+  if (prefaults === 0) begin(0);
+}
+
+/**
+ * Boots the configured machine. @param traceRecords capacity of the trace ring @param traceMask events recorded
+ * Fails with E_NO_MEMORY (bootBytes() tells the need) or E_HOST_TOO_SMALL (bootPagesNeeded()).
+ */
+export function boot(traceRecords: u32, traceMask: u32): i32 {
+  layout(traceRecords);
+  let status = arenaCommit();
+  if (status !== OK) return status;
+  status = startMemory(host());
+  if (status !== OK) return status;
+  traceEnable(traceMask);
+  startTasks();
+  for (let id: u32 = 0; id < vmTableCount(); id++) {
+    for (let vcpu = vmVcpuList(vmAt(id)); vcpu !== 0; vcpu = vcpuNext(vcpu)) {
+      psiStart(vmAt(id), 0);
+      eventPost(0, EVENT_WAKE, <u32>vcpu);
+    }
+  }
+  setStarted();
+  return OK;
+}
+
+/** True while regions are still being written before time starts. */
+export function bootPrefaulting(): bool {
+  return prefaultsLeft() !== 0;
+}

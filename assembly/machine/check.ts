@@ -1,0 +1,30 @@
+import { actorCount } from "./state";
+import { checkEvents } from "../sim/events";
+import { checkDevice } from "../sim/device";
+import { checkMm } from "../mm/check";
+import { mmArea, mmAreas } from "../mm/instance";
+import { swapDevice } from "../mm/swap";
+import { checkVm } from "../kvm/check";
+import { vcpuNext } from "../kvm/vcpu";
+import { vmVcpuList } from "../kvm/vm";
+import { vmAt, vmTableCount } from "../kvm/vmtable";
+import { checkGuest } from "../guest/sched";
+import { checkCpus } from "./cpus";
+import { host } from "./state";
+
+// References that one actor can hold in the middle of its steps: a frame being allocated, one got for a fault, one under
+// eviction with its isolation reference.
+const PINS_PER_ACTOR: u32 = 4;
+
+/** Walks every structure of the machine and asserts its invariants. Says nothing in a build without assertions. */
+export function checkAll(): void {
+  checkEvents();
+  checkCpus();
+  const mm = host();
+  checkMm(mm, PINS_PER_ACTOR * actorCount());
+  for (let type: u32 = 0; type < mmAreas(mm); type++) checkDevice(swapDevice(mmArea(mm, type)));
+  for (let id: u32 = 0; id < vmTableCount(); id++) {
+    checkVm(vmAt(id));
+    for (let vcpu = vmVcpuList(vmAt(id)); vcpu !== 0; vcpu = vcpuNext(vcpu)) checkGuest(vcpu);
+  }
+}

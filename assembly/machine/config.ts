@@ -1,0 +1,274 @@
+import { arenaCommit, arenaInit, arenaTake, PART_RECORDS } from "../memory/arena";
+import { E_NO_MEMORY, OK } from "../memory/status";
+import { ACTOR_KSWAPD, actorInit, setActorNext } from "../sim/actor";
+import { costSet, costsPreset } from "../sim/costs";
+import { deviceInit, devicePreset } from "../sim/device";
+import { digestInit } from "../sim/digest";
+import { ACTOR_MM } from "../mm/context";
+import { mmCreate, setMmKswapd, setMmSwappiness, setMmWatermarkScale } from "../mm/instance";
+import { spaceCreate } from "../mm/space";
+import { swapCreate, swapDevice } from "../mm/swap";
+import { integrityInit } from "../kvm/integrity";
+import { DAEMON_BYTES, setVcpuNext, vcpuCreate } from "../kvm/vcpu";
+import { setVmVcpus, vmCreate, vmVcpuList } from "../kvm/vm";
+import { vmAt, vmTableAdd, vmTableCount, vmTableInit } from "../kvm/vmtable";
+import {
+  TASK_COMPUTE,
+  TASK_PREFAULT,
+  VCPU_BYTES,
+  setTaskFirstGfn,
+  setTaskForce,
+  setTaskLimit,
+  setTaskStart,
+  setTaskThinkNs,
+  setTaskWorkLimit,
+  setTaskWorkload,
+  taskCreate,
+} from "../guest/task";
+import { setGuestTimeslice } from "../guest/sched";
+import { permuteOffset, permuteStride } from "../workload/permute";
+import { traceCreate, traceWords, tracesInit } from "../workload/trace";
+import { rngSeed } from "../sim/rng";
+import { vcpuAt, workloadOf } from "./lookup";
+import {
+  PROBABILITY_ONE,
+  WORKLOAD_SEQUENTIAL,
+  WORKLOAD_ZIPF,
+  WORKLOAD_HOTCOLD,
+  WORKLOAD_TRACE,
+  setWorkloadHot,
+  setWorkloadPermutation,
+  setWorkloadRng,
+  setWorkloadSize,
+  setWorkloadTable,
+  setWorkloadTheta,
+  setWorkloadThinkMean,
+  workloadCreate,
+} from "../workload/workload";
+import {
+  actorCount,
+  addTask,
+  host,
+  lastActor,
+  firstActor,
+  seed,
+  setActorCount,
+  setActors,
+  setCheck,
+  setCpus,
+  setHost,
+  setQuantum,
+  setSeed,
+  stateInit,
+  taskAt,
+  taskCount,
+} from "./state";
+import { CPU_BYTES } from "./cpus";
+
+// Set-up: the binding describes the machine call by call, each call makes one record; boot.ts then lays everything out.
+// Every value has been checked at the door. A call returns the number of what it made, or E_NO_MEMORY.
+
+// Streams of random numbers: the permutation of a region draws from its own, so that tasks of one region share hot pages.
+const STREAM_PERMUTATION: u32 = 0x80000000;
+
+function addActor(actor: usize): void {
+  const last = lastActor();
+  if (last !== 0) setActorNext(last, actor);
+  setActors(last === 0 ? actor : firstActor(), actor);
+  setActorCount(actorCount() + 1);
+}
+
+/** Starts a machine. Times in ns; `swappiness` 0..200; `watermarkScale` in 1/10,000. */
+export function configHost(
+  seedValue: u32,
+  memoryPages: u32,
+  cpus: u32,
+  quantumNs: u32,
+  swappiness: u32,
+  watermarkScale: u32,
+): i32 {
+  arenaInit();
+  stateInit();
+  digestInit();
+  integrityInit();
+  vmTableInit();
+  tracesInit();
+  if (arenaCommit() !== OK) return E_NO_MEMORY;
+  setSeed(seedValue);
+  setQuantum(quantumNs);
+  const mm = mmCreate(memoryPages);
+  const records = arenaTake(PART_RECORDS, <u64>cpus * CPU_BYTES);
+  const kswapd = arenaTake(PART_RECORDS, DAEMON_BYTES);
+  if (mm === 0 || records === 0 || kswapd === 0) return E_NO_MEMORY;
+  setHost(mm);
+  setMmSwappiness(mm, swappiness);
+  setMmWatermarkScale(mm, watermarkScale);
+  setCpus(records, cpus);
+  actorInit(kswapd, ACTOR_KSWAPD, actorCount());
+  store<u32>(kswapd, <u32>mm, ACTOR_MM);
+  setMmKswapd(mm, kswapd);
+  addActor(kswapd);
+  return OK;
+}
+
+/** Contents of pages are checked; a violation stops the run, or is counted. */
+export function configCheck(integrity: bool, stop: bool): void {
+  setCheck(integrity, stop);
+}
+
+export function configCosts(preset: u32): void {
+  costsPreset(preset);
+}
+
+export function configCost(key: u32, ns: u32): void {
+  costSet(key, ns);
+}
+
+/** A swap area of `slots` usable slots. `kind` is a DEVICE_*; its figures can then be changed with configSwapDevice(). */
+export function configSwap(slots: u32, priority: i32, kind: u32): i32 {
+  const area = swapCreate(host(), slots + 1, priority);
+  if (area === 0) return E_NO_MEMORY;
+  deviceInit(
+    swapDevice(area),
+    devicePreset(kind, 0),
+    devicePreset(kind, 1),
+    devicePreset(kind, 2),
+    devicePreset(kind, 3),
+    devicePreset(kind, 4),
+    devicePreset(kind, 5),
+  );
+  return OK;
+}
+
+/** A swap area on a device of the user's own figures: ns, units, bytes/us (0: in the latency), DEVICE_* flags. */
+export function configSwapDevice(
+  slots: u32,
+  priority: i32,
+  readNs: u32,
+  writeNs: u32,
+  servers: u32,
+  readBytesPerUs: u32,
+  writeBytesPerUs: u32,
+  flags: u32,
+): i32 {
+  const area = swapCreate(host(), slots + 1, priority);
+  if (area === 0) return E_NO_MEMORY;
+  deviceInit(swapDevice(area), readNs, writeNs, servers, readBytesPerUs, writeBytesPerUs, flags);
+  return OK;
+}
+
+/** A VM of `pages` pages and its vCPUs; `maxPages` 0xffffffff for no limit. */
+export function configVm(pages: u32, vcpus: u32, maxPages: u32, tlbEntries: u32, tlbWays: u32, timesliceNs: u32): i32 {
+  const id = vmTableCount();
+  const space = spaceCreate(host(), pages, maxPages);
+  const vm: usize = space === 0 ? <usize>0 : vmCreate(id, host(), space, pages);
+  if (vm === 0) return E_NO_MEMORY;
+  vmTableAdd(vm);
+  let last: usize = 0;
+  for (let index: u32 = 0; index < vcpus; index++) {
+    const vcpu = vcpuCreate(vm, actorCount(), index, VCPU_BYTES, tlbEntries, tlbWays);
+    if (vcpu === 0) return E_NO_MEMORY;
+    setGuestTimeslice(vcpu, timesliceNs);
+    addActor(vcpu);
+    if (last !== 0) setVcpuNext(last, vcpu);
+    setVmVcpus(vm, vcpus, last === 0 ? vcpu : vmVcpuList(vm));
+    last = vcpu;
+  }
+  return <i32>id;
+}
+
+function addConfigured(vm: u32, vcpu: u32, flags: u32): usize {
+  const task = taskCreate(taskCount(), vcpuAt(vmAt(vm), vcpu), flags);
+  if (task !== 0) addTask(task);
+  return task;
+}
+
+/** A task that computes for `ns` of CPU time, without end when `ns` is infinite. */
+export function configCompute(vm: u32, vcpu: u32, ns: f64): i32 {
+  const task = addConfigured(vm, vcpu, TASK_COMPUTE);
+  if (task === 0) return E_NO_MEMORY;
+  if (ns < 9007199254740992) setTaskWorkLimit(task, <u64>ns);
+  return <i32>(taskCount() - 1);
+}
+
+/**
+ * A task that touches `pages` pages from `firstGfn` on.
+ * @param kind WORKLOAD_*
+ * @param size words of the trace, pages of the hot set
+ * @param trace handle of configTrace(), for a trace
+ * @param writes probability in 2^-26
+ * @param accesses after which it ends, infinity for never
+ * @param scatter ranks are spread over the pages by a seeded permutation
+ * @param force every access is a write
+ */
+export function configTask(
+  vm: u32,
+  vcpu: u32,
+  firstGfn: u32,
+  pages: u32,
+  kind: u32,
+  size: u32,
+  trace: usize,
+  writes: u32,
+  accesses: f64,
+  scatter: bool,
+  force: bool,
+): i32 {
+  const task = addConfigured(vm, vcpu, 0);
+  const number = taskCount() - 1;
+  const workload: usize = task === 0 ? <usize>0 : workloadCreate(kind, pages, writes, number);
+  if (workload === 0) return E_NO_MEMORY;
+  setTaskWorkload(task, workload);
+  setTaskFirstGfn(task, firstGfn);
+  setTaskForce(task, force ? 1 << 31 : 0);
+  setWorkloadSize(workload, size);
+  if (kind === WORKLOAD_TRACE) setWorkloadTable(workload, trace); // boot puts the words' address in its place
+  setWorkloadRng(workload, rngSeed(seed(), number));
+  if (accesses < 9007199254740992) setTaskLimit(task, <u64>accesses);
+  if (scatter && (kind === WORKLOAD_ZIPF || kind === WORKLOAD_HOTCOLD)) {
+    const state = rngSeed(seed(), STREAM_PERMUTATION | (vm * 0x9e3779b1 + firstGfn));
+    setWorkloadPermutation(workload, permuteStride(state, pages), permuteOffset(state, pages));
+  }
+  return <i32>number;
+}
+
+/** A trace of `words` accesses. Returns its handle, 0 when memory is exhausted. */
+export function configTrace(words: u32): usize {
+  return traceCreate(words);
+}
+
+/** Address at which the words of a trace belong; after boot(). */
+export function traceAddress(trace: usize): usize {
+  return traceWords(trace);
+}
+
+/** The CPU time beside each access of a task: constant, or exponential with that mean. */
+export function configThink(task: u32, ns: u32, exponential: bool): void {
+  if (exponential) setWorkloadThinkMean(workloadOf(task), ns);
+  else setTaskThinkNs(taskAt(task), ns);
+}
+
+export function configZipf(task: u32, theta: f64): void {
+  setWorkloadTheta(workloadOf(task), theta);
+}
+
+/** The hot set's probability in 2^-26, and the accesses after which it moves on (0: never). */
+export function configHotcold(task: u32, probability: u32, phaseAccesses: f64): void {
+  setWorkloadHot(workloadOf(task), probability, <u64>phaseAccesses);
+}
+
+/** When a task starts: `ns` after the beginning, or after the end of task `after` (-1: none). */
+export function configStart(task: u32, after: i32, ns: f64): void {
+  setTaskStart(taskAt(task), after < 0 ? 0 : taskAt(<u32>after), <u64>ns);
+}
+
+/** Writes a region once, on `vcpu`, before time and counters start. */
+export function configPrefault(vm: u32, vcpu: u32, firstGfn: u32, pages: u32): i32 {
+  const task = addConfigured(vm, vcpu, TASK_PREFAULT);
+  const workload: usize = task === 0 ? <usize>0 : workloadCreate(WORKLOAD_SEQUENTIAL, pages, PROBABILITY_ONE, taskCount() - 1);
+  if (workload === 0) return E_NO_MEMORY;
+  setTaskWorkload(task, workload);
+  setTaskFirstGfn(task, firstGfn);
+  setTaskLimit(task, pages);
+  return <i32>(taskCount() - 1);
+}

@@ -1,0 +1,223 @@
+import {
+  ACTOR_GUEST,
+  ACTOR_HOST,
+  ACTOR_RUNNABLE,
+  ACTOR_VCPU,
+  CPU_NONE,
+  STAGE_EXIT,
+  STAGE_QUEUE,
+  actorClock,
+  actorId,
+  actorKind,
+  actorLastCpu,
+  actorNext,
+  actorOnCpuAt,
+  actorSleepUntil,
+  actorSpend,
+  actorSpinLocks,
+  actorState,
+  actorStateSince,
+  actorVruntime,
+  setActorCpu,
+  setActorOnCpuAt,
+  setActorState,
+  setActorVruntime,
+  actorCpu,
+} from "../sim/actor";
+import { COST_HLT_EXIT_NS, COST_HOST_SWITCH_NS, cost } from "../sim/costs";
+import { EVENT_STEP, eventPost } from "../sim/events";
+import { enterGuest } from "../kvm/fault";
+import { psiStart } from "../kvm/psi";
+import { VCPU_HALTED, VCPU_IN_FAULT, vcpuMode, vcpuVm } from "../kvm/vcpu";
+import { TIME_NEVER } from "../memory/layout";
+import { cpuCount, cpuRecords, firstActor } from "./state";
+
+// The host's CPUs and their one run queue. A kernel thread that wakes takes the CPU of a vCPU if none is idle; vCPUs share
+// by virtual run time with a slice of 3 ms.
+//
+// record   0         4      8        12       16         24
+//          +---------+------+--------+--------+----------+
+//          | current | last | resched| pad    | sliceEnd | freeAt
+//          +---------+------+--------+--------+----------+
+//
+// invariant: an actor is on at most one CPU, and that CPU names it
+// invariant: while an actor is runnable, no CPU is idle
+
+const CURRENT: usize = 0;
+const LAST: usize = 4;
+const RESCHED: usize = 8;
+const SLICE_END: usize = 16; // u64
+const FREE_AT: usize = 24; // u64
+export const CPU_BYTES: usize = 32;
+
+// 3 ms: the default slice of the host's scheduler for a handful of runnable tasks.
+const HOST_SLICE_NS: u64 = 3000000;
+
+export function cpuAt(index: u32): usize {
+  assert(index < cpuCount());
+  return cpuRecords() + <usize>index * CPU_BYTES;
+}
+
+/** The actor on the CPU, 0 when it is idle. */
+export function cpuCurrent(cpu: usize): usize {
+  return <usize>load<u32>(cpu, CURRENT);
+}
+
+/** The CPU whose vCPU runs the guest and comes next in (clock, number) order; CPU_NONE when no vCPU runs the guest. */
+export function cpuNextTurn(): u32 {
+  let best = CPU_NONE;
+  let bestClock = TIME_NEVER;
+  let bestId: u32 = 0;
+  for (let index: u32 = 0; index < cpuCount(); index++) {
+    const actor = cpuCurrent(cpuAt(index));
+    if (actor === 0 || actorState(actor) !== ACTOR_GUEST) continue;
+    const clock = actorClock(actor);
+    if (clock < bestClock || (clock === bestClock && actorId(actor) < bestId)) {
+      best = index;
+      bestClock = clock;
+      bestId = actorId(actor);
+    }
+  }
+  return best;
+}
+
+// Puts a runnable actor on an idle CPU, not before `time` and not before the CPU is free.
+function assign(cpu: usize, index: u32, actor: usize, time: u64): void {
+  assert(cpuCurrent(cpu) === 0 && actorState(actor) === ACTOR_RUNNABLE);
+  actorSleepUntil(actor, STAGE_QUEUE, max<u64>(time, load<u64>(cpu, FREE_AT)));
+  store<u32>(cpu, <u32>actor, CURRENT);
+  setActorCpu(actor, index);
+  if (load<u32>(cpu, LAST) !== <u32>actor && load<u32>(cpu, LAST) !== 0) {
+    actorSpend(actor, STAGE_QUEUE, cost(COST_HOST_SWITCH_NS));
+  }
+  store<u32>(cpu, <u32>actor, LAST);
+  store<u32>(cpu, 0, RESCHED);
+  store<u64>(cpu, actorClock(actor) + HOST_SLICE_NS, SLICE_END);
+  setActorOnCpuAt(actor, actorClock(actor));
+
+  if (actorKind(actor) !== ACTOR_VCPU || vcpuMode(actor) === VCPU_IN_FAULT) {
+    setActorState(actor, ACTOR_HOST);
+    eventPost(actorClock(actor), EVENT_STEP, <u32>actor);
+    return;
+  }
+  if (vcpuMode(actor) === VCPU_HALTED) {
+    actorSpend(actor, STAGE_EXIT, cost(COST_HLT_EXIT_NS));
+    psiStart(vcpuVm(actor), actorClock(actor));
+  }
+  enterGuest(actor);
+}
+
+function idleCpu(actor: usize): u32 {
+  const last = actorLastCpu(actor);
+  if (last !== CPU_NONE && cpuCurrent(cpuAt(last)) === 0) return last;
+  let best = CPU_NONE;
+  for (let index: u32 = 0; index < cpuCount(); index++) {
+    const cpu = cpuAt(index);
+    if (cpuCurrent(cpu) !== 0) continue;
+    if (best === CPU_NONE || load<u64>(cpu, FREE_AT) < load<u64>(cpuAt(best), FREE_AT)) best = index;
+  }
+  return best;
+}
+
+// The least virtual run time among vCPUs that have or want a CPU: a sleeper does not come back with more credit than that.
+function leastVruntime(except: usize): u64 {
+  let least = TIME_NEVER;
+  for (let actor = firstActor(); actor !== 0; actor = actorNext(actor)) {
+    if (actor === except || actorKind(actor) !== ACTOR_VCPU) continue;
+    if (actorCpu(actor) === CPU_NONE && actorState(actor) !== ACTOR_RUNNABLE) continue;
+    least = min<u64>(least, actorVruntime(actor));
+  }
+  return least === TIME_NEVER ? 0 : least;
+}
+
+/** A sleeping or halted actor wants a CPU at `time`. */
+export function cpuWake(actor: usize, time: u64): void {
+  assert(actorCpu(actor) === CPU_NONE);
+  setActorState(actor, ACTOR_RUNNABLE);
+  const idle = idleCpu(actor);
+  if (idle !== CPU_NONE) {
+    assign(cpuAt(idle), idle, actor, time);
+    return;
+  }
+  if (actorKind(actor) === ACTOR_VCPU) {
+    setActorVruntime(actor, max<u64>(actorVruntime(actor), leastVruntime(actor)));
+    return;
+  }
+  // A kernel thread preempts the vCPU that is furthest behind, at that vCPU's next boundary.
+  let victim: usize = 0;
+  for (let index: u32 = 0; index < cpuCount(); index++) {
+    const cpu = cpuAt(index);
+    const current = cpuCurrent(cpu);
+    if (actorKind(current) !== ACTOR_VCPU || load<u32>(cpu, RESCHED) !== 0) continue;
+    if (victim === 0 || actorClock(current) < actorClock(cpuCurrent(victim))) victim = cpu;
+  }
+  if (victim !== 0) store<u32>(victim, 1, RESCHED);
+}
+
+function nextRunnable(): usize {
+  let best: usize = 0;
+  for (let actor = firstActor(); actor !== 0; actor = actorNext(actor)) {
+    if (actorState(actor) !== ACTOR_RUNNABLE) continue;
+    if (best === 0) {
+      best = actor;
+      continue;
+    }
+    const daemon = actorKind(actor) !== ACTOR_VCPU;
+    const bestDaemon = actorKind(best) !== ACTOR_VCPU;
+    if (daemon !== bestDaemon) {
+      if (daemon) best = actor;
+    } else if (daemon) {
+      if (actorStateSince(actor) < actorStateSince(best)) best = actor;
+    } else if (actorVruntime(actor) < actorVruntime(best)) {
+      best = actor;
+    }
+  }
+  return best;
+}
+
+/** The actor, which sleeps or halts, leaves its CPU at its clock; the next runnable one takes it. */
+export function cpuRelease(actor: usize): void {
+  handOver(actor, nextRunnable(), actorState(actor));
+}
+
+// Takes `actor` off its CPU in `state` and puts `next` on it, if there is one.
+function handOver(actor: usize, next: usize, state: u32): void {
+  const index = actorCpu(actor);
+  const cpu = cpuAt(index);
+  assert(cpuCurrent(cpu) === actor && actorSpinLocks(actor) === 0);
+  const clock = actorClock(actor);
+  setActorVruntime(actor, actorVruntime(actor) + (clock - actorOnCpuAt(actor)));
+  setActorCpu(actor, CPU_NONE);
+  setActorState(actor, state);
+  store<u32>(cpu, 0, CURRENT);
+  store<u64>(cpu, clock, FREE_AT);
+  if (next !== 0) assign(cpu, index, next, clock);
+}
+
+/** Must the actor, at a boundary, leave its CPU for another: a woken kernel thread, or a vCPU when its slice is over? */
+export function cpuShouldYield(actor: usize): bool {
+  if (actorSpinLocks(actor) !== 0 || actorKind(actor) !== ACTOR_VCPU) return false;
+  const cpu = cpuAt(actorCpu(actor));
+  if (load<u32>(cpu, RESCHED) !== 0) return nextRunnable() !== 0;
+  return actorClock(actor) >= load<u64>(cpu, SLICE_END) && nextRunnable() !== 0;
+}
+
+/** Preempts the actor: whoever has waited goes first. */
+export function cpuPreempt(actor: usize): void {
+  const next = nextRunnable();
+  assert(next !== 0 && next !== actor);
+  handOver(actor, next, ACTOR_RUNNABLE);
+}
+
+export function checkCpus(): void {
+  let idle: u32 = 0;
+  for (let index: u32 = 0; index < cpuCount(); index++) {
+    const actor = cpuCurrent(cpuAt(index));
+    if (actor === 0) idle++;
+    else assert(actorCpu(actor) === index);
+  }
+  for (let actor = firstActor(); actor !== 0; actor = actorNext(actor)) {
+    if (actorCpu(actor) !== CPU_NONE) assert(cpuCurrent(cpuAt(actorCpu(actor))) === actor);
+    if (actorState(actor) === ACTOR_RUNNABLE) assert(idle === 0);
+  }
+}

@@ -1,0 +1,81 @@
+import { arenaCommit } from "../memory/arena";
+import { OK } from "../memory/status";
+import { costSet, costsPreset } from "../sim/costs";
+import { traceCapacity, traceEnable, traceLayout } from "../sim/trace";
+import {
+  mmArea,
+  mmAreas,
+  mmDropStamps,
+  mmStampsLayout,
+  mmStamped,
+  setMmSwappiness,
+  setMmWatermarkScale,
+} from "../mm/instance";
+import { setMemcgMax } from "../mm/memcg";
+import { spaceMemcg } from "../mm/space";
+import { swapStampsLayout } from "../mm/swap";
+import { watermarksSet } from "../mm/watermark";
+import { vmDropStamps, vmSpace, vmStampsLayout } from "../kvm/vm";
+import { vmAt, vmTableCount } from "../kvm/vmtable";
+import { workloadReseed } from "../workload/fill";
+import { host, setCheck, setSeed, taskAt, taskCount } from "./state";
+
+// Settings that may change while a machine lives: the keys that a fork can set. Each takes effect at once.
+
+/** Random numbers drawn from now on follow another seed; permutations of pages stay. */
+export function liveSeed(seed: u32): void {
+  setSeed(seed);
+  for (let index: u32 = 0; index < taskCount(); index++) workloadReseed(taskAt(index), seed);
+}
+
+export function liveCosts(preset: u32): void {
+  costsPreset(preset);
+}
+
+export function liveCost(key: u32, ns: u32): void {
+  costSet(key, ns);
+}
+
+/** 0..200. */
+export function liveSwappiness(swappiness: u32): void {
+  setMmSwappiness(host(), swappiness);
+}
+
+/** In 1/10,000 of the host's memory. */
+export function liveWatermarkScale(factor: u32): void {
+  setMmWatermarkScale(host(), factor);
+  watermarksSet(host());
+}
+
+/** memory.max of a VM in pages, 0xffffffff for none; the next charge reclaims down to it. */
+export function liveMemoryMax(vm: u32, pages: u32): void {
+  setMemcgMax(spaceMemcg(vmSpace(vmAt(vm))), pages);
+}
+
+/** Checking of contents. Switched on, it knows the writes from now on. Fails with E_NO_MEMORY. */
+export function liveCheck(integrity: bool, stop: bool): i32 {
+  const mm = host();
+  if (integrity && !mmStamped(mm)) {
+    mmStampsLayout(mm);
+    for (let type: u32 = 0; type < mmAreas(mm); type++) swapStampsLayout(mmArea(mm, type));
+    for (let id: u32 = 0; id < vmTableCount(); id++) vmStampsLayout(vmAt(id));
+    const status = arenaCommit();
+    if (status !== OK) return status;
+  } else if (!integrity && mmStamped(mm)) {
+    mmDropStamps(mm);
+    for (let id: u32 = 0; id < vmTableCount(); id++) vmDropStamps(vmAt(id));
+  }
+  setCheck(integrity, stop);
+  return OK;
+}
+
+/** Events recorded from now on, and room for at least `records` of them. Fails with E_NO_MEMORY. */
+export function liveTrace(records: u32, mask: u32): i32 {
+  if (records > traceCapacity()) {
+    traceLayout(records);
+    const status = arenaCommit();
+    if (status !== OK) return status;
+  }
+  traceEnable(mask);
+  return OK;
+}

@@ -1,0 +1,233 @@
+import { TIME_NEVER } from "../memory/layout";
+import { digestFold, digestState } from "../sim/digest";
+import { deviceBusyNs, deviceQueuePeak, deviceReads, deviceWrites } from "../sim/device";
+import { HISTOGRAM_COUNTS, histogramHighest } from "../sim/histogram";
+import { STAGE_COUNT, actorClock } from "../sim/actor";
+import { TRACE_RECORD_BYTES, traceCapacity, traceRing, traceWritten } from "../sim/trace";
+import { FAULT_KINDS } from "../mm/fault";
+import {
+  MM_COUNTS,
+  mmArea,
+  mmAreas,
+  mmCount,
+  mmFree,
+  mmMinFree,
+  mmResetMinFree,
+  mmSwapFree,
+  mmSwapTotal,
+} from "../mm/instance";
+import { spaceResetPeak, spaceRss, spaceRssPeak, spaceSwapents } from "../mm/space";
+import { swapDevice, swapUsed } from "../mm/swap";
+import { VIOLATIONS_KEPT, VIOLATION_BYTES, violationAt, violations } from "../kvm/integrity";
+import {
+  VM_COUNTS,
+  faultCount,
+  faultHistogram,
+  faultMarkMaxNs,
+  faultMaxNs,
+  faultStageNs,
+  faultSumNs,
+  statsMark,
+  vmCount,
+} from "../kvm/stats";
+import { vmPages, vmSpace, vmStats } from "../kvm/vm";
+import { vmAt, vmTableCount } from "../kvm/vmtable";
+import {
+  TASK_READY,
+  TASK_RUNNING,
+  taskAccesses,
+  taskEndNs,
+  taskPrefault,
+  taskReadyNs,
+  taskRunNs,
+  taskSince,
+  taskStartNs,
+  taskState,
+  taskVcpu,
+  taskWaitNs,
+  taskWork,
+} from "../guest/task";
+import { epoch, host, now, oomVm, taskAt, taskCount } from "./state";
+
+// What a machine tells of itself: each report writes a row of f64 into one table, which the binding reads through a view.
+// The positions in a row are exported constants.
+
+const TABLE: usize = memory.data(8 * 128, 8);
+
+/** Address of the table of f64. */
+export function reportTable(): usize {
+  return TABLE;
+}
+
+function put(index: u32, value: f64): void {
+  store<f64>(TABLE + ((<usize>index) << 3), value);
+}
+
+// A VM: its counters VM_*, then these.
+export const REPORT_VM_RESIDENT: u32 = VM_COUNTS;
+export const REPORT_VM_RESIDENT_PEAK: u32 = VM_COUNTS + 1;
+export const REPORT_VM_SWAPPED: u32 = VM_COUNTS + 2;
+export const REPORT_VM_UNTOUCHED: u32 = VM_COUNTS + 3;
+/** First kind of fault; each takes REPORT_FAULT_FIELDS: count, sumNs, maxNs, maxNs since the mark, the stages. */
+export const REPORT_VM_FAULTS: u32 = VM_COUNTS + 4;
+export const REPORT_FAULT_FIELDS: u32 = 4 + STAGE_COUNT;
+
+/** Writes VM `id`: its counters, memory and faults, in the order of FAULT_* kinds. */
+export function reportVm(id: u32): void {
+  const vm = vmAt(id);
+  const stats = vmStats(vm);
+  const space = vmSpace(vm);
+  for (let counter: u32 = 0; counter < VM_COUNTS; counter++) put(counter, <f64>vmCount(stats, counter));
+  put(REPORT_VM_RESIDENT, <f64>spaceRss(space));
+  put(REPORT_VM_RESIDENT_PEAK, <f64>spaceRssPeak(space));
+  put(REPORT_VM_SWAPPED, <f64>spaceSwapents(space));
+  put(REPORT_VM_UNTOUCHED, <f64>(vmPages(vm) - spaceRss(space) - spaceSwapents(space)));
+  for (let kind: u32 = 0; kind < FAULT_KINDS; kind++) {
+    const at = REPORT_VM_FAULTS + kind * REPORT_FAULT_FIELDS;
+    put(at, <f64>faultCount(stats, kind));
+    put(at + 1, <f64>faultSumNs(stats, kind));
+    put(at + 2, <f64>faultMaxNs(stats, kind));
+    put(at + 3, <f64>faultMarkMaxNs(stats, kind));
+    for (let stage: u32 = 0; stage < STAGE_COUNT; stage++) {
+      put(at + 4 + stage, <f64>faultStageNs(stats, kind, stage));
+    }
+  }
+}
+
+/** Address of the histogram of one kind of fault: reportHistogramCounts() u32. */
+export function reportHistogram(id: u32, kind: u32): usize {
+  return faultHistogram(vmStats(vmAt(id)), kind);
+}
+
+export function reportHistogramCounts(): u32 {
+  return HISTOGRAM_COUNTS;
+}
+
+/** Largest value counted in bucket `index`, ns. */
+export function reportHistogramHighest(index: u32): f64 {
+  return <f64>histogramHighest(index);
+}
+
+// The host: its counters MM_*, then these.
+export const REPORT_HOST_FREE: u32 = MM_COUNTS;
+export const REPORT_HOST_MIN_FREE: u32 = MM_COUNTS + 1;
+export const REPORT_HOST_SLOTS_USED: u32 = MM_COUNTS + 2;
+export const REPORT_HOST_NOW: u32 = MM_COUNTS + 3;
+export const REPORT_HOST_EPOCH: u32 = MM_COUNTS + 4;
+export const REPORT_HOST_VIOLATIONS: u32 = MM_COUNTS + 5;
+export const REPORT_HOST_OOM_VM: u32 = MM_COUNTS + 6;
+
+export function reportHost(): void {
+  const mm = host();
+  for (let counter: u32 = 0; counter < MM_COUNTS; counter++) put(counter, <f64>mmCount(mm, counter));
+  put(REPORT_HOST_FREE, <f64>mmFree(mm));
+  put(REPORT_HOST_MIN_FREE, <f64>mmMinFree(mm));
+  put(REPORT_HOST_SLOTS_USED, <f64>(mmSwapTotal(mm) - mmSwapFree(mm)));
+  put(REPORT_HOST_NOW, <f64>now());
+  put(REPORT_HOST_EPOCH, <f64>epoch());
+  put(REPORT_HOST_VIOLATIONS, <f64>violations());
+  put(REPORT_HOST_OOM_VM, <f64>oomVm());
+}
+
+export const REPORT_DEVICE_READS: u32 = 0;
+export const REPORT_DEVICE_WRITES: u32 = 1;
+export const REPORT_DEVICE_BUSY_NS: u32 = 2;
+export const REPORT_DEVICE_QUEUE_PEAK: u32 = 3;
+export const REPORT_DEVICE_SLOTS_USED: u32 = 4;
+
+export function reportDevice(type: u32): void {
+  const area = mmArea(host(), type);
+  const device = swapDevice(area);
+  put(REPORT_DEVICE_READS, <f64>deviceReads(device));
+  put(REPORT_DEVICE_WRITES, <f64>deviceWrites(device));
+  put(REPORT_DEVICE_BUSY_NS, <f64>deviceBusyNs(device));
+  put(REPORT_DEVICE_QUEUE_PEAK, <f64>deviceQueuePeak(device));
+  put(REPORT_DEVICE_SLOTS_USED, <f64>swapUsed(area));
+}
+
+export const REPORT_TASK_ACCESSES: u32 = 0;
+export const REPORT_TASK_WORK: u32 = 1;
+export const REPORT_TASK_START_NS: u32 = 2;
+export const REPORT_TASK_END_NS: u32 = 3;
+export const REPORT_TASK_RUN_NS: u32 = 4;
+export const REPORT_TASK_READY_NS: u32 = 5;
+export const REPORT_TASK_WAIT_NS: u32 = 6;
+
+function instant(time: u64): f64 {
+  return time === TIME_NEVER ? -1 : <f64>(time - epoch());
+}
+
+/** Writes task `index`; instants are virtual ns since time 0, -1 for "not yet". The state it is in counts up to now. */
+export function reportTask(index: u32): void {
+  const task = taskAt(index);
+  const state = taskState(task);
+  const since = taskSince(task, max<u64>(now(), actorClock(taskVcpu(task))));
+  put(REPORT_TASK_ACCESSES, <f64>taskAccesses(task));
+  put(REPORT_TASK_WORK, <f64>taskWork(task));
+  put(REPORT_TASK_START_NS, instant(taskStartNs(task)));
+  put(REPORT_TASK_END_NS, instant(taskEndNs(task)));
+  put(REPORT_TASK_RUN_NS, <f64>(taskRunNs(task) + (state === TASK_RUNNING ? since : 0)));
+  put(REPORT_TASK_READY_NS, <f64>(taskReadyNs(task) + (state === TASK_READY ? since : 0)));
+  put(REPORT_TASK_WAIT_NS, <f64>taskWaitNs(task));
+}
+
+/** Starts a new interval for what cannot be subtracted: largest latencies, peaks, least free memory. */
+export function reportMark(lasting: bool): void {
+  for (let id: u32 = 0; id < vmTableCount(); id++) {
+    statsMark(vmStats(vmAt(id)), lasting);
+    if (lasting) spaceResetPeak(vmSpace(vmAt(id)));
+  }
+  if (lasting) mmResetMinFree(host());
+}
+
+/** The digest of the history so far with the counters folded in; low and high half. */
+export function reportDigest(high: bool): u32 {
+  let hash = digestFold(digestState(), now());
+  const mm = host();
+  for (let counter: u32 = 0; counter < MM_COUNTS; counter++) hash = digestFold(hash, mmCount(mm, counter));
+  for (let id: u32 = 0; id < vmTableCount(); id++) {
+    const stats = vmStats(vmAt(id));
+    hash = digestFold(hash, vmCount(stats, 0));
+    for (let kind: u32 = 0; kind < FAULT_KINDS; kind++) {
+      hash = digestFold(hash, faultCount(stats, kind));
+      hash = digestFold(hash, faultSumNs(stats, kind));
+    }
+  }
+  for (let index: u32 = 0; index < taskCount(); index++) {
+    if (!taskPrefault(taskAt(index))) hash = digestFold(hash, taskAccesses(taskAt(index)));
+  }
+  for (let type: u32 = 0; type < mmAreas(mm); type++) {
+    hash = digestFold(hash, deviceReads(swapDevice(mmArea(mm, type))));
+  }
+  return <u32>(high ? hash >> 32 : hash);
+}
+
+/** Address of the noted violation `index`, each reportViolationBytes() long; there are at most reportViolationsKept(). */
+export function reportViolation(index: u32): usize {
+  return violationAt(index);
+}
+
+export function reportViolationsKept(): u32 {
+  return VIOLATIONS_KEPT;
+}
+
+export function reportViolationBytes(): u32 {
+  return <u32>VIOLATION_BYTES;
+}
+
+/** The trace ring: its address, records, bytes a record, and how many records have been written since boot. */
+export function reportTraceRing(): usize {
+  return traceRing();
+}
+
+export function reportTraceCapacity(): u32 {
+  return traceCapacity();
+}
+
+export function reportTraceRecordBytes(): u32 {
+  return <u32>TRACE_RECORD_BYTES;
+}
+
+export function reportTraceWritten(): f64 {
+  return <f64>traceWritten();
+}

@@ -1,0 +1,198 @@
+import { TIME_NEVER } from "../memory/layout";
+import { STEP_AGAIN, STEP_BLOCKED, STEP_OOM } from "../memory/status";
+import {
+  ACTOR_BLOCKED,
+  ACTOR_GUEST,
+  ACTOR_HALTED,
+  ACTOR_HOST,
+  ACTOR_SPINNING,
+  ACTOR_VCPU,
+  CPU_NONE,
+  actorBlockStage,
+  actorClock,
+  actorCpu,
+  actorId,
+  actorKind,
+  actorSleepUntil,
+  actorState,
+  setActorClock,
+} from "../sim/actor";
+import { DIGEST_OOM, digestAdd } from "../sim/digest";
+import {
+  EVENT_GUEST_TICK,
+  EVENT_IO,
+  EVENT_STEP,
+  EVENT_WAKE,
+  eventArg,
+  eventKind,
+  eventNextTime,
+  eventPop,
+  eventPost,
+} from "../sim/events";
+import { traceActor } from "../sim/trace";
+import { kswapdStep } from "../mm/kswapd";
+import { swapIoEnd } from "../mm/writeback";
+import { pageFaultStep } from "../kvm/fault";
+import { vcpuVm } from "../kvm/vcpu";
+import { vmId } from "../kvm/vm";
+import { guestStart } from "../guest/sched";
+import { GUEST_TICK_PENDING, taskVcpu } from "../guest/task";
+import { cpuAt, cpuCurrent, cpuNextTurn, cpuPreempt, cpuRelease, cpuShouldYield, cpuWake } from "./cpus";
+import {
+  STOP_ACCESSES,
+  STOP_IDLE,
+  STOP_NONE,
+  STOP_OOM,
+  STOP_TIME,
+  host,
+  now,
+  quantum,
+  setNow,
+  setOomVm,
+  setStop,
+  setTimeLimit,
+  setTurn,
+  stopReason,
+  timeLimit,
+  turnCpu,
+  turnEnd,
+} from "./state";
+import { TURN_BUDGET, TURN_FAULT, TURN_HALT, turn, turnResult } from "./turn";
+
+// The virtual-time scheduler: whatever is due first comes next. Events (steps of actors in the host, wake-ups, I/O, timers)
+// come in (time, sequence) order; a vCPU in the guest takes turns in (clock, number) order; at one instant events come
+// before turns. How a run is cut into calls changes nothing: a turn that a call's budget interrupts goes on in the next
+// call to the end it was given.
+
+const MADE: usize = memory.data(8, 8);
+
+/** Accesses made by the last machineRun(). */
+export function machineMade(): u32 {
+  return load<u32>(MADE);
+}
+
+/** Stops runs at absolute time `ns`; infinite for never. */
+export function machineSetTimeLimit(ns: f64): void {
+  setTimeLimit(ns < 9007199254740992 ? <u64>ns : TIME_NEVER);
+}
+
+/**
+ * Runs for at most `accesses` accesses and about `events` events. Returns STOP_NONE when the call's events are used up,
+ * STOP_ACCESSES when its accesses are, else why the run has ended.
+ */
+export function machineRun(accesses: u32, events: u32): u32 {
+  let made: u32 = 0;
+  setStop(stopReason() === STOP_OOM ? STOP_OOM : STOP_NONE);
+  store<u32>(MADE, 0);
+  while (stopReason() === STOP_NONE) {
+    if (turnCpu() !== CPU_NONE) {
+      if (made === accesses) {
+        setStop(STOP_ACCESSES);
+        break;
+      }
+      made += runTurn(accesses - made);
+      continue;
+    }
+    const eventTime = eventNextTime();
+    const cpu = cpuNextTurn();
+    const turnTime = cpu === CPU_NONE ? TIME_NEVER : actorClock(cpuCurrent(cpuAt(cpu)));
+    const next = min<u64>(eventTime, turnTime);
+    if (next === TIME_NEVER) {
+      setStop(STOP_IDLE);
+    } else if (next >= timeLimit()) {
+      setNow(max<u64>(now(), timeLimit()));
+      setStop(STOP_TIME);
+    } else {
+      setNow(max<u64>(now(), next));
+      if (eventTime <= turnTime) {
+        if (events === 0) break;
+        events--;
+        eventPop();
+        dispatch(eventKind(), <usize>eventArg(), eventTime);
+      } else if (cpuShouldYield(cpuCurrent(cpuAt(cpu)))) {
+        cpuPreempt(cpuCurrent(cpuAt(cpu)));
+      } else {
+        setTurn(cpu, min<u64>(eventTime, turnTime + quantum()));
+      }
+    }
+  }
+  store<u32>(MADE, made);
+  return stopReason();
+}
+
+function runTurn(budget: u32): u32 {
+  const cpu = turnCpu();
+  const vcpu = cpuCurrent(cpuAt(cpu));
+  traceActor(cpu, actorId(vcpu));
+  const made = turn(vcpu, turnEnd(), budget);
+  const result = turnResult();
+  if (result === TURN_BUDGET) return made;
+  setTurn(CPU_NONE, 0);
+  if (result === TURN_FAULT) eventPost(actorClock(vcpu), EVENT_STEP, <u32>vcpu);
+  else if (result === TURN_HALT) cpuRelease(vcpu);
+  return made;
+}
+
+function dispatch(kind: u32, subject: usize, time: u64): void {
+  if (kind === EVENT_STEP) {
+    step(subject);
+  } else if (kind === EVENT_WAKE) {
+    assert(actorState(subject) === ACTOR_BLOCKED);
+    actorSleepUntil(subject, actorBlockStage(subject), time);
+    cpuWake(subject, time);
+  } else if (kind === EVENT_IO) {
+    swapIoEnd(host(), subject, time);
+  } else if (kind === EVENT_GUEST_TICK) {
+    store<u32>(subject, 0, GUEST_TICK_PENDING);
+    wakeHalted(subject, time);
+  } else {
+    const vcpu = taskVcpu(subject);
+    guestStart(vcpu, subject, time);
+    wakeHalted(vcpu, time);
+  }
+}
+
+function wakeHalted(vcpu: usize, time: u64): void {
+  if (actorState(vcpu) !== ACTOR_HALTED) return;
+  setActorClock(vcpu, max<u64>(actorClock(vcpu), time));
+  cpuWake(vcpu, time);
+}
+
+// Runs the actor's steps for as long as nothing else is due before the next of them.
+function step(actor: usize): void {
+  assert(actorState(actor) === ACTOR_HOST);
+  const vcpu = actorKind(actor) === ACTOR_VCPU;
+  traceActor(actorCpu(actor), actorId(actor));
+  while (true) {
+    if (cpuShouldYield(actor)) {
+      cpuPreempt(actor);
+      return;
+    }
+    const result = vcpu ? pageFaultStep(actor) : kswapdStep(actor);
+    if (result === STEP_BLOCKED) {
+      if (actorState(actor) !== ACTOR_SPINNING) cpuRelease(actor);
+      return;
+    }
+    if (result === STEP_OOM) {
+      setStop(STOP_OOM);
+      setOomVm(vmId(vcpuVm(actor)));
+      digestAdd(DIGEST_OOM, actorClock(actor), vmId(vcpuVm(actor)), 0, 0, 0);
+      return;
+    }
+    if (result !== STEP_AGAIN) {
+      assert(actorState(actor) === ACTOR_GUEST);
+      return;
+    }
+    const clock = actorClock(actor);
+    if (clock >= eventNextTime() || clock >= timeLimit() || clock > nextTurnTime()) {
+      eventPost(clock, EVENT_STEP, <u32>actor);
+      return;
+    }
+    setNow(max<u64>(now(), clock));
+  }
+}
+
+function nextTurnTime(): u64 {
+  const cpu = cpuNextTurn();
+  return cpu === CPU_NONE ? TIME_NEVER : actorClock(cpuCurrent(cpuAt(cpu)));
+}

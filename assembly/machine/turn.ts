@@ -1,0 +1,201 @@
+import { ACTOR_HALTED, actorClock, setActorClock, setActorState } from "../sim/actor";
+import { COST_GUEST_TICK_NS, cost } from "../sim/costs";
+import { DIGEST_TASK, digestAdd } from "../sim/digest";
+import { EVENT_GUEST_TICK, EVENT_TASK_START, eventPost } from "../sim/events";
+import { ACCESS_FAULT, ACCESS_VIOLATION, accessRun, accessStop } from "../kvm/access";
+import { psiStop } from "../kvm/psi";
+import { VM_ACCESSES, vmCountAdd } from "../kvm/stats";
+import { VCPU_HALTED, setVcpuMode, vcpuFaultPending, vcpuIndex, vcpuVm } from "../kvm/vcpu";
+import { vmId, vmStats } from "../kvm/vm";
+import {
+  guestCurrent,
+  guestEnd,
+  guestPick,
+  guestResched,
+  guestSliceEnd,
+  guestUnfinished,
+} from "../guest/sched";
+import {
+  GUEST_TICK_PENDING,
+  setTaskWork,
+  taskAccesses,
+  taskAddAccesses,
+  taskAfter,
+  taskCompute,
+  taskConsume,
+  taskFirstGfn,
+  taskForce,
+  taskId,
+  taskLimit,
+  taskPrefault,
+  taskStartAt,
+  taskStream,
+  taskStreamLeft,
+  taskThinkNs,
+  taskThinks,
+  taskWork,
+  taskWorkLimit,
+} from "../guest/task";
+import { TIME_NEVER } from "../memory/layout";
+import { workloadFill } from "../workload/fill";
+import {
+  STOP_TASKS,
+  STOP_VIOLATION,
+  epoch,
+  finiteLeft,
+  now,
+  prefaultsLeft,
+  setEpoch,
+  setFiniteLeft,
+  setPrefaultsLeft,
+  setStop,
+  stopOnViolation,
+  stopReason,
+  taskAt,
+  taskCount,
+} from "./state";
+
+// A turn: a vCPU runs its guest from its clock until the next event of the machine or the end of its quantum, until it
+// faults, or until its guest has nothing to run.
+
+/** The turn is over, the vCPU stays in the guest. */
+export const TURN_OVER: u32 = 0;
+/** The vCPU is in a page fault. */
+export const TURN_FAULT: u32 = 1;
+/** The guest halted. */
+export const TURN_HALT: u32 = 2;
+/** The access budget is used up in the middle of the turn. */
+export const TURN_BUDGET: u32 = 3;
+/** The run stops here. */
+export const TURN_STOP: u32 = 4;
+
+const RESULT: usize = memory.data(8, 8);
+
+/** Why the last turn() ended. */
+export function turnResult(): u32 {
+  return load<u32>(RESULT);
+}
+
+function done(result: u32, accesses: u32): u32 {
+  store<u32>(RESULT, result);
+  return accesses;
+}
+
+/** Runs the guest of `vcpu` until its clock reaches `end`, for at most `budget` accesses. Returns the accesses made. */
+export function turn(vcpu: usize, end: u64, budget: u32): u32 {
+  let made: u32 = 0;
+  while (true) {
+    // The access that faulted comes first, whatever the time: a fault is over when its access has been repeated.
+    const pending = vcpuFaultPending(vcpu);
+    const clock = actorClock(vcpu);
+    if (!pending && clock >= end) return done(TURN_OVER, made);
+    let task = guestCurrent(vcpu);
+    if (!pending && task !== 0 && clock >= guestSliceEnd(vcpu)) {
+      guestResched(vcpu);
+      task = guestCurrent(vcpu);
+    }
+    if (task === 0) {
+      task = guestPick(vcpu);
+      if (task === 0) {
+        halt(vcpu);
+        return done(TURN_HALT, made);
+      }
+      continue; // the switch has taken time
+    }
+
+    const until = min<u64>(end, guestSliceEnd(vcpu));
+    if (taskCompute(task)) {
+      compute(vcpu, task, until);
+    } else {
+      if (budget === made) return done(TURN_BUDGET, made);
+      const accesses = touch(vcpu, task, until, budget - made);
+      made += accesses;
+      if (accessStop() === ACCESS_FAULT) return done(TURN_FAULT, made);
+      if (accessStop() === ACCESS_VIOLATION && stopOnViolation()) {
+        setStop(STOP_VIOLATION);
+        return done(TURN_STOP, made);
+      }
+    }
+    if (taskOver(task)) {
+      endTask(vcpu, task);
+      if (stopReason() === STOP_TASKS) return done(TURN_STOP, made);
+    }
+  }
+}
+
+function compute(vcpu: usize, task: usize, until: u64): void {
+  const clock = actorClock(vcpu);
+  const left = taskWorkLimit(task) === TIME_NEVER ? TIME_NEVER : taskWorkLimit(task) - taskWork(task);
+  const ns = min<u64>(until - clock, left);
+  setActorClock(vcpu, clock + ns);
+  setTaskWork(task, taskWork(task) + ns);
+}
+
+function touch(vcpu: usize, task: usize, until: u64, budget: u32): u32 {
+  if (taskStreamLeft(task) === 0) workloadFill(task);
+  const wanted = min<u64>(min<u32>(taskStreamLeft(task), budget), taskLimit(task) - taskAccesses(task));
+  const accesses = accessRun(
+    vcpu,
+    taskStream(task),
+    <u32>wanted,
+    taskFirstGfn(task),
+    taskForce(task),
+    taskThinkNs(task),
+    taskThinks(task),
+    until,
+  );
+  taskConsume(task, accesses);
+  taskAddAccesses(task, accesses);
+  vmCountAdd(vmStats(vcpuVm(vcpu)), VM_ACCESSES, accesses);
+  return accesses;
+}
+
+function taskOver(task: usize): bool {
+  return taskCompute(task) ? taskWork(task) >= taskWorkLimit(task) : taskAccesses(task) >= taskLimit(task);
+}
+
+/** True for a task that ends by itself. */
+export function taskFinite(task: usize): bool {
+  return taskCompute(task) ? taskWorkLimit(task) !== TIME_NEVER : taskLimit(task) !== u64.MAX_VALUE;
+}
+
+function endTask(vcpu: usize, task: usize): void {
+  const clock = actorClock(vcpu);
+  guestEnd(vcpu);
+  digestAdd(DIGEST_TASK, clock, vmId(vcpuVm(vcpu)), taskId(task), vcpuIndex(vcpu), 0);
+  if (taskPrefault(task)) {
+    setPrefaultsLeft(prefaultsLeft() - 1);
+    if (prefaultsLeft() === 0) begin(max<u64>(clock, now()));
+    return;
+  }
+  for (let index: u32 = 0; index < taskCount(); index++) {
+    const follower = taskAt(index);
+    if (taskAfter(follower) === task) {
+      eventPost(clock + taskStartAt(follower), EVENT_TASK_START, <u32>follower);
+    }
+  }
+  setFiniteLeft(finiteLeft() - 1);
+  if (finiteLeft() === 0) setStop(STOP_TASKS);
+}
+
+/** Virtual time 0: every task that waits for no other is due at its start. */
+export function begin(time: u64): void {
+  setEpoch(time);
+  for (let index: u32 = 0; index < taskCount(); index++) {
+    const task = taskAt(index);
+    if (taskPrefault(task) || taskAfter(task) !== 0) continue;
+    eventPost(epoch() + taskStartAt(task), EVENT_TASK_START, <u32>task);
+  }
+}
+
+// HLT: the vCPU gives its CPU back. The guest's tick wakes it again as long as a task may still come.
+function halt(vcpu: usize): void {
+  const clock = actorClock(vcpu);
+  psiStop(vcpuVm(vcpu), clock);
+  setActorState(vcpu, ACTOR_HALTED);
+  setVcpuMode(vcpu, VCPU_HALTED);
+  if (!guestUnfinished(vcpu) || load<u32>(vcpu, GUEST_TICK_PENDING) !== 0) return;
+  const period = <u64>cost(COST_GUEST_TICK_NS);
+  store<u32>(vcpu, 1, GUEST_TICK_PENDING);
+  eventPost((clock / period + 1) * period, EVENT_GUEST_TICK, <u32>vcpu);
+}

@@ -1,0 +1,78 @@
+import { E_NO_MEMORY, OK } from "./status";
+import { alignUp } from "./layout";
+
+// The arena: all linear memory above the static data, handed out once at boot and never given back.
+// Boot lays out first (addresses only, nothing is touched), then grows the memory to the exact size: a scenario that
+// does not fit is refused before a byte of it is written, and the size it would need is known.
+//
+// static data | records of set-up (taken at once) | regions (reserved, then committed) | late regions
+//             ^ __heap_base                                                            ^ top
+//
+// invariant: top never exceeds the committed size once arenaCommit() has returned OK
+// invariant: fresh memory is zero, so a region starts as all zeroes
+
+const TOP: usize = 0; // u64
+const PARTS: usize = 8; // u64 × PART_COUNT
+const ARENA: usize = memory.data(8 + 8 * 16, 8);
+
+export const PART_RECORDS: u32 = 0;
+export const PART_FRAMES: u32 = 1;
+export const PART_PRIMARY_PTES: u32 = 2;
+export const PART_SPTES: u32 = 3;
+export const PART_TLBS: u32 = 4;
+export const PART_SWAP: u32 = 5;
+export const PART_WORKLOADS: u32 = 6;
+export const PART_STATISTICS: u32 = 7;
+export const PART_EVENTS: u32 = 8;
+export const PART_TRACE: u32 = 9;
+export const PART_INTEGRITY: u32 = 10;
+export const PART_COUNT: u32 = 11;
+
+const LIMIT: u64 = (<u64>1) << 32;
+const WASM_PAGE_SHIFT: u64 = 16;
+
+export function arenaTop(): u64 {
+  return load<u64>(ARENA, TOP);
+}
+
+/** Bytes of one part, PART_RECORDS … PART_COUNT - 1. */
+export function arenaPartBytes(part: u32): u64 {
+  assert(part < PART_COUNT);
+  return load<u64>(ARENA + ((<usize>part) << 3), PARTS);
+}
+
+/** Starts with an empty arena right above the static data. */
+export function arenaInit(): void {
+  memory.fill(ARENA, 0, 8 + 8 * 16);
+  store<u64>(ARENA, alignUp(<u64>__heap_base, 4096), TOP);
+}
+
+/**
+ * Sets `bytes` aside for `part` without touching them.
+ * @returns the address; it may be used only after arenaCommit() has returned OK.
+ */
+export function arenaReserve(part: u32, bytes: u64, alignment: u64 = 8): usize {
+  assert(part < PART_COUNT);
+  const at = alignUp(load<u64>(ARENA, TOP), alignment);
+  const end = at + bytes;
+  const counter = ARENA + ((<usize>part) << 3);
+  store<u64>(counter, load<u64>(counter, PARTS) + (end - load<u64>(ARENA, TOP)), PARTS);
+  store<u64>(ARENA, end, TOP);
+  return <usize>at;
+}
+
+/** Grows the memory so that everything reserved is there. Fails with E_NO_MEMORY above 4 GiB; arenaTop() tells the need. */
+export function arenaCommit(): i32 {
+  const top = load<u64>(ARENA, TOP);
+  if (top > LIMIT) return E_NO_MEMORY;
+  const need = alignUp(top, (<u64>1) << WASM_PAGE_SHIFT) >> WASM_PAGE_SHIFT;
+  const have = <u64>memory.size();
+  if (need <= have) return OK;
+  return memory.grow(<i32>(need - have)) < 0 ? E_NO_MEMORY : OK;
+}
+
+/** Reserves and commits at once: for the small records of set-up. 0 when memory is exhausted. */
+export function arenaTake(part: u32, bytes: u64): usize {
+  const at = arenaReserve(part, bytes, 16);
+  return arenaCommit() === OK ? at : 0;
+}

@@ -1,0 +1,20 @@
+// Statuses that cross the boundary: one line an error, one number for ever; a number is never reused.
+
+export const OK: i32 = 0;
+/** The arena would pass 4 GiB. */
+export const E_NO_MEMORY: i32 = -1;
+/** The host's memory is not larger than its own high watermark and the pages its VMs need to start. */
+export const E_HOST_TOO_SMALL: i32 = -2;
+/** A value outside what a live setter takes. */
+export const E_RANGE: i32 = -3;
+
+// What a step of an actor returns.
+
+/** The operation is complete; the caller goes on in the same step. */
+export const STEP_DONE: i32 = 0;
+/** Time has passed: the same operation goes on at the actor's clock, others may come first. */
+export const STEP_AGAIN: i32 = 1;
+/** The actor waits; whoever it waits for wakes it. */
+export const STEP_BLOCKED: i32 = 2;
+/** No memory can be had: the run ends. */
+export const STEP_OOM: i32 = 3;

@@ -1,0 +1,112 @@
+import { PFN_NONE } from "../memory/layout";
+import { STEP_DONE, STEP_OOM } from "../memory/status";
+import { actorClock } from "../sim/actor";
+import { TRACE_MM_PAGE_ALLOC, emit } from "../sim/trace";
+import { buddyAlloc } from "./buddy";
+import { ALLOC_MEMCG, ALLOC_PC, ALLOC_PFN, ALLOC_RETRIES } from "./context";
+import { pageFree } from "./free";
+import { mmFree, mmWatermarkLow, mmWatermarkMin, mmWriteback, pageOf } from "./instance";
+import { kswapdWake } from "./kswapd";
+import { memcgCharge, memcgMax, memcgUsage } from "./memcg";
+import { PG_TABLE, setPageFlags, setPageMaps, setPageOwner, setPageRefs } from "./page";
+import { RECLAIM_RETRIES, reclaimBegin, reclaimProgress, reclaimStep } from "./reclaim";
+import { spaceId, spaceMemcg } from "./space";
+import { watermarkOk } from "./watermark";
+
+// Allocation of one page as a fault does it: __alloc_pages() with its watermarks, kswapd and direct reclaim, then the
+// charge to the cgroup (try_charge_memcg()) with its own reclaim. A machine of steps, because both may reclaim.
+
+const ZONE: u32 = 0;
+const ZONE_RECLAIM: u32 = 1;
+const CHARGE: u32 = 2;
+const CHARGE_RECLAIM: u32 = 3;
+
+/** Starts the allocation of a page charged to `space`, or of an uncharged page for a page table with space 0. */
+export function allocBegin(actor: usize, space: usize): void {
+  store<u32>(actor, ZONE, ALLOC_PC);
+  store<u32>(actor, 0, ALLOC_RETRIES);
+  store<u32>(actor, <u32>space, ALLOC_MEMCG);
+}
+
+/** The frame; after allocStep() has returned STEP_DONE. It has one reference, no flags, and its owner is the space. */
+export function allocated(actor: usize): u32 {
+  return load<u32>(actor, ALLOC_PFN);
+}
+
+/** Goes on with an allocation. Returns STEP_*; STEP_OOM leaves nothing allocated. */
+export function allocStep(mm: usize, actor: usize): i32 {
+  while (true) {
+    const pc = load<u32>(actor, ALLOC_PC);
+    if (pc === ZONE) {
+      if (!takeFrame(mm, actor)) {
+        if (giveUp(mm, actor)) return STEP_OOM;
+        reclaimBegin(mm, actor, 0);
+        store<u32>(actor, ZONE_RECLAIM, ALLOC_PC);
+      } else if (load<u32>(actor, ALLOC_MEMCG) === 0) {
+        return STEP_DONE;
+      } else {
+        store<u32>(actor, 0, ALLOC_RETRIES);
+        store<u32>(actor, CHARGE, ALLOC_PC);
+      }
+    } else if (pc === CHARGE) {
+      const space = <usize>load<u32>(actor, ALLOC_MEMCG);
+      const memcg = spaceMemcg(space);
+      if (memcgUsage(memcg) < memcgMax(memcg)) {
+        memcgCharge(memcg);
+        setPageOwner(pageOf(mm, load<u32>(actor, ALLOC_PFN)), spaceId(space), 0);
+        return STEP_DONE;
+      }
+      if (giveUp(mm, actor)) {
+        memcgCharge(memcg); // pageFree() returns a charge
+        setPageOwner(pageOf(mm, load<u32>(actor, ALLOC_PFN)), spaceId(space), 0);
+        pageFree(mm, load<u32>(actor, ALLOC_PFN), actorClock(actor));
+        return STEP_OOM;
+      }
+      reclaimBegin(mm, actor, space);
+      store<u32>(actor, CHARGE_RECLAIM, ALLOC_PC);
+    } else {
+      const step = reclaimStep(mm, actor);
+      if (step !== STEP_DONE) return step;
+      const retries = reclaimProgress(actor) !== 0 ? 0 : load<u32>(actor, ALLOC_RETRIES) + 1;
+      store<u32>(actor, retries, ALLOC_RETRIES);
+      store<u32>(actor, pc === ZONE_RECLAIM ? ZONE : CHARGE, ALLOC_PC);
+    }
+  }
+}
+
+// Nothing was reclaimed sixteen times in a row, and no write is under way that could still free something.
+function giveUp(mm: usize, actor: usize): bool {
+  return load<u32>(actor, ALLOC_RETRIES) >= RECLAIM_RETRIES && mmWriteback(mm) === 0;
+}
+
+// get_page_from_freelist(): above LOW at once; below it kswapd is woken and MIN decides.
+function takeFrame(mm: usize, actor: usize): bool {
+  if (!watermarkOk(mm, mmWatermarkLow(mm))) {
+    kswapdWake(mm, actorClock(actor));
+    if (!watermarkOk(mm, mmWatermarkMin(mm))) return false;
+  }
+  const pfn = buddyAlloc(mm, 0);
+  assert(pfn !== PFN_NONE && mmFree(mm) !== 0xffffffff);
+  const page = pageOf(mm, pfn);
+  setPageFlags(page, load<u32>(actor, ALLOC_MEMCG) === 0 ? PG_TABLE : 0);
+  setPageRefs(page, 1);
+  setPageMaps(page, 0);
+  store<u32>(actor, pfn, ALLOC_PFN);
+  emit(TRACE_MM_PAGE_ALLOC, actorClock(actor), pfn, 0, 0, 0);
+  return true;
+}
+
+/** Takes a frame for a page table at boot, before time starts. PFN_NONE when memory is exhausted. */
+export function allocBootTable(mm: usize): u32 {
+  const pfn = buddyAlloc(mm, 0);
+  if (pfn === PFN_NONE) return PFN_NONE;
+  setPageFlags(pageOf(mm, pfn), PG_TABLE);
+  setPageRefs(pageOf(mm, pfn), 1);
+  return pfn;
+}
+
+/** True while the allocation waits for reclaim. */
+export function allocReclaiming(actor: usize): bool {
+  const pc = load<u32>(actor, ALLOC_PC);
+  return pc === ZONE_RECLAIM || pc === CHARGE_RECLAIM;
+}

@@ -1,0 +1,105 @@
+import { PFN_BASE } from "../memory/layout";
+import { checkBuddy } from "./buddy";
+import { mmPfnEnd, mmSpace, mmSpaces, mmWriteback, pageOf } from "./instance";
+import { checkList } from "./list";
+import { lruActive, lruInactive, memcgUsage } from "./memcg";
+import {
+  LIST_ACTIVE,
+  LIST_BUDDY,
+  LIST_INACTIVE,
+  LIST_ISOLATED,
+  LIST_NONE,
+  PG_ACTIVE,
+  PG_BUDDY,
+  PG_LOCKED,
+  PG_LRU,
+  PG_PLUGGED,
+  PG_SWAPCACHE,
+  PG_TABLE,
+  PG_WRITEBACK,
+  pageIndex,
+  pageList,
+  pageMaps,
+  pageOwner,
+  pagePrivate,
+  pageRefs,
+  pageTest,
+} from "./page";
+import { PTE_NONE, pteEntry, ptePfn, ptePresent } from "./pte";
+import { spaceMemcg, spacePages, spacePte, spaceRss, spaceSwapents } from "./space";
+import { checkSwap, swapCacheLookup, swapCount } from "./swap";
+
+// The invariants that join several structures of one mm instance: each frame in exactly one place, each reference
+// accounted for, each pte and each slot naming each other.
+
+/** `pinned` counts references that the upper floors hold (get_user_pages) and pages in the hands of a step. */
+export function checkMm(mm: usize, pinned: u32): void {
+  checkBuddy(mm);
+  checkSwap(mm);
+  for (let id: u32 = 0; id < mmSpaces(mm); id++) checkSpace(mm, id);
+  checkFrames(mm, pinned);
+}
+
+function checkSpace(mm: usize, id: u32): void {
+  const space = mmSpace(mm, id);
+  const memcg = spaceMemcg(space);
+  checkList(mm, lruInactive(memcg), LIST_INACTIVE);
+  checkList(mm, lruActive(memcg), LIST_ACTIVE);
+  let rss: u32 = 0;
+  let swapents: u32 = 0;
+  for (let index: u32 = 0; index < spacePages(space); index++) {
+    const pte = spacePte(space, index);
+    if (pte === PTE_NONE) continue;
+    if (ptePresent(pte)) {
+      rss++;
+      const page = pageOf(mm, ptePfn(pte));
+      assert(pageOwner(page) === id && pageIndex(page) === index && pageMaps(page) === 1);
+    } else {
+      swapents++;
+      assert(swapCount(mm, pteEntry(pte)) === 1);
+    }
+  }
+  assert(rss === spaceRss(space));
+  assert(swapents === spaceSwapents(space));
+}
+
+function checkFrames(mm: usize, pinned: u32): void {
+  let extra: u32 = 0;
+  let writeback: u32 = 0;
+  const charged = memcgTotal(mm);
+  let owned: u32 = 0;
+  for (let pfn = PFN_BASE; pfn < mmPfnEnd(mm); pfn++) {
+    const page = pageOf(mm, pfn);
+    const list = pageList(page);
+    assert((list === LIST_BUDDY) === pageTest(page, PG_BUDDY));
+    if (pageTest(page, PG_BUDDY) || pageRefs(page) === 0) continue;
+    if (pageTest(page, PG_TABLE)) {
+      assert(list === LIST_NONE && pageRefs(page) === 1 && pageMaps(page) === 0);
+      continue;
+    }
+    owned++;
+    assert((list === LIST_INACTIVE || list === LIST_ACTIVE) === pageTest(page, PG_LRU));
+    if (pageTest(page, PG_LRU)) assert((list === LIST_ACTIVE) === pageTest(page, PG_ACTIVE));
+    const cached = pageTest(page, PG_SWAPCACHE);
+    if (cached) assert(swapCacheLookup(mm, pagePrivate(page)) === pfn);
+    if (pageTest(page, PG_WRITEBACK)) {
+      writeback++;
+      assert(cached);
+    }
+    if (pageTest(page, PG_PLUGGED)) assert(list === LIST_ISOLATED);
+    const known = pageMaps(page) + (cached ? 1 : 0) + (list === LIST_ISOLATED ? 1 : 0);
+    assert(pageRefs(page) >= known);
+    extra += pageRefs(page) - known;
+    if (list === LIST_NONE) assert(pageTest(page, PG_LOCKED) || pageRefs(page) > 0);
+  }
+  assert(extra <= pinned);
+  assert(writeback === mmWriteback(mm));
+  assert(owned >= charged && owned <= charged + pinned);
+}
+
+function memcgTotal(mm: usize): u32 {
+  let pages: u32 = 0;
+  for (let id: u32 = 0; id < mmSpaces(mm); id++) pages += memcgUsage(spaceMemcg(mmSpace(mm, id)));
+  return pages;
+}
+

@@ -1,0 +1,55 @@
+import { ACTOR_BYTES } from "../sim/actor";
+
+// The mm floor's region of an actor's record: program counters and locals of the operations that an actor can be in the
+// middle of, one group an operation, so that nothing of a step stays on the stack. Each group is read and written only by
+// the file named beside it.
+
+// allocate a frame: alloc.ts
+export const ALLOC_PC: usize = ACTOR_BYTES;
+export const ALLOC_PFN: usize = ACTOR_BYTES + 4;
+export const ALLOC_RETRIES: usize = ACTOR_BYTES + 8;
+export const ALLOC_MEMCG: usize = ACTOR_BYTES + 12;
+
+// resolve a fault of the primary MMU: fault.ts
+export const FAULT_PC: usize = ACTOR_BYTES + 16;
+export const FAULT_SPACE: usize = ACTOR_BYTES + 20;
+export const FAULT_INDEX: usize = ACTOR_BYTES + 24;
+export const FAULT_WRITE: usize = ACTOR_BYTES + 28;
+export const FAULT_PFN: usize = ACTOR_BYTES + 32;
+export const FAULT_WRITABLE: usize = ACTOR_BYTES + 36;
+export const FAULT_KIND: usize = ACTOR_BYTES + 40;
+export const FAULT_ENTRY: usize = ACTOR_BYTES + 44;
+
+// evict one page: evict.ts
+export const EVICT_PC: usize = ACTOR_BYTES + 48;
+export const EVICT_PFN: usize = ACTOR_BYTES + 52;
+
+// shrink the lists of one cgroup: shrink.ts
+export const SHRINK_PC: usize = ACTOR_BYTES + 56;
+export const SHRINK_SPACE: usize = ACTOR_BYTES + 60;
+export const SHRINK_INACTIVE: usize = ACTOR_BYTES + 64;
+export const SHRINK_ACTIVE: usize = ACTOR_BYTES + 68;
+export const SHRINK_LIST: usize = ACTOR_BYTES + 72; // head, tail, length
+export const SHRINK_KEPT: usize = ACTOR_BYTES + 84; // head, tail, length
+export const SHRINK_TAKEN: usize = ACTOR_BYTES + 96;
+export const SHRINK_FREED: usize = ACTOR_BYTES + 100;
+export const SHRINK_BUSY: usize = ACTOR_BYTES + 104;
+
+// reclaim up to a target: reclaim.ts (scan_control)
+export const RECLAIM_PC: usize = ACTOR_BYTES + 108;
+export const RECLAIM_TARGET: usize = ACTOR_BYTES + 112;
+export const RECLAIM_DONE: usize = ACTOR_BYTES + 116;
+export const RECLAIM_SCANNED: usize = ACTOR_BYTES + 120;
+export const RECLAIM_PRIORITY: usize = ACTOR_BYTES + 124;
+export const RECLAIM_MEMCG: usize = ACTOR_BYTES + 128; // space of the cgroup, 0 for the whole host
+export const RECLAIM_CURSOR: usize = ACTOR_BYTES + 132;
+export const RECLAIM_FLAGS: usize = ACTOR_BYTES + 136;
+
+// kswapd: kswapd.ts
+export const KSWAPD_PC: usize = ACTOR_BYTES + 144;
+export const KSWAPD_RECLAIMED: usize = ACTOR_BYTES + 148;
+
+/** Which host an actor belongs to. */
+export const ACTOR_MM: usize = ACTOR_BYTES + 152;
+
+export const MM_CONTEXT_END: usize = ACTOR_BYTES + 160;

@@ -1,0 +1,236 @@
+import { STEP_AGAIN, STEP_DONE } from "../memory/status";
+import { STAGE_RECLAIM, actorClock, actorSpend } from "../sim/actor";
+import {
+  COST_AGE_RMAP_PAGE_NS,
+  COST_SWAP_OUT_CPU_NS,
+  cost,
+} from "../sim/costs";
+import { deviceSynchronous, deviceSynchronousNs } from "../sim/device";
+import { DIGEST_RECLAIM, DIGEST_SWAP_OUT, digestAdd } from "../sim/digest";
+import { TRACE_MM_VMSCAN_WRITE_FOLIO, emit } from "../sim/trace";
+import { EVICT_PC, EVICT_PFN } from "./context";
+import { pageFree } from "./free";
+import {
+  MM_SWAP_ALLOC_FAILED,
+  MM_SWAP_OUT,
+  frameStamp,
+  mmCountAdd,
+  mmSpace,
+  mmStamped,
+  mmWriteback,
+  pageOf,
+  setMmWriteback,
+} from "./instance";
+import { lruNoteAnonCost } from "./memcg";
+import { notifyClearFlushYoung, notifyInvalidateEnd, notifyInvalidateStart } from "./notifier";
+import {
+  PG_ACTIVE,
+  PG_ANON_EXCLUSIVE,
+  PG_DIRTY,
+  PG_PLUGGED,
+  PG_RECLAIM,
+  PG_REFERENCED,
+  PG_SWAPCACHE,
+  PG_WRITEBACK,
+  pageClear,
+  pageIndex,
+  pageMaps,
+  pageOwner,
+  pagePrivate,
+  pageRefs,
+  pageSet,
+  pageTest,
+  setPageMaps,
+  setPageRefs,
+} from "./page";
+import { pageTrylock, pageUnlock } from "./pagelock";
+import {
+  ENTRY_NONE,
+  PTE_ACCESSED,
+  PTE_DIRTY,
+  pteOfEntry,
+  ptePfn,
+  ptePresent,
+} from "./pte";
+import { setSpacePte, spaceAccount, spaceMemcg, spacePte } from "./space";
+import { setSlotStamp, swapAlloc, swapArea, swapDevice, swapDup, swapFull } from "./swap";
+import { swapCacheAdd, swapCacheDelete, swapCacheTryFree } from "./swapcache";
+
+// What reclaim does with one isolated page: shrink_page_list() for an anonymous page, try_to_unmap_one(), pageout() and
+// __remove_mapping(). A machine of steps: time passes, and others may act, between the reference check, the notifier's
+// start, the change of the pte, the notifier's end, the write and the freeing. The page is locked throughout.
+// Left out for now: file pages, huge pages, demotion, mlock.
+
+/** The page is free. */
+export const EVICT_FREED: u32 = 0;
+/** Back to the head of the inactive list. */
+export const EVICT_KEEP: u32 = 1;
+/** To the head of the active list. */
+export const EVICT_ACTIVATE: u32 = 2;
+
+const CHECK: u32 = 0;
+const UNMAP_START: u32 = 1;
+const UNMAP_PTE: u32 = 2;
+const UNMAP_END: u32 = 3;
+const WRITE: u32 = 4;
+const REMOVE: u32 = 5;
+const OUTCOME: u32 = 8; // OUTCOME + EVICT_*: the machine is done
+
+export function evictBegin(actor: usize, pfn: u32): void {
+  store<u32>(actor, pfn, EVICT_PFN);
+  store<u32>(actor, CHECK, EVICT_PC);
+}
+
+/** What became of the page; after evictStep() has returned STEP_DONE. */
+export function evictOutcome(actor: usize): u32 {
+  return load<u32>(actor, EVICT_PC) - OUTCOME;
+}
+
+function finish(actor: usize, outcome: u32): i32 {
+  store<u32>(actor, OUTCOME + outcome, EVICT_PC);
+  return STEP_DONE;
+}
+
+/** Goes on with the page of evictBegin(). Returns STEP_*. */
+export function evictStep(mm: usize, actor: usize): i32 {
+  while (true) {
+    const pc = load<u32>(actor, EVICT_PC);
+    if (pc === CHECK) return check(mm, actor);
+    if (pc === UNMAP_PTE) return unmapPte(mm, actor);
+    if (pc === WRITE) return write(mm, actor);
+    if (pc === REMOVE) return remove(mm, actor);
+
+    // The notifier's own machine runs until it is done; then the next state follows in the same step.
+    const page = pageOf(mm, load<u32>(actor, EVICT_PFN));
+    const start = pc === UNMAP_START;
+    const step = start
+      ? notifyInvalidateStart(actor, pageOwner(page), pageIndex(page))
+      : notifyInvalidateEnd(actor, pageOwner(page), pageIndex(page));
+    if (step !== STEP_DONE) return step;
+    store<u32>(actor, start ? UNMAP_PTE : WRITE, EVICT_PC);
+  }
+}
+
+function check(mm: usize, actor: usize): i32 {
+  const pfn = load<u32>(actor, EVICT_PFN);
+  const page = pageOf(mm, pfn);
+  if (!pageTrylock(mm, pfn)) return finish(actor, EVICT_KEEP);
+  if (pageTest(page, PG_WRITEBACK)) {
+    // Met again before its write ended: out of the way until the write's end rotates it back to the tail.
+    pageSet(page, PG_RECLAIM);
+    return activate(mm, actor);
+  }
+  const mapped = pageMaps(page) !== 0;
+  if (mapped) {
+    const young = pageYoung(mm, actor, page);
+    const referenced = pageTest(page, PG_REFERENCED);
+    pageClear(page, PG_REFERENCED);
+    if (young) {
+      // folio_check_references(): the first reference earns a second chance, the second one the active list.
+      pageSet(page, PG_REFERENCED);
+      if (referenced) return activate(mm, actor);
+      pageUnlock(mm, pfn, actorClock(actor));
+      return finish(actor, EVICT_KEEP);
+    }
+  }
+  if (!pageTest(page, PG_SWAPCACHE)) {
+    const entry = swapAlloc(mm);
+    if (entry === ENTRY_NONE) {
+      mmCountAdd(mm, MM_SWAP_ALLOC_FAILED, 1);
+      return activate(mm, actor);
+    }
+    swapCacheAdd(mm, pfn, entry);
+    pageSet(page, PG_DIRTY);
+  }
+  store<u32>(actor, mapped ? UNMAP_START : WRITE, EVICT_PC);
+  return STEP_AGAIN; // yield: the page is locked; its mapping may be used until the notifier's start
+}
+
+/**
+ * folio_referenced(): has a page been used since the last look? Reads and clears the accessed bits of the primary and the
+ * secondary MMU; a page found young in both counts once.
+ */
+export function pageYoung(mm: usize, actor: usize, page: usize): bool {
+  const space = mmSpace(mm, pageOwner(page));
+  const index = pageIndex(page);
+  const pte = spacePte(space, index);
+  assert(ptePresent(pte));
+  const young = (pte & PTE_ACCESSED) !== 0;
+  if (young) setSpacePte(space, index, pte & ~PTE_ACCESSED);
+  const secondary = notifyClearFlushYoung(pageOwner(page), index, actorClock(actor));
+  actorSpend(actor, STAGE_RECLAIM, cost(COST_AGE_RMAP_PAGE_NS));
+  return young || secondary;
+}
+
+function activate(mm: usize, actor: usize): i32 {
+  const pfn = load<u32>(actor, EVICT_PFN);
+  if (swapFull(mm)) swapCacheTryFree(mm, pfn);
+  pageSet(pageOf(mm, pfn), PG_ACTIVE);
+  pageUnlock(mm, pfn, actorClock(actor));
+  return finish(actor, EVICT_ACTIVATE);
+}
+
+// try_to_unmap_one() between the notifier's start and end: the pte becomes a swap entry.
+function unmapPte(mm: usize, actor: usize): i32 {
+  const pfn = load<u32>(actor, EVICT_PFN);
+  const page = pageOf(mm, pfn);
+  const space = mmSpace(mm, pageOwner(page));
+  const index = pageIndex(page);
+  const pte = spacePte(space, index);
+  assert(ptePresent(pte) && ptePfn(pte) === pfn);
+  if (pte & PTE_DIRTY) pageSet(page, PG_DIRTY);
+  const entry = pagePrivate(page);
+  swapDup(mm, entry);
+  setSpacePte(space, index, pteOfEntry(entry, pageTest(page, PG_ANON_EXCLUSIVE)));
+  pageClear(page, PG_ANON_EXCLUSIVE);
+  setPageMaps(page, pageMaps(page) - 1);
+  setPageRefs(page, pageRefs(page) - 1);
+  spaceAccount(space, -1, 1);
+  actorSpend(actor, STAGE_RECLAIM, cost(COST_SWAP_OUT_CPU_NS));
+  store<u32>(actor, UNMAP_END, EVICT_PC);
+  return STEP_AGAIN; // yield: the pte is a swap entry, the notifier's range is still open
+}
+
+// pageout(): a clean page of the swap cache needs no write. A synchronous device has written when this returns; another
+// one gets the request when the reclaimer's plug is flushed, at the end of the batch.
+function write(mm: usize, actor: usize): i32 {
+  const pfn = load<u32>(actor, EVICT_PFN);
+  const page = pageOf(mm, pfn);
+  store<u32>(actor, REMOVE, EVICT_PC);
+  if (!pageTest(page, PG_DIRTY)) return remove(mm, actor);
+
+  pageClear(page, PG_DIRTY);
+  const entry = pagePrivate(page);
+  const time = actorClock(actor);
+  mmCountAdd(mm, MM_SWAP_OUT, 1);
+  lruNoteAnonCost(spaceMemcg(mmSpace(mm, pageOwner(page))), 1);
+  digestAdd(DIGEST_SWAP_OUT, time, pageOwner(page), pageIndex(page), pfn, entry);
+  emit(TRACE_MM_VMSCAN_WRITE_FOLIO, time, pfn, 0, 0, 0);
+  if (mmStamped(mm)) setSlotStamp(mm, entry, frameStamp(mm, pfn));
+
+  const device = swapDevice(swapArea(mm, entry));
+  if (deviceSynchronous(device)) {
+    actorSpend(actor, STAGE_RECLAIM, deviceSynchronousNs(device, true));
+    return STEP_AGAIN; // yield: the write has ended, the page is still locked
+  }
+  pageSet(page, PG_WRITEBACK | PG_RECLAIM | PG_PLUGGED);
+  setMmWriteback(mm, mmWriteback(mm) + 1);
+  pageUnlock(mm, pfn, time);
+  return finish(actor, EVICT_KEEP);
+}
+
+// __remove_mapping(): only the isolation and the swap cache may hold the page now.
+function remove(mm: usize, actor: usize): i32 {
+  const pfn = load<u32>(actor, EVICT_PFN);
+  const page = pageOf(mm, pfn);
+  const time = actorClock(actor);
+  if (pageRefs(page) !== 2 || pageTest(page, PG_DIRTY)) {
+    pageUnlock(mm, pfn, time);
+    return finish(actor, EVICT_KEEP);
+  }
+  digestAdd(DIGEST_RECLAIM, time, pageOwner(page), pageIndex(page), pfn, pagePrivate(page));
+  swapCacheDelete(mm, pfn);
+  pageUnlock(mm, pfn, time);
+  pageFree(mm, pfn, time);
+  return finish(actor, EVICT_FREED);
+}

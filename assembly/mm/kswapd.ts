@@ -1,0 +1,99 @@
+import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
+import { ACTOR_BLOCKED, STAGE_RECLAIM, actorBlock, actorClock, actorState, actorWake } from "../sim/actor";
+import {
+  TRACE_MM_VMSCAN_KSWAPD_SLEEP,
+  TRACE_MM_VMSCAN_KSWAPD_WAKE,
+  TRACE_MM_VMSCAN_WAKEUP_KSWAPD,
+  emit,
+} from "../sim/trace";
+import {
+  ACTOR_MM,
+  KSWAPD_PC,
+  KSWAPD_RECLAIMED,
+  RECLAIM_DONE,
+  RECLAIM_FLAGS,
+  RECLAIM_MEMCG,
+  RECLAIM_PRIORITY,
+  RECLAIM_SCANNED,
+  RECLAIM_TARGET,
+} from "./context";
+import { mmKswapd, mmKswapdFailures, mmWatermarkHigh, mmWriteback, setMmKswapdFailures } from "./instance";
+import { DEF_PRIORITY, RECLAIM_RETRIES, roundBegin, roundStep, throttle } from "./reclaim";
+import { RECLAIM_BATCH, RECLAIM_GLOBAL, RECLAIM_KSWAPD } from "./shrink";
+import { watermarkOk } from "./watermark";
+
+// kswapd: woken when free memory falls below LOW, it reclaims until HIGH is free again (balance_pgdat()).
+// Left out for now: boost, high orders, the short sleep before the long one.
+
+const ASLEEP: u32 = 0;
+const WOKEN: u32 = 1;
+const BALANCE: u32 = 2;
+const IN_ROUND: u32 = 3;
+
+/** wakeup_kswapd(): called by an allocation that found less than LOW free. */
+export function kswapdWake(mm: usize, time: u64): void {
+  const kswapd = mmKswapd(mm);
+  if (load<u32>(kswapd, KSWAPD_PC) !== ASLEEP || mmKswapdFailures(mm) >= RECLAIM_RETRIES) return;
+  assert(actorState(kswapd) === ACTOR_BLOCKED);
+  store<u32>(kswapd, WOKEN, KSWAPD_PC);
+  emit(TRACE_MM_VMSCAN_WAKEUP_KSWAPD, time, 0, 0, 0, 0);
+  actorWake(kswapd, time);
+}
+
+/** kswapd's next step. Returns STEP_AGAIN or STEP_BLOCKED. */
+export function kswapdStep(actor: usize): i32 {
+  const mm = <usize>load<u32>(actor, ACTOR_MM);
+  while (true) {
+    const pc = load<u32>(actor, KSWAPD_PC);
+    if (pc === WOKEN) {
+      emit(TRACE_MM_VMSCAN_KSWAPD_WAKE, actorClock(actor), 0, 0, 0, 0);
+      store<u32>(actor, RECLAIM_GLOBAL | RECLAIM_KSWAPD, RECLAIM_FLAGS);
+      store<u32>(actor, 0, RECLAIM_MEMCG);
+      store<u32>(actor, max<u32>(mmWatermarkHigh(mm), RECLAIM_BATCH), RECLAIM_TARGET);
+      store<u32>(actor, DEF_PRIORITY, RECLAIM_PRIORITY);
+      store<u32>(actor, 0, KSWAPD_RECLAIMED);
+      store<u32>(actor, BALANCE, KSWAPD_PC);
+    } else if (pc === BALANCE) {
+      if (watermarkOk(mm, mmWatermarkHigh(mm))) return sleep(actor);
+      store<u32>(actor, 0, RECLAIM_DONE);
+      store<u32>(actor, 0, RECLAIM_SCANNED);
+      roundBegin(mm, actor, load<u32>(actor, RECLAIM_PRIORITY));
+      store<u32>(actor, IN_ROUND, KSWAPD_PC);
+    } else {
+      const step = roundStep(mm, actor);
+      if (step !== STEP_DONE) return step;
+      store<u32>(actor, BALANCE, KSWAPD_PC);
+      const next = afterRound(mm, actor);
+      if (next !== STEP_DONE) return next;
+    }
+  }
+}
+
+// Raises the urgency when a round looked at little or freed nothing; after the last priority, a run that freed nothing
+// counts as a failure and the next run starts over.
+function afterRound(mm: usize, actor: usize): i32 {
+  const done = load<u32>(actor, RECLAIM_DONE);
+  const reclaimed = load<u32>(actor, KSWAPD_RECLAIMED) + done;
+  store<u32>(actor, reclaimed, KSWAPD_RECLAIMED);
+  let priority = load<u32>(actor, RECLAIM_PRIORITY);
+  if (load<u32>(actor, RECLAIM_SCANNED) < load<u32>(actor, RECLAIM_TARGET) || done === 0) priority--;
+  store<u32>(actor, priority, RECLAIM_PRIORITY);
+  if (priority >= 1 || watermarkOk(mm, mmWatermarkHigh(mm))) return STEP_DONE;
+
+  store<u32>(actor, WOKEN, KSWAPD_PC);
+  if (reclaimed !== 0) return STEP_AGAIN;
+  if (mmWriteback(mm) !== 0) {
+    throttle(mm, actor);
+    return STEP_BLOCKED;
+  }
+  setMmKswapdFailures(mm, mmKswapdFailures(mm) + 1);
+  if (mmKswapdFailures(mm) >= RECLAIM_RETRIES) return sleep(actor);
+  return STEP_AGAIN;
+}
+
+function sleep(actor: usize): i32 {
+  store<u32>(actor, ASLEEP, KSWAPD_PC);
+  emit(TRACE_MM_VMSCAN_KSWAPD_SLEEP, actorClock(actor), 0, 0, 0, 0);
+  actorBlock(actor, STAGE_RECLAIM);
+  return STEP_BLOCKED;
+}

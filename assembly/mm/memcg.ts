@@ -1,0 +1,95 @@
+import { LIST_BYTES, listAddHead, listAddTail, listLength, listRemove } from "./list";
+import { pageOf } from "./instance";
+import { LIST_ACTIVE, LIST_INACTIVE, PG_ACTIVE, PG_LRU, pageClear, pageSet, pageTest } from "./page";
+
+// A memory cgroup and its lruvec: what one VM is charged for, its limit, and its two lists of anonymous pages.
+// Left out for now: charge batches, per-CPU LRU batches, file lists, memory.high and memory.low.
+//
+// record   0       4     8             20            32          36
+//          +-------+-----+-------------+-------------+-----------+----------+
+//          | usage | max | inactive    | active      | anonCost  | fileCost |
+//          +-------+-----+-------------+-------------+-----------+----------+
+//
+// invariant: usage is the number of frames charged: resident guest pages and swap cache pages
+
+const USAGE: usize = 0;
+const MAX: usize = 4;
+const INACTIVE: usize = 8;
+const ACTIVE: usize = INACTIVE + LIST_BYTES;
+const ANON_COST: usize = ACTIVE + LIST_BYTES;
+const FILE_COST: usize = ANON_COST + 4;
+export const MEMCG_BYTES: usize = FILE_COST + 4;
+
+/** No limit. */
+export const MEMCG_UNLIMITED: u32 = 0xffffffff;
+
+export function memcgUsage(memcg: usize): u32 {
+  return load<u32>(memcg, USAGE);
+}
+
+/** memory.max in pages, MEMCG_UNLIMITED for none. */
+export function memcgMax(memcg: usize): u32 {
+  return load<u32>(memcg, MAX);
+}
+
+export function setMemcgMax(memcg: usize, pages: u32): void {
+  store<u32>(memcg, pages, MAX);
+}
+
+export function memcgCharge(memcg: usize): void {
+  store<u32>(memcg, load<u32>(memcg, USAGE) + 1, USAGE);
+}
+
+export function memcgUncharge(memcg: usize): void {
+  assert(load<u32>(memcg, USAGE) > 0);
+  store<u32>(memcg, load<u32>(memcg, USAGE) - 1, USAGE);
+}
+
+export function lruInactive(memcg: usize): usize {
+  return memcg + INACTIVE;
+}
+
+export function lruActive(memcg: usize): usize {
+  return memcg + ACTIVE;
+}
+
+/** Cost of reclaiming anonymous pages lately: pages written out (lru_note_cost()). */
+export function lruAnonCost(memcg: usize): u32 {
+  return load<u32>(memcg, ANON_COST);
+}
+
+export function lruFileCost(memcg: usize): u32 {
+  return load<u32>(memcg, FILE_COST);
+}
+
+/** lru_note_cost(): both costs are halved when they outgrow a quarter of the lists. */
+export function lruNoteAnonCost(memcg: usize, pages: u32): void {
+  const pagesOnLists = listLength(memcg + INACTIVE) + listLength(memcg + ACTIVE);
+  let anon = load<u32>(memcg, ANON_COST) + pages;
+  let file = load<u32>(memcg, FILE_COST);
+  if (anon + file > pagesOnLists / 4) {
+    anon >>= 1;
+    file >>= 1;
+  }
+  store<u32>(memcg, anon, ANON_COST);
+  store<u32>(memcg, file, FILE_COST);
+}
+
+/** Puts a page on the list that its PG_ACTIVE names. */
+export function lruAdd(mm: usize, memcg: usize, pfn: u32, toTail: bool): void {
+  const page = pageOf(mm, pfn);
+  const active = pageTest(page, PG_ACTIVE);
+  const list = active ? memcg + ACTIVE : memcg + INACTIVE;
+  const kind = active ? LIST_ACTIVE : LIST_INACTIVE;
+  pageSet(page, PG_LRU);
+  if (toTail) listAddTail(mm, list, kind, pfn);
+  else listAddHead(mm, list, kind, pfn);
+}
+
+/** Takes a page off its list. */
+export function lruRemove(mm: usize, memcg: usize, pfn: u32): void {
+  const page = pageOf(mm, pfn);
+  assert(pageTest(page, PG_LRU));
+  listRemove(mm, pageTest(page, PG_ACTIVE) ? memcg + ACTIVE : memcg + INACTIVE, pfn);
+  pageClear(page, PG_LRU);
+}

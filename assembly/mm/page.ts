@@ -1,0 +1,148 @@
+// struct page: one 32-byte record a frame. The fields that one fault or one step of reclaim touches together share half a
+// cache line; separate arrays would cost a miss each (docs/performance.md).
+//
+//   0       4      6      8      12     16        20      24      26     27        28
+//   +-------+------+------+------+------+---------+-------+-------+------+---------+------+
+//   | flags | refs | maps | next | prev | private | index | owner | list | order   | spare|
+//   +-------+------+------+------+------+---------+-------+-------+------+---------+------+
+//
+// next, prev   neighbours on the one list that the page is on (buddy, LRU, isolated), PFN_NONE at the ends
+// private      swap entry while in the swap cache
+// index        page number in the owner's address space (the gfn, with one memslot)
+//
+// refs: one a pte, one for the swap cache, one for isolation, one for each get_user_pages
+// The array's address is biased by PFN_BASE records, so `pages + (pfn << 5)` is the record.
+
+const FLAGS: usize = 0;
+const REFS: usize = 4;
+const MAPS: usize = 6;
+const NEXT: usize = 8;
+const PREV: usize = 12;
+const PRIVATE: usize = 16;
+const INDEX: usize = 20;
+const OWNER: usize = 24;
+const LIST: usize = 26;
+const ORDER: usize = 27;
+export const PAGE_RECORD_SHIFT: usize = 5;
+
+export const PG_LOCKED: u32 = 1 << 0;
+export const PG_REFERENCED: u32 = 1 << 1;
+export const PG_UPTODATE: u32 = 1 << 2;
+export const PG_DIRTY: u32 = 1 << 3;
+export const PG_LRU: u32 = 1 << 4;
+export const PG_ACTIVE: u32 = 1 << 5;
+export const PG_WORKINGSET: u32 = 1 << 6;
+export const PG_WAITERS: u32 = 1 << 7;
+export const PG_WRITEBACK: u32 = 1 << 8;
+export const PG_RECLAIM: u32 = 1 << 9;
+export const PG_SWAPCACHE: u32 = 1 << 10;
+export const PG_BUDDY: u32 = 1 << 11;
+/** The page belongs to one process alone: a write may reuse it in place. */
+export const PG_ANON_EXCLUSIVE: u32 = 1 << 12;
+/** A page table of KVM or of the host process: unmovable, on no list. */
+export const PG_TABLE: u32 = 1 << 13;
+/** Its write waits in the plug of the reclaimer that holds it, and is submitted when the batch ends. */
+export const PG_PLUGGED: u32 = 1 << 14;
+
+// Where a page is: the exactly-one-place invariant is a single pass over this byte.
+export const LIST_NONE: u8 = 0;
+export const LIST_BUDDY: u8 = 1;
+export const LIST_INACTIVE: u8 = 2;
+export const LIST_ACTIVE: u8 = 3;
+export const LIST_ISOLATED: u8 = 4;
+
+export function pageFlags(page: usize): u32 {
+  return load<u32>(page, FLAGS);
+}
+
+export function setPageFlags(page: usize, flags: u32): void {
+  store<u32>(page, flags, FLAGS);
+}
+
+export function pageTest(page: usize, flags: u32): bool {
+  return (load<u32>(page, FLAGS) & flags) !== 0;
+}
+
+export function pageSet(page: usize, flags: u32): void {
+  store<u32>(page, load<u32>(page, FLAGS) | flags, FLAGS);
+}
+
+export function pageClear(page: usize, flags: u32): void {
+  store<u32>(page, load<u32>(page, FLAGS) & ~flags, FLAGS);
+}
+
+export function pageRefs(page: usize): u32 {
+  return load<u16>(page, REFS);
+}
+
+export function setPageRefs(page: usize, refs: u32): void {
+  assert(refs < 0xffff);
+  store<u16>(page, <u16>refs, REFS);
+}
+
+export function pageGet(page: usize): void {
+  setPageRefs(page, pageRefs(page) + 1);
+}
+
+export function pageMaps(page: usize): u32 {
+  return load<u16>(page, MAPS);
+}
+
+export function setPageMaps(page: usize, maps: u32): void {
+  assert(maps < 0xffff);
+  store<u16>(page, <u16>maps, MAPS);
+}
+
+export function pageNext(page: usize): u32 {
+  return load<u32>(page, NEXT);
+}
+
+export function setPageNext(page: usize, pfn: u32): void {
+  store<u32>(page, pfn, NEXT);
+}
+
+export function pagePrev(page: usize): u32 {
+  return load<u32>(page, PREV);
+}
+
+export function setPagePrev(page: usize, pfn: u32): void {
+  store<u32>(page, pfn, PREV);
+}
+
+export function pagePrivate(page: usize): u32 {
+  return load<u32>(page, PRIVATE);
+}
+
+export function setPagePrivate(page: usize, value: u32): void {
+  store<u32>(page, value, PRIVATE);
+}
+
+export function pageIndex(page: usize): u32 {
+  return load<u32>(page, INDEX);
+}
+
+/** Number of the space (the VM) that the page belongs to. */
+export function pageOwner(page: usize): u32 {
+  return load<u16>(page, OWNER);
+}
+
+export function setPageOwner(page: usize, owner: u32, index: u32): void {
+  store<u16>(page, <u16>owner, OWNER);
+  store<u32>(page, index, INDEX);
+}
+
+export function pageList(page: usize): u8 {
+  return load<u8>(page, LIST);
+}
+
+export function setPageList(page: usize, list: u8): void {
+  store<u8>(page, list, LIST);
+}
+
+export function pageOrder(page: usize): u32 {
+  return load<u8>(page, ORDER);
+}
+
+export function setPageOrder(page: usize, order: u32): void {
+  store<u8>(page, <u8>order, ORDER);
+}

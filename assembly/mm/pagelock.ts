@@ -1,0 +1,29 @@
+import { waitqueueSleepFor, waitqueueWakeFor } from "../sim/waitqueue";
+import { mmPageWaiters, pageOf } from "./instance";
+import { PG_LOCKED, PG_WAITERS, pageClear, pageSet, pageTest } from "./page";
+
+// The page lock: a sleeping lock in the page's flags, held while a page is read in or evicted.
+
+/** folio_trylock(). */
+export function pageTrylock(mm: usize, pfn: u32): bool {
+  const page = pageOf(mm, pfn);
+  if (pageTest(page, PG_LOCKED)) return false;
+  pageSet(page, PG_LOCKED);
+  return true;
+}
+
+/** Drops the lock at `time` and wakes those who wait for the page; they look the page up again. */
+export function pageUnlock(mm: usize, pfn: u32, time: u64): void {
+  const page = pageOf(mm, pfn);
+  assert(pageTest(page, PG_LOCKED));
+  const waiters = pageTest(page, PG_WAITERS);
+  pageClear(page, PG_LOCKED | PG_WAITERS);
+  if (waiters) waitqueueWakeFor(mmPageWaiters(mm), pfn, time);
+}
+
+/** The actor sleeps until the page is unlocked; the wait is charged to `stage`. */
+export function pageWaitLocked(mm: usize, pfn: u32, actor: usize, stage: u32): void {
+  assert(pageTest(pageOf(mm, pfn), PG_LOCKED));
+  pageSet(pageOf(mm, pfn), PG_WAITERS);
+  waitqueueSleepFor(mmPageWaiters(mm), actor, pfn, stage);
+}

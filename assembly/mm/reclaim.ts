@@ -1,0 +1,157 @@
+import { STEP_BLOCKED, STEP_DONE } from "../memory/status";
+import { STAGE_RECLAIM, actorClock } from "../sim/actor";
+import { waitqueueSleep } from "../sim/waitqueue";
+import {
+  TRACE_MM_VMSCAN_DIRECT_RECLAIM_BEGIN,
+  TRACE_MM_VMSCAN_DIRECT_RECLAIM_END,
+  TRACE_MM_VMSCAN_MEMCG_RECLAIM_BEGIN,
+  TRACE_MM_VMSCAN_MEMCG_RECLAIM_END,
+  TRACE_MM_VMSCAN_THROTTLED,
+  emit,
+} from "../sim/trace";
+import {
+  RECLAIM_CURSOR,
+  RECLAIM_DONE,
+  RECLAIM_FLAGS,
+  RECLAIM_MEMCG,
+  RECLAIM_PC,
+  RECLAIM_PRIORITY,
+  RECLAIM_SCANNED,
+  RECLAIM_TARGET,
+} from "./context";
+import {
+  MM_RECLAIMED_DIRECT,
+  MM_RECLAIMED_KSWAPD,
+  mmCountAdd,
+  mmSpace,
+  mmSpaces,
+  mmThrottled,
+  mmWriteback,
+  setMmKswapdFailures,
+} from "./instance";
+import { activePages, fileIsTiny, inactiveIsLow, inactivePages } from "./scancount";
+import {
+  RECLAIM_BATCH,
+  RECLAIM_FORCE,
+  RECLAIM_GLOBAL,
+  RECLAIM_KSWAPD,
+  RECLAIM_MAY_DEACTIVATE,
+  RECLAIM_SKIPPED,
+  RECLAIM_TINY,
+  shrinkBegin,
+  shrinkFreed,
+  shrinkStep,
+} from "./shrink";
+
+// Reclaim with a target: a round is one pass over the lists of every cgroup concerned (shrink_node()); direct reclaim
+// repeats rounds with rising urgency until it has its pages (do_try_to_free_pages()).
+
+export const DEF_PRIORITY: u32 = 12;
+/** MAX_RECLAIM_RETRIES: attempts without progress before the caller gives up. */
+export const RECLAIM_RETRIES: u32 = 16;
+
+const ROUND: u32 = 0;
+const PASS: u32 = 1;
+const THROTTLED: u32 = 2;
+
+/** A round of kswapd, or the first round of another reclaim, at `priority`. */
+export function roundBegin(mm: usize, actor: usize, priority: u32): void {
+  const space = <usize>load<u32>(actor, RECLAIM_MEMCG);
+  const inactive = inactivePages(mm, space);
+  let flags = load<u32>(actor, RECLAIM_FLAGS) & ~(RECLAIM_MAY_DEACTIVATE | RECLAIM_TINY);
+  if (flags & RECLAIM_FORCE || inactiveIsLow(inactive, activePages(mm, space))) flags |= RECLAIM_MAY_DEACTIVATE;
+  if (flags & RECLAIM_GLOBAL && fileIsTiny(mm, (flags & RECLAIM_MAY_DEACTIVATE) !== 0, priority)) {
+    flags |= RECLAIM_TINY;
+  }
+  store<u32>(actor, flags, RECLAIM_FLAGS);
+  store<u32>(actor, priority, RECLAIM_PRIORITY);
+  store<u32>(actor, 0, RECLAIM_CURSOR);
+  store<u32>(actor, ROUND, RECLAIM_PC);
+}
+
+/** Goes on with a round. Returns STEP_*; RECLAIM_DONE and RECLAIM_SCANNED have grown. */
+export function roundStep(mm: usize, actor: usize): i32 {
+  const one = <usize>load<u32>(actor, RECLAIM_MEMCG);
+  while (true) {
+    if (load<u32>(actor, RECLAIM_PC) === ROUND) {
+      const cursor = load<u32>(actor, RECLAIM_CURSOR);
+      if (cursor === (one !== 0 ? 1 : mmSpaces(mm))) return STEP_DONE;
+      shrinkBegin(mm, actor, one !== 0 ? one : mmSpace(mm, cursor));
+      store<u32>(actor, PASS, RECLAIM_PC);
+    }
+    const step = shrinkStep(mm, actor);
+    if (step !== STEP_DONE) return step;
+    const freed = shrinkFreed(actor);
+    if (freed !== 0) setMmKswapdFailures(mm, 0);
+    const kswapd = (load<u32>(actor, RECLAIM_FLAGS) & RECLAIM_KSWAPD) !== 0;
+    mmCountAdd(mm, kswapd ? MM_RECLAIMED_KSWAPD : MM_RECLAIMED_DIRECT, freed);
+    store<u32>(actor, load<u32>(actor, RECLAIM_DONE) + freed, RECLAIM_DONE);
+    store<u32>(actor, load<u32>(actor, RECLAIM_CURSOR) + 1, RECLAIM_CURSOR);
+    store<u32>(actor, ROUND, RECLAIM_PC);
+  }
+}
+
+/**
+ * Starts direct reclaim of 32 pages: try_to_free_pages(), or try_to_free_mem_cgroup_pages() for the cgroup of `space`.
+ * @param space 0 for the host
+ */
+export function reclaimBegin(mm: usize, actor: usize, space: usize): void {
+  store<u32>(actor, <u32>space, RECLAIM_MEMCG);
+  store<u32>(actor, space === 0 ? RECLAIM_GLOBAL : 0, RECLAIM_FLAGS);
+  store<u32>(actor, RECLAIM_BATCH, RECLAIM_TARGET);
+  store<u32>(actor, 0, RECLAIM_DONE);
+  store<u32>(actor, 0, RECLAIM_SCANNED);
+  roundBegin(mm, actor, DEF_PRIORITY);
+  const event = space === 0 ? TRACE_MM_VMSCAN_DIRECT_RECLAIM_BEGIN : TRACE_MM_VMSCAN_MEMCG_RECLAIM_BEGIN;
+  emit(event, actorClock(actor), 0, 0, 0, 0);
+}
+
+/** Goes on with direct reclaim. Returns STEP_*; reclaimProgress() tells the pages freed. */
+export function reclaimStep(mm: usize, actor: usize): i32 {
+  while (true) {
+    if (load<u32>(actor, RECLAIM_PC) !== THROTTLED) {
+      const step = roundStep(mm, actor);
+      if (step !== STEP_DONE) return step;
+      if (load<u32>(actor, RECLAIM_DONE) >= load<u32>(actor, RECLAIM_TARGET)) break;
+
+      const priority = load<u32>(actor, RECLAIM_PRIORITY);
+      const flags = load<u32>(actor, RECLAIM_FLAGS);
+      if (priority > 0) {
+        roundBegin(mm, actor, priority - 1);
+        continue;
+      }
+      if (load<u32>(actor, RECLAIM_DONE) !== 0) break;
+      if ((flags & (RECLAIM_SKIPPED | RECLAIM_FORCE)) === RECLAIM_SKIPPED) {
+        store<u32>(actor, (flags & ~RECLAIM_SKIPPED) | RECLAIM_FORCE, RECLAIM_FLAGS);
+        roundBegin(mm, actor, DEF_PRIORITY);
+        continue;
+      }
+      if (throttle(mm, actor)) {
+        store<u32>(actor, THROTTLED, RECLAIM_PC);
+        return STEP_BLOCKED;
+      }
+    }
+    break;
+  }
+  const event =
+    load<u32>(actor, RECLAIM_MEMCG) === 0 ? TRACE_MM_VMSCAN_DIRECT_RECLAIM_END : TRACE_MM_VMSCAN_MEMCG_RECLAIM_END;
+  emit(event, actorClock(actor), load<u32>(actor, RECLAIM_DONE), 0, 0, 0);
+  return STEP_DONE;
+}
+
+/** Pages freed by the reclaim that reclaimStep() has finished. */
+export function reclaimProgress(actor: usize): u32 {
+  return load<u32>(actor, RECLAIM_DONE);
+}
+
+/**
+ * reclaim_throttle(): with nothing reclaimed and writes under way, wait for one of them instead of failing. False when no
+ * write is under way. Left out: the timeout of one tick; a write always ends.
+ */
+export function throttle(mm: usize, actor: usize): bool {
+  if (mmWriteback(mm) === 0) return false;
+  emit(TRACE_MM_VMSCAN_THROTTLED, actorClock(actor), 0, 0, 0, 0);
+  waitqueueSleep(mmThrottled(mm), actor, STAGE_RECLAIM);
+  return true;
+}
+

@@ -1,0 +1,256 @@
+import { PFN_NONE } from "../memory/layout";
+import { STEP_AGAIN, STEP_DONE } from "../memory/status";
+import { STAGE_RECLAIM, actorClock, actorSpend } from "../sim/actor";
+import { COST_RECLAIM_SCAN_PAGE_NS, cost } from "../sim/costs";
+import { deviceSubmit, deviceWaitTag } from "../sim/device";
+import { STEP_BLOCKED } from "../memory/status";
+import {
+  TRACE_MM_VMSCAN_LRU_ISOLATE,
+  TRACE_MM_VMSCAN_LRU_SHRINK_ACTIVE,
+  TRACE_MM_VMSCAN_LRU_SHRINK_INACTIVE,
+  emit,
+} from "../sim/trace";
+import {
+  RECLAIM_FLAGS,
+  RECLAIM_PRIORITY,
+  RECLAIM_SCANNED,
+  RECLAIM_TARGET,
+  SHRINK_ACTIVE,
+  SHRINK_BUSY,
+  SHRINK_FREED,
+  SHRINK_INACTIVE,
+  SHRINK_KEPT,
+  SHRINK_LIST,
+  SHRINK_PC,
+  SHRINK_SPACE,
+  SHRINK_TAKEN,
+} from "./context";
+import {
+  EVICT_FREED,
+  evictBegin,
+  evictOutcome,
+  evictStep,
+  pageYoung,
+} from "./evict";
+import { pagePut } from "./free";
+import { MM_SCANNED, mmCountAdd, pageOf } from "./instance";
+import { listAddTail, listHead, listLength, listRemove, listTail } from "./list";
+import { lruActive, lruAdd, lruInactive, lruRemove } from "./memcg";
+import {
+  LIST_ISOLATED,
+  PG_ACTIVE,
+  PG_PLUGGED,
+  PG_WORKINGSET,
+  pageClear,
+  pageGet,
+  pageMaps,
+  pagePrivate,
+  pageRefs,
+  pageSet,
+  pageTest,
+} from "./page";
+import { entryOffset } from "./pte";
+import { inactiveIsLow, scanCount } from "./scancount";
+import { spaceMemcg } from "./space";
+import { swapArea, swapDevice } from "./swap";
+
+// One cgroup's lists under reclaim: shrink_lruvec() with shrink_inactive_list() and shrink_active_list(), in batches of 32.
+// A batch is isolated, its pages go through evict.ts one by one, those that stay go back to the lists, and the writes that
+// were plugged are submitted together. Left out for now: file lists, per-CPU LRU batches.
+//
+// SHRINK_LIST: isolated, not yet looked at; SHRINK_KEPT: looked at, going back. An isolated page is off the LRU and carries
+// a reference of the reclaimer.
+
+/** SWAP_CLUSTER_MAX: pages of a batch, and what a direct reclaim asks for. */
+export const RECLAIM_BATCH: u32 = 32;
+
+/** The reclaimer is kswapd. */
+export const RECLAIM_KSWAPD: u32 = 1;
+/** Reclaim for the host, not for a cgroup's limit. */
+export const RECLAIM_GLOBAL: u32 = 2;
+/** Active pages may be deactivated in this round. */
+export const RECLAIM_MAY_DEACTIVATE: u32 = 4;
+/** Some active list was left alone in this run. */
+export const RECLAIM_SKIPPED: u32 = 8;
+/** Deactivate whatever the ratio says: the last resort before giving up. */
+export const RECLAIM_FORCE: u32 = 16;
+/** file_is_tiny was true at the start of this round. */
+export const RECLAIM_TINY: u32 = 32;
+
+const DEF_PRIORITY: u32 = 12;
+
+const BATCH: u32 = 0;
+const EVICT: u32 = 1;
+const PUTBACK: u32 = 2;
+const ACTIVE: u32 = 3;
+const DONE: u32 = 4;
+
+/** Starts a pass over the lists of `space`; target, priority and flags stand in the reclaim region. */
+export function shrinkBegin(mm: usize, actor: usize, space: usize): void {
+  const memcg = spaceMemcg(space);
+  const flags = load<u32>(actor, RECLAIM_FLAGS);
+  const priority = load<u32>(actor, RECLAIM_PRIORITY);
+  const global = (flags & RECLAIM_GLOBAL) !== 0;
+  const tiny = (flags & RECLAIM_TINY) !== 0;
+  const inactive = listLength(lruInactive(memcg));
+  const active = listLength(lruActive(memcg));
+  store<u32>(actor, <u32>space, SHRINK_SPACE);
+  store<u32>(actor, scanCount(mm, memcg, inactive, priority, global, tiny), SHRINK_INACTIVE);
+  store<u32>(actor, scanCount(mm, memcg, active, priority, global, tiny), SHRINK_ACTIVE);
+  store<u32>(actor, 0, SHRINK_FREED);
+  store<u32>(actor, 0, SHRINK_BUSY);
+  store<u32>(actor, BATCH, SHRINK_PC);
+}
+
+/** Pages freed by the pass. */
+export function shrinkFreed(actor: usize): u32 {
+  return load<u32>(actor, SHRINK_FREED);
+}
+
+/** Goes on with the pass of shrinkBegin(). Returns STEP_*. */
+export function shrinkStep(mm: usize, actor: usize): i32 {
+  while (true) {
+    const pc = load<u32>(actor, SHRINK_PC);
+    if (pc === DONE) return STEP_DONE;
+    let step: i32;
+    if (pc === BATCH) step = batch(mm, actor);
+    else if (pc === EVICT) step = evict(mm, actor);
+    else if (pc === PUTBACK) step = putback(mm, actor);
+    else step = active(mm, actor);
+    if (step !== STEP_DONE) return step;
+  }
+}
+
+// Isolates the next batch of the inactive list, oldest first (isolate_lru_pages()).
+function batch(mm: usize, actor: usize): i32 {
+  const wanted = min<u32>(load<u32>(actor, SHRINK_INACTIVE), RECLAIM_BATCH);
+  if (wanted === 0) {
+    finish(mm, actor);
+    return STEP_DONE;
+  }
+  const memcg = spaceMemcg(<usize>load<u32>(actor, SHRINK_SPACE));
+  let taken: u32 = 0;
+  while (taken < wanted) {
+    const pfn = listTail(lruInactive(memcg));
+    if (pfn === PFN_NONE) break;
+    lruRemove(mm, memcg, pfn);
+    pageGet(pageOf(mm, pfn));
+    listAddTail(mm, actor + SHRINK_LIST, LIST_ISOLATED, pfn);
+    taken++;
+  }
+  store<u32>(actor, load<u32>(actor, SHRINK_INACTIVE) - wanted, SHRINK_INACTIVE);
+  store<u32>(actor, taken, SHRINK_TAKEN);
+  store<u32>(actor, load<u32>(actor, RECLAIM_SCANNED) + taken, RECLAIM_SCANNED);
+  mmCountAdd(mm, MM_SCANNED, taken);
+  emit(TRACE_MM_VMSCAN_LRU_ISOLATE, actorClock(actor), wanted, taken, taken, 0);
+  store<u32>(actor, EVICT, SHRINK_PC);
+  if (taken === 0) return STEP_DONE;
+  actorSpend(actor, STAGE_RECLAIM, taken * cost(COST_RECLAIM_SCAN_PAGE_NS));
+  return STEP_AGAIN; // yield: the lru lock is dropped, the batch is ours
+}
+
+function evict(mm: usize, actor: usize): i32 {
+  while (true) {
+    if (load<u32>(actor, SHRINK_BUSY) === 0) {
+      const list = actor + SHRINK_LIST;
+      const pfn = listHead(list);
+      if (pfn === PFN_NONE) {
+        store<u32>(actor, PUTBACK, SHRINK_PC);
+        return STEP_DONE;
+      }
+      listRemove(mm, list, pfn);
+      store<u32>(actor, pfn, SHRINK_BUSY);
+      evictBegin(actor, pfn);
+    }
+    const step = evictStep(mm, actor);
+    if (step !== STEP_DONE) return step;
+    const pfn = load<u32>(actor, SHRINK_BUSY);
+    store<u32>(actor, 0, SHRINK_BUSY);
+    if (evictOutcome(actor) === EVICT_FREED) {
+      store<u32>(actor, load<u32>(actor, SHRINK_FREED) + 1, SHRINK_FREED);
+    } else {
+      listAddTail(mm, actor + SHRINK_KEPT, LIST_ISOLATED, pfn);
+    }
+  }
+}
+
+// move_folios_to_lru() and the end of the plug. A write without a free tag makes the reclaimer wait here.
+function putback(mm: usize, actor: usize): i32 {
+  const kept = actor + SHRINK_KEPT;
+  const memcg = spaceMemcg(<usize>load<u32>(actor, SHRINK_SPACE));
+  const time = actorClock(actor);
+  for (let pfn = listHead(kept); pfn !== PFN_NONE; pfn = listHead(kept)) {
+    const page = pageOf(mm, pfn);
+    if (pageTest(page, PG_PLUGGED)) {
+      const entry = pagePrivate(page);
+      const device = swapDevice(swapArea(mm, entry));
+      if (!deviceSubmit(device, true, pfn, entryOffset(entry), 0, time)) {
+        deviceWaitTag(device, actor);
+        return STEP_BLOCKED;
+      }
+      pageClear(page, PG_PLUGGED);
+    }
+    listRemove(mm, kept, pfn);
+    if (pageRefs(page) > 1) lruAdd(mm, memcg, pfn, false);
+    pagePut(mm, pfn, time);
+  }
+  const freed = load<u32>(actor, SHRINK_FREED);
+  const priority = load<u32>(actor, RECLAIM_PRIORITY);
+  emit(TRACE_MM_VMSCAN_LRU_SHRINK_INACTIVE, time, load<u32>(actor, SHRINK_TAKEN), freed, priority, 0);
+  store<u32>(actor, ACTIVE, SHRINK_PC);
+  return STEP_DONE;
+}
+
+// The active list's turn in the loop, then the loop's condition.
+function active(mm: usize, actor: usize): i32 {
+  const flags = load<u32>(actor, RECLAIM_FLAGS);
+  const wanted = min<u32>(load<u32>(actor, SHRINK_ACTIVE), RECLAIM_BATCH);
+  store<u32>(actor, load<u32>(actor, SHRINK_ACTIVE) - wanted, SHRINK_ACTIVE);
+  store<u32>(actor, BATCH, SHRINK_PC);
+  let step = STEP_DONE;
+  if (wanted !== 0) {
+    if (flags & RECLAIM_MAY_DEACTIVATE) step = shrinkActive(mm, actor, wanted);
+    else store<u32>(actor, flags | RECLAIM_SKIPPED, RECLAIM_FLAGS);
+  }
+  // Direct reclaim for the host finishes its share at the first priority; every other reclaim stops at its target.
+  const direct = (flags & (RECLAIM_GLOBAL | RECLAIM_KSWAPD)) === RECLAIM_GLOBAL;
+  const proportional = direct && load<u32>(actor, RECLAIM_PRIORITY) === DEF_PRIORITY;
+  if (load<u32>(actor, SHRINK_FREED) >= load<u32>(actor, RECLAIM_TARGET) && !proportional) {
+    finish(mm, actor);
+  }
+  return step;
+}
+
+// The end of shrink_lruvec(): age the active list a little when the inactive one runs low.
+function finish(mm: usize, actor: usize): void {
+  const memcg = spaceMemcg(<usize>load<u32>(actor, SHRINK_SPACE));
+  if (inactiveIsLow(listLength(lruInactive(memcg)), listLength(lruActive(memcg)))) {
+    shrinkActive(mm, actor, RECLAIM_BATCH);
+  }
+  store<u32>(actor, DONE, SHRINK_PC);
+}
+
+// shrink_active_list(): anonymous pages are deactivated whether they were used or not; the look clears their accessed bits.
+function shrinkActive(mm: usize, actor: usize, wanted: u32): i32 {
+  const memcg = spaceMemcg(<usize>load<u32>(actor, SHRINK_SPACE));
+  const time = actorClock(actor);
+  let taken: u32 = 0;
+  let referenced: u32 = 0;
+  while (taken < wanted) {
+    const pfn = listTail(lruActive(memcg));
+    if (pfn === PFN_NONE) break;
+    const page = pageOf(mm, pfn);
+    lruRemove(mm, memcg, pfn);
+    if (pageMaps(page) !== 0 && pageYoung(mm, actor, page)) referenced++;
+    pageClear(page, PG_ACTIVE);
+    pageSet(page, PG_WORKINGSET);
+    lruAdd(mm, memcg, pfn, false);
+    taken++;
+  }
+  store<u32>(actor, load<u32>(actor, RECLAIM_SCANNED) + taken, RECLAIM_SCANNED);
+  mmCountAdd(mm, MM_SCANNED, taken);
+  if (taken === 0) return STEP_DONE;
+  actorSpend(actor, STAGE_RECLAIM, taken * cost(COST_RECLAIM_SCAN_PAGE_NS));
+  emit(TRACE_MM_VMSCAN_LRU_SHRINK_ACTIVE, time, taken, taken, referenced, load<u32>(actor, RECLAIM_PRIORITY));
+  return STEP_AGAIN; // yield: the lru lock is dropped
+}

@@ -1,0 +1,112 @@
+import { PART_PRIMARY_PTES, PART_RECORDS, arenaReserve, arenaTake } from "../memory/arena";
+import { PFN_NONE, unitsFor } from "../memory/layout";
+import { MEMCG_BYTES, setMemcgMax } from "./memcg";
+import { mmAddSpace } from "./instance";
+
+// The address space of a VM's process (mm_struct, one anonymous mapping that backs the guest) with its page table: the
+// primary MMU. Its leaf entries lie one after another, so that a walk is an index; the frames of the leaf tables are
+// taken from host memory when their first entry is used, those of the upper levels at boot.
+//
+// record   0    4      8       12       16    20       24          28       32
+//          +----+------+-------+--------+-----+--------+-----------+--------+-------+
+//          | id | ptes | pages | tables | rss | rssMax | swapEnts  | memcg …
+//          +----+------+-------+--------+-----+--------+-----------+--------+-------+
+//
+// invariant: rss and swapEnts count the present and the swapped entries
+
+const ID: usize = 0;
+const PTES: usize = 4;
+const PAGES: usize = 8;
+const TABLES: usize = 12;
+const RSS: usize = 16;
+const RSS_PEAK: usize = 20;
+const SWAPENTS: usize = 24;
+const MEMCG: usize = 32;
+const SPACE_BYTES: usize = MEMCG + MEMCG_BYTES;
+
+const PTES_PER_TABLE_SHIFT: u32 = 9;
+
+/** Takes the record of a space of `pages` pages, limited to `max` pages; 0 when memory is exhausted. */
+export function spaceCreate(mm: usize, pages: u32, max: u32): usize {
+  const space = arenaTake(PART_RECORDS, SPACE_BYTES);
+  if (space === 0) return 0;
+  store<u32>(space, pages, PAGES);
+  store<u32>(space, mmAddSpace(mm, space), ID);
+  setMemcgMax(space + MEMCG, max);
+  return space;
+}
+
+export function spaceLayout(space: usize): void {
+  const pages = <u64>load<u32>(space, PAGES);
+  store<u32>(space, <u32>arenaReserve(PART_PRIMARY_PTES, pages << 3, 64), PTES);
+  store<u32>(space, <u32>arenaReserve(PART_PRIMARY_PTES, unitsFor(pages, 512) << 2), TABLES);
+}
+
+/** Frames of page tables above the leaf tables: one level of 512 each, up to the one root. */
+export function spaceUpperTables(space: usize): u32 {
+  let tables: u32 = 0;
+  let level = unitsFor(load<u32>(space, PAGES), 1 << PTES_PER_TABLE_SHIFT);
+  for (let above: u32 = 0; above < 3; above++) {
+    level = unitsFor(level, 512);
+    tables += <u32>level;
+  }
+  return tables;
+}
+
+/** Number of the space, equal to the number of its VM. */
+export function spaceId(space: usize): u32 {
+  return load<u32>(space, ID);
+}
+
+export function spacePages(space: usize): u32 {
+  return load<u32>(space, PAGES);
+}
+
+export function spaceMemcg(space: usize): usize {
+  return space + MEMCG;
+}
+
+export function spacePte(space: usize, index: u32): u64 {
+  assert(index < load<u32>(space, PAGES));
+  return load<u64>(<usize>load<u32>(space, PTES) + ((<usize>index) << 3));
+}
+
+export function setSpacePte(space: usize, index: u32, pte: u64): void {
+  assert(index < load<u32>(space, PAGES));
+  store<u64>(<usize>load<u32>(space, PTES) + ((<usize>index) << 3), pte);
+}
+
+/** Frame of the leaf table that holds entry `index`, PFN_NONE while there is none. */
+export function spaceTable(space: usize, index: u32): u32 {
+  return load<u32>(<usize>load<u32>(space, TABLES) + ((<usize>(index >> PTES_PER_TABLE_SHIFT)) << 2));
+}
+
+export function setSpaceTable(space: usize, index: u32, pfn: u32): void {
+  assert(pfn !== PFN_NONE && spaceTable(space, index) === PFN_NONE);
+  store<u32>(<usize>load<u32>(space, TABLES) + ((<usize>(index >> PTES_PER_TABLE_SHIFT)) << 2), pfn);
+}
+
+/** Present pages. */
+export function spaceRss(space: usize): u32 {
+  return load<u32>(space, RSS);
+}
+
+export function spaceRssPeak(space: usize): u32 {
+  return load<u32>(space, RSS_PEAK);
+}
+
+export function spaceResetPeak(space: usize): void {
+  store<u32>(space, load<u32>(space, RSS), RSS_PEAK);
+}
+
+export function spaceSwapents(space: usize): u32 {
+  return load<u32>(space, SWAPENTS);
+}
+
+/** Adds to the resident and the swapped pages, modulo 2^32 for negative amounts. */
+export function spaceAccount(space: usize, rss: i32, swapents: i32): void {
+  const resident = load<u32>(space, RSS) + rss;
+  store<u32>(space, resident, RSS);
+  if (resident > load<u32>(space, RSS_PEAK)) store<u32>(space, resident, RSS_PEAK);
+  store<u32>(space, load<u32>(space, SWAPENTS) + swapents, SWAPENTS);
+}

@@ -1,0 +1,51 @@
+import { pageOf } from "./instance";
+import {
+  PG_DIRTY,
+  PG_SWAPCACHE,
+  PG_WRITEBACK,
+  pageClear,
+  pageGet,
+  pagePrivate,
+  pageRefs,
+  pageSet,
+  pageTest,
+  setPagePrivate,
+  setPageRefs,
+} from "./page";
+import { ENTRY_NONE } from "./pte";
+import { swapCacheClear, swapCacheSet, swapCount } from "./swap";
+
+// The swap cache seen from the page: while a page is in it, its private word is the swap entry and the cache holds a
+// reference.
+//
+// invariant: PG_SWAPCACHE is set exactly on the frames that the areas' cache arrays name
+
+/** Puts a page into the cache of `entry`, whose SWAP_HAS_CACHE the caller owns. */
+export function swapCacheAdd(mm: usize, pfn: u32, entry: u32): void {
+  const page = pageOf(mm, pfn);
+  assert(!pageTest(page, PG_SWAPCACHE));
+  swapCacheSet(mm, entry, pfn);
+  setPagePrivate(page, entry);
+  pageSet(page, PG_SWAPCACHE);
+  pageGet(page);
+}
+
+/** delete_from_swap_cache(): the page leaves the cache and loses the cache's reference. The caller holds another one. */
+export function swapCacheDelete(mm: usize, pfn: u32): void {
+  const page = pageOf(mm, pfn);
+  assert(pageTest(page, PG_SWAPCACHE) && pageRefs(page) > 1);
+  swapCacheClear(mm, pagePrivate(page));
+  setPagePrivate(page, ENTRY_NONE);
+  pageClear(page, PG_SWAPCACHE);
+  setPageRefs(page, pageRefs(page) - 1);
+}
+
+/** folio_free_swap(): gives the slot up if no pte needs it. The page is then the only copy, so it is dirty. */
+export function swapCacheTryFree(mm: usize, pfn: u32): bool {
+  const page = pageOf(mm, pfn);
+  if (!pageTest(page, PG_SWAPCACHE) || pageTest(page, PG_WRITEBACK)) return false;
+  if (swapCount(mm, pagePrivate(page)) !== 0) return false;
+  swapCacheDelete(mm, pfn);
+  pageSet(page, PG_DIRTY);
+  return true;
+}

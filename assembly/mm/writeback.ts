@@ -1,0 +1,58 @@
+import {
+  deviceComplete,
+  requestActor,
+  requestPfn,
+  requestStart,
+  requestWrite,
+} from "../sim/device";
+import { STAGE_QUEUE, actorSleepUntil } from "../sim/actor";
+import { waitqueueWakeAll } from "../sim/waitqueue";
+import { mmSpace, mmThrottled, mmWriteback, pageOf, setMmWriteback } from "./instance";
+import { lruAdd, lruRemove } from "./memcg";
+import {
+  PG_ACTIVE,
+  PG_DIRTY,
+  PG_LOCKED,
+  PG_LRU,
+  PG_RECLAIM,
+  PG_UPTODATE,
+  PG_WRITEBACK,
+  pageClear,
+  pageOwner,
+  pageSet,
+  pageTest,
+} from "./page";
+import { pageUnlock } from "./pagelock";
+import { spaceMemcg } from "./space";
+
+// The end of swap I/O: end_swap_bio_read() and end_swap_bio_write() with folio_rotate_reclaimable().
+
+/** A device has served `request` at `time`. */
+export function swapIoEnd(mm: usize, request: usize, time: u64): void {
+  const pfn = requestPfn(request);
+  if (requestWrite(request)) {
+    endWrite(mm, pfn);
+    deviceComplete(request, time);
+    waitqueueWakeAll(mmThrottled(mm), time);
+    return;
+  }
+  // The reader's wait is split: until a unit began with its request, and the service itself (charged when it wakes).
+  actorSleepUntil(requestActor(request), STAGE_QUEUE, requestStart(request));
+  deviceComplete(request, time);
+  pageSet(pageOf(mm, pfn), PG_UPTODATE);
+  pageUnlock(mm, pfn, time);
+}
+
+// A page that reclaim wrote out goes to the tail, to be freed by the next scan, unless somebody wants it again.
+function endWrite(mm: usize, pfn: u32): void {
+  const page = pageOf(mm, pfn);
+  assert(pageTest(page, PG_WRITEBACK));
+  const rotate = pageTest(page, PG_RECLAIM) && pageTest(page, PG_LRU) && !pageTest(page, PG_LOCKED | PG_DIRTY);
+  pageClear(page, PG_WRITEBACK | PG_RECLAIM);
+  setMmWriteback(mm, mmWriteback(mm) - 1);
+  if (!rotate) return;
+  const memcg = spaceMemcg(mmSpace(mm, pageOwner(page)));
+  lruRemove(mm, memcg, pfn);
+  pageClear(page, PG_ACTIVE);
+  lruAdd(mm, memcg, pfn, true);
+}

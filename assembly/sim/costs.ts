@@ -1,0 +1,75 @@
+// The cost table: what each piece of work takes in virtual ns. A cost is charged at exactly one place, by the layer that
+// does the work. Values and their sources: docs/costs.md. The index constants are the keys: COST_VM_EXIT_NS is `vmExitNs`.
+
+export const COST_VM_EXIT_NS: u32 = 0;
+export const COST_HLT_EXIT_NS: u32 = 1;
+export const COST_MEM_DRAM_NS: u32 = 2;
+export const COST_TLB_WALK2D_NS: u32 = 3;
+export const COST_MINOR_FAULT_NS: u32 = 4;
+export const COST_EPT_MAP_NS: u32 = 5;
+export const COST_SWAP_IN_CPU_NS: u32 = 6;
+export const COST_SWAP_OUT_CPU_NS: u32 = 7;
+export const COST_SWAP_CACHE_HIT_NS: u32 = 8;
+export const COST_TLB_FLUSH_ALL_NS: u32 = 9;
+export const COST_SHOOTDOWN_BASE_NS: u32 = 10;
+export const COST_SHOOTDOWN_PER_CPU_NS: u32 = 11;
+export const COST_NOTIFIER_INVALIDATE_NS: u32 = 12;
+export const COST_RMAP_PER_SPTE_NS: u32 = 13;
+export const COST_AGE_RMAP_PAGE_NS: u32 = 14;
+export const COST_RECLAIM_SCAN_PAGE_NS: u32 = 15;
+export const COST_GUEST_SWITCH_NS: u32 = 16;
+export const COST_GUEST_TICK_NS: u32 = 17;
+export const COST_HOST_SWITCH_NS: u32 = 18;
+export const COST_COUNT: u32 = 19;
+
+export const PRESET_BARE_METAL: u32 = 0;
+export const PRESET_NESTED: u32 = 1;
+export const PRESET_NEHALEM_HDD_2010: u32 = 2;
+
+const COSTS: usize = memory.data(4 * 19, 8);
+
+/** Price of `key`, virtual ns. */
+export function cost(key: u32): u32 {
+  assert(key < COST_COUNT);
+  return load<u32>(COSTS + ((<usize>key) << 2));
+}
+
+export function costSet(key: u32, ns: u32): void {
+  assert(key < COST_COUNT);
+  store<u32>(COSTS + ((<usize>key) << 2), ns);
+}
+
+/** Fills the whole table from a preset: KVM on a current server, KVM inside a VM, the machine of the 2010 benchmark. */
+export function costsPreset(preset: u32): void {
+  assert(preset <= PRESET_NEHALEM_HDD_2010);
+  costSet(COST_VM_EXIT_NS, 500);
+  costSet(COST_HLT_EXIT_NS, 5000);
+  costSet(COST_MEM_DRAM_NS, 100);
+  costSet(COST_TLB_WALK2D_NS, 55);
+  costSet(COST_MINOR_FAULT_NS, 1000);
+  costSet(COST_EPT_MAP_NS, 700);
+  costSet(COST_SWAP_IN_CPU_NS, 900);
+  costSet(COST_SWAP_OUT_CPU_NS, 1500);
+  costSet(COST_SWAP_CACHE_HIT_NS, 700);
+  costSet(COST_TLB_FLUSH_ALL_NS, 200);
+  costSet(COST_SHOOTDOWN_BASE_NS, 1000);
+  costSet(COST_SHOOTDOWN_PER_CPU_NS, 200);
+  costSet(COST_NOTIFIER_INVALIDATE_NS, 250);
+  costSet(COST_RMAP_PER_SPTE_NS, 50);
+  costSet(COST_AGE_RMAP_PAGE_NS, 250);
+  costSet(COST_RECLAIM_SCAN_PAGE_NS, 200);
+  costSet(COST_GUEST_SWITCH_NS, 1200);
+  costSet(COST_GUEST_TICK_NS, 4000000);
+  costSet(COST_HOST_SWITCH_NS, 1500);
+  if (preset === PRESET_NESTED) {
+    // Measured in a guest of a nested KVM: cpuid p50, cross-CPU wake, random line, refault p50.
+    costSet(COST_VM_EXIT_NS, 6800);
+    costSet(COST_HLT_EXIT_NS, 44000);
+    costSet(COST_MEM_DRAM_NS, 178);
+    costSet(COST_MINOR_FAULT_NS, 1220);
+  } else if (preset === PRESET_NEHALEM_HDD_2010) {
+    // 2,000 cycles at 2.93 GHz; guests of that year ticked at 1,000 Hz.
+    costSet(COST_VM_EXIT_NS, 680);
+    costSet(COST_GUEST_TICK_NS, 1000000);
+  }
+}

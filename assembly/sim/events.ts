@@ -1,0 +1,135 @@
+import { TIME_NEVER } from "../memory/layout";
+import { PART_EVENTS, arenaReserve } from "../memory/arena";
+
+// The event queue: a binary heap in (time, sequence) order. Events of one instant come in the order in which they were
+// posted; ties are never left to luck.
+//
+// entry, 24 bytes   0      8      16    20
+//                   +------+------+-----+-----+
+//                   | time | seq  |kind | arg |
+//                   +------+------+-----+-----+
+//
+// invariant: a parent is not later than its children
+// invariant: count <= capacity; the capacity follows from what can be pending at once (one event an actor, one a request)
+
+const HEAP: usize = 0; // u32 address
+const COUNT: usize = 4;
+const CAPACITY: usize = 8;
+const SEQUENCE: usize = 16; // u64
+const POPPED_KIND: usize = 24;
+const POPPED_ARG: usize = 28;
+const EVENTS: usize = memory.data(32, 8);
+
+const TIME: usize = 0;
+const SEQ: usize = 8;
+const KIND: usize = 16;
+const ARG: usize = 20;
+const ENTRY_BYTES: usize = 24;
+
+/** An actor that keeps its CPU goes on with its next step. */
+export const EVENT_STEP: u32 = 0;
+/** A sleeping actor becomes runnable. */
+export const EVENT_WAKE: u32 = 1;
+/** A device has served a request. */
+export const EVENT_IO: u32 = 2;
+/** A task of a guest starts. */
+export const EVENT_TASK_START: u32 = 3;
+/** The periodic tick of a halted vCPU. */
+export const EVENT_GUEST_TICK: u32 = 4;
+
+export function eventsLayout(capacity: u32): void {
+  store<u32>(EVENTS, <u32>arenaReserve(PART_EVENTS, <u64>capacity * ENTRY_BYTES), HEAP);
+  store<u32>(EVENTS, capacity, CAPACITY);
+  store<u32>(EVENTS, 0, COUNT);
+  store<u64>(EVENTS, 0, SEQUENCE);
+}
+
+function before(a: usize, time: u64, seq: u64): bool {
+  const other = load<u64>(a, TIME);
+  return other < time || (other === time && load<u64>(a, SEQ) < seq);
+}
+
+// Three words by hand: memory.copy of 24 bytes leaves WebAssembly for a call into the engine.
+function moveEntry(to: usize, from: usize): void {
+  store<u64>(to, load<u64>(from));
+  store<u64>(to, load<u64>(from, 8), 8);
+  store<u64>(to, load<u64>(from, 16), 16);
+}
+
+/** Time of the earliest event, TIME_NEVER when there is none. */
+export function eventNextTime(): u64 {
+  return load<u32>(EVENTS, COUNT) === 0 ? TIME_NEVER : load<u64>(<usize>load<u32>(EVENTS, HEAP), TIME);
+}
+
+export function eventPost(time: u64, kind: u32, arg: u32): void {
+  const count = load<u32>(EVENTS, COUNT);
+  assert(count < load<u32>(EVENTS, CAPACITY));
+  const heap = <usize>load<u32>(EVENTS, HEAP);
+  const seq = load<u64>(EVENTS, SEQUENCE);
+  store<u64>(EVENTS, seq + 1, SEQUENCE);
+  store<u32>(EVENTS, count + 1, COUNT);
+
+  let index = count;
+  while (index > 0) {
+    const parent = (index - 1) >> 1;
+    const parentAt = heap + <usize>parent * ENTRY_BYTES;
+    if (before(parentAt, time, seq)) break;
+    moveEntry(heap + <usize>index * ENTRY_BYTES, parentAt);
+    index = parent;
+  }
+  const at = heap + <usize>index * ENTRY_BYTES;
+  store<u64>(at, time, TIME);
+  store<u64>(at, seq, SEQ);
+  store<u32>(at, kind, KIND);
+  store<u32>(at, arg, ARG);
+}
+
+/** Takes the earliest event off the queue; its kind and argument are then read with eventKind() and eventArg(). */
+export function eventPop(): void {
+  const heap = <usize>load<u32>(EVENTS, HEAP);
+  const count = load<u32>(EVENTS, COUNT) - 1;
+  assert(count !== u32.MAX_VALUE);
+  store<u32>(EVENTS, load<u32>(heap, KIND), POPPED_KIND);
+  store<u32>(EVENTS, load<u32>(heap, ARG), POPPED_ARG);
+  store<u32>(EVENTS, count, COUNT);
+  if (count === 0) return;
+
+  const last = heap + <usize>count * ENTRY_BYTES;
+  const time = load<u64>(last, TIME);
+  const seq = load<u64>(last, SEQ);
+  let index: u32 = 0;
+  while (true) {
+    let child = (index << 1) + 1;
+    if (child >= count) break;
+    let childAt = heap + <usize>child * ENTRY_BYTES;
+    if (child + 1 < count) {
+      const right = childAt + ENTRY_BYTES;
+      if (before(right, load<u64>(childAt, TIME), load<u64>(childAt, SEQ))) {
+        child++;
+        childAt = right;
+      }
+    }
+    if (!before(childAt, time, seq)) break;
+    moveEntry(heap + <usize>index * ENTRY_BYTES, childAt);
+    index = child;
+  }
+  if (index !== count) moveEntry(heap + <usize>index * ENTRY_BYTES, last);
+}
+
+export function eventKind(): u32 {
+  return load<u32>(EVENTS, POPPED_KIND);
+}
+
+export function eventArg(): u32 {
+  return load<u32>(EVENTS, POPPED_ARG);
+}
+
+export function checkEvents(): void {
+  const heap = <usize>load<u32>(EVENTS, HEAP);
+  const count = load<u32>(EVENTS, COUNT);
+  assert(count <= load<u32>(EVENTS, CAPACITY));
+  for (let index: u32 = 1; index < count; index++) {
+    const at = heap + <usize>index * ENTRY_BYTES;
+    assert(before(heap + <usize>((index - 1) >> 1) * ENTRY_BYTES, load<u64>(at, TIME), load<u64>(at, SEQ)));
+  }
+}

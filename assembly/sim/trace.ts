@@ -1,0 +1,107 @@
+import { PART_TRACE, arenaReserve } from "../memory/arena";
+
+// Tracepoints: each is one emission point that always advances its counter and writes a record only when enabled, so
+// counters and records cannot disagree. Records go to a ring that overwrites its oldest, as ftrace's does.
+//
+// record, 48 bytes   0      8       10    12      16    24    32    40
+//                    +------+-------+-----+-------+-----+-----+-----+-----+
+//                    | time | event | cpu | actor |  a  |  b  |  c  |  d  |
+//                    +------+-------+-----+-------+-----+-----+-----+-----+
+//
+// Names, fields and their printed forms are bound to the numbers in the bindings, which format text and decide nothing.
+
+export const TRACE_KVM_ENTRY: u32 = 0;
+export const TRACE_KVM_EXIT: u32 = 1;
+export const TRACE_KVM_PAGE_FAULT: u32 = 2;
+export const TRACE_KVM_TDP_MMU_SPTE_CHANGED: u32 = 3;
+export const TRACE_KVM_UNMAP_HVA_RANGE: u32 = 4;
+export const TRACE_KVM_AGE_HVA: u32 = 5;
+export const TRACE_MM_PAGE_ALLOC: u32 = 6;
+export const TRACE_MM_PAGE_FREE: u32 = 7;
+export const TRACE_MM_VMSCAN_WAKEUP_KSWAPD: u32 = 8;
+export const TRACE_MM_VMSCAN_KSWAPD_WAKE: u32 = 9;
+export const TRACE_MM_VMSCAN_KSWAPD_SLEEP: u32 = 10;
+export const TRACE_MM_VMSCAN_DIRECT_RECLAIM_BEGIN: u32 = 11;
+export const TRACE_MM_VMSCAN_DIRECT_RECLAIM_END: u32 = 12;
+export const TRACE_MM_VMSCAN_MEMCG_RECLAIM_BEGIN: u32 = 13;
+export const TRACE_MM_VMSCAN_MEMCG_RECLAIM_END: u32 = 14;
+export const TRACE_MM_VMSCAN_LRU_ISOLATE: u32 = 15;
+export const TRACE_MM_VMSCAN_LRU_SHRINK_INACTIVE: u32 = 16;
+export const TRACE_MM_VMSCAN_LRU_SHRINK_ACTIVE: u32 = 17;
+export const TRACE_MM_VMSCAN_WRITE_FOLIO: u32 = 18;
+export const TRACE_MM_VMSCAN_THROTTLED: u32 = 19;
+export const TRACE_EVENTS: u32 = 20;
+
+const RING: usize = 0;
+const CAPACITY: usize = 4;
+const WRITTEN: usize = 8; // u64
+const ENABLED: usize = 16;
+const CPU: usize = 20;
+const ACTOR: usize = 24;
+const COUNTS: usize = 32; // u64 × TRACE_EVENTS
+const TRACE: usize = memory.data(32 + 8 * 24, 8);
+
+const TIME: usize = 0;
+const EVENT: usize = 8;
+const RECORD_CPU: usize = 10;
+const RECORD_ACTOR: usize = 12;
+const ARGS: usize = 16;
+export const TRACE_RECORD_BYTES: usize = 48;
+
+/** Reserves a ring of `records`; 0 leaves tracing off. */
+export function traceLayout(records: u32): void {
+  store<u32>(TRACE, <u32>arenaReserve(PART_TRACE, <u64>records * TRACE_RECORD_BYTES), RING);
+  store<u32>(TRACE, records, CAPACITY);
+}
+
+/** Events whose records are kept: bit n stands for event n. */
+export function traceEnable(mask: u32): void {
+  store<u32>(TRACE, load<u32>(TRACE, CAPACITY) === 0 ? 0 : mask, ENABLED);
+}
+
+/** Who acts now, for the records' header. */
+export function traceActor(cpu: u32, actor: u32): void {
+  store<u32>(TRACE, cpu, CPU);
+  store<u32>(TRACE, actor, ACTOR);
+}
+
+/** The emission point of every event. */
+export function emit(event: u32, time: u64, a: u64, b: u64, c: u64, d: u64): void {
+  const counter = TRACE + ((<usize>event) << 3);
+  store<u64>(counter, load<u64>(counter, COUNTS) + 1, COUNTS);
+  if (load<u32>(TRACE, ENABLED) & (1 << event)) record(event, time, a, b, c, d);
+}
+
+function record(event: u32, time: u64, a: u64, b: u64, c: u64, d: u64): void {
+  const written = load<u64>(TRACE, WRITTEN);
+  store<u64>(TRACE, written + 1, WRITTEN);
+  const at =
+    <usize>load<u32>(TRACE, RING) + <usize>(<u32>(written % <u64>load<u32>(TRACE, CAPACITY))) * TRACE_RECORD_BYTES;
+  store<u64>(at, time, TIME);
+  store<u16>(at, <u16>event, EVENT);
+  store<u16>(at, <u16>load<u32>(TRACE, CPU), RECORD_CPU);
+  store<u32>(at, load<u32>(TRACE, ACTOR), RECORD_ACTOR);
+  store<u64>(at, a, ARGS);
+  store<u64>(at, b, ARGS + 8);
+  store<u64>(at, c, ARGS + 16);
+  store<u64>(at, d, ARGS + 24);
+}
+
+/** How often `event` happened. */
+export function traceCount(event: u32): u64 {
+  assert(event < TRACE_EVENTS);
+  return load<u64>(TRACE + ((<usize>event) << 3), COUNTS);
+}
+
+/** Records written since boot; the ring holds the last capacity of them. */
+export function traceWritten(): u64 {
+  return load<u64>(TRACE, WRITTEN);
+}
+
+export function traceRing(): usize {
+  return <usize>load<u32>(TRACE, RING);
+}
+
+export function traceCapacity(): u32 {
+  return load<u32>(TRACE, CAPACITY);
+}
