@@ -44,6 +44,7 @@ import {
 import { zipfBuild, zipfLayout } from "../workload/zipf";
 import {
   actorCount,
+  finiteLeft,
   host,
   integrity,
   prefaultsLeft,
@@ -193,6 +194,16 @@ export function boot(traceRecords: u32, traceMask: u32): i32 {
   }
   setStarted();
   return OK;
+}
+
+/** Tasks that will end and have not; with none left only a limit ends a run. */
+export function bootFiniteTasks(): u32 {
+  return finiteLeft();
+}
+
+/** First address above the static data: equal only for one and the same build. */
+export function bootHeapBase(): u32 {
+  return <u32>__heap_base;
 }
 
 /** True while regions are still being written before time starts. */

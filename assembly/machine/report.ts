@@ -47,7 +47,7 @@ import {
   taskWaitNs,
   taskWork,
 } from "../guest/task";
-import { epoch, host, now, oomVm, taskAt, taskCount } from "./state";
+import { epoch, host, now, oomOverLimit, oomVm, taskAt, taskCount } from "./state";
 
 // What a machine tells of itself: each report writes a row of f64 into one table, which the binding reads through a view.
 // The positions in a row are exported constants.
@@ -116,6 +116,7 @@ export const REPORT_HOST_NOW: u32 = MM_COUNTS + 3;
 export const REPORT_HOST_EPOCH: u32 = MM_COUNTS + 4;
 export const REPORT_HOST_VIOLATIONS: u32 = MM_COUNTS + 5;
 export const REPORT_HOST_OOM_VM: u32 = MM_COUNTS + 6;
+export const REPORT_HOST_OOM_LIMIT: u32 = MM_COUNTS + 7;
 
 export function reportHost(): void {
   const mm = host();
@@ -127,6 +128,7 @@ export function reportHost(): void {
   put(REPORT_HOST_EPOCH, <f64>epoch());
   put(REPORT_HOST_VIOLATIONS, <f64>violations());
   put(REPORT_HOST_OOM_VM, <f64>oomVm());
+  put(REPORT_HOST_OOM_LIMIT, oomOverLimit() ? 1 : 0);
 }
 
 export const REPORT_DEVICE_READS: u32 = 0;

@@ -30,6 +30,7 @@ import {
   eventPost,
 } from "../sim/events";
 import { traceActor } from "../sim/trace";
+import { allocOverLimit } from "../mm/alloc";
 import { kswapdStep } from "../mm/kswapd";
 import { swapIoEnd } from "../mm/writeback";
 import { pageFaultStep } from "../kvm/fault";
@@ -48,7 +49,7 @@ import {
   now,
   quantum,
   setNow,
-  setOomVm,
+  setOom,
   setStop,
   setTimeLimit,
   setTurn,
@@ -175,7 +176,7 @@ function step(actor: usize): void {
     }
     if (result === STEP_OOM) {
       setStop(STOP_OOM);
-      setOomVm(vmId(vcpuVm(actor)));
+      setOom(vmId(vcpuVm(actor)), allocOverLimit(actor));
       digestAdd(DIGEST_OOM, actorClock(actor), vmId(vcpuVm(actor)), 0, 0, 0);
       return;
     }

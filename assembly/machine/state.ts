@@ -25,6 +25,7 @@ const TURN_END: usize = 88; // u64
 const INTEGRITY: usize = 96;
 const STOP_ON_VIOLATION: usize = 100;
 const STARTED: usize = 104;
+const OOM_LIMIT: usize = 108;
 const STATE_BYTES: usize = 112;
 const STATE: usize = memory.data(112, 8);
 
@@ -129,8 +130,14 @@ export function oomVm(): u32 {
   return load<u32>(STATE, OOM_VM);
 }
 
-export function setOomVm(vm: u32): void {
+/** True when that was at the VM's own limit, false when the host was out of memory. */
+export function oomOverLimit(): bool {
+  return load<u32>(STATE, OOM_LIMIT) !== 0;
+}
+
+export function setOom(vm: u32, overLimit: bool): void {
   store<u32>(STATE, vm, OOM_VM);
+  store<u32>(STATE, overLimit ? 1 : 0, OOM_LIMIT);
 }
 
 /** Tasks that can end and have not. */

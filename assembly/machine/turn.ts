@@ -154,9 +154,16 @@ function taskOver(task: usize): bool {
   return taskCompute(task) ? taskWork(task) >= taskWorkLimit(task) : taskAccesses(task) >= taskLimit(task);
 }
 
-/** True for a task that ends by itself. */
+/** True for a task that will end: it ends by itself, and so does every task that it waits for. */
 export function taskFinite(task: usize): bool {
-  return taskCompute(task) ? taskWorkLimit(task) !== TIME_NEVER : taskLimit(task) !== u64.MAX_VALUE;
+  for (; task !== 0; task = taskAfter(task)) {
+    if (taskCompute(task)) {
+      if (taskWorkLimit(task) === TIME_NEVER) return false;
+    } else if (taskLimit(task) === u64.MAX_VALUE) {
+      return false;
+    }
+  }
+  return true;
 }
 
 function endTask(vcpu: usize, task: usize): void {

@@ -92,7 +92,7 @@ function takeFrame(mm: usize, actor: usize): bool {
   setPageRefs(page, 1);
   setPageMaps(page, 0);
   store<u32>(actor, pfn, ALLOC_PFN);
-  emit(TRACE_MM_PAGE_ALLOC, actorClock(actor), pfn, 0, 0, 0);
+  emit(TRACE_MM_PAGE_ALLOC, actorClock(actor), pfn, load<u32>(actor, ALLOC_MEMCG) === 0 ? 0 : 1, 0, 0);
   return true;
 }
 
@@ -103,6 +103,11 @@ export function allocBootTable(mm: usize): u32 {
   setPageFlags(pageOf(mm, pfn), PG_TABLE);
   setPageRefs(pageOf(mm, pfn), 1);
   return pfn;
+}
+
+/** After STEP_OOM: true when the cgroup's limit was reached, false when the host had no memory. */
+export function allocOverLimit(actor: usize): bool {
+  return load<u32>(actor, ALLOC_PC) === CHARGE;
 }
 
 /** True while the allocation waits for reclaim. */

@@ -52,4 +52,11 @@ export const KSWAPD_RECLAIMED: usize = ACTOR_BYTES + 148;
 /** Which host an actor belongs to. */
 export const ACTOR_MM: usize = ACTOR_BYTES + 152;
 
-export const MM_CONTEXT_END: usize = ACTOR_BYTES + 160;
+// what became of the pages of a batch, for its tracepoint: evict.ts
+export const TALLY_ACTIVATED: usize = ACTOR_BYTES + 156;
+export const TALLY_REFERENCED: usize = ACTOR_BYTES + 160;
+export const TALLY_WRITEBACK: usize = ACTOR_BYTES + 164;
+// when the wait for writeback began: reclaim.ts
+export const THROTTLED_AT: usize = ACTOR_BYTES + 168; // u64
+
+export const MM_CONTEXT_END: usize = ACTOR_BYTES + 176;

@@ -8,7 +8,7 @@ import {
 import { deviceSynchronous, deviceSynchronousNs } from "../sim/device";
 import { DIGEST_RECLAIM, DIGEST_SWAP_OUT, digestAdd } from "../sim/digest";
 import { TRACE_MM_VMSCAN_WRITE_FOLIO, emit } from "../sim/trace";
-import { EVICT_PC, EVICT_PFN } from "./context";
+import { EVICT_PC, EVICT_PFN, TALLY_ACTIVATED, TALLY_REFERENCED, TALLY_WRITEBACK } from "./context";
 import { pageFree } from "./free";
 import {
   MM_SWAP_ALLOC_FAILED,
@@ -86,6 +86,10 @@ export function evictOutcome(actor: usize): u32 {
   return load<u32>(actor, EVICT_PC) - OUTCOME;
 }
 
+function tally(at: usize): void {
+  store<u32>(at, load<u32>(at) + 1);
+}
+
 function finish(actor: usize, outcome: u32): i32 {
   store<u32>(actor, OUTCOME + outcome, EVICT_PC);
   return STEP_DONE;
@@ -118,6 +122,7 @@ function check(mm: usize, actor: usize): i32 {
   if (pageTest(page, PG_WRITEBACK)) {
     // Met again before its write ended: out of the way until the write's end rotates it back to the tail.
     pageSet(page, PG_RECLAIM);
+    tally(actor + TALLY_WRITEBACK);
     return activate(mm, actor);
   }
   const mapped = pageMaps(page) !== 0;
@@ -129,6 +134,7 @@ function check(mm: usize, actor: usize): i32 {
       // folio_check_references(): the first reference earns a second chance, the second one the active list.
       pageSet(page, PG_REFERENCED);
       if (referenced) return activate(mm, actor);
+      tally(actor + TALLY_REFERENCED);
       pageUnlock(mm, pfn, actorClock(actor));
       return finish(actor, EVICT_KEEP);
     }
@@ -165,6 +171,7 @@ export function pageYoung(mm: usize, actor: usize, page: usize): bool {
 function activate(mm: usize, actor: usize): i32 {
   const pfn = load<u32>(actor, EVICT_PFN);
   if (swapFull(mm)) swapCacheTryFree(mm, pfn);
+  tally(actor + TALLY_ACTIVATED);
   pageSet(pageOf(mm, pfn), PG_ACTIVE);
   pageUnlock(mm, pfn, actorClock(actor));
   return finish(actor, EVICT_ACTIVATE);

@@ -18,7 +18,7 @@ import {
   RECLAIM_TARGET,
 } from "./context";
 import { mmKswapd, mmKswapdFailures, mmWatermarkHigh, mmWriteback, setMmKswapdFailures } from "./instance";
-import { DEF_PRIORITY, RECLAIM_RETRIES, roundBegin, roundStep, throttle } from "./reclaim";
+import { DEF_PRIORITY, RECLAIM_RETRIES, roundBegin, roundStep, throttle, throttleEnd } from "./reclaim";
 import { RECLAIM_BATCH, RECLAIM_GLOBAL, RECLAIM_KSWAPD } from "./shrink";
 import { watermarkOk } from "./watermark";
 
@@ -46,6 +46,7 @@ export function kswapdStep(actor: usize): i32 {
   while (true) {
     const pc = load<u32>(actor, KSWAPD_PC);
     if (pc === WOKEN) {
+      throttleEnd(actor);
       emit(TRACE_MM_VMSCAN_KSWAPD_WAKE, actorClock(actor), 0, 0, 0, 0);
       store<u32>(actor, RECLAIM_GLOBAL | RECLAIM_KSWAPD, RECLAIM_FLAGS);
       store<u32>(actor, 0, RECLAIM_MEMCG);

@@ -18,6 +18,7 @@ import {
   RECLAIM_PRIORITY,
   RECLAIM_SCANNED,
   RECLAIM_TARGET,
+  THROTTLED_AT,
 } from "./context";
 import {
   MM_RECLAIMED_DIRECT,
@@ -133,6 +134,7 @@ export function reclaimStep(mm: usize, actor: usize): i32 {
     }
     break;
   }
+  throttleEnd(actor);
   const event =
     load<u32>(actor, RECLAIM_MEMCG) === 0 ? TRACE_MM_VMSCAN_DIRECT_RECLAIM_END : TRACE_MM_VMSCAN_MEMCG_RECLAIM_END;
   emit(event, actorClock(actor), load<u32>(actor, RECLAIM_DONE), 0, 0, 0);
@@ -150,8 +152,17 @@ export function reclaimProgress(actor: usize): u32 {
  */
 export function throttle(mm: usize, actor: usize): bool {
   if (mmWriteback(mm) === 0) return false;
-  emit(TRACE_MM_VMSCAN_THROTTLED, actorClock(actor), 0, 0, 0, 0);
+  store<u64>(actor, actorClock(actor) + 1, THROTTLED_AT);
   waitqueueSleep(mmThrottled(mm), actor, STAGE_RECLAIM);
   return true;
+}
+
+/** Notes that a wait of throttle() is over. */
+export function throttleEnd(actor: usize): void {
+  const since = load<u64>(actor, THROTTLED_AT);
+  if (since === 0) return;
+  const time = actorClock(actor);
+  emit(TRACE_MM_VMSCAN_THROTTLED, time, (time - (since - 1)) / 1000, 0, 0, 0);
+  store<u64>(actor, 0, THROTTLED_AT);
 }
 

@@ -1,9 +1,8 @@
 import { PFN_NONE } from "../memory/layout";
-import { STEP_AGAIN, STEP_DONE } from "../memory/status";
+import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
 import { STAGE_RECLAIM, actorClock, actorSpend } from "../sim/actor";
 import { COST_RECLAIM_SCAN_PAGE_NS, cost } from "../sim/costs";
 import { deviceSubmit, deviceWaitTag } from "../sim/device";
-import { STEP_BLOCKED } from "../memory/status";
 import {
   TRACE_MM_VMSCAN_LRU_ISOLATE,
   TRACE_MM_VMSCAN_LRU_SHRINK_ACTIVE,
@@ -24,6 +23,9 @@ import {
   SHRINK_PC,
   SHRINK_SPACE,
   SHRINK_TAKEN,
+  TALLY_ACTIVATED,
+  TALLY_REFERENCED,
+  TALLY_WRITEBACK,
 } from "./context";
 import {
   EVICT_FREED,
@@ -143,6 +145,9 @@ function batch(mm: usize, actor: usize): i32 {
   store<u32>(actor, load<u32>(actor, RECLAIM_SCANNED) + taken, RECLAIM_SCANNED);
   mmCountAdd(mm, MM_SCANNED, taken);
   emit(TRACE_MM_VMSCAN_LRU_ISOLATE, actorClock(actor), wanted, taken, taken, 0);
+  store<u32>(actor, 0, TALLY_ACTIVATED);
+  store<u32>(actor, 0, TALLY_REFERENCED);
+  store<u32>(actor, 0, TALLY_WRITEBACK);
   store<u32>(actor, EVICT, SHRINK_PC);
   if (taken === 0) return STEP_DONE;
   actorSpend(actor, STAGE_RECLAIM, taken * cost(COST_RECLAIM_SCAN_PAGE_NS));
@@ -176,10 +181,10 @@ function evict(mm: usize, actor: usize): i32 {
 
 // move_folios_to_lru() and the end of the plug. A write without a free tag makes the reclaimer wait here.
 function putback(mm: usize, actor: usize): i32 {
-  const kept = actor + SHRINK_KEPT;
+  const list = actor + SHRINK_KEPT;
   const memcg = spaceMemcg(<usize>load<u32>(actor, SHRINK_SPACE));
   const time = actorClock(actor);
-  for (let pfn = listHead(kept); pfn !== PFN_NONE; pfn = listHead(kept)) {
+  for (let pfn = listHead(list); pfn !== PFN_NONE; pfn = listHead(list)) {
     const page = pageOf(mm, pfn);
     if (pageTest(page, PG_PLUGGED)) {
       const entry = pagePrivate(page);
@@ -190,13 +195,15 @@ function putback(mm: usize, actor: usize): i32 {
       }
       pageClear(page, PG_PLUGGED);
     }
-    listRemove(mm, kept, pfn);
+    listRemove(mm, list, pfn);
     if (pageRefs(page) > 1) lruAdd(mm, memcg, pfn, false);
     pagePut(mm, pfn, time);
   }
   const freed = load<u32>(actor, SHRINK_FREED);
   const priority = load<u32>(actor, RECLAIM_PRIORITY);
-  emit(TRACE_MM_VMSCAN_LRU_SHRINK_INACTIVE, time, load<u32>(actor, SHRINK_TAKEN), freed, priority, 0);
+  const kept = <u64>load<u32>(actor, TALLY_ACTIVATED) | (<u64>load<u32>(actor, TALLY_REFERENCED) << 16);
+  const tallies = kept | (<u64>load<u32>(actor, TALLY_WRITEBACK) << 32);
+  emit(TRACE_MM_VMSCAN_LRU_SHRINK_INACTIVE, time, load<u32>(actor, SHRINK_TAKEN), freed, priority, tallies);
   store<u32>(actor, ACTIVE, SHRINK_PC);
   return STEP_DONE;
 }
