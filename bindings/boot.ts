@@ -1,0 +1,221 @@
+// From a resolved scenario to a booted core: call by call, in the order of the scenario. Decides nothing: every value has been
+// checked, and what it means is the core's business.
+
+import type { Core } from "./core.js";
+import { COST_KEYS } from "./costkeys.js";
+import { PagevisorError } from "./errors.js";
+import type { Trace } from "./files.js";
+import type { ResolvedScenario, ResolvedVm, ResolvedWorkload } from "./scenario.js";
+import { placeTasks, type Task } from "./tasks.js";
+import { traceMask } from "./tracepoints.js";
+import { formatBytes } from "./units.js";
+
+const PAGE_BYTES = 4096;
+const UNLIMITED = 0xffffffff;
+
+/** A task as the result names it. */
+export interface BootedTask {
+  vm: number;
+  name: string;
+  /** Number of the task in the core. */
+  id: number;
+}
+
+/** The constant of the core that stands for a name of the scenario: "zram-lz4" is ZRAM_LZ4, "vmExitNs" is VM_EXIT_NS. */
+export function constantName(name: string): string {
+  return name
+    .replace(/([a-z0-9])([A-Z])/g, "$1_$2")
+    .replace(/-/g, "_")
+    .toUpperCase();
+}
+
+/** Configures and boots `core`. Returns the tasks in the order of the scenario. */
+export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<string, Trace>): BootedTask[] {
+  const { call } = core;
+  const { host } = scenario;
+  const { swappiness, watermarkScaleFactor } = host.reclaim;
+  done(
+    core,
+    call.configHost(
+      scenario.seed,
+      host.memory / PAGE_BYTES,
+      host.cpus,
+      host.quantum,
+      swappiness,
+      watermarkScaleFactor,
+    ),
+  );
+  call.configCheck(Number(scenario.check.integrity), Number(scenario.check.onViolation === "stop"));
+  configCosts(scenario, call.configCosts, call.configCost, core);
+  configSwap(core, scenario);
+  const handles = new Map<string, number>();
+  for (const [file, { words }] of traces) handles.set(file, taken(core, call.configTrace(words.length)));
+
+  const tasks: BootedTask[] = [];
+  const starts: { id: number; vm: ResolvedVm; task: Task }[] = [];
+  const prefaults: { vm: number; task: Task }[] = [];
+  for (const [index, vm] of scenario.vms.entries()) {
+    const max = vm.memoryMax === null ? UNLIMITED : Math.floor(vm.memoryMax / PAGE_BYTES);
+    const { entries, ways } = vm.tlb;
+    done(core, call.configVm(vm.memory / PAGE_BYTES, vm.vcpus, max, entries, ways, vm.guest.timeslice));
+    for (const task of placeTasks(vm, (file) => traces.get(file)!.pages)) {
+      const { workload, prefault } = vm.guest.tasks[task.index]!;
+      const id = done(core, configTask(core, index, task, workload, traces, handles));
+      tasks.push({ vm: index, name: task.name, id });
+      starts.push({ id, vm, task });
+      if (prefault && task.pages > 0) prefaults.push({ vm: index, task });
+    }
+  }
+  configStarts(core, scenario, tasks, starts);
+  for (const { vm, task } of prefaults) {
+    done(core, call.configPrefault(vm, task.vcpu, task.firstPage, task.pages));
+  }
+  const { trace } = scenario;
+  bootOrExplain(core, scenario, trace?.capacity ?? 0, trace === null ? 0 : traceMask(core, trace.events));
+  for (const [file, handle] of handles) {
+    const { words } = traces.get(file)!;
+    core.u32(call.traceAddress(handle), words.length).set(words);
+  }
+  return tasks;
+}
+
+/** Applies the cost table of a scenario through the calls given, at set-up or live. */
+export function configCosts(
+  scenario: ResolvedScenario,
+  preset: (preset: number) => unknown,
+  set: (key: number, ns: number) => unknown,
+  core: Core,
+): void {
+  preset(core.constant(`PRESET_${constantName(scenario.costs.preset)}`));
+  for (const key of COST_KEYS) {
+    const ns = scenario.costs[key];
+    if (ns !== undefined) set(core.constant(`COST_${constantName(key)}`), ns);
+  }
+}
+
+function configSwap(core: Core, scenario: ResolvedScenario): void {
+  const { call } = core;
+  for (const device of scenario.host.swap) {
+    const slots = Math.floor(device.size / PAGE_BYTES);
+    const kind = device.kind === undefined ? undefined : core.constant(`DEVICE_${constantName(device.kind)}`);
+    const of = (field: number): number => (kind === undefined ? 0 : call.devicePreset(kind, field) >>> 0);
+    const flags = [
+      [core.constant("DEVICE_SYNCHRONOUS"), device.synchronous],
+      [core.constant("DEVICE_ROTATIONAL"), device.rotational],
+    ] as const;
+    const set = flags.reduce((bits, [bit, on]) => (on === undefined ? bits : on ? bits | bit : bits & ~bit), of(5));
+    done(
+      core,
+      call.configSwapDevice(
+        slots,
+        device.priority,
+        device.readNs ?? of(0),
+        device.writeNs ?? of(1),
+        device.servers ?? of(2),
+        device.readBytesPerUs ?? of(3),
+        device.writeBytesPerUs ?? of(4),
+        set,
+      ),
+    );
+  }
+}
+
+function configTask(
+  core: Core,
+  vm: number,
+  task: Task,
+  workload: ResolvedWorkload,
+  traces: Map<string, Trace>,
+  handles: Map<string, number>,
+): number {
+  const { call } = core;
+  if (workload.kind === "compute") {
+    return call.configCompute(vm, task.vcpu, workload.time ?? Number.POSITIVE_INFINITY);
+  }
+  const probability = (ratio: number): number => Math.round(ratio * core.constant("PROBABILITY_ONE"));
+  const writes = workload.kind === "trace" ? 0 : probability(workload.writes);
+  const id = call.configTask(
+    vm,
+    task.vcpu,
+    task.firstPage,
+    task.pages,
+    core.constant(`WORKLOAD_${constantName(workload.kind)}`),
+    workload.kind === "trace" ? traces.get(workload.file)!.words.length : hotPages(workload),
+    workload.kind === "trace" ? handles.get(workload.file)! : 0,
+    writes,
+    accessLimit(workload, traces),
+    Number("scatter" in workload && workload.scatter),
+    Number(workload.kind === "trace" && workload.writes === "all"),
+  );
+  if (id < 0) return id;
+  const { thinkTime } = workload;
+  if (typeof thinkTime === "number") call.configThink(id, thinkTime, 0);
+  else call.configThink(id, thinkTime.exponential, 1);
+  if (workload.kind === "zipf") call.configZipf(id, workload.theta);
+  if (workload.kind === "hotcold") {
+    call.configHotcold(id, probability(workload.hotProbability), workload.phaseAccesses ?? 0);
+  }
+  return id;
+}
+
+function hotPages(workload: ResolvedWorkload): number {
+  return workload.kind === "hotcold" ? workload.hot : 0;
+}
+
+/** Accesses after which the workload ends: its own limit, or the natural end of its kind, whichever comes first. */
+function accessLimit(workload: ResolvedWorkload, traces: Map<string, Trace>): number {
+  if (workload.kind === "compute") return Number.POSITIVE_INFINITY;
+  let natural = Number.POSITIVE_INFINITY;
+  if (workload.kind === "trace" && !workload.loop) natural = traces.get(workload.file)!.words.length;
+  if (workload.kind === "sequential") natural = workload.pages * workload.passes;
+  return Math.min(natural, workload.accesses ?? Number.POSITIVE_INFINITY);
+}
+
+function configStarts(
+  core: Core,
+  scenario: ResolvedScenario,
+  tasks: BootedTask[],
+  starts: { id: number; vm: ResolvedVm; task: Task }[],
+): void {
+  const byPath = new Map(tasks.map(({ vm, name, id }) => [`${scenario.vms[vm]!.name}/${name}`, id]));
+  for (const { id, vm, task } of starts) {
+    const { start } = vm.guest.tasks[task.index]!;
+    if (typeof start === "number") core.call.configStart(id, -1, start);
+    else core.call.configStart(id, byPath.get(start.after)!, start.delay);
+  }
+}
+
+function bootOrExplain(core: Core, scenario: ResolvedScenario, records: number, mask: number): void {
+  const { call } = core;
+  const status = call.boot(records, mask);
+  if (status === 0) return;
+  if (status === (core.constant("E_HOST_TOO_SMALL") | 0)) {
+    const least = (call.bootPagesNeeded() >>> 0) * PAGE_BYTES;
+    throw new PagevisorError(
+      "E_SCENARIO",
+      `host.memory: ${formatBytes(scenario.host.memory)} is not larger than the host's own watermarks and the page tables ` +
+        `its VMs start with; at least ${formatBytes(least)} is needed. Raise host.memory or lower host.reclaim.watermarkScaleFactor.`,
+    );
+  }
+  done(core, status);
+}
+
+/** Passes a number on, or explains that the scenario is too big. */
+function done(core: Core, status: number): number {
+  if (status < 0) tooBig(core);
+  return status;
+}
+
+function taken(core: Core, address: number): number {
+  if (address === 0) tooBig(core);
+  return address;
+}
+
+function tooBig(core: Core): never {
+  const need = core.call.bootBytes();
+  throw new PagevisorError(
+    "E_TOO_BIG",
+    `the scenario needs ${formatBytes(Math.ceil(need / PAGE_BYTES) * PAGE_BYTES)} of simulator state, ` +
+      `one machine holds 4GiB. Make host.memory, the guests or the swap devices smaller, or turn check.integrity off.`,
+  );
+}

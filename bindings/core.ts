@@ -1,0 +1,143 @@
+// The core: compiles the module once, makes instances of it, and gives typed access to its exports and memory. The only file
+// that knows the loader. Exports are numbers and addresses; what a number means is told by constants the core exports.
+
+import { instantiateSync } from "@assemblyscript/loader";
+import { PagevisorError } from "./errors.js";
+
+type Call = (...args: number[]) => number;
+
+/** The functions of the core, raw: a u32 arrives signed and is read as `value >>> 0`. */
+export interface CoreFunctions {
+  configHost: Call;
+  configCheck: Call;
+  configCosts: Call;
+  configCost: Call;
+  configSwap: Call;
+  configSwapDevice: Call;
+  configVm: Call;
+  configCompute: Call;
+  configTask: Call;
+  configTrace: Call;
+  configThink: Call;
+  configZipf: Call;
+  configHotcold: Call;
+  configStart: Call;
+  configPrefault: Call;
+  traceAddress: Call;
+  boot: Call;
+  bootBytes: Call;
+  bootPartBytes: Call;
+  bootPagesNeeded: Call;
+  bootPrefaulting: Call;
+  bootFiniteTasks: Call;
+  bootHeapBase: Call;
+  machineRun: Call;
+  machineMade: Call;
+  machineSetTimeLimit: Call;
+  liveSeed: Call;
+  liveCosts: Call;
+  liveCost: Call;
+  liveSwappiness: Call;
+  liveWatermarkScale: Call;
+  liveMemoryMax: Call;
+  liveCheck: Call;
+  liveTrace: Call;
+  reportTable: Call;
+  reportVm: Call;
+  reportHost: Call;
+  reportDevice: Call;
+  reportTask: Call;
+  reportMark: Call;
+  reportDigest: Call;
+  reportHistogram: Call;
+  reportHistogramCounts: Call;
+  reportHistogramHighest: Call;
+  reportViolation: Call;
+  reportViolationsKept: Call;
+  reportViolationBytes: Call;
+  reportTraceRing: Call;
+  reportTraceCapacity: Call;
+  reportTraceRecordBytes: Call;
+  reportTraceWritten: Call;
+  traceCount: Call;
+  cost: Call;
+  devicePreset: Call;
+  checkAll: Call;
+}
+
+/** One instance of the core. */
+export class Core {
+  readonly memory: WebAssembly.Memory;
+  private readonly exports: Record<string, unknown>;
+
+  constructor(readonly module: WebAssembly.Module) {
+    // The seed is never asked for; a constant keeps the loader's clock out.
+    const { instance } = instantiateSync(module, { env: { abort, seed: () => 0 } });
+    this.exports = instance.exports;
+    this.memory = instance.exports["memory"] as WebAssembly.Memory;
+  }
+
+  /** The functions of the core. */
+  get call(): CoreFunctions {
+    return this.exports as unknown as CoreFunctions;
+  }
+
+  /** The value of an exported constant. */
+  constant(name: string): number {
+    const global = this.exports[name];
+    if (!(global instanceof WebAssembly.Global)) {
+      throw new PagevisorError("E_INTERNAL", `the core exports no constant ${name}`);
+    }
+    return (global.value as number) >>> 0;
+  }
+
+  /** The constants whose names begin with `prefix`, by the rest of their names. */
+  constants(prefix: string): Map<string, number> {
+    const found = new Map<string, number>();
+    for (const [name, value] of Object.entries(this.exports)) {
+      if (name.startsWith(prefix) && value instanceof WebAssembly.Global) {
+        found.set(name.slice(prefix.length), (value.value as number) >>> 0);
+      }
+    }
+    return found;
+  }
+
+  /** A view of `length` f64 at `address`. Views die when the memory grows: never keep one. */
+  f64(address: number, length: number): Float64Array {
+    return new Float64Array(this.memory.buffer, address >>> 0, length);
+  }
+
+  /** A view of `length` u32 at `address`. */
+  u32(address: number, length: number): Uint32Array {
+    return new Uint32Array(this.memory.buffer, address >>> 0, length);
+  }
+
+  /** Copies the whole memory into `target`, which has just been made from the same module. */
+  copyTo(target: Core): void {
+    const missing = (this.memory.buffer.byteLength - target.memory.buffer.byteLength) / 65536;
+    if (missing > 0) target.memory.grow(missing);
+    new Uint8Array(target.memory.buffer).set(new Uint8Array(this.memory.buffer));
+  }
+}
+
+function abort(_message: number, _file: number, line: number, column: number): never {
+  throw new PagevisorError("E_INTERNAL", `an assertion of the core failed at ${line}:${column}`);
+}
+
+let compiled: Promise<WebAssembly.Module> | undefined;
+
+/** The compiled core that comes with the package; compiled once. */
+export function coreModule(): Promise<WebAssembly.Module> {
+  compiled ??= readCore().then((bytes) => WebAssembly.compile(bytes));
+  return compiled;
+}
+
+async function readCore(): Promise<BufferSource> {
+  const url = new URL("../build/core.wasm", import.meta.url);
+  // Asked at run time, so that a bundle for the browser contains no import of node's modules.
+  const fs = globalThis.process?.getBuiltinModule?.("node:fs");
+  if (fs !== undefined && url.protocol === "file:") return new Uint8Array(fs.readFileSync(url));
+  const response = await fetch(url);
+  if (!response.ok) throw new PagevisorError("E_FILE", `${url}: HTTP ${response.status}`);
+  return response.arrayBuffer();
+}

@@ -1,0 +1,19 @@
+// The public face of the library.
+
+export { type ErrorCode, PagevisorError } from "./errors.js";
+export type { FileSource } from "./files.js";
+export { type CreateOptions, type Limit, Machine, type Progress, type RunOptions } from "./machine.js";
+export type {
+  FaultKind,
+  FaultStages,
+  HostResult,
+  Latency,
+  RunResult,
+  RunStatus,
+  TaskResult,
+  Violation,
+  VmResult,
+} from "./result.js";
+export { type ResolvedScenario, resolveScenario, type Scenario } from "./scenario.js";
+export { TRACEPOINTS } from "./tracepoints.js";
+export { VERSION } from "./version.js";

@@ -1,0 +1,201 @@
+// Puts a RunResult together out of two readings of the counters. Fields of mechanisms that are not modelled yet are there and 0.
+
+import type { BootedTask } from "./boot.js";
+import type { Core } from "./core.js";
+import { FAULT_NAMES, type FaultName, faultBetween, type Reading, type VmReading } from "./counters.js";
+import type { FaultKind, HostResult, TaskResult, Violation, VmResult } from "./result.js";
+import type { ResolvedScenario } from "./scenario.js";
+
+/** What the results of one machine have in common. */
+export interface Subject {
+  core: Core;
+  scenario: ResolvedScenario;
+  tasks: readonly BootedTask[];
+}
+
+const VIOLATION_KINDS = ["unreachablePin", "lostWrite", "staleRead"] as const;
+
+function difference(core: Core, constant: string, before: Float64Array, after: Float64Array): number {
+  const index = core.constant(constant);
+  return after[index]! - before[index]!;
+}
+
+/** Virtual ns between two readings. */
+export function timeBetween(core: Core, before: Reading, after: Reading): number {
+  return difference(core, "REPORT_HOST_NOW", before.host, after.host);
+}
+
+/** Accesses of all guests between two readings. */
+export function accessesBetween(core: Core, before: Reading, after: Reading): number {
+  return after.vms.reduce(
+    (sum, vm, id) => sum + difference(core, "VM_ACCESSES", before.vms[id]!.row, vm.row),
+    0,
+  );
+}
+
+export function vmResults(subject: Subject, before: Reading, after: Reading, sinceMark: boolean): VmResult[] {
+  const virtualTimeNs = timeBetween(subject.core, before, after);
+  return subject.scenario.vms.map((vm, id) => {
+    const tasks = taskResults(subject, id, before, after);
+    return vmResult(subject.core, vm.name, virtualTimeNs, before.vms[id]!, after.vms[id]!, tasks, sinceMark);
+  });
+}
+
+function vmResult(
+  core: Core,
+  name: string,
+  virtualTimeNs: number,
+  before: VmReading,
+  after: VmReading,
+  tasks: TaskResult[],
+  sinceMark: boolean,
+): VmResult {
+  const counted = (constant: string): number => difference(core, constant, before.row, after.row);
+  const level = (constant: string): number => after.row[core.constant(constant)]!;
+  const accesses = counted("VM_ACCESSES");
+  const faults = Object.fromEntries(
+    FAULT_NAMES.map((kind) => [kind, faultBetween(core, before.faults[kind], after.faults[kind], sinceMark)]),
+  ) as Record<FaultName, FaultKind>;
+  return {
+    name,
+    accesses,
+    virtualTimeNs,
+    throughput: virtualTimeNs === 0 ? 0 : (accesses * 1e9) / virtualTimeNs,
+    vcpuBlockedNs: counted("VM_BLOCKED_NS"),
+    memory: {
+      residentPages: level("REPORT_VM_RESIDENT"),
+      peakResidentPages: level("REPORT_VM_RESIDENT_PEAK"),
+      swappedPages: level("REPORT_VM_SWAPPED"),
+      untouchedPages: level("REPORT_VM_UNTOUCHED"),
+    },
+    stall: { someNs: counted("VM_STALL_SOME_NS"), fullNs: counted("VM_STALL_FULL_NS") },
+    faults,
+    asyncPf: {
+      notPresent: 0,
+      ready: 0,
+      syncFallback: { limit: 0, kernelMode: 0, disabled: 0, reinjection: 0, noReadahead: 0 },
+      repeated: 0,
+      halted: 0,
+      outstandingPeak: 0,
+    },
+    notifier: {
+      unmapped: counted("VM_UNMAPPED"),
+      aged: counted("VM_AGED"),
+      young: counted("VM_YOUNG"),
+      flushes: counted("VM_FLUSHES"),
+      retries: counted("VM_RETRIES"),
+    },
+    freePages: {
+      captured: 0,
+      scans: 0,
+      isolated: 0,
+      isolateFailed: 0,
+      requests: 0,
+      pagesReported: 0,
+      neverReported: 0,
+      pagesByOrder: [],
+    },
+    integrity: {
+      checked: counted("VM_CHECKED"),
+      lostWrites: counted("VM_LOST_WRITES"),
+      staleReads: counted("VM_STALE_READS"),
+      unreachablePins: counted("VM_UNREACHABLE_PINS"),
+    },
+    tasks,
+  };
+}
+
+function taskResults({ core, tasks }: Subject, vm: number, before: Reading, after: Reading): TaskResult[] {
+  const results: TaskResult[] = [];
+  for (const [index, task] of tasks.entries()) {
+    if (task.vm !== vm) continue;
+    const old = before.tasks[index]!;
+    const row = after.tasks[index]!;
+    const counted = (constant: string): number => difference(core, constant, old, row);
+    const instant = (constant: string): number | null => {
+      const ns = row[core.constant(constant)]!;
+      return ns < 0 ? null : ns;
+    };
+    results.push({
+      name: task.name,
+      accesses: counted("REPORT_TASK_ACCESSES"),
+      work: counted("REPORT_TASK_WORK"),
+      startNs: instant("REPORT_TASK_START_NS"),
+      endNs: instant("REPORT_TASK_END_NS"),
+      runNs: counted("REPORT_TASK_RUN_NS"),
+      readyNs: counted("REPORT_TASK_READY_NS"),
+      waitNs: counted("REPORT_TASK_WAIT_NS"),
+    });
+  }
+  return results;
+}
+
+export function hostResult({ core, scenario }: Subject, before: Reading, after: Reading): HostResult {
+  const counted = (constant: string): number => difference(core, constant, before.host, after.host);
+  const level = (constant: string): number => after.host[core.constant(constant)]!;
+  return {
+    memory: { freePages: level("REPORT_HOST_FREE"), minFreePages: level("REPORT_HOST_MIN_FREE") },
+    asyncPfWorkersPeak: 0,
+    reclaim: {
+      scanned: counted("MM_SCANNED"),
+      reclaimedDirect: counted("MM_RECLAIMED_DIRECT"),
+      reclaimedKswapd: counted("MM_RECLAIMED_KSWAPD"),
+    },
+    swap: {
+      out: counted("MM_SWAP_OUT"),
+      in: counted("MM_SWAP_IN"),
+      slotsUsed: level("REPORT_HOST_SLOTS_USED"),
+      allocFailed: counted("MM_SWAP_ALLOC_FAILED"),
+    },
+    devices: scenario.host.swap.map(({ name }, type) => {
+      const old = before.devices[type]!;
+      const row = after.devices[type]!;
+      return {
+        name,
+        reads: difference(core, "REPORT_DEVICE_READS", old, row),
+        writes: difference(core, "REPORT_DEVICE_WRITES", old, row),
+        busyNs: difference(core, "REPORT_DEVICE_BUSY_NS", old, row),
+        queuePeak: row[core.constant("REPORT_DEVICE_QUEUE_PEAK")]!,
+      };
+    }),
+    migrate: { attempted: 0, succeeded: 0, failedPinned: 0 },
+  };
+}
+
+/** The violations that the core has noted, oldest first. */
+export function violationsOf({ core, scenario }: Subject, reading: Reading): Violation[] {
+  const { call } = core;
+  const epochNs = reading.host[core.constant("REPORT_HOST_EPOCH")]!;
+  const found = reading.host[core.constant("REPORT_HOST_VIOLATIONS")]!;
+  const kept = Math.min(found, call.reportViolationsKept() >>> 0);
+  const view = new DataView(core.memory.buffer);
+  return Array.from({ length: kept }, (_, index) => {
+    const at = call.reportViolation(index) >>> 0;
+    const u32 = (offset: number): number => view.getUint32(at + offset, true);
+    const time = (offset: number): number => Number(view.getBigUint64(at + offset, true)) - epochNs;
+    return {
+      kind: VIOLATION_KINDS[u32(0)]!,
+      vm: scenario.vms[u32(4)]!.name,
+      gfn: u32(8),
+      vcpu: u32(12),
+      timeNs: time(24),
+      expected: u32(16),
+      got: u32(20),
+      writtenAtNs: time(32),
+      writtenBy: u32(40),
+    };
+  });
+}
+
+/** Which limit was reached when memory ran out. */
+export function oomWhere({ core, scenario }: Subject, reading: Reading): string {
+  const vm = scenario.vms[reading.host[core.constant("REPORT_HOST_OOM_VM")]!]!;
+  const overLimit = reading.host[core.constant("REPORT_HOST_OOM_LIMIT")] === 1;
+  return overLimit ? `vms.${vm.name}.memoryMax` : "host.memory";
+}
+
+/** 16 hexadecimal digits. */
+export function digestOf(core: Core): string {
+  const half = (high: number): string => (core.call.reportDigest(high) >>> 0).toString(16).padStart(8, "0");
+  return half(1) + half(0);
+}

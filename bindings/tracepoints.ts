@@ -1,0 +1,109 @@
+// The tracepoints by name, and how a record is printed: ftrace's text format, field by field as the kernel prints it. The
+// core says what happened; this file only writes it down. Instruction pointers are not simulated and print as 0x0.
+
+import type { Core } from "./core.js";
+
+type Args = readonly [bigint, bigint, bigint, bigint];
+
+const hex = (value: bigint): string => `0x${value.toString(16)}`;
+/** %#016lx: 16 characters in all. */
+const wide = (value: bigint): string => `0x${value.toString(16).padStart(14, "0")}`;
+const hex16 = (value: bigint): string => `0x${value.toString(16).padStart(16, "0")}`;
+// Where a struct page would lie; printed where the kernel prints a pointer.
+const page = (pfn: bigint): string => `page=${hex16(0xffffea0000000000n + pfn * 64n)} pfn=${hex(pfn)}`;
+
+const GFP_USER = "GFP_HIGHUSER_MOVABLE|__GFP_ZERO";
+const GFP_TABLE = "GFP_KERNEL_ACCOUNT|__GFP_ZERO";
+const WRITE_FLAGS = "RECLAIM_WB_ANON|RECLAIM_WB_ASYNC";
+
+/** Every tracepoint, by the name of its constant in the core without TRACE_; the kernel's name is the same in lower case. */
+const FORMATS: Record<string, (args: Args) => string> = {
+  KVM_ENTRY: ([vcpu]) => `vcpu ${vcpu}, rip 0x0`,
+  KVM_EXIT: ([vcpu, error]) =>
+    `vcpu ${vcpu} reason EPT_VIOLATION rip 0x0 info1 ${hex16(error === 2n ? 0x182n : 0x181n)} ` +
+    `info2 ${hex16(0n)} intr_info 0x00000000 error_code 0x00000000`,
+  KVM_PAGE_FAULT: ([vcpu, gpa, error]) =>
+    `vcpu ${vcpu} rip 0x0 address ${hex16(gpa)} error_code ${hex(error)}`,
+  KVM_TDP_MMU_SPTE_CHANGED: ([, gfn, old, spte]) =>
+    `as id 0 gfn ${gfn.toString(16)} level 1 old_spte ${old.toString(16)} new_spte ${spte.toString(16)}`,
+  KVM_UNMAP_HVA_RANGE: ([start, end]) => `mmu notifier unmap range: ${wide(start)} -- ${wide(end)}`,
+  KVM_AGE_HVA: ([start, end]) => `mmu notifier age hva: ${wide(start)} -- ${wide(end)}`,
+  MM_PAGE_ALLOC: ([pfn, order, type]) =>
+    `${page(pfn)} order=${order} migratetype=${type} gfp_flags=${type === 1n ? GFP_USER : GFP_TABLE}`,
+  MM_PAGE_FREE: ([pfn, order]) => `${page(pfn)} order=${order}`,
+  MM_VMSCAN_WAKEUP_KSWAPD: () => `nid=0 order=0 gfp_flags=${GFP_USER}`,
+  MM_VMSCAN_KSWAPD_WAKE: () => "nid=0 order=0",
+  MM_VMSCAN_KSWAPD_SLEEP: () => "nid=0",
+  MM_VMSCAN_DIRECT_RECLAIM_BEGIN: () => `order=0 gfp_flags=${GFP_USER}`,
+  MM_VMSCAN_DIRECT_RECLAIM_END: ([reclaimed]) => `nr_reclaimed=${reclaimed}`,
+  MM_VMSCAN_MEMCG_RECLAIM_BEGIN: () => `order=0 gfp_flags=${GFP_USER}`,
+  MM_VMSCAN_MEMCG_RECLAIM_END: ([reclaimed]) => `nr_reclaimed=${reclaimed}`,
+  MM_VMSCAN_LRU_ISOLATE: ([requested, scanned, taken]) =>
+    `isolate_mode=0 classzone=0 order=0 nr_requested=${requested} nr_scanned=${scanned} nr_skipped=0 ` +
+    `nr_taken=${taken} lru=inactive_anon`,
+  MM_VMSCAN_LRU_SHRINK_INACTIVE: ([scanned, reclaimed, priority, tallies]) =>
+    `nid=0 nr_scanned=${scanned} nr_reclaimed=${reclaimed} nr_dirty=0 nr_writeback=${tallies >> 32n} ` +
+    `nr_congested=0 nr_immediate=0 nr_activate_anon=${tallies & 0xffffn} nr_activate_file=0 ` +
+    `nr_ref_keep=${(tallies >> 16n) & 0xffffn} nr_unmap_fail=0 priority=${priority} flags=${WRITE_FLAGS}`,
+  MM_VMSCAN_LRU_SHRINK_ACTIVE: ([taken, deactivated, referenced, priority]) =>
+    `nid=0 nr_taken=${taken} nr_active=0 nr_deactivated=${deactivated} nr_referenced=${referenced} ` +
+    `priority=${priority} flags=${WRITE_FLAGS}`,
+  MM_VMSCAN_WRITE_FOLIO: ([pfn]) => `${page(pfn)} flags=${WRITE_FLAGS}`,
+  MM_VMSCAN_THROTTLED: ([usec]) =>
+    `nid=0 usec_timeout=0 usect_delayed=${usec} reason=VMSCAN_THROTTLE_NOPROGRESS`,
+};
+
+/** The kernel's names of all tracepoints. */
+export const TRACEPOINTS: readonly string[] = Object.keys(FORMATS).map((name) => name.toLowerCase());
+
+/** One bit for each event that one of the `patterns` names; * stands for any characters. */
+export function traceMask(core: Core, patterns: readonly string[]): number {
+  const tests = patterns.map((pattern) => new RegExp(`^${pattern.replaceAll("*", ".*")}$`));
+  let mask = 0;
+  for (const name of TRACEPOINTS) {
+    if (tests.some((test) => test.test(name))) mask |= 1 << core.constant(`TRACE_${name.toUpperCase()}`);
+  }
+  return mask >>> 0;
+}
+
+/** How often each event has happened since boot, whether it was recorded or not. */
+export function traceCounts(core: Core): Record<string, number> {
+  const counts: Record<string, number> = {};
+  for (const name of TRACEPOINTS) {
+    counts[name] = Number(core.call.traceCount(core.constant(`TRACE_${name.toUpperCase()}`)));
+  }
+  return counts;
+}
+
+/** ftrace's text of the records numbered `from` up to the last one written; records the ring has lost are counted in a line. */
+export function traceText(core: Core, from: number, epochNs: number, actors: readonly string[]): string {
+  const { call } = core;
+  const written = call.reportTraceWritten();
+  const capacity = call.reportTraceCapacity() >>> 0;
+  const bytes = call.reportTraceRecordBytes() >>> 0;
+  const ring = call.reportTraceRing() >>> 0;
+  const first = Math.max(from, written - capacity);
+  const names = new Map(TRACEPOINTS.map((name) => [core.constant(`TRACE_${name.toUpperCase()}`), name]));
+  const lines: string[] = [];
+  if (from === 0) lines.push("# tracer: nop", "#");
+  if (first > from) lines.push(`# ${first - from} records lost: the ring holds ${capacity}`);
+  const view = new DataView(core.memory.buffer);
+  for (let number = first; number < written; number++) {
+    const at = ring + (number % capacity) * bytes;
+    const name = names.get(view.getUint16(at + 8, true))!;
+    const ns = Number(view.getBigUint64(at, true)) - epochNs;
+    const args = [0, 8, 16, 24].map((offset) => view.getBigUint64(at + 16 + offset, true)) as unknown as Args;
+    const actor = view.getUint32(at + 12, true);
+    const cpu = String(view.getUint16(at + 10, true)).padStart(3, "0");
+    const who = `${(actors[actor] ?? "?").padStart(16)}-${String(1000 + actor).padEnd(7)}`;
+    lines.push(`${who} [${cpu}] ..... ${seconds(ns)}: ${name}: ${FORMATS[name.toUpperCase()]!(args)}`);
+  }
+  return lines.length === 0 ? "" : `${lines.join("\n")}\n`;
+}
+
+// Virtual seconds with ftrace's six digits; what happened before time started (prefaulting) prints negative.
+function seconds(ns: number): string {
+  const sign = ns < 0 ? "-" : "";
+  const us = Math.floor(Math.abs(ns) / 1000);
+  return `${sign}${Math.floor(us / 1e6)}.${String(us % 1e6).padStart(6, "0")}`.padStart(12);
+}
