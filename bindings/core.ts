@@ -42,8 +42,10 @@ export interface CoreFunctions {
   liveMemoryMax: Call;
   liveCheck: Call;
   liveTrace: Call;
+  liveZapAll: Call;
   reportTable: Call;
   reportVm: Call;
+  reportPage: Call;
   reportHost: Call;
   reportDevice: Call;
   reportTask: Call;

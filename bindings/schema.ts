@@ -116,7 +116,7 @@ const reclaim = object("How the host reclaims memory.", {
 });
 
 const host = object("The host.", {
-  memory: size("Managed memory; KVM's and the host's page tables are taken from it.", { min: 2 ** 20 }),
+  memory: size("Managed memory; KVM's and the host's page tables are taken from it."),
   cpus: v.optional(count("Host CPUs. Default: as many as there are vCPUs.", { max: 256 })),
   quantum: v.optional(
     time("Longest time that a vCPU runs without looking at the rest of the machine.", {

@@ -19,6 +19,8 @@ import {
   time,
 } from "./values.js";
 
+/** 400 ms: ten times the mean, the longest time drawn, still fits the 32 bits that the core keeps. */
+const THINK_MAX_NS = 400_000_000;
 const PAGES_MAX = SIZE_MAX / PAGE_BYTES;
 
 const pages = count("Pages of 4 KiB that the workload works on.", { max: PAGES_MAX });
@@ -35,9 +37,9 @@ const accessing = {
     either(
       "CPU time in the guest between two accesses: fixed, or drawn from an exponential distribution with the given mean.",
       'a time, or { "exponential": time }',
-      time("CPU time between two accesses."),
+      time("CPU time between two accesses.", { max: THINK_MAX_NS }),
       object("CPU time between two accesses, exponentially distributed.", {
-        exponential: time("Mean of the distribution.", { min: 1 }),
+        exponential: time("Mean of the distribution.", { min: 1, max: THINK_MAX_NS }),
       }),
     ),
     0,

@@ -106,6 +106,13 @@ export function tdpAge(vm: usize, gfn: u32): bool {
   return true;
 }
 
+/** kvm_mmu_zap_all_fast(): no gfn is mapped any more; the tables stay. The caller flushes the TLBs. */
+export function tdpZapAll(vm: usize, time: u64): void {
+  for (let gfn: u32 = 0; gfn < vmPages(vm); gfn++) {
+    if (sptePresent(tdpSpte(vm, gfn))) tdpSet(vm, gfn, SPTE_NONE, time);
+  }
+}
+
 /** The directory against the tables; every table reachable exactly once. */
 export function checkTdp(vm: usize): void {
   const root = vmRoot(vm);

@@ -15,10 +15,13 @@ import { setMemcgMax } from "../mm/memcg";
 import { spaceMemcg } from "../mm/space";
 import { swapStampsLayout } from "../mm/swap";
 import { watermarksSet } from "../mm/watermark";
-import { vmDropStamps, vmSpace, vmStampsLayout } from "../kvm/vm";
+import { tdpZapAll } from "../kvm/tdp";
+import { tlbFlush } from "../kvm/tlb";
+import { vcpuNext } from "../kvm/vcpu";
+import { vmDropStamps, vmSpace, vmStampsLayout, vmVcpuList } from "../kvm/vm";
 import { vmAt, vmTableCount } from "../kvm/vmtable";
 import { workloadReseed } from "../workload/fill";
-import { host, setCheck, setSeed, taskAt, taskCount } from "./state";
+import { host, now, setCheck, setSeed, taskAt, taskCount } from "./state";
 
 // Settings that may change while a machine lives: the keys that a fork can set. Each takes effect at once.
 
@@ -50,6 +53,12 @@ export function liveWatermarkScale(factor: u32): void {
 /** memory.max of a VM in pages, 0xffffffff for none; the next charge reclaims down to it. */
 export function liveMemoryMax(vm: u32, pages: u32): void {
   setMemcgMax(spaceMemcg(vmSpace(vmAt(vm))), pages);
+}
+
+/** Drops every spte of a VM, as deleting a memslot does: each page that is touched again faults once, its frame is there. */
+export function liveZapAll(vm: u32): void {
+  tdpZapAll(vmAt(vm), now());
+  for (let vcpu = vmVcpuList(vmAt(vm)); vcpu !== 0; vcpu = vcpuNext(vcpu)) tlbFlush(vcpu);
 }
 
 /** Checking of contents. Switched on, it knows the writes from now on. Fails with E_NO_MEMORY. */

@@ -1,4 +1,4 @@
-import { TIME_NEVER } from "../memory/layout";
+import { PFN_NONE, TIME_NEVER } from "../memory/layout";
 import { digestFold, digestState } from "../sim/digest";
 import { deviceBusyNs, deviceQueuePeak, deviceReads, deviceWrites } from "../sim/device";
 import { HISTOGRAM_COUNTS, histogramHighest } from "../sim/histogram";
@@ -15,9 +15,23 @@ import {
   mmResetMinFree,
   mmSwapFree,
   mmSwapTotal,
+  pageOf,
 } from "../mm/instance";
-import { spaceResetPeak, spaceRss, spaceRssPeak, spaceSwapents } from "../mm/space";
-import { swapDevice, swapUsed } from "../mm/swap";
+import { PG_SWAPCACHE, pageList, pagePrivate, pageTest } from "../mm/page";
+import {
+  ENTRY_NONE,
+  PTE_ACCESSED,
+  PTE_DIRTY,
+  PTE_WRITE,
+  entryOffset,
+  entryType,
+  pteEntry,
+  ptePfn,
+  ptePresent,
+  pteSwapped,
+} from "../mm/pte";
+import { spacePte, spaceResetPeak, spaceRss, spaceRssPeak, spaceSwapents } from "../mm/space";
+import { swapCacheLookup, swapDevice, swapUsed } from "../mm/swap";
 import { VIOLATIONS_KEPT, VIOLATION_BYTES, violationAt, violations } from "../kvm/integrity";
 import {
   VM_COUNTS,
@@ -30,7 +44,9 @@ import {
   statsMark,
   vmCount,
 } from "../kvm/stats";
-import { vmPages, vmSpace, vmStats } from "../kvm/vm";
+import { sptePresent } from "../kvm/spte";
+import { tdpSpte } from "../kvm/tdp";
+import { gfnToIndex, vmMm, vmPages, vmSpace, vmStats } from "../kvm/vm";
 import { vmAt, vmTableCount } from "../kvm/vmtable";
 import {
   TASK_READY,
@@ -106,6 +122,48 @@ export function reportHistogramCounts(): u32 {
 /** Largest value counted in bucket `index`, ns. */
 export function reportHistogramHighest(index: u32): f64 {
   return <f64>histogramHighest(index);
+}
+
+export const REPORT_PAGE_STATE: u32 = 0;
+export const REPORT_PAGE_PFN: u32 = 1;
+export const REPORT_PAGE_AREA: u32 = 2;
+export const REPORT_PAGE_SLOT: u32 = 3;
+export const REPORT_PAGE_LIST: u32 = 4;
+export const REPORT_PAGE_WRITABLE: u32 = 5;
+export const REPORT_PAGE_ACCESSED: u32 = 6;
+export const REPORT_PAGE_DIRTY: u32 = 7;
+export const REPORT_PAGE_MAPPED: u32 = 8;
+
+/**
+ * Writes where guest page `gfn` of VM `id` is: state 0 untouched, 1 resident, 2 swapped; the frame that holds it (also while
+ * it is swapped but still in the swap cache, else 0); area and slot of its swap entry or of its copy in the swap cache (slot
+ * 0: none); the list its frame is on (page.ts LIST_*); bits of the host's pte; 1 when an spte maps it.
+ */
+export function reportPage(id: u32, gfn: u32): void {
+  const vm = vmAt(id);
+  const mm = vmMm(vm);
+  const pte = spacePte(vmSpace(vm), gfnToIndex(vm, gfn));
+  let state: u32 = 0;
+  let pfn = PFN_NONE;
+  let entry = ENTRY_NONE;
+  if (ptePresent(pte)) {
+    state = 1;
+    pfn = ptePfn(pte);
+    if (pageTest(pageOf(mm, pfn), PG_SWAPCACHE)) entry = pagePrivate(pageOf(mm, pfn));
+  } else if (pteSwapped(pte)) {
+    state = 2;
+    entry = pteEntry(pte);
+    pfn = swapCacheLookup(mm, entry);
+  }
+  put(REPORT_PAGE_STATE, state);
+  put(REPORT_PAGE_PFN, pfn);
+  put(REPORT_PAGE_AREA, entryType(entry));
+  put(REPORT_PAGE_SLOT, entryOffset(entry));
+  put(REPORT_PAGE_LIST, pfn === PFN_NONE ? 0 : pageList(pageOf(mm, pfn)));
+  put(REPORT_PAGE_WRITABLE, ptePresent(pte) && pte & PTE_WRITE ? 1 : 0);
+  put(REPORT_PAGE_ACCESSED, ptePresent(pte) && pte & PTE_ACCESSED ? 1 : 0);
+  put(REPORT_PAGE_DIRTY, ptePresent(pte) && pte & PTE_DIRTY ? 1 : 0);
+  put(REPORT_PAGE_MAPPED, sptePresent(tdpSpte(vm, gfn)) ? 1 : 0);
 }
 
 // The host: its counters MM_*, then these.
