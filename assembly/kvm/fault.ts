@@ -8,6 +8,7 @@ import {
   actorBlockedNs,
   actorClearStages,
   actorClock,
+  actorGoesOn,
   actorSpend,
   setActorState,
 } from "../sim/actor";
@@ -151,7 +152,10 @@ export function pageFaultStep(vcpu: usize): i32 {
     } else if (pc === RESOLVE) {
       const seq = vmInvalidateSeq(vm);
       store<u32>(vcpu, seq, PF_SEQ);
-      if (vmInvalidateRetry(vm, seq, gfn)) return retry(vcpu);
+      if (vmInvalidateRetry(vm, seq, gfn)) {
+        if (!retry(vcpu)) return STEP_AGAIN;
+        continue;
+      }
       faultBegin(vcpu, vmSpace(vm), gfnToIndex(vm, gfn), write);
       goto(vcpu, RESOLVING);
     } else if (pc === RESOLVING) {
@@ -166,11 +170,12 @@ export function pageFaultStep(vcpu: usize): i32 {
       if (vmInvalidateRetry(vm, load<u32>(vcpu, PF_SEQ), gfn)) {
         unlockRead(vmMmuLock(vm), vcpu);
         pagePut(mm, faultPfn(vcpu), actorClock(vcpu));
-        return retry(vcpu);
+        if (!retry(vcpu)) return STEP_AGAIN;
+        continue;
       }
       map(vcpu, vm, gfn);
       goto(vcpu, UNLOCK);
-      return STEP_AGAIN; // yield: mmu_lock is held for reading
+      if (!actorGoesOn(vcpu)) return STEP_AGAIN; // yield: mmu_lock is held for reading
     } else {
       assert(pc === UNLOCK);
       unlockRead(vmMmuLock(vm), vcpu);
@@ -180,11 +185,11 @@ export function pageFaultStep(vcpu: usize): i32 {
   }
 }
 
-// RET_PF_RETRY: back to the guest, whose access faults again.
-function retry(vcpu: usize): i32 {
+// RET_PF_RETRY: back to the guest, whose access faults again. Returns whether the vCPU may go on at once.
+function retry(vcpu: usize): bool {
   vmCountAdd(vmStats(vcpuVm(vcpu)), VM_RETRIES, 1);
   exit(vcpu);
-  return STEP_AGAIN;
+  return actorGoesOn(vcpu);
 }
 
 // kvm_tdp_mmu_map()

@@ -5,6 +5,7 @@ import {
   STAGE_FLUSH,
   STAGE_RECLAIM,
   actorClock,
+  actorGoesOn,
   actorSpend,
   actorState,
   actorWaitUntil,
@@ -67,7 +68,8 @@ function invalidateStart(actor: usize, spaceId: u32, index: u32): i32 {
     } else if (pc === ZAP) {
       zap(vm, actor, index);
       goto(actor, UNLOCK);
-      return STEP_AGAIN; // yield: mmu_lock is held for writing until the zap and its flush have taken their time
+      // yield: mmu_lock is held for writing until the zap and its flush have taken their time
+      if (!actorGoesOn(actor)) return STEP_AGAIN;
     } else {
       assert(pc === UNLOCK);
       unlockWrite(vmMmuLock(vm), actor);
@@ -134,7 +136,8 @@ function invalidateEnd(actor: usize, spaceId: u32, index: u32): i32 {
     vmInvalidateEnd(vm);
     actorSpend(actor, STAGE_RECLAIM, cost(COST_NOTIFIER_INVALIDATE_NS));
     goto(actor, CLOSED);
-    return STEP_AGAIN; // yield: mmu_lock is held for writing
+    // yield: mmu_lock is held for writing
+    if (!actorGoesOn(actor)) return STEP_AGAIN;
   }
   assert(load<u32>(actor, NOTIFIER_PC) === CLOSED);
   unlockWrite(vmMmuLock(vm), actor);

@@ -35,9 +35,7 @@ import {
   setWorkloadTable,
   workloadKind,
   workloadLayout,
-  workloadOffset,
   workloadPages,
-  workloadStride,
   workloadTable,
   workloadTheta,
 } from "../workload/workload";
@@ -106,7 +104,7 @@ function layout(traceRecords: u32): void {
   arenaReserve(PART_EVENTS, 64); // the last region's neighbour: nothing may be read beyond it
 }
 
-// A trace's table is its trace; equal zipf distributions over one region share a table.
+// A trace's table is its trace; equal zipf distributions share a table.
 function workloadPlace(index: u32, workload: usize): void {
   workloadLayout(workload);
   if (workloadKind(workload) === WORKLOAD_TRACE) {
@@ -122,8 +120,6 @@ function zipfTwin(index: u32, workload: usize): usize {
     if (taskCompute(taskAt(other))) continue;
     const twin = taskWorkload(taskAt(other));
     if (workloadKind(twin) !== WORKLOAD_ZIPF || workloadPages(twin) !== workloadPages(workload)) continue;
-    if (workloadStride(twin) !== workloadStride(workload)) continue;
-    if (workloadOffset(twin) !== workloadOffset(workload)) continue;
     if (workloadTheta(twin) === workloadTheta(workload)) return twin;
   }
   return 0;
@@ -155,7 +151,7 @@ function startTasks(): void {
     if (taskCompute(task)) continue;
     const workload = taskWorkload(task);
     if (workloadKind(workload) === WORKLOAD_ZIPF && zipfTwin(index, workload) === 0) {
-      zipfBuild(workload, workloadTable(workload), workloadTheta(workload));
+      zipfBuild(workloadTable(workload), workloadPages(workload), workloadTheta(workload));
     }
   }
   let finite: u32 = 0;

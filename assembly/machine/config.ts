@@ -63,7 +63,7 @@ import {
   taskAt,
   taskCount,
 } from "./state";
-import { CPU_BYTES } from "./cpus";
+import { CPU_BYTES, cpusInit } from "./cpus";
 
 // Set-up: the binding describes the machine call by call, each call makes one record; boot.ts then lays everything out.
 // Every value has been checked at the door. A call returns the number of what it made, or E_NO_MEMORY.
@@ -93,6 +93,7 @@ export function configHost(
   integrityInit();
   vmTableInit();
   tracesInit();
+  cpusInit();
   if (arenaCommit() !== OK) return E_NO_MEMORY;
   setSeed(seedValue);
   setQuantum(quantumNs);

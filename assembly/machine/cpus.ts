@@ -53,6 +53,19 @@ export const CPU_BYTES: usize = 32;
 // 3 ms: the default slice of the host's scheduler for a handful of runnable tasks.
 const HOST_SLICE_NS: u64 = 3000000;
 
+// Actors that want a CPU.
+const RUNNABLE: usize = memory.data(8, 8);
+
+function setRunnable(actor: usize): void {
+  setActorState(actor, ACTOR_RUNNABLE);
+  store<u32>(RUNNABLE, load<u32>(RUNNABLE) + 1);
+}
+
+/** Nobody wants a CPU yet. */
+export function cpusInit(): void {
+  store<u32>(RUNNABLE, 0);
+}
+
 export function cpuAt(index: u32): usize {
   assert(index < cpuCount());
   return cpuRecords() + <usize>index * CPU_BYTES;
@@ -84,6 +97,7 @@ export function cpuNextTurn(): u32 {
 // Puts a runnable actor on an idle CPU, not before `time` and not before the CPU is free.
 function assign(cpu: usize, index: u32, actor: usize, time: u64): void {
   assert(cpuCurrent(cpu) === 0 && actorState(actor) === ACTOR_RUNNABLE);
+  store<u32>(RUNNABLE, load<u32>(RUNNABLE) - 1);
   actorSleepUntil(actor, STAGE_QUEUE, max<u64>(time, load<u64>(cpu, FREE_AT)));
   store<u32>(cpu, <u32>actor, CURRENT);
   setActorCpu(actor, index);
@@ -105,6 +119,16 @@ function assign(cpu: usize, index: u32, actor: usize, time: u64): void {
     psiStart(vcpuVm(actor), actorClock(actor));
   }
   enterGuest(actor);
+}
+
+/** vCPUs that run the guest. */
+export function cpuGuests(): u32 {
+  let guests: u32 = 0;
+  for (let index: u32 = 0; index < cpuCount(); index++) {
+    const actor = cpuCurrent(cpuAt(index));
+    if (actor !== 0 && actorState(actor) === ACTOR_GUEST) guests++;
+  }
+  return guests;
 }
 
 function idleCpu(actor: usize): u32 {
@@ -133,7 +157,7 @@ function leastVruntime(except: usize): u64 {
 /** A sleeping or halted actor wants a CPU at `time`. */
 export function cpuWake(actor: usize, time: u64): void {
   assert(actorCpu(actor) === CPU_NONE);
-  setActorState(actor, ACTOR_RUNNABLE);
+  setRunnable(actor);
   const idle = idleCpu(actor);
   if (idle !== CPU_NONE) {
     assign(cpuAt(idle), idle, actor, time);
@@ -156,6 +180,7 @@ export function cpuWake(actor: usize, time: u64): void {
 
 function nextRunnable(): usize {
   let best: usize = 0;
+  if (load<u32>(RUNNABLE) === 0) return best;
   for (let actor = firstActor(); actor !== 0; actor = actorNext(actor)) {
     if (actorState(actor) !== ACTOR_RUNNABLE) continue;
     if (best === 0) {
@@ -188,7 +213,8 @@ function handOver(actor: usize, next: usize, state: u32): void {
   const clock = actorClock(actor);
   setActorVruntime(actor, actorVruntime(actor) + (clock - actorOnCpuAt(actor)));
   setActorCpu(actor, CPU_NONE);
-  setActorState(actor, state);
+  if (state === ACTOR_RUNNABLE) setRunnable(actor);
+  else setActorState(actor, state);
   store<u32>(cpu, 0, CURRENT);
   store<u64>(cpu, clock, FREE_AT);
   if (next !== 0) assign(cpu, index, next, clock);
@@ -196,10 +222,16 @@ function handOver(actor: usize, next: usize, state: u32): void {
 
 /** Must the actor, at a boundary, leave its CPU for another: a woken kernel thread, or a vCPU when its slice is over? */
 export function cpuShouldYield(actor: usize): bool {
+  if (load<u32>(RUNNABLE) === 0) return false;
   if (actorSpinLocks(actor) !== 0 || actorKind(actor) !== ACTOR_VCPU) return false;
   const cpu = cpuAt(actorCpu(actor));
-  if (load<u32>(cpu, RESCHED) !== 0) return nextRunnable() !== 0;
-  return actorClock(actor) >= load<u64>(cpu, SLICE_END) && nextRunnable() !== 0;
+  return load<u32>(cpu, RESCHED) !== 0 || actorClock(actor) >= load<u64>(cpu, SLICE_END);
+}
+
+/** Clock from which the actor on `cpu` must ask cpuShouldYield() between two steps. */
+export function cpuYieldFrom(cpu: usize): u64 {
+  if (load<u32>(RUNNABLE) === 0) return TIME_NEVER;
+  return load<u32>(cpu, RESCHED) !== 0 ? 0 : load<u64>(cpu, SLICE_END);
 }
 
 /** Preempts the actor: whoever has waited goes first. */
@@ -211,6 +243,7 @@ export function cpuPreempt(actor: usize): void {
 
 export function checkCpus(): void {
   let idle: u32 = 0;
+  let runnable: u32 = 0;
   for (let index: u32 = 0; index < cpuCount(); index++) {
     const actor = cpuCurrent(cpuAt(index));
     if (actor === 0) idle++;
@@ -218,6 +251,9 @@ export function checkCpus(): void {
   }
   for (let actor = firstActor(); actor !== 0; actor = actorNext(actor)) {
     if (actorCpu(actor) !== CPU_NONE) assert(cpuCurrent(cpuAt(actorCpu(actor))) === actor);
-    if (actorState(actor) === ACTOR_RUNNABLE) assert(idle === 0);
+    if (actorState(actor) !== ACTOR_RUNNABLE) continue;
+    runnable++;
+    assert(idle === 0);
   }
+  assert(runnable === load<u32>(RUNNABLE));
 }

@@ -28,6 +28,7 @@ import {
   eventNextTime,
   eventPop,
   eventPost,
+  setEventHorizon,
 } from "../sim/events";
 import { traceActor } from "../sim/trace";
 import { allocOverLimit } from "../mm/alloc";
@@ -38,7 +39,17 @@ import { vcpuVm } from "../kvm/vcpu";
 import { vmId } from "../kvm/vm";
 import { guestStart } from "../guest/sched";
 import { GUEST_TICK_PENDING, taskVcpu } from "../guest/task";
-import { cpuAt, cpuCurrent, cpuNextTurn, cpuPreempt, cpuRelease, cpuShouldYield, cpuWake } from "./cpus";
+import {
+  cpuAt,
+  cpuCurrent,
+  cpuGuests,
+  cpuNextTurn,
+  cpuPreempt,
+  cpuRelease,
+  cpuShouldYield,
+  cpuWake,
+  cpuYieldFrom,
+} from "./cpus";
 import {
   STOP_ACCESSES,
   STOP_IDLE,
@@ -66,6 +77,8 @@ import { TURN_BUDGET, TURN_FAULT, TURN_HALT, turn, turnResult } from "./turn";
 // call to the end it was given.
 
 const MADE: usize = memory.data(8, 8);
+
+const QUANTA_ALONE: u64 = 64;
 
 /** Accesses made by the last machineRun(). */
 export function machineMade(): u32 {
@@ -113,12 +126,18 @@ export function machineRun(accesses: u32, events: u32): u32 {
       } else if (cpuShouldYield(cpuCurrent(cpuAt(cpu)))) {
         cpuPreempt(cpuCurrent(cpuAt(cpu)));
       } else {
-        setTurn(cpu, min<u64>(eventTime, turnTime + quantum()));
+        setTurn(cpu, min<u64>(eventTime, turnEndTime(turnTime)));
       }
     }
   }
   store<u32>(MADE, made);
   return stopReason();
+}
+
+// A vCPU alone in the guest has nobody to take turns with: cutting its time into quanta would change nothing.
+function turnEndTime(begin: u64): u64 {
+  const end = begin + quantum();
+  return cpuGuests() > 1 ? end : max<u64>(end, min<u64>(timeLimit(), begin + QUANTA_ALONE * quantum()));
 }
 
 function runTurn(budget: u32): u32 {
@@ -169,6 +188,10 @@ function step(actor: usize): void {
       cpuPreempt(actor);
       return;
     }
+    // Turns that begin at the clock of a step come after it.
+    const turnTime = nextTurnTime();
+    const horizon = min<u64>(timeLimit(), turnTime === TIME_NEVER ? TIME_NEVER : turnTime + 1);
+    setEventHorizon(min<u64>(horizon, cpuYieldFrom(cpuAt(actorCpu(actor)))));
     const result = vcpu ? pageFaultStep(actor) : kswapdStep(actor);
     if (result === STEP_BLOCKED) {
       if (actorState(actor) !== ACTOR_SPINNING) cpuRelease(actor);
@@ -189,7 +212,6 @@ function step(actor: usize): void {
       eventPost(clock, EVENT_STEP, <u32>actor);
       return;
     }
-    setNow(max<u64>(now(), clock));
   }
 }
 

@@ -119,6 +119,7 @@ export function turn(vcpu: usize, end: u64, budget: u32): u32 {
     if (taskOver(task)) {
       endTask(vcpu, task);
       if (stopReason() === STOP_TASKS) return done(TURN_STOP, made);
+      return done(TURN_OVER, made); // tasks that waited for this one may start at once
     }
   }
 }

@@ -1,5 +1,5 @@
 import { STEP_AGAIN, STEP_DONE } from "../memory/status";
-import { STAGE_RECLAIM, actorClock, actorSpend } from "../sim/actor";
+import { STAGE_RECLAIM, actorClock, actorGoesOn, actorSpend } from "../sim/actor";
 import {
   COST_AGE_RMAP_PAGE_NS,
   COST_SWAP_OUT_CPU_NS,
@@ -99,11 +99,15 @@ function finish(actor: usize, outcome: u32): i32 {
 export function evictStep(mm: usize, actor: usize): i32 {
   while (true) {
     const pc = load<u32>(actor, EVICT_PC);
-    if (pc === CHECK) return check(mm, actor);
-    if (pc === UNMAP_PTE) return unmapPte(mm, actor);
-    if (pc === WRITE) return write(mm, actor);
-    if (pc === REMOVE) return remove(mm, actor);
-
+    if (pc !== UNMAP_START && pc !== UNMAP_END) {
+      let step: i32;
+      if (pc === CHECK) step = check(mm, actor);
+      else if (pc === UNMAP_PTE) step = unmapPte(mm, actor);
+      else if (pc === WRITE) step = write(mm, actor);
+      else step = remove(mm, actor);
+      if (step === STEP_AGAIN && actorGoesOn(actor)) continue;
+      return step;
+    }
     // The notifier's own machine runs until it is done; then the next state follows in the same step.
     const page = pageOf(mm, load<u32>(actor, EVICT_PFN));
     const start = pc === UNMAP_START;

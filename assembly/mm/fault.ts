@@ -6,6 +6,7 @@ import {
   STAGE_DEVICE,
   STAGE_LOCK,
   actorClock,
+  actorGoesOn,
   actorSpend,
 } from "../sim/actor";
 import {
@@ -147,7 +148,7 @@ export function faultStep(mm: usize, actor: usize): i32 {
   const index = load<u32>(actor, FAULT_INDEX);
   while (true) {
     const pc = load<u32>(actor, FAULT_PC);
-    let step: i32 = STEP_DONE;
+    let step = STEP_DONE;
     if (pc === START) {
       if (start(mm, actor, space, index)) return STEP_DONE;
     } else if (pc === SWAP) {
@@ -166,7 +167,8 @@ export function faultStep(mm: usize, actor: usize): i32 {
       step = allocStep(mm, actor);
       if (step === STEP_DONE) step = withFrame(mm, actor, space, index, pc);
     }
-    if (step !== STEP_DONE) return step;
+    if (step === STEP_DONE || (step === STEP_AGAIN && actorGoesOn(actor))) continue;
+    return step;
   }
 }
 

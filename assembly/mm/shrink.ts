@@ -1,6 +1,6 @@
 import { PFN_NONE } from "../memory/layout";
 import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
-import { STAGE_RECLAIM, actorClock, actorSpend } from "../sim/actor";
+import { STAGE_RECLAIM, actorClock, actorGoesOn, actorSpend } from "../sim/actor";
 import { COST_RECLAIM_SCAN_PAGE_NS, cost } from "../sim/costs";
 import { deviceSubmit, deviceWaitTag } from "../sim/device";
 import {
@@ -119,7 +119,8 @@ export function shrinkStep(mm: usize, actor: usize): i32 {
     else if (pc === EVICT) step = evict(mm, actor);
     else if (pc === PUTBACK) step = putback(mm, actor);
     else step = active(mm, actor);
-    if (step !== STEP_DONE) return step;
+    if (step === STEP_DONE || (step === STEP_AGAIN && actorGoesOn(actor))) continue;
+    return step;
   }
 }
 

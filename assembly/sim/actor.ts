@@ -1,4 +1,4 @@
-import { EVENT_STEP, EVENT_WAKE, eventPost } from "./events";
+import { EVENT_STEP, EVENT_WAKE, eventNothingBefore, eventPost } from "./events";
 
 // An actor: everything that can act in the host (a vCPU, kswapd). Its program counters and locals live in its record, one
 // region a floor, so that a step leaves nothing on the stack; this file owns the first region.
@@ -203,6 +203,14 @@ export function actorSleepUntil(actor: usize, stage: u32, time: u64): void {
   const clock = load<u64>(actor, CLOCK);
   if (time > clock) store<u64>(actor, load<u64>(actor, BLOCKED_NS) + (time - clock), BLOCKED_NS);
   actorWaitUntil(actor, stage, time);
+}
+
+/**
+ * At the end of a step: may the actor's next step follow at once? Exactly when the scheduler would choose it; a machine of
+ * steps that asks saves the way up to the scheduler and back.
+ */
+export function actorGoesOn(actor: usize): bool {
+  return eventNothingBefore(load<u64>(actor, CLOCK));
 }
 
 /** Puts the actor to sleep at its clock; the wait is charged to `stage`. The scheduler takes its CPU when the step returns. */

@@ -18,7 +18,8 @@ const CAPACITY: usize = 8;
 const SEQUENCE: usize = 16; // u64
 const POPPED_KIND: usize = 24;
 const POPPED_ARG: usize = 28;
-const EVENTS: usize = memory.data(32, 8);
+const HORIZON: usize = 32; // u64
+const EVENTS: usize = memory.data(40, 8);
 
 const TIME: usize = 0;
 const SEQ: usize = 8;
@@ -59,6 +60,16 @@ function moveEntry(to: usize, from: usize): void {
 /** Time of the earliest event, TIME_NEVER when there is none. */
 export function eventNextTime(): u64 {
   return load<u32>(EVENTS, COUNT) === 0 ? TIME_NEVER : load<u64>(<usize>load<u32>(EVENTS, HEAP), TIME);
+}
+
+/** Up to when the acting actor may go on whatever the queue says: the scheduler sets it before each step. */
+export function setEventHorizon(time: u64): void {
+  store<u64>(EVENTS, time, HORIZON);
+}
+
+/** True when nothing else is due before `time`: a step that ends then may be followed at once by the actor's next one. */
+export function eventNothingBefore(time: u64): bool {
+  return time < load<u64>(EVENTS, HORIZON) && time < eventNextTime();
 }
 
 export function eventPost(time: u64, kind: u32, arg: u32): void {

@@ -7,6 +7,7 @@ import {
 } from "../guest/task";
 import { exponentialNs } from "./exponential";
 import { permute } from "./permute";
+import { ZIPF_REJECTED, zipfRank } from "./zipf";
 import {
   WORKLOAD_BATCH,
   WORKLOAD_HOTCOLD,
@@ -116,15 +117,19 @@ function zipf(workload: usize): void {
   const writes = workloadWrites(workload);
   const buffer = workloadBuffer(workload);
   const table = workloadTable(workload);
+  const stride = workloadStride(workload);
+  const offset = workloadOffset(workload);
+  const inverse = 1 / <f64>pages;
   let state = workloadRng(workload);
-  for (let index: u32 = 0; index < WORKLOAD_BATCH; index++) {
+  for (let index: u32 = 0; index < WORKLOAD_BATCH; ) {
     state = rngAdvance(state);
     const bits = rngBits(state);
     state = rngAdvance(state);
-    const drawn = rngBelow(bits, pages);
-    const entry = table + ((<usize>drawn) << 3);
-    const page = <u32>rngBits(state) < load<u32>(entry) ? drawn : load<u32>(entry, 4);
+    const rank = zipfRank(table, bits, rngBits(state));
+    if (rank === ZIPF_REJECTED) continue;
+    const page = permute(rank, stride, offset, pages, inverse);
     store<u32>(buffer + ((<usize>index) << 2), access(page, bits, writes));
+    index++;
   }
   setWorkloadRng(workload, state);
 }
@@ -138,17 +143,19 @@ function hotcold(workload: usize, drawn: u64): void {
   const writes = workloadWrites(workload);
   const stride = workloadStride(workload);
   const offset = workloadOffset(workload);
+  const inverse = 1 / <f64>pages;
   const buffer = workloadBuffer(workload);
   let state = workloadRng(workload);
   for (let index: u32 = 0; index < WORKLOAD_BATCH; index++) {
-    const first = phase === 0 ? 0 : <u32>((((drawn + index) / phase) * hot) % <u64>pages);
+    const first: u32 = phase === 0 ? 0 : <u32>((((drawn + index) / phase) * hot) % <u64>pages);
     state = rngAdvance(state);
     const choice = rngBits(state);
     state = rngAdvance(state);
     const bits = rngBits(state);
     const isHot = rngBelowThreshold(choice, limit);
     const rank = isHot ? rngBelow(bits, hot) : hot + rngBelow(bits, pages - hot);
-    const page = permute(<u32>((<u64>first + rank) % <u64>pages), stride, offset, pages);
+    const place = first + rank;
+    const page = permute(place >= pages ? place - pages : place, stride, offset, pages, inverse);
     store<u32>(buffer + ((<usize>index) << 2), access(page, bits, writes));
   }
   setWorkloadRng(workload, state);
