@@ -2,14 +2,13 @@ import { notifierInit } from "./kvm/notifier";
 
 // The exports of the core: numbers and addresses only. What a number means is told by the constants exported beside it.
 
-export * from "./machine/config";
 export * from "./machine/boot";
-export * from "./machine/scheduler";
-export * from "./machine/report";
-export * from "./machine/live";
 export * from "./machine/check";
-
+export * from "./machine/config";
+export * from "./machine/live";
 // Names for the binding: kinds, counters and keys by their constants.
 export * from "./machine/names";
+export * from "./machine/report";
+export * from "./machine/scheduler";
 
 notifierInit();

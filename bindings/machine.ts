@@ -51,14 +51,18 @@ export interface RunOptions {
 }
 
 /** What a machine carries beside its core. */
-interface Record_ {
+interface Own {
   scenario: ResolvedScenario;
   inputs: { file: string; sha256: string }[];
   tasks: BootedTask[];
   status: RunStatus;
   stoppedBy: string;
   wallMs: number;
+  /** The scenario's warm-up has run, or there is none. */
+  warm: boolean;
+  /** Trace records that traceText() has given out. */
   traceRead: number;
+  /** What the result counts from. */
   base: Reading;
 }
 
@@ -88,9 +92,9 @@ const PART_NAMES = [
  */
 export class Machine {
   #core: Core | undefined;
-  readonly #own: Record_;
+  readonly #own: Own;
 
-  private constructor(core: Core, own: Record_) {
+  private constructor(core: Core, own: Own) {
     this.#core = core;
     this.#own = own;
   }
@@ -106,8 +110,17 @@ export class Machine {
     const core = new Core(options.module ?? (await coreModule()));
     const tasks = guard(() => bootCore(core, resolved, traces));
     const inputs = [...traces].map(([file, { sha256 }]) => ({ file, sha256 }));
-    const own = { scenario: resolved, inputs, tasks, status: "done" as const, stoppedBy: "", wallMs: 0, traceRead: 0 };
-    const machine = new Machine(core, { ...own, base: readAll(core, resolved, tasks) });
+    const machine = new Machine(core, {
+      scenario: resolved,
+      inputs,
+      tasks,
+      status: "done",
+      stoppedBy: "",
+      wallMs: 0,
+      warm: resolved.duration.warmUp === null,
+      traceRead: 0,
+      base: readAll(core, resolved, tasks),
+    });
     await machine.#prefault();
     return machine;
   }
@@ -126,10 +139,8 @@ export class Machine {
     const missing = (memory.length - core.memory.buffer.byteLength) / 65_536;
     if (missing > 0) core.memory.grow(missing);
     new Uint8Array(core.memory.buffer).set(memory);
-    const own = header["own"] as Record_;
-    const machine = new Machine(core, { ...own, base: own.base });
-    machine.#own.base = reviveReading(header["base"] as EncodedReading);
-    return machine;
+    const own = header["own"] as Omit<Own, "base">;
+    return new Machine(core, { ...own, base: reviveReading(header["base"] as EncodedReading) });
   }
 
   /** The scenario with every default filled in. */
@@ -139,11 +150,16 @@ export class Machine {
 
   /**
    * Runs on from the present state and returns what happened in this call. Without a limit the scenario's `duration` applies,
-   * and without one of these the run lasts until every task that can end has ended.
+   * after its warm-up if that has not been run, and without one of these the run lasts until every task that can end has ended.
    *
    * @throws PagevisorError E_ENDLESS when nothing would ever end the run, E_LIMIT for a limit that is none
    */
   run(limit?: Limit): RunResult {
+    const { warmUp } = this.#own.scenario.duration;
+    if (limit === undefined && !this.#own.warm && warmUp !== null) {
+      this.run(limitOf(warmUp));
+      this.#endWarmUp();
+    }
     const steps = this.#steps(limit);
     let step = steps.next();
     while (!step.done) step = steps.next();
@@ -155,6 +171,7 @@ export class Machine {
    * resolves with status `interrupted`, and the machine can go on.
    */
   async runAsync(limit?: Limit, { signal, onProgress }: RunOptions = {}): Promise<RunResult> {
+    if (limit === undefined) await this.warmUp({ ...(signal && { signal }) });
     const steps = this.#steps(limit);
     let since = performance.now();
     let step = steps.next(signal?.aborted === true);
@@ -169,13 +186,12 @@ export class Machine {
     return step.value;
   }
 
-  /** Runs the scenario's `duration.warmUp`, if there is one; then the printed counters start anew. */
+  /** Runs the scenario's `duration.warmUp`, if there is one and it has not been run; then the printed counters start anew. */
   async warmUp(options: RunOptions = {}): Promise<void> {
     const { warmUp } = this.#own.scenario.duration;
-    if (warmUp === null) return;
+    if (this.#own.warm || warmUp === null) return;
     await this.runAsync(limitOf(warmUp), options);
-    this.#rebase();
-    this.#own.traceRead = this.#live.call.reportTraceWritten();
+    this.#endWarmUp();
   }
 
   /** Everything since boot, or since the end of the warm-up; status and reason are those of the latest run. */
@@ -275,6 +291,12 @@ export class Machine {
       }
     }
     this.#rebase();
+  }
+
+  #endWarmUp(): void {
+    this.#own.warm = true;
+    this.#rebase();
+    this.#own.traceRead = this.#live.call.reportTraceWritten();
   }
 
   #rebase(): void {

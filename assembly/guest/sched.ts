@@ -1,4 +1,4 @@
-import { STAGE_CPU, actorClock, actorSpend } from "../sim/actor";
+import { actorClock, actorSpend, STAGE_CPU } from "../sim/actor";
 import { COST_GUEST_SWITCH_NS, cost } from "../sim/costs";
 import {
   GUEST_CURRENT,
@@ -6,12 +6,12 @@ import {
   GUEST_SLICE_END,
   GUEST_TASKS,
   GUEST_TIMESLICE,
+  setTaskState,
+  setTaskVruntime,
   TASK_ENDED,
   TASK_PENDING,
   TASK_READY,
   TASK_RUNNING,
-  setTaskState,
-  setTaskVruntime,
   taskId,
   taskNext,
   taskState,

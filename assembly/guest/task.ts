@@ -1,6 +1,6 @@
-import { PART_RECORDS, arenaTake } from "../memory/arena";
-import { TIME_NEVER } from "../memory/layout";
 import { KVM_CONTEXT_END } from "../kvm/vcpu";
+import { arenaTake, PART_RECORDS } from "../memory/arena";
+import { TIME_NEVER } from "../memory/layout";
 
 // A task of a guest: what the guest's scheduler switches between on one vCPU.
 //

@@ -1,9 +1,9 @@
 import { actorClock, setActorClock } from "../sim/actor";
 import { COST_MEM_DRAM_NS, COST_TLB_WALK2D_NS, cost } from "../sim/costs";
+import { pageFaultBegin, pageFaultComplete } from "./fault";
+import { contentRead, contentWrite } from "./integrity";
 import { SPTE_ACCESSED, SPTE_DIRTY, SPTE_READ, SPTE_WRITE, sptePfn } from "./spte";
 import { VM_TLB_MISSES, vmCountAdd } from "./stats";
-import { contentRead, contentWrite } from "./integrity";
-import { pageFaultBegin, pageFaultComplete } from "./fault";
 import { tdpLeaf } from "./tdp";
 import { tlbFill, tlbLookup, tlbPfn } from "./tlb";
 import {
@@ -71,7 +71,13 @@ export function accessRun(
       store<u32>(ACCESS, ACCESS_TIME, STOP);
       return done;
     }
-    const stop = one(vcpu, vm, load<u32>(stream + ((<usize>done) << 2)) | force, base, thinkAt(think, done, thinkNs));
+    const stop = one(
+      vcpu,
+      vm,
+      load<u32>(stream + ((<usize>done) << 2)) | force,
+      base,
+      thinkAt(think, done, thinkNs),
+    );
     if (stop === ACCESS_END) continue;
     store<u32>(ACCESS, stop, STOP);
     return stop === ACCESS_VIOLATION ? done + 1 : done;
@@ -182,7 +188,7 @@ function direct(
     write = access >> 31;
     gfn = base + (access & 0x7fffffff);
     const set = <usize>(gfn & mask);
-    const key = generation | (<u64>gfn << 1) | write;
+    const key = generation | ((<u64>gfn) << 1) | write;
     if ((load<u64>(tags + (set << 3)) ^ key) + write < 2) {
       clock += hitNs;
       at += 4;
@@ -202,7 +208,7 @@ function direct(
     }
     const spte = old | SPTE_ACCESSED | ((<u64>write) << 9);
     if (spte !== old) store<u64>(leaf, spte);
-    store<u64>(tags + (set << 3), generation | (<u64>gfn << 1) | ((spte >> 9) & 1));
+    store<u64>(tags + (set << 3), generation | ((<u64>gfn) << 1) | ((spte >> 9) & 1));
     store<u32>(pfns + (set << 2), sptePfn(spte));
     clock += missNs;
     misses++;

@@ -1,8 +1,8 @@
-import { checkLock } from "../sim/lock";
 import { mmSpace, pageOf } from "../mm/instance";
 import { pageRefs } from "../mm/page";
-import { ptePfn, ptePresent, PTE_WRITE } from "../mm/pte";
+import { PTE_WRITE, ptePfn, ptePresent } from "../mm/pte";
 import { spacePte } from "../mm/space";
+import { checkLock } from "../sim/lock";
 import { SPTE_DIRTY, SPTE_HOST_WRITABLE, SPTE_MMU_WRITABLE, SPTE_WRITE, sptePfn, sptePresent } from "./spte";
 import { checkStats } from "./stats";
 import { checkTdp, tdpSpte } from "./tdp";
@@ -40,7 +40,7 @@ function checkTlb(vm: usize, vcpu: usize): void {
   for (let index: u32 = 0; index < entries; index++) {
     const tag = load<u64>(<usize>load<u32>(vcpu, TLB_TAGS) + ((<usize>index) << 3));
     if (<u32>(tag >> 32) !== generation) continue;
-    const gfn = (<u32>tag) >> 1;
+    const gfn = <u32>tag >> 1;
     const spte = tdpSpte(vm, gfn);
     assert(sptePresent(spte));
     assert(sptePfn(spte) === load<u32>(<usize>load<u32>(vcpu, TLB_PFNS) + ((<usize>index) << 2)));

@@ -1,22 +1,5 @@
 import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
-import {
-  ACTOR_GUEST,
-  ACTOR_HOST,
-  STAGE_EXIT,
-  STAGE_FLUSH,
-  STAGE_MAP,
-  actorBlockedNs,
-  actorClearStages,
-  actorClock,
-  actorGoesOn,
-  actorSpend,
-  setActorState,
-} from "../sim/actor";
-import { COST_EPT_MAP_NS, COST_TLB_FLUSH_ALL_NS, COST_VM_EXIT_NS, cost } from "../sim/costs";
-import { DIGEST_FAULT, digestAdd } from "../sim/digest";
-import { lockRead, unlockRead } from "../sim/lock";
-import { TRACE_KVM_ENTRY, TRACE_KVM_EXIT, TRACE_KVM_PAGE_FAULT, emit } from "../sim/trace";
-import { allocBegin, allocReclaiming, allocStep, allocated } from "../mm/alloc";
+import { allocated, allocBegin, allocReclaiming, allocStep } from "../mm/alloc";
 import {
   FAULT_MINOR,
   FAULT_SPURIOUS,
@@ -29,9 +12,26 @@ import {
   faultWritable,
 } from "../mm/fault";
 import { pagePut } from "../mm/free";
+import {
+  ACTOR_GUEST,
+  ACTOR_HOST,
+  actorBlockedNs,
+  actorClearStages,
+  actorClock,
+  actorGoesOn,
+  actorSpend,
+  STAGE_EXIT,
+  STAGE_FLUSH,
+  STAGE_MAP,
+  setActorState,
+} from "../sim/actor";
+import { COST_EPT_MAP_NS, COST_TLB_FLUSH_ALL_NS, COST_VM_EXIT_NS, cost } from "../sim/costs";
+import { DIGEST_FAULT, digestAdd } from "../sim/digest";
+import { lockRead, unlockRead } from "../sim/lock";
+import { emit, TRACE_KVM_ENTRY, TRACE_KVM_EXIT, TRACE_KVM_PAGE_FAULT } from "../sim/trace";
 import { psiStall, psiUnstall } from "./psi";
 import { SPTE_READ, SPTE_WRITE, spteLeaf, sptePresent } from "./spte";
-import { VM_BLOCKED_NS, VM_RETRIES, faultRecord, vmCountAdd } from "./stats";
+import { faultRecord, VM_BLOCKED_NS, VM_RETRIES, vmCountAdd } from "./stats";
 import { tdpLinkOne, tdpMissing, tdpSet, tdpSpte } from "./tdp";
 import {
   PF_GFN,
@@ -44,11 +44,11 @@ import {
   PF_WRITE,
   SPARE_COUNT,
   SPARE_PFNS,
-  VCPU_IN_FAULT,
-  VCPU_IN_GUEST,
   setVcpuBlockedSeen,
   setVcpuFlushRequest,
   setVcpuMode,
+  VCPU_IN_FAULT,
+  VCPU_IN_GUEST,
   vcpuBlockedSeen,
   vcpuFlushRequested,
   vcpuIndex,

@@ -1,14 +1,17 @@
 import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
+import { pageOf } from "../mm/instance";
+import { notifierRegister } from "../mm/notifier";
+import { PG_DIRTY, PG_REFERENCED, pageSet } from "../mm/page";
 import {
   ACTOR_GUEST,
-  STAGE_EXIT,
-  STAGE_FLUSH,
-  STAGE_RECLAIM,
   actorClock,
   actorGoesOn,
   actorSpend,
   actorState,
   actorWaitUntil,
+  STAGE_EXIT,
+  STAGE_FLUSH,
+  STAGE_RECLAIM,
 } from "../sim/actor";
 import {
   COST_NOTIFIER_INVALIDATE_NS,
@@ -21,10 +24,7 @@ import {
 } from "../sim/costs";
 import { DIGEST_INVALIDATE, digestAdd } from "../sim/digest";
 import { lockWrite, unlockWrite } from "../sim/lock";
-import { TRACE_KVM_AGE_HVA, TRACE_KVM_UNMAP_HVA_RANGE, emit } from "../sim/trace";
-import { pageOf } from "../mm/instance";
-import { notifierRegister } from "../mm/notifier";
-import { PG_DIRTY, PG_REFERENCED, pageSet } from "../mm/page";
+import { emit, TRACE_KVM_AGE_HVA, TRACE_KVM_UNMAP_HVA_RANGE } from "../sim/trace";
 import { SPTE_ACCESSED, SPTE_DIRTY, SPTE_NONE, sptePfn, sptePresent } from "./spte";
 import { VM_AGED, VM_FLUSHES, VM_UNMAPPED, VM_YOUNG, vmCountAdd } from "./stats";
 import { tdpAge, tdpSet, tdpSpte } from "./tdp";
@@ -33,8 +33,8 @@ import { NOTIFIER_PC, setVcpuFlushRequest, vcpuNext } from "./vcpu";
 import {
   indexToGfn,
   indexToHva,
-  vmInvalidateBegin,
   vmId,
+  vmInvalidateBegin,
   vmInvalidateEnd,
   vmMm,
   vmMmuLock,

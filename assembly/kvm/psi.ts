@@ -1,5 +1,5 @@
 import { VM_STALL_FULL_NS, VM_STALL_SOME_NS, vmCountAdd } from "./stats";
-import { setVmStall, vmProductive, vmStallTime, vmStalled, vmStats } from "./vm";
+import { setVmStall, vmProductive, vmStalled, vmStallTime, vmStats } from "./vm";
 
 // Pressure on memory, after Linux' PSI: a VM is stalled in part while some of its vCPUs that have work wait for memory
 // (reclaim, swap-in), and in full while none of them gets work done. A halted vCPU counts as neither.

@@ -1,7 +1,7 @@
-import { PART_STATISTICS, arenaReserve } from "../memory/arena";
-import { STAGE_COUNT, actorStageNs } from "../sim/actor";
-import { HISTOGRAM_BYTES, histogramRecord } from "../sim/histogram";
+import { arenaReserve, PART_STATISTICS } from "../memory/arena";
 import { FAULT_KINDS } from "../mm/fault";
+import { actorStageNs, STAGE_COUNT } from "../sim/actor";
+import { HISTOGRAM_BYTES, histogramRecord } from "../sim/histogram";
 
 // Statistics of one VM: plain counters, and for each kind of fault its count, latency and stages.
 //

@@ -1,22 +1,7 @@
 import { PFN_NONE } from "../memory/layout";
-import { TRACE_KVM_TDP_MMU_SPTE_CHANGED, emit } from "../sim/trace";
-import {
-  SPTE_ACCESSED,
-  SPTE_NONE,
-  sptePfn,
-  sptePresent,
-  spteTable,
-  spteTableAddress,
-} from "./spte";
-import {
-  setVmRoot,
-  vmDirectory,
-  vmId,
-  vmPages,
-  vmRoot,
-  vmTablesTaken,
-  vmTakeTable,
-} from "./vm";
+import { emit, TRACE_KVM_TDP_MMU_SPTE_CHANGED } from "../sim/trace";
+import { SPTE_ACCESSED, SPTE_NONE, sptePfn, sptePresent, spteTable, spteTableAddress } from "./spte";
+import { setVmRoot, vmDirectory, vmId, vmPages, vmRoot, vmTablesTaken, vmTakeTable } from "./vm";
 
 // The TDP MMU: 4 levels of 512-entry tables from gfn to frame. No rmap: unmap and age walk the root. The tables are the
 // truth; a directory of leaf tables beside them spares the walk its upper levels, tdpEnsure() writes both.

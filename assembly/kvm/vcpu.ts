@@ -1,6 +1,6 @@
-import { PART_RECORDS, PART_TLBS, arenaReserve, arenaTake } from "../memory/arena";
-import { ACTOR_VCPU, actorInit } from "../sim/actor";
+import { arenaReserve, arenaTake, PART_RECORDS, PART_TLBS } from "../memory/arena";
 import { ACTOR_MM, MM_CONTEXT_END } from "../mm/context";
+import { ACTOR_VCPU, actorInit } from "../sim/actor";
 import { vmMm } from "./vm";
 
 // A vCPU: an actor with the kvm floor's region of its record. The notifier's program counter comes first, because every
@@ -51,7 +51,14 @@ export const DAEMON_BYTES: usize = NOTIFIER_PC + 8;
  * @param bytes size of the record with the regions of the floors above, at least KVM_CONTEXT_END
  * @param entries TLB entries, a power of two; `ways` divides it
  */
-export function vcpuCreate(vm: usize, actorId: u32, index: u32, bytes: usize, entries: u32, ways: u32): usize {
+export function vcpuCreate(
+  vm: usize,
+  actorId: u32,
+  index: u32,
+  bytes: usize,
+  entries: u32,
+  ways: u32,
+): usize {
   assert(bytes >= KVM_CONTEXT_END);
   assert((entries & (entries - 1)) === 0 && entries % ways === 0);
   const vcpu = arenaTake(PART_RECORDS, bytes);

@@ -1,7 +1,7 @@
-import { PART_INTEGRITY, PART_RECORDS, PART_SPTES, arenaReserve, arenaTake } from "../memory/arena";
+import { arenaReserve, arenaTake, PART_INTEGRITY, PART_RECORDS, PART_SPTES } from "../memory/arena";
 import { unitsFor } from "../memory/layout";
 import { LOCK_BYTES } from "../sim/lock";
-import { VM_STATS_BYTES, statsLayout } from "./stats";
+import { statsLayout, VM_STATS_BYTES } from "./stats";
 
 // A virtual machine (struct kvm): its memslot, its TDP page table, mmu_lock and the notifier's sequence count.
 //
@@ -71,7 +71,7 @@ export function vmLayout(vm: usize): void {
   const pool = arenaReserve(PART_SPTES, tables << 12, 4096);
   store<u32>(vm, <u32>pool, POOL);
   store<u32>(vm, <u32>pool, POOL_NEXT);
-  store<u32>(vm, <u32>(pool + (<usize>tables << 12)), POOL_END);
+  store<u32>(vm, <u32>(pool + ((<usize>tables) << 12)), POOL_END);
   store<u32>(vm, <u32>arenaReserve(PART_SPTES, tables << 2), POOL_FRAMES);
   store<u32>(vm, <u32>arenaReserve(PART_SPTES, unitsFor(pages, 512) << 2), DIRECTORY);
   statsLayout(vm + STATS);

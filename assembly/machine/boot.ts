@@ -1,9 +1,20 @@
-import { arenaCommit, arenaPartBytes, arenaReserve, arenaTop, PART_COUNT, PART_EVENTS } from "../memory/arena";
+import { guestStart } from "../guest/sched";
+import { taskCompute, taskPrefault, taskVcpu, taskWorkload } from "../guest/task";
+import { psiStart } from "../kvm/psi";
+import { tdpLoadRoot } from "../kvm/tdp";
+import { vcpuLayout, vcpuNext } from "../kvm/vcpu";
+import { vmLayout, vmStampsLayout, vmVcpuList } from "../kvm/vm";
+import { vmAt, vmTableCount } from "../kvm/vmtable";
+import {
+  arenaCommit,
+  arenaPartBytes,
+  arenaReserve,
+  arenaTop,
+  PART_COUNT,
+  PART_EVENTS,
+} from "../memory/arena";
 import { PFN_NONE } from "../memory/layout";
 import { E_HOST_TOO_SMALL, OK } from "../memory/status";
-import { EVENT_WAKE, eventPost, eventsLayout } from "../sim/events";
-import { deviceCapacity } from "../sim/device";
-import { traceEnable, traceLayout } from "../sim/trace";
 import { allocBootTable } from "../mm/alloc";
 import { buddyStart } from "../mm/buddy";
 import {
@@ -20,19 +31,15 @@ import {
 import { spaceLayout, spaceUpperTables } from "../mm/space";
 import { swapDevice, swapLayout, swapStart } from "../mm/swap";
 import { watermarksSet } from "../mm/watermark";
-import { psiStart } from "../kvm/psi";
-import { tdpLoadRoot } from "../kvm/tdp";
-import { vcpuLayout, vcpuNext } from "../kvm/vcpu";
-import { vmLayout, vmStampsLayout, vmVcpuList } from "../kvm/vm";
-import { vmAt, vmTableCount } from "../kvm/vmtable";
-import { guestStart } from "../guest/sched";
-import { taskCompute, taskPrefault, taskVcpu, taskWorkload } from "../guest/task";
+import { deviceCapacity } from "../sim/device";
+import { EVENT_WAKE, eventPost, eventsLayout } from "../sim/events";
+import { traceEnable, traceLayout } from "../sim/trace";
 import { exponentialInit } from "../workload/exponential";
-import { traceWords, tracesLayout } from "../workload/trace";
+import { tracesLayout, traceWords } from "../workload/trace";
 import {
+  setWorkloadTable,
   WORKLOAD_TRACE,
   WORKLOAD_ZIPF,
-  setWorkloadTable,
   workloadKind,
   workloadLayout,
   workloadPages,

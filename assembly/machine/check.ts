@@ -1,16 +1,15 @@
-import { actorCount } from "./state";
-import { checkEvents } from "../sim/events";
-import { checkDevice } from "../sim/device";
-import { checkMm } from "../mm/check";
-import { mmArea, mmAreas } from "../mm/instance";
-import { swapDevice } from "../mm/swap";
+import { checkGuest } from "../guest/sched";
 import { checkVm } from "../kvm/check";
 import { vcpuNext } from "../kvm/vcpu";
 import { vmVcpuList } from "../kvm/vm";
 import { vmAt, vmTableCount } from "../kvm/vmtable";
-import { checkGuest } from "../guest/sched";
+import { checkMm } from "../mm/check";
+import { mmArea, mmAreas } from "../mm/instance";
+import { swapDevice } from "../mm/swap";
+import { checkDevice } from "../sim/device";
+import { checkEvents } from "../sim/events";
 import { checkCpus } from "./cpus";
-import { host } from "./state";
+import { actorCount, host } from "./state";
 
 // References that one actor can hold in the middle of its steps: a frame being allocated, one got for a fault, one under
 // eviction with its isolation reference.

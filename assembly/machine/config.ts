@@ -1,21 +1,5 @@
-import { arenaCommit, arenaInit, arenaTake, PART_RECORDS } from "../memory/arena";
-import { E_NO_MEMORY, OK } from "../memory/status";
-import { ACTOR_KSWAPD, actorInit, setActorNext } from "../sim/actor";
-import { costSet, costsPreset } from "../sim/costs";
-import { deviceInit, devicePreset } from "../sim/device";
-import { digestInit } from "../sim/digest";
-import { ACTOR_MM } from "../mm/context";
-import { mmCreate, setMmKswapd, setMmSwappiness, setMmWatermarkScale } from "../mm/instance";
-import { spaceCreate } from "../mm/space";
-import { swapCreate, swapDevice } from "../mm/swap";
-import { integrityInit } from "../kvm/integrity";
-import { DAEMON_BYTES, setVcpuNext, vcpuCreate } from "../kvm/vcpu";
-import { setVmVcpus, vmCreate, vmVcpuList } from "../kvm/vm";
-import { vmAt, vmTableAdd, vmTableCount, vmTableInit } from "../kvm/vmtable";
+import { setGuestTimeslice } from "../guest/sched";
 import {
-  TASK_COMPUTE,
-  TASK_PREFAULT,
-  VCPU_BYTES,
   setTaskFirstGfn,
   setTaskForce,
   setTaskLimit,
@@ -23,19 +7,30 @@ import {
   setTaskThinkNs,
   setTaskWorkLimit,
   setTaskWorkload,
+  TASK_COMPUTE,
+  TASK_PREFAULT,
   taskCreate,
+  VCPU_BYTES,
 } from "../guest/task";
-import { setGuestTimeslice } from "../guest/sched";
-import { permuteOffset, permuteStride } from "../workload/permute";
-import { traceCreate, traceWords, tracesInit } from "../workload/trace";
+import { integrityInit } from "../kvm/integrity";
+import { DAEMON_BYTES, setVcpuNext, vcpuCreate } from "../kvm/vcpu";
+import { setVmVcpus, vmCreate, vmVcpuList } from "../kvm/vm";
+import { vmAt, vmTableAdd, vmTableCount, vmTableInit } from "../kvm/vmtable";
+import { arenaCommit, arenaInit, arenaTake, PART_RECORDS } from "../memory/arena";
+import { E_NO_MEMORY, OK } from "../memory/status";
+import { ACTOR_MM } from "../mm/context";
+import { mmCreate, setMmKswapd, setMmSwappiness, setMmWatermarkScale } from "../mm/instance";
+import { spaceCreate } from "../mm/space";
+import { swapCreate, swapDevice } from "../mm/swap";
+import { ACTOR_KSWAPD, actorInit, setActorNext } from "../sim/actor";
+import { costSet, costsPreset } from "../sim/costs";
+import { deviceInit, devicePreset } from "../sim/device";
+import { digestInit } from "../sim/digest";
 import { rngSeed } from "../sim/rng";
-import { vcpuAt, workloadOf } from "./lookup";
+import { permuteOffset, permuteStride } from "../workload/permute";
+import { traceCreate, tracesInit, traceWords } from "../workload/trace";
 import {
   PROBABILITY_ONE,
-  WORKLOAD_SEQUENTIAL,
-  WORKLOAD_ZIPF,
-  WORKLOAD_HOTCOLD,
-  WORKLOAD_TRACE,
   setWorkloadHot,
   setWorkloadPermutation,
   setWorkloadRng,
@@ -43,14 +38,20 @@ import {
   setWorkloadTable,
   setWorkloadTheta,
   setWorkloadThinkMean,
+  WORKLOAD_HOTCOLD,
+  WORKLOAD_SEQUENTIAL,
+  WORKLOAD_TRACE,
+  WORKLOAD_ZIPF,
   workloadCreate,
 } from "../workload/workload";
+import { CPU_BYTES, cpusInit } from "./cpus";
+import { vcpuAt, workloadOf } from "./lookup";
 import {
   actorCount,
   addTask,
+  firstActor,
   host,
   lastActor,
-  firstActor,
   seed,
   setActorCount,
   setActors,
@@ -63,7 +64,6 @@ import {
   taskAt,
   taskCount,
 } from "./state";
-import { CPU_BYTES, cpusInit } from "./cpus";
 
 // Set-up: the binding describes the machine call by call, each call makes one record; boot.ts then lays everything out.
 // Every value has been checked at the door. A call returns the number of what it made, or E_NO_MEMORY.
@@ -159,7 +159,14 @@ export function configSwapDevice(
 }
 
 /** A VM of `pages` pages and its vCPUs; `maxPages` 0xffffffff for no limit. */
-export function configVm(pages: u32, vcpus: u32, maxPages: u32, tlbEntries: u32, tlbWays: u32, timesliceNs: u32): i32 {
+export function configVm(
+  pages: u32,
+  vcpus: u32,
+  maxPages: u32,
+  tlbEntries: u32,
+  tlbWays: u32,
+  timesliceNs: u32,
+): i32 {
   const id = vmTableCount();
   const space = spaceCreate(host(), pages, maxPages);
   const vm: usize = space === 0 ? <usize>0 : vmCreate(id, host(), space, pages);
@@ -266,7 +273,8 @@ export function configStart(task: u32, after: i32, ns: f64): void {
 /** Writes a region once, on `vcpu`, before time and counters start. */
 export function configPrefault(vm: u32, vcpu: u32, firstGfn: u32, pages: u32): i32 {
   const task = addConfigured(vm, vcpu, TASK_PREFAULT);
-  const workload: usize = task === 0 ? <usize>0 : workloadCreate(WORKLOAD_SEQUENTIAL, pages, PROBABILITY_ONE, taskCount() - 1);
+  const workload: usize =
+    task === 0 ? <usize>0 : workloadCreate(WORKLOAD_SEQUENTIAL, pages, PROBABILITY_ONE, taskCount() - 1);
   if (workload === 0) return E_NO_MEMORY;
   setTaskWorkload(task, workload);
   setTaskFirstGfn(task, firstGfn);

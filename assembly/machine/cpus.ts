@@ -1,12 +1,14 @@
+import { enterGuest } from "../kvm/fault";
+import { psiStart } from "../kvm/psi";
+import { VCPU_HALTED, VCPU_IN_FAULT, vcpuMode, vcpuVm } from "../kvm/vcpu";
+import { TIME_NEVER } from "../memory/layout";
 import {
   ACTOR_GUEST,
   ACTOR_HOST,
   ACTOR_RUNNABLE,
   ACTOR_VCPU,
-  CPU_NONE,
-  STAGE_EXIT,
-  STAGE_QUEUE,
   actorClock,
+  actorCpu,
   actorId,
   actorKind,
   actorLastCpu,
@@ -18,18 +20,16 @@ import {
   actorState,
   actorStateSince,
   actorVruntime,
+  CPU_NONE,
+  STAGE_EXIT,
+  STAGE_QUEUE,
   setActorCpu,
   setActorOnCpuAt,
   setActorState,
   setActorVruntime,
-  actorCpu,
 } from "../sim/actor";
 import { COST_HLT_EXIT_NS, COST_HOST_SWITCH_NS, cost } from "../sim/costs";
 import { EVENT_STEP, eventPost } from "../sim/events";
-import { enterGuest } from "../kvm/fault";
-import { psiStart } from "../kvm/psi";
-import { VCPU_HALTED, VCPU_IN_FAULT, vcpuMode, vcpuVm } from "../kvm/vcpu";
-import { TIME_NEVER } from "../memory/layout";
 import { cpuCount, cpuRecords, firstActor } from "./state";
 
 // The host's CPUs and their one run queue. A kernel thread that wakes takes the CPU of a vCPU if none is idle; vCPUs share

@@ -1,13 +1,16 @@
+import { tdpZapAll } from "../kvm/tdp";
+import { tlbFlush } from "../kvm/tlb";
+import { vcpuNext } from "../kvm/vcpu";
+import { vmDropStamps, vmSpace, vmStampsLayout, vmVcpuList } from "../kvm/vm";
+import { vmAt, vmTableCount } from "../kvm/vmtable";
 import { arenaCommit } from "../memory/arena";
 import { OK } from "../memory/status";
-import { costSet, costsPreset } from "../sim/costs";
-import { traceCapacity, traceEnable, traceLayout } from "../sim/trace";
 import {
   mmArea,
   mmAreas,
   mmDropStamps,
-  mmStampsLayout,
   mmStamped,
+  mmStampsLayout,
   setMmSwappiness,
   setMmWatermarkScale,
 } from "../mm/instance";
@@ -15,11 +18,8 @@ import { setMemcgMax } from "../mm/memcg";
 import { spaceMemcg } from "../mm/space";
 import { swapStampsLayout } from "../mm/swap";
 import { watermarksSet } from "../mm/watermark";
-import { tdpZapAll } from "../kvm/tdp";
-import { tlbFlush } from "../kvm/tlb";
-import { vcpuNext } from "../kvm/vcpu";
-import { vmDropStamps, vmSpace, vmStampsLayout, vmVcpuList } from "../kvm/vm";
-import { vmAt, vmTableCount } from "../kvm/vmtable";
+import { costSet, costsPreset } from "../sim/costs";
+import { traceCapacity, traceEnable, traceLayout } from "../sim/trace";
 import { workloadReseed } from "../workload/fill";
 import { host, now, setCheck, setSeed, taskAt, taskCount } from "./state";
 

@@ -1,9 +1,35 @@
+import {
+  TASK_READY,
+  TASK_RUNNING,
+  taskAccesses,
+  taskEndNs,
+  taskPrefault,
+  taskReadyNs,
+  taskRunNs,
+  taskSince,
+  taskStartNs,
+  taskState,
+  taskVcpu,
+  taskWaitNs,
+  taskWork,
+} from "../guest/task";
+import { VIOLATION_BYTES, VIOLATIONS_KEPT, violationAt, violations } from "../kvm/integrity";
+import { sptePresent } from "../kvm/spte";
+import {
+  faultCount,
+  faultHistogram,
+  faultMarkMaxNs,
+  faultMaxNs,
+  faultStageNs,
+  faultSumNs,
+  statsMark,
+  VM_COUNTS,
+  vmCount,
+} from "../kvm/stats";
+import { tdpSpte } from "../kvm/tdp";
+import { gfnToIndex, vmMm, vmPages, vmSpace, vmStats } from "../kvm/vm";
+import { vmAt, vmTableCount } from "../kvm/vmtable";
 import { PFN_NONE, TIME_NEVER } from "../memory/layout";
-import { digestFold, digestState } from "../sim/digest";
-import { deviceBusyNs, deviceQueuePeak, deviceReads, deviceWrites } from "../sim/device";
-import { HISTOGRAM_COUNTS, histogramHighest } from "../sim/histogram";
-import { STAGE_COUNT, actorClock } from "../sim/actor";
-import { TRACE_RECORD_BYTES, traceCapacity, traceRing, traceWritten } from "../sim/trace";
 import { FAULT_KINDS } from "../mm/fault";
 import {
   MM_COUNTS,
@@ -20,11 +46,11 @@ import {
 import { PG_SWAPCACHE, pageList, pagePrivate, pageTest } from "../mm/page";
 import {
   ENTRY_NONE,
+  entryOffset,
+  entryType,
   PTE_ACCESSED,
   PTE_DIRTY,
   PTE_WRITE,
-  entryOffset,
-  entryType,
   pteEntry,
   ptePfn,
   ptePresent,
@@ -32,37 +58,11 @@ import {
 } from "../mm/pte";
 import { spacePte, spaceResetPeak, spaceRss, spaceRssPeak, spaceSwapents } from "../mm/space";
 import { swapCacheLookup, swapDevice, swapUsed } from "../mm/swap";
-import { VIOLATIONS_KEPT, VIOLATION_BYTES, violationAt, violations } from "../kvm/integrity";
-import {
-  VM_COUNTS,
-  faultCount,
-  faultHistogram,
-  faultMarkMaxNs,
-  faultMaxNs,
-  faultStageNs,
-  faultSumNs,
-  statsMark,
-  vmCount,
-} from "../kvm/stats";
-import { sptePresent } from "../kvm/spte";
-import { tdpSpte } from "../kvm/tdp";
-import { gfnToIndex, vmMm, vmPages, vmSpace, vmStats } from "../kvm/vm";
-import { vmAt, vmTableCount } from "../kvm/vmtable";
-import {
-  TASK_READY,
-  TASK_RUNNING,
-  taskAccesses,
-  taskEndNs,
-  taskPrefault,
-  taskReadyNs,
-  taskRunNs,
-  taskSince,
-  taskStartNs,
-  taskState,
-  taskVcpu,
-  taskWaitNs,
-  taskWork,
-} from "../guest/task";
+import { actorClock, STAGE_COUNT } from "../sim/actor";
+import { deviceBusyNs, deviceQueuePeak, deviceReads, deviceWrites } from "../sim/device";
+import { digestFold, digestState } from "../sim/digest";
+import { HISTOGRAM_COUNTS, histogramHighest } from "../sim/histogram";
+import { TRACE_RECORD_BYTES, traceCapacity, traceRing, traceWritten } from "../sim/trace";
 import { epoch, host, now, oomOverLimit, oomVm, taskAt, taskCount } from "./state";
 
 // What a machine tells of itself: each report writes a row of f64 into one table, which the binding reads through a view.

@@ -1,5 +1,13 @@
+import { guestStart } from "../guest/sched";
+import { GUEST_TICK_PENDING, taskVcpu } from "../guest/task";
+import { pageFaultStep } from "../kvm/fault";
+import { vcpuVm } from "../kvm/vcpu";
+import { vmId } from "../kvm/vm";
 import { TIME_NEVER } from "../memory/layout";
 import { STEP_AGAIN, STEP_BLOCKED, STEP_OOM } from "../memory/status";
+import { allocOverLimit } from "../mm/alloc";
+import { kswapdStep } from "../mm/kswapd";
+import { swapIoEnd } from "../mm/writeback";
 import {
   ACTOR_BLOCKED,
   ACTOR_GUEST,
@@ -7,7 +15,6 @@ import {
   ACTOR_HOST,
   ACTOR_SPINNING,
   ACTOR_VCPU,
-  CPU_NONE,
   actorBlockStage,
   actorClock,
   actorCpu,
@@ -15,6 +22,7 @@ import {
   actorKind,
   actorSleepUntil,
   actorState,
+  CPU_NONE,
   setActorClock,
 } from "../sim/actor";
 import { DIGEST_OOM, digestAdd } from "../sim/digest";
@@ -31,14 +39,6 @@ import {
   setEventHorizon,
 } from "../sim/events";
 import { traceActor } from "../sim/trace";
-import { allocOverLimit } from "../mm/alloc";
-import { kswapdStep } from "../mm/kswapd";
-import { swapIoEnd } from "../mm/writeback";
-import { pageFaultStep } from "../kvm/fault";
-import { vcpuVm } from "../kvm/vcpu";
-import { vmId } from "../kvm/vm";
-import { guestStart } from "../guest/sched";
-import { GUEST_TICK_PENDING, taskVcpu } from "../guest/task";
 import {
   cpuAt,
   cpuCurrent,
@@ -51,14 +51,14 @@ import {
   cpuYieldFrom,
 } from "./cpus";
 import {
+  host,
+  now,
+  quantum,
   STOP_ACCESSES,
   STOP_IDLE,
   STOP_NONE,
   STOP_OOM,
   STOP_TIME,
-  host,
-  now,
-  quantum,
   setNow,
   setOom,
   setStop,

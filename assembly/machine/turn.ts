@@ -1,12 +1,3 @@
-import { ACTOR_HALTED, actorClock, setActorClock, setActorState } from "../sim/actor";
-import { COST_GUEST_TICK_NS, cost } from "../sim/costs";
-import { DIGEST_TASK, digestAdd } from "../sim/digest";
-import { EVENT_GUEST_TICK, EVENT_TASK_START, eventPost } from "../sim/events";
-import { ACCESS_FAULT, ACCESS_VIOLATION, accessRun, accessStop } from "../kvm/access";
-import { psiStop } from "../kvm/psi";
-import { VM_ACCESSES, vmCountAdd } from "../kvm/stats";
-import { VCPU_HALTED, setVcpuMode, vcpuFaultPending, vcpuIndex, vcpuVm } from "../kvm/vcpu";
-import { vmId, vmStats } from "../kvm/vm";
 import {
   guestCurrent,
   guestEnd,
@@ -36,15 +27,24 @@ import {
   taskWork,
   taskWorkLimit,
 } from "../guest/task";
+import { ACCESS_FAULT, ACCESS_VIOLATION, accessRun, accessStop } from "../kvm/access";
+import { psiStop } from "../kvm/psi";
+import { VM_ACCESSES, vmCountAdd } from "../kvm/stats";
+import { setVcpuMode, VCPU_HALTED, vcpuFaultPending, vcpuIndex, vcpuVm } from "../kvm/vcpu";
+import { vmId, vmStats } from "../kvm/vm";
 import { TIME_NEVER } from "../memory/layout";
+import { ACTOR_HALTED, actorClock, setActorClock, setActorState } from "../sim/actor";
+import { COST_GUEST_TICK_NS, cost } from "../sim/costs";
+import { DIGEST_TASK, digestAdd } from "../sim/digest";
+import { EVENT_GUEST_TICK, EVENT_TASK_START, eventPost } from "../sim/events";
 import { workloadFill } from "../workload/fill";
 import {
-  STOP_TASKS,
-  STOP_VIOLATION,
   epoch,
   finiteLeft,
   now,
   prefaultsLeft,
+  STOP_TASKS,
+  STOP_VIOLATION,
   setEpoch,
   setFiniteLeft,
   setPrefaultsLeft,

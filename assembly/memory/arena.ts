@@ -1,5 +1,5 @@
-import { E_NO_MEMORY, OK } from "./status";
 import { alignUp } from "./layout";
+import { E_NO_MEMORY, OK } from "./status";
 
 // The arena: all linear memory above the static data, handed out once at boot and never given back.
 // Boot lays out first (addresses only, nothing is touched), then grows the memory to the exact size: a scenario that

@@ -1,7 +1,7 @@
 import { PFN_NONE } from "../memory/layout";
 import { STEP_DONE, STEP_OOM } from "../memory/status";
 import { actorClock } from "../sim/actor";
-import { TRACE_MM_PAGE_ALLOC, emit } from "../sim/trace";
+import { emit, TRACE_MM_PAGE_ALLOC } from "../sim/trace";
 import { buddyAlloc } from "./buddy";
 import { ALLOC_MEMCG, ALLOC_PC, ALLOC_PFN, ALLOC_RETRIES } from "./context";
 import { pageFree } from "./free";

@@ -1,5 +1,14 @@
 import { PFN_BASE, PFN_NONE } from "../memory/layout";
-import { MAX_ORDER, mmFree, mmFreeArea, mmManaged, mmPfnEnd, mmResetMinFree, pageOf, setMmFree } from "./instance";
+import {
+  MAX_ORDER,
+  mmFree,
+  mmFreeArea,
+  mmManaged,
+  mmPfnEnd,
+  mmResetMinFree,
+  pageOf,
+  setMmFree,
+} from "./instance";
 import { checkList, listAddHead, listAddTail, listHead, listLength, listRemove } from "./list";
 import {
   LIST_BUDDY,

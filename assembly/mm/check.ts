@@ -102,4 +102,3 @@ function memcgTotal(mm: usize): u32 {
   for (let id: u32 = 0; id < mmSpaces(mm); id++) pages += memcgUsage(spaceMemcg(mmSpace(mm, id)));
   return pages;
 }
-

@@ -1,19 +1,15 @@
 import { STEP_AGAIN, STEP_DONE } from "../memory/status";
-import { STAGE_RECLAIM, actorClock, actorGoesOn, actorSpend } from "../sim/actor";
-import {
-  COST_AGE_RMAP_PAGE_NS,
-  COST_SWAP_OUT_CPU_NS,
-  cost,
-} from "../sim/costs";
+import { actorClock, actorGoesOn, actorSpend, STAGE_RECLAIM } from "../sim/actor";
+import { COST_AGE_RMAP_PAGE_NS, COST_SWAP_OUT_CPU_NS, cost } from "../sim/costs";
 import { deviceSynchronous, deviceSynchronousNs } from "../sim/device";
 import { DIGEST_RECLAIM, DIGEST_SWAP_OUT, digestAdd } from "../sim/digest";
-import { TRACE_MM_VMSCAN_WRITE_FOLIO, emit } from "../sim/trace";
+import { emit, TRACE_MM_VMSCAN_WRITE_FOLIO } from "../sim/trace";
 import { EVICT_PC, EVICT_PFN, TALLY_ACTIVATED, TALLY_REFERENCED, TALLY_WRITEBACK } from "./context";
 import { pageFree } from "./free";
 import {
+  frameStamp,
   MM_SWAP_ALLOC_FAILED,
   MM_SWAP_OUT,
-  frameStamp,
   mmCountAdd,
   mmSpace,
   mmStamped,
@@ -44,14 +40,7 @@ import {
   setPageRefs,
 } from "./page";
 import { pageTrylock, pageUnlock } from "./pagelock";
-import {
-  ENTRY_NONE,
-  PTE_ACCESSED,
-  PTE_DIRTY,
-  pteOfEntry,
-  ptePfn,
-  ptePresent,
-} from "./pte";
+import { ENTRY_NONE, PTE_ACCESSED, PTE_DIRTY, pteOfEntry, ptePfn, ptePresent } from "./pte";
 import { setSpacePte, spaceAccount, spaceMemcg, spacePte } from "./space";
 import { setSlotStamp, swapAlloc, swapArea, swapDevice, swapDup, swapFull } from "./swap";
 import { swapCacheAdd, swapCacheDelete, swapCacheTryFree } from "./swapcache";

@@ -1,23 +1,18 @@
 import { PFN_NONE } from "../memory/layout";
 import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
 import {
+  actorClock,
+  actorGoesOn,
+  actorSpend,
   STAGE_ALLOC,
   STAGE_CPU,
   STAGE_DEVICE,
   STAGE_LOCK,
-  actorClock,
-  actorGoesOn,
-  actorSpend,
 } from "../sim/actor";
-import {
-  COST_MINOR_FAULT_NS,
-  COST_SWAP_CACHE_HIT_NS,
-  COST_SWAP_IN_CPU_NS,
-  cost,
-} from "../sim/costs";
+import { COST_MINOR_FAULT_NS, COST_SWAP_CACHE_HIT_NS, COST_SWAP_IN_CPU_NS, cost } from "../sim/costs";
 import { deviceSubmit, deviceSynchronous, deviceSynchronousNs, deviceWaitTag } from "../sim/device";
 import { DIGEST_SWAP_IN, digestAdd } from "../sim/digest";
-import { allocBegin, allocStep, allocated } from "./alloc";
+import { allocated, allocBegin, allocStep } from "./alloc";
 import {
   FAULT_ENTRY,
   FAULT_INDEX,
@@ -29,13 +24,7 @@ import {
   FAULT_WRITE,
 } from "./context";
 import { pageFree, pagePut, tableFree } from "./free";
-import {
-  MM_SWAP_IN,
-  mmCountAdd,
-  mmStamped,
-  pageOf,
-  setFrameStamp,
-} from "./instance";
+import { MM_SWAP_IN, mmCountAdd, mmStamped, pageOf, setFrameStamp } from "./instance";
 import { lruAdd } from "./memcg";
 import {
   PG_ANON_EXCLUSIVE,
@@ -55,12 +44,12 @@ import {
 } from "./page";
 import { pageTrylock, pageUnlock, pageWaitLocked } from "./pagelock";
 import {
+  entryOffset,
   PTE_ACCESSED,
   PTE_DIRTY,
   PTE_NONE,
   PTE_SWP_EXCLUSIVE,
   PTE_WRITE,
-  entryOffset,
   pteEntry,
   pteOfPfn,
   ptePfn,

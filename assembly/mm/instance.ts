@@ -1,4 +1,4 @@
-import { PART_FRAMES, PART_INTEGRITY, PART_RECORDS, arenaReserve, arenaTake } from "../memory/arena";
+import { arenaReserve, arenaTake, PART_FRAMES, PART_INTEGRITY, PART_RECORDS } from "../memory/arena";
 import { PFN_BASE } from "../memory/layout";
 import { WAITQUEUE_BYTES } from "../sim/waitqueue";
 import { PAGE_RECORD_SHIFT } from "./page";
@@ -67,13 +67,13 @@ export function mmCreate(managed: u32): usize {
 
 /** Reserves the page records. */
 export function mmLayout(mm: usize): void {
-  const base = arenaReserve(PART_FRAMES, <u64>load<u32>(mm, MANAGED) << PAGE_RECORD_SHIFT, 64);
+  const base = arenaReserve(PART_FRAMES, (<u64>load<u32>(mm, MANAGED)) << PAGE_RECORD_SHIFT, 64);
   store<u32>(mm, <u32>(base - ((<usize>PFN_BASE) << PAGE_RECORD_SHIFT)), PAGES);
 }
 
 /** Reserves a content stamp (u32) a frame. */
 export function mmStampsLayout(mm: usize): void {
-  const base = arenaReserve(PART_INTEGRITY, <u64>load<u32>(mm, MANAGED) << 2);
+  const base = arenaReserve(PART_INTEGRITY, (<u64>load<u32>(mm, MANAGED)) << 2);
   store<u32>(mm, <u32>(base - ((<usize>PFN_BASE) << 2)), STAMPS);
 }
 

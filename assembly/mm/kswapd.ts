@@ -1,10 +1,10 @@
 import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
-import { ACTOR_BLOCKED, STAGE_RECLAIM, actorBlock, actorClock, actorState, actorWake } from "../sim/actor";
+import { ACTOR_BLOCKED, actorBlock, actorClock, actorState, actorWake, STAGE_RECLAIM } from "../sim/actor";
 import {
+  emit,
   TRACE_MM_VMSCAN_KSWAPD_SLEEP,
   TRACE_MM_VMSCAN_KSWAPD_WAKE,
   TRACE_MM_VMSCAN_WAKEUP_KSWAPD,
-  emit,
 } from "../sim/trace";
 import {
   ACTOR_MM,

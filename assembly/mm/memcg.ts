@@ -1,5 +1,5 @@
-import { LIST_BYTES, listAddHead, listAddTail, listLength, listRemove } from "./list";
 import { pageOf } from "./instance";
+import { LIST_BYTES, listAddHead, listAddTail, listLength, listRemove } from "./list";
 import { LIST_ACTIVE, LIST_INACTIVE, PG_ACTIVE, PG_LRU, pageClear, pageSet, pageTest } from "./page";
 
 // A memory cgroup and its lruvec: what one VM is charged for, its limit, and its two lists of anonymous pages.

@@ -20,7 +20,7 @@ const PFN_SHIFT: u64 = 12;
 const PFN_MASK: u64 = 0x000ffffffffff000;
 const OFFSET_SHIFT: u64 = 9;
 const OFFSET_BITS: u64 = 50;
-const OFFSET_MASK: u64 = ((<u64>1 << OFFSET_BITS) - 1) << OFFSET_SHIFT;
+const OFFSET_MASK: u64 = (((<u64>1) << OFFSET_BITS) - 1) << OFFSET_SHIFT;
 const TYPE_SHIFT: u64 = 59;
 
 // A swap entry in 32 bits, as page records and swap tables keep it: type in the upper 5, offset in the lower 27.
@@ -59,7 +59,7 @@ export function pteOfPfn(pfn: u32, flags: u64): u64 {
 }
 
 export function pteOfEntry(entry: u32, exclusive: bool): u64 {
-  const offset = (~(<u64>entryOffset(entry) << OFFSET_SHIFT)) & OFFSET_MASK;
+  const offset = ~((<u64>entryOffset(entry)) << OFFSET_SHIFT) & OFFSET_MASK;
   return ((<u64>entryType(entry)) << TYPE_SHIFT) | offset | (exclusive ? PTE_SWP_EXCLUSIVE : 0);
 }
 

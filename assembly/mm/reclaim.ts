@@ -1,14 +1,14 @@
 import { STEP_BLOCKED, STEP_DONE } from "../memory/status";
-import { STAGE_RECLAIM, actorClock } from "../sim/actor";
-import { waitqueueSleep } from "../sim/waitqueue";
+import { actorClock, STAGE_RECLAIM } from "../sim/actor";
 import {
+  emit,
   TRACE_MM_VMSCAN_DIRECT_RECLAIM_BEGIN,
   TRACE_MM_VMSCAN_DIRECT_RECLAIM_END,
   TRACE_MM_VMSCAN_MEMCG_RECLAIM_BEGIN,
   TRACE_MM_VMSCAN_MEMCG_RECLAIM_END,
   TRACE_MM_VMSCAN_THROTTLED,
-  emit,
 } from "../sim/trace";
+import { waitqueueSleep } from "../sim/waitqueue";
 import {
   RECLAIM_CURSOR,
   RECLAIM_DONE,
@@ -60,7 +60,8 @@ export function roundBegin(mm: usize, actor: usize, priority: u32): void {
   const space = <usize>load<u32>(actor, RECLAIM_MEMCG);
   const inactive = inactivePages(mm, space);
   let flags = load<u32>(actor, RECLAIM_FLAGS) & ~(RECLAIM_MAY_DEACTIVATE | RECLAIM_TINY);
-  if (flags & RECLAIM_FORCE || inactiveIsLow(inactive, activePages(mm, space))) flags |= RECLAIM_MAY_DEACTIVATE;
+  if (flags & RECLAIM_FORCE || inactiveIsLow(inactive, activePages(mm, space)))
+    flags |= RECLAIM_MAY_DEACTIVATE;
   if (flags & RECLAIM_GLOBAL && fileIsTiny(mm, (flags & RECLAIM_MAY_DEACTIVATE) !== 0, priority)) {
     flags |= RECLAIM_TINY;
   }
@@ -136,7 +137,9 @@ export function reclaimStep(mm: usize, actor: usize): i32 {
   }
   throttleEnd(actor);
   const event =
-    load<u32>(actor, RECLAIM_MEMCG) === 0 ? TRACE_MM_VMSCAN_DIRECT_RECLAIM_END : TRACE_MM_VMSCAN_MEMCG_RECLAIM_END;
+    load<u32>(actor, RECLAIM_MEMCG) === 0
+      ? TRACE_MM_VMSCAN_DIRECT_RECLAIM_END
+      : TRACE_MM_VMSCAN_MEMCG_RECLAIM_END;
   emit(event, actorClock(actor), load<u32>(actor, RECLAIM_DONE), 0, 0, 0);
   return STEP_DONE;
 }
@@ -165,4 +168,3 @@ export function throttleEnd(actor: usize): void {
   emit(TRACE_MM_VMSCAN_THROTTLED, time, (time - (since - 1)) / 1000, 0, 0, 0);
   store<u64>(actor, 0, THROTTLED_AT);
 }
-

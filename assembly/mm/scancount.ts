@@ -1,6 +1,6 @@
+import { mmFree, mmSpace, mmSpaces, mmSwapFree, mmSwappiness, mmWatermarkHigh } from "./instance";
 import { listLength } from "./list";
 import { lruActive, lruAnonCost, lruFileCost, lruInactive } from "./memcg";
-import { mmFree, mmSpace, mmSpaces, mmSwapFree, mmSwappiness, mmWatermarkHigh } from "./instance";
 import { spaceMemcg } from "./space";
 
 // How many anonymous pages a pass looks at: get_scan_count(), inactive_is_low() and the tests of prepare_scan_count(), for
@@ -25,7 +25,8 @@ export function inactiveIsLow(inactive: u32, active: u32): bool {
 export function inactivePages(mm: usize, space: usize): u32 {
   if (space !== 0) return listLength(lruInactive(spaceMemcg(space)));
   let pages: u32 = 0;
-  for (let id: u32 = 0; id < mmSpaces(mm); id++) pages += listLength(lruInactive(spaceMemcg(mmSpace(mm, id))));
+  for (let id: u32 = 0; id < mmSpaces(mm); id++)
+    pages += listLength(lruInactive(spaceMemcg(mmSpace(mm, id))));
   return pages;
 }
 

@@ -1,13 +1,13 @@
 import { PFN_NONE } from "../memory/layout";
 import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
-import { STAGE_RECLAIM, actorClock, actorGoesOn, actorSpend } from "../sim/actor";
+import { actorClock, actorGoesOn, actorSpend, STAGE_RECLAIM } from "../sim/actor";
 import { COST_RECLAIM_SCAN_PAGE_NS, cost } from "../sim/costs";
 import { deviceSubmit, deviceWaitTag } from "../sim/device";
 import {
+  emit,
   TRACE_MM_VMSCAN_LRU_ISOLATE,
   TRACE_MM_VMSCAN_LRU_SHRINK_ACTIVE,
   TRACE_MM_VMSCAN_LRU_SHRINK_INACTIVE,
-  emit,
 } from "../sim/trace";
 import {
   RECLAIM_FLAGS,
@@ -27,13 +27,7 @@ import {
   TALLY_REFERENCED,
   TALLY_WRITEBACK,
 } from "./context";
-import {
-  EVICT_FREED,
-  evictBegin,
-  evictOutcome,
-  evictStep,
-  pageYoung,
-} from "./evict";
+import { EVICT_FREED, evictBegin, evictOutcome, evictStep, pageYoung } from "./evict";
 import { pagePut } from "./free";
 import { MM_SCANNED, mmCountAdd, pageOf } from "./instance";
 import { listAddTail, listHead, listLength, listRemove, listTail } from "./list";
@@ -202,8 +196,8 @@ function putback(mm: usize, actor: usize): i32 {
   }
   const freed = load<u32>(actor, SHRINK_FREED);
   const priority = load<u32>(actor, RECLAIM_PRIORITY);
-  const kept = <u64>load<u32>(actor, TALLY_ACTIVATED) | (<u64>load<u32>(actor, TALLY_REFERENCED) << 16);
-  const tallies = kept | (<u64>load<u32>(actor, TALLY_WRITEBACK) << 32);
+  const kept = <u64>load<u32>(actor, TALLY_ACTIVATED) | ((<u64>load<u32>(actor, TALLY_REFERENCED)) << 16);
+  const tallies = kept | ((<u64>load<u32>(actor, TALLY_WRITEBACK)) << 32);
   emit(TRACE_MM_VMSCAN_LRU_SHRINK_INACTIVE, time, load<u32>(actor, SHRINK_TAKEN), freed, priority, tallies);
   store<u32>(actor, ACTIVE, SHRINK_PC);
   return STEP_DONE;

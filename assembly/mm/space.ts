@@ -1,7 +1,7 @@
-import { PART_PRIMARY_PTES, PART_RECORDS, arenaReserve, arenaTake } from "../memory/arena";
+import { arenaReserve, arenaTake, PART_PRIMARY_PTES, PART_RECORDS } from "../memory/arena";
 import { PFN_NONE, unitsFor } from "../memory/layout";
-import { MEMCG_BYTES, setMemcgMax } from "./memcg";
 import { mmAddSpace } from "./instance";
+import { MEMCG_BYTES, setMemcgMax } from "./memcg";
 
 // The address space of a VM's process (mm_struct, one anonymous mapping that backs the guest) with its page table: the
 // primary MMU. Its leaf entries lie one after another, so that a walk is an index; the frames of the leaf tables are

@@ -1,4 +1,4 @@
-import { PART_RECORDS, PART_SWAP, PART_INTEGRITY, arenaReserve, arenaTake } from "../memory/arena";
+import { arenaReserve, arenaTake, PART_INTEGRITY, PART_RECORDS, PART_SWAP } from "../memory/arena";
 import { PFN_NONE, SLOT_NONE } from "../memory/layout";
 import { DEVICE_BYTES, deviceLayout, deviceStart } from "../sim/device";
 import {
@@ -63,7 +63,7 @@ export function swapLayout(area: usize, stamped: bool): void {
 
 /** Reserves a content stamp (u32) a slot. */
 export function swapStampsLayout(area: usize): void {
-  store<u32>(area, <u32>arenaReserve(PART_INTEGRITY, <u64>load<u32>(area, SLOTS) << 2), STAMPS);
+  store<u32>(area, <u32>arenaReserve(PART_INTEGRITY, (<u64>load<u32>(area, SLOTS)) << 2), STAMPS);
 }
 
 /** swapon: the area's slots become available; after the arena is committed. */
@@ -112,7 +112,10 @@ function chooseArea(mm: usize): usize {
     }
     const priority = load<i32>(area, PRIORITY);
     const bestPriority = load<i32>(best, PRIORITY);
-    if (priority > bestPriority || (priority === bestPriority && load<u32>(area, TURN) < load<u32>(best, TURN))) {
+    if (
+      priority > bestPriority ||
+      (priority === bestPriority && load<u32>(area, TURN) < load<u32>(best, TURN))
+    ) {
       best = area;
     }
   }

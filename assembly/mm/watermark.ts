@@ -13,7 +13,7 @@ function squareRoot(value: u64): u64 {
 /** Computes MIN, LOW and HIGH from the managed pages and watermark_scale_factor. */
 export function watermarksSet(mm: usize): void {
   const managed = mmManaged(mm);
-  const kilobytes = <u64>managed << 2;
+  const kilobytes = (<u64>managed) << 2;
   const minFreeKbytes = min<u64>(max<u64>(squareRoot(kilobytes * 16), 128), 262144);
   const low = <u32>(minFreeKbytes >> 2);
   const delta = max<u32>(low >> 2, <u32>((<u64>managed * mmWatermarkScale(mm)) / 10000));

@@ -1,11 +1,5 @@
-import {
-  deviceComplete,
-  requestActor,
-  requestPfn,
-  requestStart,
-  requestWrite,
-} from "../sim/device";
-import { STAGE_QUEUE, actorSleepUntil } from "../sim/actor";
+import { actorSleepUntil, STAGE_QUEUE } from "../sim/actor";
+import { deviceComplete, requestActor, requestPfn, requestStart, requestWrite } from "../sim/device";
 import { waitqueueWakeAll } from "../sim/waitqueue";
 import { mmSpace, mmThrottled, mmWriteback, pageOf, setMmWriteback } from "./instance";
 import { lruAdd, lruRemove } from "./memcg";
@@ -47,7 +41,8 @@ export function swapIoEnd(mm: usize, request: usize, time: u64): void {
 function endWrite(mm: usize, pfn: u32): void {
   const page = pageOf(mm, pfn);
   assert(pageTest(page, PG_WRITEBACK));
-  const rotate = pageTest(page, PG_RECLAIM) && pageTest(page, PG_LRU) && !pageTest(page, PG_LOCKED | PG_DIRTY);
+  const rotate =
+    pageTest(page, PG_RECLAIM) && pageTest(page, PG_LRU) && !pageTest(page, PG_LOCKED | PG_DIRTY);
   pageClear(page, PG_WRITEBACK | PG_RECLAIM);
   setMmWriteback(mm, mmWriteback(mm) - 1);
   if (!rotate) return;

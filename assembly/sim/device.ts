@@ -1,4 +1,4 @@
-import { PART_EVENTS, arenaReserve } from "../memory/arena";
+import { arenaReserve, PART_EVENTS } from "../memory/arena";
 import { PAGE_BYTES, unitsFor } from "../memory/layout";
 import { STAGE_QUEUE } from "./actor";
 import { EVENT_IO, eventPost } from "./events";
@@ -57,16 +57,9 @@ const DEVICE_TAGS: u32 = 1023;
 
 // The devices of docs/costs.md: readNs, writeNs, servers, read and write bandwidth in bytes/us (0: in the latency), flags.
 const PRESETS: usize = memory.data<u32>([
-  72000, 24000, 13, 830, 680, 0,
-  152000, 30000, 6, 520, 520, 0,
-  7500000, 5400000, 1, 113, 113, 2,
-  9000, 9000, 8, 2200, 2200, 0,
-  1700, 7000, 1, 0, 0, 1,
-  1500, 7500, 1, 0, 0, 1,
-  8300, 20000, 1, 0, 0, 1,
-  10500, 38000, 1, 0, 0, 1,
-  6000, 6000, 1, 0, 0, 1,
-  6000, 6000, 16, 5000, 5000, 0,
+  72000, 24000, 13, 830, 680, 0, 152000, 30000, 6, 520, 520, 0, 7500000, 5400000, 1, 113, 113, 2, 9000, 9000,
+  8, 2200, 2200, 0, 1700, 7000, 1, 0, 0, 1, 1500, 7500, 1, 0, 0, 1, 8300, 20000, 1, 0, 0, 1, 10500, 38000, 1,
+  0, 0, 1, 6000, 6000, 1, 0, 0, 1, 6000, 6000, 16, 5000, 5000, 0,
 ]);
 export const DEVICE_NVME: u32 = 0;
 export const DEVICE_SATA_SSD: u32 = 1;
@@ -263,7 +256,8 @@ export function checkDevice(device: usize): void {
   let unused: u32 = 0;
   for (let at = <usize>load<u32>(device, FREE); at !== 0; at = <usize>load<u32>(at, REQUEST_NEXT)) unused++;
   let queued: u32 = 0;
-  for (let at = <usize>load<u32>(device, QUEUE_HEAD); at !== 0; at = <usize>load<u32>(at, REQUEST_NEXT)) queued++;
+  for (let at = <usize>load<u32>(device, QUEUE_HEAD); at !== 0; at = <usize>load<u32>(at, REQUEST_NEXT))
+    queued++;
   assert(queued === load<u32>(device, WAITING));
   assert(queued === 0 || load<u32>(device, IN_FLIGHT) === load<u32>(device, SERVERS));
   assert(unused + queued + load<u32>(device, IN_FLIGHT) === load<u32>(device, CAPACITY));

@@ -1,5 +1,5 @@
+import { arenaReserve, PART_EVENTS } from "../memory/arena";
 import { TIME_NEVER } from "../memory/layout";
-import { PART_EVENTS, arenaReserve } from "../memory/arena";
 
 // The event queue: a binary heap in (time, sequence) order. Events of one instant come in the order in which they were
 // posted; ties are never left to luck.

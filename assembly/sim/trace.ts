@@ -1,4 +1,4 @@
-import { PART_TRACE, arenaReserve } from "../memory/arena";
+import { arenaReserve, PART_TRACE } from "../memory/arena";
 
 // Tracepoints: each is one emission point that always advances its counter and writes a record only when enabled, so
 // counters and records cannot disagree. Records go to a ring that overwrites its oldest, as ftrace's does.
@@ -76,7 +76,8 @@ function record(event: u32, time: u64, a: u64, b: u64, c: u64, d: u64): void {
   const written = load<u64>(TRACE, WRITTEN);
   store<u64>(TRACE, written + 1, WRITTEN);
   const at =
-    <usize>load<u32>(TRACE, RING) + <usize>(<u32>(written % <u64>load<u32>(TRACE, CAPACITY))) * TRACE_RECORD_BYTES;
+    <usize>load<u32>(TRACE, RING) +
+    <usize>(<u32>(written % <u64>load<u32>(TRACE, CAPACITY))) * TRACE_RECORD_BYTES;
   store<u64>(at, time, TIME);
   store<u16>(at, <u16>event, EVENT);
   store<u16>(at, <u16>load<u32>(TRACE, CPU), RECORD_CPU);

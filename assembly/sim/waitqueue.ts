@@ -1,4 +1,11 @@
-import { actorBlock, actorWaitMode, actorWaitNext, actorWake, setActorWaitMode, setActorWaitNext } from "./actor";
+import {
+  actorBlock,
+  actorWaitMode,
+  actorWaitNext,
+  actorWake,
+  setActorWaitMode,
+  setActorWaitNext,
+} from "./actor";
 
 // A queue of sleeping actors, first come, first served. Record: head and tail, 8 bytes.
 

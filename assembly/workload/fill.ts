@@ -1,21 +1,15 @@
+import { setTaskStream, taskAccesses, taskCompute, taskWorkload } from "../guest/task";
 import { rngAdvance, rngBelow, rngBelowThreshold, rngBits, rngSeed } from "../sim/rng";
-import {
-  setTaskStream,
-  taskAccesses,
-  taskCompute,
-  taskWorkload,
-} from "../guest/task";
 import { exponentialNs } from "./exponential";
 import { permute } from "./permute";
-import { ZIPF_REJECTED, zipfRank } from "./zipf";
 import {
+  setWorkloadDrawn,
+  setWorkloadRng,
   WORKLOAD_BATCH,
   WORKLOAD_HOTCOLD,
   WORKLOAD_SEQUENTIAL,
   WORKLOAD_TRACE,
   WORKLOAD_UNIFORM,
-  setWorkloadDrawn,
-  setWorkloadRng,
   workloadBuffer,
   workloadDrawn,
   workloadHotLimit,
@@ -32,6 +26,7 @@ import {
   workloadThinks,
   workloadWrites,
 } from "./workload";
+import { ZIPF_REJECTED, zipfRank } from "./zipf";
 
 // Draws the next batch of a task's accesses into its buffer: u32 each, bit 31 a write, bits 0..30 the page. A trace is not
 // copied: its stream is the trace itself. The kind of workload is chosen once a batch, never once an access.
@@ -81,7 +76,7 @@ function thinks(workload: usize, batch: u32): usize {
 }
 
 function access(page: u32, bits: u64, writes: u32): u32 {
-  return page | (<u32>rngBelowThreshold(bits, writes) << 31);
+  return page | ((<u32>rngBelowThreshold(bits, writes)) << 31);
 }
 
 function uniform(workload: usize): void {

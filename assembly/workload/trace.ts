@@ -1,4 +1,4 @@
-import { PART_RECORDS, PART_WORKLOADS, arenaReserve, arenaTake } from "../memory/arena";
+import { arenaReserve, arenaTake, PART_RECORDS, PART_WORKLOADS } from "../memory/arena";
 
 // Traces: the words of each input file once, however many tasks replay it. The binding copies them in after boot.
 //
@@ -30,7 +30,7 @@ export function traceCreate(words: u32): usize {
 
 export function tracesLayout(): void {
   for (let trace = <usize>load<u32>(FIRST); trace !== 0; trace = <usize>load<u32>(trace, NEXT)) {
-    store<u32>(trace, <u32>arenaReserve(PART_WORKLOADS, <u64>load<u32>(trace, WORDS) << 2), ADDRESS);
+    store<u32>(trace, <u32>arenaReserve(PART_WORKLOADS, (<u64>load<u32>(trace, WORDS)) << 2), ADDRESS);
   }
 }
 

@@ -1,4 +1,4 @@
-import { PART_RECORDS, PART_WORKLOADS, arenaReserve, arenaTake } from "../memory/arena";
+import { arenaReserve, arenaTake, PART_RECORDS, PART_WORKLOADS } from "../memory/arena";
 
 // A workload: what a task's accesses are drawn from. Everything it needs to go on is in its record: the number of accesses
 // drawn so far and one word of random state.

@@ -1,4 +1,4 @@
-import { PART_WORKLOADS, arenaReserve } from "../memory/arena";
+import { arenaReserve, PART_WORKLOADS } from "../memory/arena";
 
 // Zipf by rejection from an envelope of steps: rank r has weight 1 / (r + 1)^theta. The ranks are cut into buckets, single
 // ranks first, then 32 buckets to each doubling, within which the weight falls by at most 3 %. A draw picks a bucket (alias
@@ -85,11 +85,11 @@ function alias(table: usize, masses: usize, buckets: u32, scale: f64): void {
   for (let index: u32 = 0; index < buckets; index++) {
     const share = load<f64>(masses + ((<usize>index) << 3)) * scale;
     store<f64>(masses + ((<usize>index) << 3), share);
-    if (share < 1) store<u32>(stack + ((<usize>(light++)) << 2), index);
-    else store<u32>(stack + ((<usize>(--heavy)) << 2), index);
+    if (share < 1) store<u32>(stack + ((<usize>light++) << 2), index);
+    else store<u32>(stack + ((<usize>--heavy) << 2), index);
   }
   while (light > 0 && heavy < buckets) {
-    const small = load<u32>(stack + ((<usize>(--light)) << 2));
+    const small = load<u32>(stack + ((<usize>--light) << 2));
     const large = load<u32>(stack + ((<usize>heavy) << 2));
     const share = load<f64>(masses + ((<usize>small) << 3));
     settle(table, small, share, large);
@@ -97,10 +97,10 @@ function alias(table: usize, masses: usize, buckets: u32, scale: f64): void {
     store<f64>(masses + ((<usize>large) << 3), rest);
     if (rest >= 1) continue;
     heavy++;
-    store<u32>(stack + ((<usize>(light++)) << 2), large);
+    store<u32>(stack + ((<usize>light++) << 2), large);
   }
-  while (light > 0) settleWhole(table, load<u32>(stack + ((<usize>(--light)) << 2)));
-  while (heavy < buckets) settleWhole(table, load<u32>(stack + ((<usize>(heavy++)) << 2)));
+  while (light > 0) settleWhole(table, load<u32>(stack + ((<usize>--light) << 2)));
+  while (heavy < buckets) settleWhole(table, load<u32>(stack + ((<usize>heavy++) << 2)));
 }
 
 function settle(table: usize, index: u32, keep: f64, other: u32): void {
