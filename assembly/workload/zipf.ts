@@ -77,19 +77,26 @@ export function zipfBuild(table: usize, pages: u32, theta: f64): void {
   alias(table, masses, buckets, <f64>buckets / total);
 }
 
-// Vose's alias method: buckets with less than an even share are filled up by those with more.
+// Vose's alias method: buckets with less than an even share are filled up by those with more. The light ones stand in a
+// stack that grows from the front of the scratch memory, the heavy ones in one that grows from its end.
 function alias(table: usize, masses: usize, buckets: u32, scale: f64): void {
   const stack = masses + ((<usize>buckets) << 3);
-  let light: u32 = 0; // the light ones grow from the front of the stack, the heavy ones from its end
+  let light: u32 = 0;
   let heavy: u32 = buckets;
   for (let index: u32 = 0; index < buckets; index++) {
     const share = load<f64>(masses + ((<usize>index) << 3)) * scale;
     store<f64>(masses + ((<usize>index) << 3), share);
-    if (share < 1) store<u32>(stack + ((<usize>light++) << 2), index);
-    else store<u32>(stack + ((<usize>--heavy) << 2), index);
+    if (share < 1) {
+      store<u32>(stack + ((<usize>light) << 2), index);
+      light++;
+    } else {
+      heavy--;
+      store<u32>(stack + ((<usize>heavy) << 2), index);
+    }
   }
   while (light > 0 && heavy < buckets) {
-    const small = load<u32>(stack + ((<usize>--light) << 2));
+    light--;
+    const small = load<u32>(stack + ((<usize>light) << 2));
     const large = load<u32>(stack + ((<usize>heavy) << 2));
     const share = load<f64>(masses + ((<usize>small) << 3));
     settle(table, small, share, large);
@@ -97,10 +104,14 @@ function alias(table: usize, masses: usize, buckets: u32, scale: f64): void {
     store<f64>(masses + ((<usize>large) << 3), rest);
     if (rest >= 1) continue;
     heavy++;
-    store<u32>(stack + ((<usize>light++) << 2), large);
+    store<u32>(stack + ((<usize>light) << 2), large);
+    light++;
   }
-  while (light > 0) settleWhole(table, load<u32>(stack + ((<usize>--light) << 2)));
-  while (heavy < buckets) settleWhole(table, load<u32>(stack + ((<usize>heavy++) << 2)));
+  // Shares that rounding has left over are whole ones.
+  for (let index: u32 = 0; index < light; index++) {
+    settleWhole(table, load<u32>(stack + ((<usize>index) << 2)));
+  }
+  for (; heavy < buckets; heavy++) settleWhole(table, load<u32>(stack + ((<usize>heavy) << 2)));
 }
 
 function settle(table: usize, index: u32, keep: f64, other: u32): void {
@@ -109,7 +120,6 @@ function settle(table: usize, index: u32, keep: f64, other: u32): void {
   store<u32>(at, other, ALIAS);
 }
 
-// Shares that rounding has left over are whole ones.
 function settleWhole(table: usize, index: u32): void {
   settle(table, index, 1, index);
 }
