@@ -5,6 +5,7 @@
 //   | magic  | n: u32 LE   | JSON header | memory of the core  |
 //   +--------+-------------+-------------+---------------------+
 
+import type { Reading } from "./counters.js";
 import { PagevisorError } from "./errors.js";
 
 const MAGIC = "pgvsnap1";
@@ -40,7 +41,50 @@ export function unpackSnapshot(bytes: Uint8Array): { header: Record<string, unkn
 
 /** The error for bytes that are no snapshot of this build. */
 export function notOne(why: string, cause?: unknown): PagevisorError {
-  return new PagevisorError("E_SNAPSHOT", `these bytes are not a snapshot of this version of pagevisor: ${why}`, {
-    cause,
-  });
+  return new PagevisorError(
+    "E_SNAPSHOT",
+    `these bytes are not a snapshot of this version of pagevisor: ${why}`,
+    {
+      cause,
+    },
+  );
+}
+
+/** Counters as JSON can hold them. */
+export interface EncodedReading {
+  vms: { row: number[]; faults: Record<string, { histogram: number[] }> }[];
+  host: number[];
+  devices: number[][];
+  tasks: number[][];
+}
+
+export function encodeReading(reading: Reading): EncodedReading {
+  return {
+    vms: reading.vms.map(({ row, faults }) => ({
+      row: [...row],
+      faults: Object.fromEntries(
+        Object.entries(faults).map(([kind, fault]) => [kind, { ...fault, histogram: [...fault.histogram] }]),
+      ),
+    })),
+    host: [...reading.host],
+    devices: reading.devices.map((row) => [...row]),
+    tasks: reading.tasks.map((row) => [...row]),
+  };
+}
+
+export function reviveReading(encoded: EncodedReading): Reading {
+  return {
+    vms: encoded.vms.map(({ row, faults }) => ({
+      row: Float64Array.from(row),
+      faults: Object.fromEntries(
+        Object.entries(faults).map(([kind, fault]) => [
+          kind,
+          { ...fault, histogram: Uint32Array.from(fault.histogram) },
+        ]),
+      ) as unknown as Reading["vms"][number]["faults"],
+    })),
+    host: Float64Array.from(encoded.host),
+    devices: encoded.devices.map((row) => Float64Array.from(row)),
+    tasks: encoded.tasks.map((row) => Float64Array.from(row)),
+  };
 }
