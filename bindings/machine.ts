@@ -132,7 +132,7 @@ export class Machine {
     const core = new Core(options.module ?? (await coreModule()));
     if (header["version"] !== VERSION) throw notOne(`they are of version ${String(header["version"])}`);
     if (header["heapBase"] !== core.call.bootHeapBase()) throw notOne("they are of another build");
-    if (memory.length === 0 || memory.length % 65_536 !== 0) throw notOne("they end within the memory");
+    if (memory.length !== header["memoryBytes"]) throw notOne("they do not end with the memory");
     const missing = (memory.length - core.memory.buffer.byteLength) / 65_536;
     if (missing > 0) core.memory.grow(missing);
     new Uint8Array(core.memory.buffer).set(memory);
@@ -394,5 +394,5 @@ export class Machine {
 
 function readAll(core: Core, scenario: ResolvedScenario, tasks: readonly BootedTask[]): Reading {
   const ids = tasks.map(({ id }) => id);
-  return readCounters(core, scenario.vms.length, scenario.host.swap.length, ids);
+  return guard(() => readCounters(core, scenario.vms.length, scenario.host.swap.length, ids));
 }

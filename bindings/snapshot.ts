@@ -11,8 +11,8 @@ import { PagevisorError } from "./errors.js";
 const MAGIC = "pgvsnap1";
 
 /** Puts a snapshot together. */
-export function packSnapshot(header: unknown, memory: Uint8Array): Uint8Array {
-  const json = new TextEncoder().encode(JSON.stringify(header));
+export function packSnapshot(header: object, memory: Uint8Array): Uint8Array {
+  const json = new TextEncoder().encode(JSON.stringify({ ...header, memoryBytes: memory.length }));
   const bytes = new Uint8Array(12 + json.length + memory.length);
   bytes.set(new TextEncoder().encode(MAGIC));
   new DataView(bytes.buffer).setUint32(8, json.length, true);
@@ -28,15 +28,18 @@ export function unpackSnapshot(bytes: Uint8Array): { header: Record<string, unkn
   if (bytes.length < 12 || magic !== MAGIC) throw notOne("they do not begin as one");
   const length = view.getUint32(8, true);
   if (12 + length > bytes.length) throw notOne("they end within the header");
+  return { header: parseHeader(bytes.subarray(12, 12 + length)), memory: bytes.subarray(12 + length) };
+}
+
+function parseHeader(json: Uint8Array): Record<string, unknown> {
+  let header: unknown;
   try {
-    const header: unknown = JSON.parse(new TextDecoder().decode(bytes.subarray(12, 12 + length)));
-    if (typeof header === "object" && header !== null) {
-      return { header: header as Record<string, unknown>, memory: bytes.subarray(12 + length) };
-    }
+    header = JSON.parse(new TextDecoder().decode(json));
   } catch (cause) {
     throw notOne("the header is damaged", cause);
   }
-  throw notOne("the header is damaged");
+  if (typeof header !== "object" || header === null) throw notOne("the header is damaged");
+  return header as Record<string, unknown>;
 }
 
 /** The error for bytes that are no snapshot of this build. */
