@@ -76,7 +76,7 @@ export class Core {
     // The seed is never asked for; a constant keeps the loader's clock out.
     const { instance } = instantiateSync(module, { env: { abort, seed: () => 0 } });
     this.exports = instance.exports;
-    this.memory = instance.exports["memory"] as WebAssembly.Memory;
+    this.memory = instance.exports.memory as WebAssembly.Memory;
   }
 
   /** The functions of the core. */

@@ -130,14 +130,14 @@ export class Machine {
   static async restore(bytes: Uint8Array, options: { module?: WebAssembly.Module } = {}): Promise<Machine> {
     const { header, memory } = unpackSnapshot(bytes);
     const core = new Core(options.module ?? (await coreModule()));
-    if (header["version"] !== VERSION) throw notOne(`they are of version ${String(header["version"])}`);
-    if (header["heapBase"] !== core.call.bootHeapBase()) throw notOne("they are of another build");
-    if (memory.length !== header["memoryBytes"]) throw notOne("they do not end with the memory");
+    if (header.version !== VERSION) throw notOne(`they are of version ${String(header.version)}`);
+    if (header.heapBase !== core.call.bootHeapBase()) throw notOne("they are of another build");
+    if (memory.length !== header.memoryBytes) throw notOne("they do not end with the memory");
     const missing = (memory.length - core.memory.buffer.byteLength) / 65_536;
     if (missing > 0) core.memory.grow(missing);
     new Uint8Array(core.memory.buffer).set(memory);
-    const own = header["own"] as Omit<Own, "base">;
-    return new Machine(core, { ...own, base: reviveReading(header["base"] as EncodedReading) });
+    const own = header.own as Omit<Own, "base">;
+    return new Machine(core, { ...own, base: reviveReading(header.base as EncodedReading) });
   }
 
   /** The scenario with every default filled in. */

@@ -245,7 +245,7 @@ test("trace.events: the fork records these, from there on, and the digest stays"
     const recorded = name === "kvm_exit" || name === "mm_vmscan_write_folio";
     assert.is(records, recorded ? count - before[name]! : 0, name);
   }
-  assert.ok(after["kvm_exit"]! > before["kvm_exit"]!);
+  assert.ok(after.kvm_exit! > before.kvm_exit!);
   machine.run();
   assert.is(machine.traceText(), "");
   assert.equal(machine.traceCounts(), after);

@@ -75,14 +75,14 @@ test("every kind of workload but compute is a WORKLOAD_ of the core", () => {
 test("the core's prices are those of docs/costs.md", () => {
   const rows = tableOf("Prices");
   assert.equal(
-    rows.map((row) => row["key"]),
+    rows.map((row) => row.key),
     COST_KEYS,
   );
   for (const preset of COST_PRESETS) {
     core.call.liveCosts(core.constant(`PRESET_${constantName(preset)}`));
     for (const row of rows) {
-      const price = core.call.cost(core.constant(`COST_${constantName(row["key"]!)}`)) >>> 0;
-      assert.is(`${price}`, row[preset], `${row["key"]}, ${preset}`);
+      const price = core.call.cost(core.constant(`COST_${constantName(row.key!)}`)) >>> 0;
+      assert.is(`${price}`, row[preset], `${row.key}, ${preset}`);
     }
   }
 });
@@ -93,14 +93,14 @@ test("a price lies in the range that is plausible", () => {
       Number(text.replaceAll(",", "")),
     );
     const price = Number(row["bare-metal"]);
-    assert.ok(price >= least! && price <= most!, row["key"]);
+    assert.ok(price >= least! && price <= most!, row.key);
   }
 });
 
 test("the core's swap devices are those of docs/costs.md", () => {
   const rows = tableOf("Swap devices");
   assert.equal(
-    rows.map((row) => row["kind"]),
+    rows.map((row) => row.kind),
     [...SWAP_KINDS],
   );
   const natures: Record<string, number> = {
@@ -109,12 +109,12 @@ test("the core's swap devices are those of docs/costs.md", () => {
     rotational: core.constant("DEVICE_ROTATIONAL"),
   };
   for (const row of rows) {
-    const kind = core.constant(`DEVICE_${constantName(row["kind"]!)}`);
+    const kind = core.constant(`DEVICE_${constantName(row.kind!)}`);
     const figures = ["readNs", "writeNs", "servers", "readBytesPerUs", "writeBytesPerUs"];
     for (const [field, name] of figures.entries()) {
-      assert.is(`${core.call.devicePreset(kind, field) >>> 0}`, row[name], `${row["kind"]}, ${name}`);
+      assert.is(`${core.call.devicePreset(kind, field) >>> 0}`, row[name], `${row.kind}, ${name}`);
     }
-    assert.is(core.call.devicePreset(kind, 5) >>> 0, natures[row["nature"]!], `${row["kind"]}, nature`);
+    assert.is(core.call.devicePreset(kind, 5) >>> 0, natures[row.nature!], `${row.kind}, nature`);
   }
 });
 

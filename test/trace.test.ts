@@ -150,9 +150,9 @@ test("records and result tell one story", async () => {
   const { host, vms } = machine.result();
   const total = (of: (vm: (typeof vms)[number]) => number): number =>
     vms.reduce((all, one) => all + of(one), 0);
-  assert.is(counts["mm_vmscan_write_folio"], host.swap.out);
+  assert.is(counts.mm_vmscan_write_folio, host.swap.out);
   assert.is(
-    counts["kvm_age_hva"],
+    counts.kvm_age_hva,
     total(({ notifier }) => notifier.aged),
   );
   const scanned =
@@ -161,16 +161,16 @@ test("records and result tell one story", async () => {
   const attempts = total(({ faults, notifier }) => {
     return notifier.retries + Object.values(faults).reduce((all, { count }) => all + count, 0);
   });
-  assert.ok(counts["kvm_page_fault"]! >= attempts);
-  assert.is(counts["kvm_exit"], counts["kvm_page_fault"]);
-  const unmapped = of("kvm_tdp_mmu_spte_changed").filter(({ fields }) => fields["new"] === "0").length;
+  assert.ok(counts.kvm_page_fault! >= attempts);
+  assert.is(counts.kvm_exit, counts.kvm_page_fault);
+  const unmapped = of("kvm_tdp_mmu_spte_changed").filter(({ fields }) => fields.new === "0").length;
   assert.is(
     unmapped,
     total(({ notifier }) => notifier.unmapped),
   );
-  assert.ok(counts["kvm_unmap_hva_range"]! >= unmapped);
+  assert.ok(counts.kvm_unmap_hva_range! >= unmapped);
   const before = 256 + 64; // frames of the host
-  assert.ok(counts["mm_page_alloc"]! - counts["mm_page_free"]! <= before - host.memory.freePages);
+  assert.ok(counts.mm_page_alloc! - counts.mm_page_free! <= before - host.memory.freePages);
 });
 
 test("begin and end of reclaim are pairs on each actor, kswapd wakes and sleeps in turn", async () => {
@@ -197,8 +197,8 @@ test("begin and end of reclaim are pairs on each actor, kswapd wakes and sleeps 
 test("a batch of reclaim frees no more than it looked at, and batches sum to what was reclaimed", async () => {
   const { machine, of, sum } = await story();
   for (const { fields } of of("mm_vmscan_lru_shrink_inactive")) {
-    assert.ok(Number(fields["scanned"]) <= 32 && Number(fields["priority"]) <= 12);
-    assert.ok(Number(fields["reclaimed"]) <= Number(fields["scanned"]), JSON.stringify(fields));
+    assert.ok(Number(fields.scanned) <= 32 && Number(fields.priority) <= 12);
+    assert.ok(Number(fields.reclaimed) <= Number(fields.scanned), JSON.stringify(fields));
   }
   const { reclaimedDirect, reclaimedKswapd } = machine.result().host.reclaim;
   assert.is(sum("mm_vmscan_lru_shrink_inactive", "reclaimed"), reclaimedDirect + reclaimedKswapd);
@@ -206,8 +206,8 @@ test("a batch of reclaim frees no more than it looked at, and batches sum to wha
     sum("mm_vmscan_direct_reclaim_end", "reclaimed") + sum("mm_vmscan_memcg_reclaim_end", "reclaimed");
   assert.is(byEnds, reclaimedDirect);
   for (const { fields } of of("mm_vmscan_lru_isolate")) {
-    assert.ok(Number(fields["taken"]) <= Number(fields["scanned"]));
-    assert.ok(Number(fields["scanned"]) <= Number(fields["requested"]));
+    assert.ok(Number(fields.taken) <= Number(fields.scanned));
+    assert.ok(Number(fields.scanned) <= Number(fields.requested));
   }
 });
 
@@ -231,9 +231,7 @@ test("every record names the thread that acted, on the CPU it was on, in the ord
 test("a vCPU leaves the guest and comes back in turn", async () => {
   const { lines } = await story();
   // Two VMs have a vCPU 0: only the second's vCPU 1 can be told by its number.
-  const turns = lines.filter(
-    ({ event, fields }) => fields["vcpu"] === "1" && /^kvm_(exit|entry)$/.test(event),
-  );
+  const turns = lines.filter(({ event, fields }) => fields.vcpu === "1" && /^kvm_(exit|entry)$/.test(event));
   for (const [index, { event }] of turns.entries()) {
     if (index > 0 && event === "kvm_exit") assert.is(turns[index - 1]!.event, "kvm_entry");
   }
@@ -244,13 +242,12 @@ test("an spte's history goes on where it ended, and its frame is the one that wa
   const present = new Map<string, string>();
   const frames = new Set<number>();
   for (const { event, fields } of lines) {
-    if (event === "mm_page_alloc") frames.add(Number.parseInt(fields["pfn"]!, 16));
-    if (event === "mm_page_free")
-      assert.ok(frames.delete(Number.parseInt(fields["pfn"]!, 16)), "freed twice");
-    if (event !== "kvm_tdp_mmu_spte_changed" || fields["new"] === "0") continue;
-    const pfn = Number((BigInt(`0x${fields["new"]}`) & 0x000ffffffffff000n) >> 12n);
-    assert.ok(frames.has(pfn), `gfn ${fields["gfn"]} maps frame ${pfn}`);
-    present.set(fields["gfn"]!, fields["new"]!);
+    if (event === "mm_page_alloc") frames.add(Number.parseInt(fields.pfn!, 16));
+    if (event === "mm_page_free") assert.ok(frames.delete(Number.parseInt(fields.pfn!, 16)), "freed twice");
+    if (event !== "kvm_tdp_mmu_spte_changed" || fields.new === "0") continue;
+    const pfn = Number((BigInt(`0x${fields.new}`) & 0x000ffffffffff000n) >> 12n);
+    assert.ok(frames.has(pfn), `gfn ${fields.gfn} maps frame ${pfn}`);
+    present.set(fields.gfn!, fields.new!);
   }
   assert.ok(present.size > 200);
 });
