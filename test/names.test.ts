@@ -127,6 +127,16 @@ test("the version is that of package.json, and CHANGELOG.md knows it", () => {
   );
 });
 
+test("docs/dependencies.md says of every dependency why it is there, and of no other", () => {
+  const manifest = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as Record<string, object>;
+  const rows = readFileSync(join(ROOT, "docs/dependencies.md"), "utf8").matchAll(
+    /^\| ((?:`[^`]+`(?:, )?)+)/gm,
+  );
+  const told = [...rows].flatMap(([, names]) => [...names!.matchAll(/`([^`]+)`/g)].map(([, name]) => name!));
+  const needed = [...Object.keys(manifest.dependencies!), ...Object.keys(manifest.devDependencies!)];
+  assert.equal(sorted(told), sorted(needed));
+});
+
 test("the documents are read by the links between them", () => {
   for (const file of ["README.md", "CONTRIBUTING.md", "docs/model.md", "docs/costs.md", "docs/result.md"]) {
     const text = readFileSync(join(ROOT, file), "utf8");
