@@ -38,9 +38,9 @@ const FORMATS: Record<string, (args: Args) => string> = {
   MM_VMSCAN_DIRECT_RECLAIM_END: ([reclaimed]) => `nr_reclaimed=${reclaimed}`,
   MM_VMSCAN_MEMCG_RECLAIM_BEGIN: () => `order=0 gfp_flags=${GFP_USER}`,
   MM_VMSCAN_MEMCG_RECLAIM_END: ([reclaimed]) => `nr_reclaimed=${reclaimed}`,
-  MM_VMSCAN_LRU_ISOLATE: ([requested, scanned, taken]) =>
+  MM_VMSCAN_LRU_ISOLATE: ([requested, scanned, taken, active]) =>
     `isolate_mode=0 classzone=0 order=0 nr_requested=${requested} nr_scanned=${scanned} nr_skipped=0 ` +
-    `nr_taken=${taken} lru=inactive_anon`,
+    `nr_taken=${taken} lru=${active === 1n ? "active_anon" : "inactive_anon"}`,
   MM_VMSCAN_LRU_SHRINK_INACTIVE: ([scanned, reclaimed, priority, tallies]) =>
     `nid=0 nr_scanned=${scanned} nr_reclaimed=${reclaimed} nr_dirty=0 nr_writeback=${tallies >> 32n} ` +
     `nr_congested=0 nr_immediate=0 nr_activate_anon=${tallies & 0xffffn} nr_activate_file=0 ` +

@@ -1,5 +1,5 @@
 import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
-import { allocated, allocBegin, allocReclaiming, allocStep } from "../mm/alloc";
+import { allocated, allocBegin, allocStep } from "../mm/alloc";
 import {
   FAULT_MINOR,
   FAULT_SPURIOUS,
@@ -7,7 +7,6 @@ import {
   faultBegin,
   faultKind,
   faultPfn,
-  faultReading,
   faultStep,
   faultWritable,
 } from "../mm/fault";
@@ -29,7 +28,6 @@ import { COST_EPT_MAP_NS, COST_TLB_FLUSH_ALL_NS, COST_VM_EXIT_NS, cost } from ".
 import { DIGEST_FAULT, digestAdd } from "../sim/digest";
 import { lockRead, unlockRead } from "../sim/lock";
 import { emit, TRACE_KVM_ENTRY, TRACE_KVM_EXIT, TRACE_KVM_PAGE_FAULT } from "../sim/trace";
-import { psiStall, psiUnstall } from "./psi";
 import { SPTE_READ, SPTE_WRITE, spteLeaf, sptePresent } from "./spte";
 import { faultRecord, VM_BLOCKED_NS, VM_RETRIES, vmCountAdd } from "./stats";
 import { tdpLinkOne, tdpMissing, tdpSet, tdpSpte } from "./tdp";
@@ -39,7 +37,6 @@ import {
   PF_PC,
   PF_PENDING,
   PF_SEQ,
-  PF_STALLED,
   PF_START,
   PF_WRITE,
   SPARE_COUNT,
@@ -145,7 +142,6 @@ export function pageFaultStep(vcpu: usize): i32 {
       }
     } else if (pc === TOPUP_ALLOC) {
       const step = allocStep(mm, vcpu);
-      noteStall(vcpu, step !== STEP_DONE && allocReclaiming(vcpu));
       if (step !== STEP_DONE) return step;
       addSpare(vcpu, allocated(vcpu));
       goto(vcpu, TOPUP);
@@ -160,7 +156,6 @@ export function pageFaultStep(vcpu: usize): i32 {
       goto(vcpu, RESOLVING);
     } else if (pc === RESOLVING) {
       const step = faultStep(mm, vcpu);
-      noteStall(vcpu, step !== STEP_DONE && (faultReading(vcpu) || allocReclaiming(vcpu)));
       if (step !== STEP_DONE) return step;
       needed(vcpu, faultKind(vcpu));
       goto(vcpu, LOCKED);
@@ -216,13 +211,6 @@ function takeSpare(vcpu: usize): u32 {
   assert(count < 4);
   store<u32>(vcpu, count, SPARE_COUNT);
   return load<u32>(vcpu + ((<usize>count) << 2), SPARE_PFNS);
-}
-
-function noteStall(vcpu: usize, stalled: bool): void {
-  if (stalled === (load<u32>(vcpu, PF_STALLED) !== 0)) return;
-  store<u32>(vcpu, stalled ? 1 : 0, PF_STALLED);
-  if (stalled) psiStall(vcpuVm(vcpu), actorClock(vcpu));
-  else psiUnstall(vcpuVm(vcpu), actorClock(vcpu));
 }
 
 /** vcpu_enter_guest(): takes a requested flush; then the vCPU runs the guest from its clock on. */

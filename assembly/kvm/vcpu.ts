@@ -1,7 +1,8 @@
 import { arenaReserve, arenaTake, PART_RECORDS, PART_TLBS } from "../memory/arena";
-import { ACTOR_MM, MM_CONTEXT_END } from "../mm/context";
+import { ACTOR_MM, MM_CONTEXT_END, PSI_GROUP } from "../mm/context";
+import { spacePsi } from "../mm/space";
 import { ACTOR_VCPU, actorInit } from "../sim/actor";
-import { vmMm } from "./vm";
+import { vmMm, vmSpace } from "./vm";
 
 // A vCPU: an actor with the kvm floor's region of its record. The notifier's program counter comes first, because every
 // actor that reclaims has one.
@@ -28,7 +29,6 @@ export const PF_KIND: usize = NOTIFIER_PC + 52;
 export const PF_START: usize = NOTIFIER_PC + 56; // u64
 export const PF_SEQ: usize = NOTIFIER_PC + 64;
 export const PF_PENDING: usize = NOTIFIER_PC + 68;
-export const PF_STALLED: usize = NOTIFIER_PC + 72;
 // Frames set aside for page tables (mmu_topup_memory_caches()): count, pfns.
 export const SPARE_COUNT: usize = NOTIFIER_PC + 76;
 export const SPARE_PFNS: usize = NOTIFIER_PC + 80; // u32 × 4
@@ -65,6 +65,7 @@ export function vcpuCreate(
   if (vcpu === 0) return 0;
   actorInit(vcpu, ACTOR_VCPU, actorId);
   store<u32>(vcpu, <u32>vmMm(vm), ACTOR_MM);
+  store<u32>(vcpu, <u32>spacePsi(vmSpace(vm)), PSI_GROUP);
   store<u32>(vcpu, <u32>vm, VM);
   store<u32>(vcpu, index, INDEX);
   store<u32>(vcpu, entries / ways - 1, TLB_SET_MASK);

@@ -10,7 +10,7 @@ import { statsLayout, VM_STATS_BYTES } from "./stats";
 //          | id | mm | space | pages | vcpus | vcpuList | lock  | seq   | inProgr. | rangeBeg | rangeEnd
 //          +----+----+-------+-------+-------+----------+-------+-------+----------+----------+--------+
 //          56          60     64        68       72         76        80         88         96 …
-//          | directory | root | poolNext | poolEnd | expected | written | stall …
+//          | directory | root | poolNext | poolEnd | expected | written | …
 //
 // One memslot covers all of the guest's memory for now: gfn g is page g of the VM's address space.
 
@@ -33,10 +33,7 @@ const EXPECTED: usize = INVALIDATE_SEQ + 32;
 const WRITTEN: usize = INVALIDATE_SEQ + 36;
 const POOL_FRAMES: usize = INVALIDATE_SEQ + 40;
 const POOL: usize = INVALIDATE_SEQ + 44;
-const STALLED: usize = INVALIDATE_SEQ + 48;
-const PRODUCTIVE: usize = INVALIDATE_SEQ + 52;
-const STALL_TIME: usize = INVALIDATE_SEQ + 56;
-const STATS: usize = INVALIDATE_SEQ + 64;
+const STATS: usize = INVALIDATE_SEQ + 48;
 const VM_BYTES: usize = STATS + VM_STATS_BYTES;
 
 /** Where the VM's process maps the guest: the base of its memslot's hva range. */
@@ -209,25 +206,6 @@ export function vmExpected(vm: usize): usize {
 /** One u64 a guest page: time of its last write << 8 | vCPU. */
 export function vmWritten(vm: usize): usize {
   return <usize>load<u32>(vm, WRITTEN);
-}
-
-/** vCPUs stalled on memory, and those that get work done: the state of the VM's pressure accounting (psi.ts). */
-export function vmStalled(vm: usize): u32 {
-  return load<u32>(vm, STALLED);
-}
-
-export function vmProductive(vm: usize): u32 {
-  return load<u32>(vm, PRODUCTIVE);
-}
-
-export function vmStallTime(vm: usize): u64 {
-  return load<u64>(vm, STALL_TIME);
-}
-
-export function setVmStall(vm: usize, stalled: u32, productive: u32, time: u64): void {
-  store<u32>(vm, stalled, STALLED);
-  store<u32>(vm, productive, PRODUCTIVE);
-  store<u64>(vm, time, STALL_TIME);
 }
 
 /** Contents of the VM's pages are not checked any more. */

@@ -1,9 +1,8 @@
 import { guestStart } from "../guest/sched";
 import { taskCompute, taskPrefault, taskVcpu, taskWorkload } from "../guest/task";
-import { psiStart } from "../kvm/psi";
 import { tdpLoadRoot } from "../kvm/tdp";
 import { vcpuLayout, vcpuNext } from "../kvm/vcpu";
-import { vmLayout, vmStampsLayout, vmVcpuList } from "../kvm/vm";
+import { vmLayout, vmSpace, vmStampsLayout, vmVcpuList } from "../kvm/vm";
 import { vmAt, vmTableCount } from "../kvm/vmtable";
 import {
   arenaCommit,
@@ -28,7 +27,8 @@ import {
   mmStampsLayout,
   mmWatermarkHigh,
 } from "../mm/instance";
-import { spaceLayout, spaceUpperTables } from "../mm/space";
+import { psiStart } from "../mm/psi";
+import { spaceLayout, spacePsi, spaceUpperTables } from "../mm/space";
 import { swapDevice, swapLayout, swapStart } from "../mm/swap";
 import { watermarksSet } from "../mm/watermark";
 import { deviceCapacity } from "../sim/device";
@@ -191,7 +191,7 @@ export function boot(traceRecords: u32, traceMask: u32): i32 {
   startTasks();
   for (let id: u32 = 0; id < vmTableCount(); id++) {
     for (let vcpu = vmVcpuList(vmAt(id)); vcpu !== 0; vcpu = vcpuNext(vcpu)) {
-      psiStart(vmAt(id), 0);
+      psiStart(spacePsi(vmSpace(vmAt(id))), 0);
       eventPost(0, EVENT_WAKE, <u32>vcpu);
     }
   }

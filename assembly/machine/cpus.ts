@@ -1,7 +1,9 @@
 import { enterGuest } from "../kvm/fault";
-import { psiStart } from "../kvm/psi";
 import { VCPU_HALTED, VCPU_IN_FAULT, vcpuMode, vcpuVm } from "../kvm/vcpu";
+import { vmSpace } from "../kvm/vm";
 import { TIME_NEVER } from "../memory/layout";
+import { psiStart } from "../mm/psi";
+import { spacePsi } from "../mm/space";
 import {
   ACTOR_GUEST,
   ACTOR_HOST,
@@ -30,6 +32,7 @@ import {
 } from "../sim/actor";
 import { COST_HLT_EXIT_NS, COST_HOST_SWITCH_NS, cost } from "../sim/costs";
 import { EVENT_STEP, eventPost } from "../sim/events";
+import { traceActor } from "../sim/trace";
 import { cpuCount, cpuRecords, firstActor } from "./state";
 
 // The host's CPUs and their one run queue. A kernel thread that wakes takes the CPU of a vCPU if none is idle; vCPUs share
@@ -116,8 +119,9 @@ function assign(cpu: usize, index: u32, actor: usize, time: u64): void {
   }
   if (vcpuMode(actor) === VCPU_HALTED) {
     actorSpend(actor, STAGE_EXIT, cost(COST_HLT_EXIT_NS));
-    psiStart(vcpuVm(actor), actorClock(actor));
+    psiStart(spacePsi(vmSpace(vcpuVm(actor))), actorClock(actor));
   }
+  traceActor(index, actorId(actor));
   enterGuest(actor);
 }
 

@@ -24,6 +24,8 @@ import {
   faultSumNs,
   statsMark,
   VM_COUNTS,
+  VM_STALL_FULL_NS,
+  VM_STALL_SOME_NS,
   vmCount,
 } from "../kvm/stats";
 import { tdpSpte } from "../kvm/tdp";
@@ -44,6 +46,7 @@ import {
   pageOf,
 } from "../mm/instance";
 import { PG_SWAPCACHE, pageList, pagePrivate, pageTest } from "../mm/page";
+import { psiFullNs, psiSomeNs } from "../mm/psi";
 import {
   ENTRY_NONE,
   entryOffset,
@@ -56,7 +59,7 @@ import {
   ptePresent,
   pteSwapped,
 } from "../mm/pte";
-import { spacePte, spaceResetPeak, spaceRss, spaceRssPeak, spaceSwapents } from "../mm/space";
+import { spacePsi, spacePte, spaceResetPeak, spaceRss, spaceRssPeak, spaceSwapents } from "../mm/space";
 import { swapCacheLookup, swapDevice, swapUsed } from "../mm/swap";
 import { actorClock, STAGE_COUNT } from "../sim/actor";
 import { deviceBusyNs, deviceQueuePeak, deviceReads, deviceWrites } from "../sim/device";

@@ -20,6 +20,7 @@ import {
   actorCpu,
   actorId,
   actorKind,
+  actorNext,
   actorSleepUntil,
   actorState,
   CPU_NONE,
@@ -51,6 +52,7 @@ import {
   cpuYieldFrom,
 } from "./cpus";
 import {
+  firstActor,
   host,
   now,
   quantum,
@@ -59,6 +61,7 @@ import {
   STOP_NONE,
   STOP_OOM,
   STOP_TIME,
+  STOP_VIOLATION,
   setNow,
   setOom,
   setStop,
@@ -101,6 +104,7 @@ export function machineRun(accesses: u32, events: u32): u32 {
   while (stopReason() === STOP_NONE) {
     if (turnCpu() !== CPU_NONE) {
       if (made === accesses) {
+        settleNow();
         setStop(STOP_ACCESSES);
         break;
       }
@@ -112,6 +116,7 @@ export function machineRun(accesses: u32, events: u32): u32 {
     const turnTime = cpu === CPU_NONE ? TIME_NEVER : actorClock(cpuCurrent(cpuAt(cpu)));
     const next = min<u64>(eventTime, turnTime);
     if (next === TIME_NEVER) {
+      settleIdle();
       setStop(STOP_IDLE);
     } else if (next >= timeLimit()) {
       setNow(max<u64>(now(), timeLimit()));
@@ -140,6 +145,18 @@ function turnEndTime(begin: u64): u64 {
   return cpuGuests() > 1 ? end : max<u64>(end, min<u64>(timeLimit(), begin + QUANTA_ALONE * quantum()));
 }
 
+// What time it is when a run stops must not depend on where turns were cut: everything before the earliest thing to come is over.
+function settleNow(): void {
+  const time = min<u64>(eventNextTime(), nextTurnTime());
+  if (time !== TIME_NEVER) setNow(max<u64>(now(), time));
+}
+
+// With nothing to come, it is as late as the actor that acted last.
+function settleIdle(): void {
+  for (let actor = firstActor(); actor !== 0; actor = actorNext(actor))
+    setNow(max<u64>(now(), actorClock(actor)));
+}
+
 function runTurn(budget: u32): u32 {
   const cpu = turnCpu();
   const vcpu = cpuCurrent(cpuAt(cpu));
@@ -147,6 +164,7 @@ function runTurn(budget: u32): u32 {
   const made = turn(vcpu, turnEnd(), budget);
   const result = turnResult();
   if (result === TURN_BUDGET) return made;
+  if (stopReason() === STOP_VIOLATION) settleNow();
   setTurn(CPU_NONE, 0);
   if (result === TURN_FAULT) eventPost(actorClock(vcpu), EVENT_STEP, <u32>vcpu);
   else if (result === TURN_HALT) cpuRelease(vcpu);
@@ -198,6 +216,7 @@ function step(actor: usize): void {
       return;
     }
     if (result === STEP_OOM) {
+      setNow(max<u64>(now(), actorClock(actor)));
       setStop(STOP_OOM);
       setOom(vmId(vcpuVm(actor)), allocOverLimit(actor));
       digestAdd(DIGEST_OOM, actorClock(actor), vmId(vcpuVm(actor)), 0, 0, 0);

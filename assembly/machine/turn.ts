@@ -28,11 +28,12 @@ import {
   taskWorkLimit,
 } from "../guest/task";
 import { ACCESS_FAULT, ACCESS_VIOLATION, accessRun, accessStop } from "../kvm/access";
-import { psiStop } from "../kvm/psi";
 import { VM_ACCESSES, vmCountAdd } from "../kvm/stats";
 import { setVcpuMode, VCPU_HALTED, vcpuFaultPending, vcpuIndex, vcpuVm } from "../kvm/vcpu";
-import { vmId, vmStats } from "../kvm/vm";
+import { vmId, vmSpace, vmStats } from "../kvm/vm";
 import { TIME_NEVER } from "../memory/layout";
+import { psiStop } from "../mm/psi";
+import { spacePsi } from "../mm/space";
 import { ACTOR_HALTED, actorClock, setActorClock, setActorState } from "../sim/actor";
 import { COST_GUEST_TICK_NS, cost } from "../sim/costs";
 import { DIGEST_TASK, digestAdd } from "../sim/digest";
@@ -47,6 +48,7 @@ import {
   STOP_VIOLATION,
   setEpoch,
   setFiniteLeft,
+  setNow,
   setPrefaultsLeft,
   setStop,
   stopOnViolation,
@@ -173,7 +175,9 @@ function endTask(vcpu: usize, task: usize): void {
   digestAdd(DIGEST_TASK, clock, vmId(vcpuVm(vcpu)), taskId(task), vcpuIndex(vcpu), 0);
   if (taskPrefault(task)) {
     setPrefaultsLeft(prefaultsLeft() - 1);
-    if (prefaultsLeft() === 0) begin(max<u64>(clock, now()));
+    if (prefaultsLeft() !== 0) return;
+    begin(max<u64>(clock, now()));
+    setStop(STOP_TASKS); // whoever prefaults learns that it is done before anything else happens
     return;
   }
   for (let index: u32 = 0; index < taskCount(); index++) {
@@ -183,7 +187,9 @@ function endTask(vcpu: usize, task: usize): void {
     }
   }
   setFiniteLeft(finiteLeft() - 1);
-  if (finiteLeft() === 0) setStop(STOP_TASKS);
+  if (finiteLeft() !== 0) return;
+  setNow(max<u64>(now(), clock));
+  setStop(STOP_TASKS);
 }
 
 /** Virtual time 0: every task that waits for no other is due at its start. */
@@ -199,7 +205,7 @@ export function begin(time: u64): void {
 // HLT: the vCPU gives its CPU back. The guest's tick wakes it again as long as a task may still come.
 function halt(vcpu: usize): void {
   const clock = actorClock(vcpu);
-  psiStop(vcpuVm(vcpu), clock);
+  psiStop(spacePsi(vmSpace(vcpuVm(vcpu))), clock);
   setActorState(vcpu, ACTOR_HALTED);
   setVcpuMode(vcpu, VCPU_HALTED);
   if (!guestUnfinished(vcpu) || load<u32>(vcpu, GUEST_TICK_PENDING) !== 0) return;

@@ -9,6 +9,7 @@ import { mmFree, mmWatermarkLow, mmWatermarkMin, mmWriteback, pageOf } from "./i
 import { kswapdWake } from "./kswapd";
 import { memcgCharge, memcgMax, memcgUsage } from "./memcg";
 import { PG_TABLE, setPageFlags, setPageMaps, setPageOwner, setPageRefs } from "./page";
+import { PSI_RECLAIM, psiMemstall } from "./psi";
 import { RECLAIM_RETRIES, reclaimBegin, reclaimProgress, reclaimStep } from "./reclaim";
 import { spaceId, spaceMemcg } from "./space";
 import { watermarkOk } from "./watermark";
@@ -40,6 +41,7 @@ export function allocStep(mm: usize, actor: usize): i32 {
     if (pc === ZONE) {
       if (!takeFrame(mm, actor)) {
         if (giveUp(mm, actor)) return STEP_OOM;
+        psiMemstall(actor, PSI_RECLAIM, true);
         reclaimBegin(mm, actor, 0);
         store<u32>(actor, ZONE_RECLAIM, ALLOC_PC);
       } else if (load<u32>(actor, ALLOC_MEMCG) === 0) {
@@ -62,11 +64,13 @@ export function allocStep(mm: usize, actor: usize): i32 {
         pageFree(mm, load<u32>(actor, ALLOC_PFN), actorClock(actor));
         return STEP_OOM;
       }
+      psiMemstall(actor, PSI_RECLAIM, true);
       reclaimBegin(mm, actor, space);
       store<u32>(actor, CHARGE_RECLAIM, ALLOC_PC);
     } else {
       const step = reclaimStep(mm, actor);
       if (step !== STEP_DONE) return step;
+      psiMemstall(actor, PSI_RECLAIM, false);
       const retries = reclaimProgress(actor) !== 0 ? 0 : load<u32>(actor, ALLOC_RETRIES) + 1;
       store<u32>(actor, retries, ALLOC_RETRIES);
       store<u32>(actor, pc === ZONE_RECLAIM ? ZONE : CHARGE, ALLOC_PC);
@@ -108,10 +112,4 @@ export function allocBootTable(mm: usize): u32 {
 /** After STEP_OOM: true when the cgroup's limit was reached, false when the host had no memory. */
 export function allocOverLimit(actor: usize): bool {
   return load<u32>(actor, ALLOC_PC) === CHARGE;
-}
-
-/** True while the allocation waits for reclaim. */
-export function allocReclaiming(actor: usize): bool {
-  const pc = load<u32>(actor, ALLOC_PC);
-  return pc === ZONE_RECLAIM || pc === CHARGE_RECLAIM;
 }

@@ -59,4 +59,10 @@ export const TALLY_WRITEBACK: usize = ACTOR_BYTES + 164;
 // when the wait for writeback began: reclaim.ts
 export const THROTTLED_AT: usize = ACTOR_BYTES + 168; // u64
 
-export const MM_CONTEXT_END: usize = ACTOR_BYTES + 176;
+// pressure: psi.ts
+export const PSI_GROUP: usize = ACTOR_BYTES + 176;
+export const PSI_FLAGS: usize = ACTOR_BYTES + 180;
+// pages freed before the present batch: shrink.ts
+export const SHRINK_FREED_BEFORE: usize = ACTOR_BYTES + 184;
+
+export const MM_CONTEXT_END: usize = ACTOR_BYTES + 192;

@@ -43,6 +43,7 @@ import {
   setPageRefs,
 } from "./page";
 import { pageTrylock, pageUnlock, pageWaitLocked } from "./pagelock";
+import { PSI_SWAP_IN, psiMemstall } from "./psi";
 import {
   entryOffset,
   PTE_ACCESSED,
@@ -118,13 +119,10 @@ export function faultKind(actor: usize): u32 {
   return load<u32>(actor, FAULT_KIND);
 }
 
-/** True while the fault reads from swap or waits for such a read: a stall in the sense of PSI. */
-export function faultReading(actor: usize): bool {
-  return load<u32>(actor, FAULT_PC) >= SWAP_BYPASS;
-}
-
+// Waiting for a page to come back from swap is a stall, from the choice to read until the pte is looked at again.
 function goto(actor: usize, pc: u32): void {
   store<u32>(actor, pc, FAULT_PC);
+  psiMemstall(actor, PSI_SWAP_IN, pc >= SWAP_BYPASS);
 }
 
 function needed(actor: usize, kind: u32): void {
@@ -195,6 +193,7 @@ function start(mm: usize, actor: usize, space: usize, index: u32): bool {
 // The caller's reference (FOLL_GET), and what the pte allows.
 function grab(mm: usize, actor: usize, pfn: u32, pte: u64): void {
   pageGet(pageOf(mm, pfn));
+  psiMemstall(actor, PSI_SWAP_IN, false);
   store<u32>(actor, pfn, FAULT_PFN);
   store<u32>(actor, pte & PTE_WRITE ? 1 : 0, FAULT_WRITABLE);
 }

@@ -17,6 +17,7 @@ import {
   SHRINK_ACTIVE,
   SHRINK_BUSY,
   SHRINK_FREED,
+  SHRINK_FREED_BEFORE,
   SHRINK_INACTIVE,
   SHRINK_KEPT,
   SHRINK_LIST,
@@ -140,6 +141,7 @@ function batch(mm: usize, actor: usize): i32 {
   store<u32>(actor, load<u32>(actor, RECLAIM_SCANNED) + taken, RECLAIM_SCANNED);
   mmCountAdd(mm, MM_SCANNED, taken);
   emit(TRACE_MM_VMSCAN_LRU_ISOLATE, actorClock(actor), wanted, taken, taken, 0);
+  store<u32>(actor, load<u32>(actor, SHRINK_FREED), SHRINK_FREED_BEFORE);
   store<u32>(actor, 0, TALLY_ACTIVATED);
   store<u32>(actor, 0, TALLY_REFERENCED);
   store<u32>(actor, 0, TALLY_WRITEBACK);
@@ -194,7 +196,7 @@ function putback(mm: usize, actor: usize): i32 {
     if (pageRefs(page) > 1) lruAdd(mm, memcg, pfn, false);
     pagePut(mm, pfn, time);
   }
-  const freed = load<u32>(actor, SHRINK_FREED);
+  const freed = load<u32>(actor, SHRINK_FREED) - load<u32>(actor, SHRINK_FREED_BEFORE);
   const priority = load<u32>(actor, RECLAIM_PRIORITY);
   const kept = <u64>load<u32>(actor, TALLY_ACTIVATED) | ((<u64>load<u32>(actor, TALLY_REFERENCED)) << 16);
   const tallies = kept | ((<u64>load<u32>(actor, TALLY_WRITEBACK)) << 32);
@@ -235,24 +237,29 @@ function finish(mm: usize, actor: usize): void {
 // shrink_active_list(): anonymous pages are deactivated whether they were used or not; the look clears their accessed bits.
 function shrinkActive(mm: usize, actor: usize, wanted: u32): i32 {
   const memcg = spaceMemcg(<usize>load<u32>(actor, SHRINK_SPACE));
-  const time = actorClock(actor);
-  let taken: u32 = 0;
+  const there = min<u32>(wanted, listLength(lruActive(memcg)));
+  if (there === 0) return STEP_DONE;
+  emit(TRACE_MM_VMSCAN_LRU_ISOLATE, actorClock(actor), wanted, there, there, 1);
   let referenced: u32 = 0;
-  while (taken < wanted) {
+  for (let taken: u32 = 0; taken < there; taken++) {
     const pfn = listTail(lruActive(memcg));
-    if (pfn === PFN_NONE) break;
     const page = pageOf(mm, pfn);
     lruRemove(mm, memcg, pfn);
     if (pageMaps(page) !== 0 && pageYoung(mm, actor, page)) referenced++;
     pageClear(page, PG_ACTIVE);
     pageSet(page, PG_WORKINGSET);
     lruAdd(mm, memcg, pfn, false);
-    taken++;
   }
-  store<u32>(actor, load<u32>(actor, RECLAIM_SCANNED) + taken, RECLAIM_SCANNED);
-  mmCountAdd(mm, MM_SCANNED, taken);
-  if (taken === 0) return STEP_DONE;
-  actorSpend(actor, STAGE_RECLAIM, taken * cost(COST_RECLAIM_SCAN_PAGE_NS));
-  emit(TRACE_MM_VMSCAN_LRU_SHRINK_ACTIVE, time, taken, taken, referenced, load<u32>(actor, RECLAIM_PRIORITY));
+  store<u32>(actor, load<u32>(actor, RECLAIM_SCANNED) + there, RECLAIM_SCANNED);
+  mmCountAdd(mm, MM_SCANNED, there);
+  actorSpend(actor, STAGE_RECLAIM, there * cost(COST_RECLAIM_SCAN_PAGE_NS));
+  emit(
+    TRACE_MM_VMSCAN_LRU_SHRINK_ACTIVE,
+    actorClock(actor),
+    there,
+    there,
+    referenced,
+    load<u32>(actor, RECLAIM_PRIORITY),
+  );
   return STEP_AGAIN; // yield: the lru lock is dropped
 }

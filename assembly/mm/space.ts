@@ -2,6 +2,7 @@ import { arenaReserve, arenaTake, PART_PRIMARY_PTES, PART_RECORDS } from "../mem
 import { PFN_NONE, unitsFor } from "../memory/layout";
 import { mmAddSpace } from "./instance";
 import { MEMCG_BYTES, setMemcgMax } from "./memcg";
+import { PSI_BYTES } from "./psi";
 
 // The address space of a VM's process (mm_struct, one anonymous mapping that backs the guest) with its page table: the
 // primary MMU. Its leaf entries lie one after another, so that a walk is an index; the frames of the leaf tables are
@@ -22,7 +23,8 @@ const RSS: usize = 16;
 const RSS_PEAK: usize = 20;
 const SWAPENTS: usize = 24;
 const MEMCG: usize = 32;
-const SPACE_BYTES: usize = MEMCG + MEMCG_BYTES;
+const PSI: usize = (MEMCG + MEMCG_BYTES + 7) & ~7;
+const SPACE_BYTES: usize = PSI + PSI_BYTES;
 
 const PTES_PER_TABLE_SHIFT: u32 = 9;
 
@@ -64,6 +66,11 @@ export function spacePages(space: usize): u32 {
 
 export function spaceMemcg(space: usize): usize {
   return space + MEMCG;
+}
+
+/** The pressure accounting of the cgroup. */
+export function spacePsi(space: usize): usize {
+  return space + PSI;
 }
 
 export function spacePte(space: usize, index: u32): u64 {
