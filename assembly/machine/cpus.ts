@@ -125,9 +125,9 @@ function assign(cpu: usize, index: u32, actor: usize, time: u64): void {
   enterGuest(actor);
 }
 
-/** vCPUs that run the guest. */
-export function cpuGuests(): u32 {
-  let guests: u32 = 0;
+/** vCPUs that run the guest, and actors that wait for a CPU: those to whom it matters when a turn ends. */
+export function cpuContenders(): u32 {
+  let guests = load<u32>(RUNNABLE);
   for (let index: u32 = 0; index < cpuCount(); index++) {
     const actor = cpuCurrent(cpuAt(index));
     if (actor !== 0 && actorState(actor) === ACTOR_GUEST) guests++;

@@ -42,8 +42,8 @@ import {
 import { traceActor } from "../sim/trace";
 import {
   cpuAt,
+  cpuContenders,
   cpuCurrent,
-  cpuGuests,
   cpuNextTurn,
   cpuPreempt,
   cpuRelease,
@@ -139,10 +139,11 @@ export function machineRun(accesses: u32, events: u32): u32 {
   return stopReason();
 }
 
-// A vCPU alone in the guest has nobody to take turns with: cutting its time into quanta would change nothing.
+// A vCPU alone in the guest, with nobody waiting for its CPU, has no one to take turns with: to cut its time into quanta would
+// change nothing.
 function turnEndTime(begin: u64): u64 {
   const end = begin + quantum();
-  return cpuGuests() > 1 ? end : max<u64>(end, min<u64>(timeLimit(), begin + QUANTA_ALONE * quantum()));
+  return cpuContenders() > 1 ? end : max<u64>(end, min<u64>(timeLimit(), begin + QUANTA_ALONE * quantum()));
 }
 
 // What time it is when a run stops must not depend on where turns were cut: everything before the earliest thing to come is over.
