@@ -37,7 +37,8 @@ const THROTTLED: usize = PAGE_WAITERS + WAITQUEUE_BYTES;
 const FREE_AREAS: usize = THROTTLED + WAITQUEUE_BYTES;
 export const MAX_ORDER: u32 = 11;
 const FREE_AREA_BYTES: usize = 12;
-const COUNTS: usize = FREE_AREAS + <usize>MAX_ORDER * FREE_AREA_BYTES + 4;
+const SWAP_TURN: usize = FREE_AREAS + <usize>MAX_ORDER * FREE_AREA_BYTES + 4;
+const COUNTS: usize = SWAP_TURN + 8;
 
 export const MM_SCANNED: u32 = 0;
 export const MM_RECLAIMED_DIRECT: u32 = 1;
@@ -268,4 +269,13 @@ export function setFrameStamp(mm: usize, pfn: u32, stamp: u32): void {
 /** Frames carry no stamps any more. */
 export function mmDropStamps(mm: usize): void {
   store<u32>(mm, 0, STAMPS);
+}
+
+/** Number of the last turn that a swap area has taken among its equals. */
+export function mmSwapTurn(mm: usize): u32 {
+  return load<u32>(mm, SWAP_TURN);
+}
+
+export function setMmSwapTurn(mm: usize, turn: u32): void {
+  store<u32>(mm, turn, SWAP_TURN);
 }

@@ -7,8 +7,10 @@ import {
   mmAreas,
   mmSwapFree,
   mmSwapTotal,
+  mmSwapTurn,
   setMmSwapFree,
   setMmSwapTotal,
+  setMmSwapTurn,
 } from "./instance";
 import { ENTRY_NONE, entryOffset, entryType, swapEntry } from "./pte";
 
@@ -127,7 +129,7 @@ export function swapAlloc(mm: usize): u32 {
   if (mmSwapFree(mm) === 0) return ENTRY_NONE;
   const area = chooseArea(mm);
   assert(area !== 0);
-  store<u32>(area, load<u32>(area, TURN) + 1, TURN);
+  toBack(mm, area);
 
   const slots = load<u32>(area, SLOTS);
   const map = <usize>load<u32>(area, MAP);
@@ -145,7 +147,16 @@ export function swapAlloc(mm: usize): u32 {
   return swapEntry(load<u32>(area, TYPE), slot);
 }
 
+// The place of an area among those of its priority (swap_avail_heads): behind the others whenever it is tried, and when it has
+// room again after it was full.
+function toBack(mm: usize, area: usize): void {
+  const turn = mmSwapTurn(mm) + 1;
+  setMmSwapTurn(mm, turn);
+  store<u32>(area, turn, TURN);
+}
+
 function release(mm: usize, area: usize): void {
+  if (load<u32>(area, USED) === load<u32>(area, SLOTS) - 1) toBack(mm, area);
   store<u32>(area, load<u32>(area, USED) - 1, USED);
   setMmSwapFree(mm, mmSwapFree(mm) + 1);
 }

@@ -1,0 +1,201 @@
+// Random machines for the comparison of the core with the reference model: small enough that every list runs empty and every device
+// runs full now and then, and that a failing case can be read.
+
+import fc from "fast-check";
+import { COST_KEYS, type CostKey } from "#dist/costkeys.js";
+import { type ResolvedScenario, resolveScenario, type Scenario } from "#dist/scenario.js";
+import { Frames } from "./frames.js";
+
+const PAGE_BYTES = 4096;
+
+/** A machine and what its vCPUs do. */
+export interface Case {
+  scenario: ResolvedScenario;
+  /** By VM and vCPU: words of a trace. */
+  streams: Uint32Array[][];
+}
+
+/** What a case is made of; the sizes follow from it. */
+interface Recipe {
+  quantum: number;
+  swappiness: number;
+  watermarkScaleFactor: number;
+  costs: Record<CostKey, number>;
+  swap: NonNullable<Scenario["host"]["swap"]>;
+  vms: VmRecipe[];
+  /** Pages of the host above what it needs to start, as a share of what the guests could use. */
+  room: number;
+  extraCpus: number;
+  integrity: boolean;
+}
+
+interface VmRecipe {
+  pages: number;
+  /** Distance of the pages in gfns: above 1 the guest's page tables are thinly used. */
+  spacing: number;
+  /** Share of the pages that memoryMax allows, null for no limit. */
+  limit: number | null;
+  tlb: { entries: number; ways: number };
+  vcpus: { stream: { page: number; write: boolean }[]; thinkNs: number }[];
+}
+
+// The prices of a current server (docs/costs.md), or anything, so that no sum can be right by accident.
+const BARE_METAL: Record<CostKey, number> = {
+  vmExitNs: 500,
+  hltExitNs: 5000,
+  memDramNs: 100,
+  tlbWalk2dNs: 55,
+  minorFaultNs: 1000,
+  eptMapNs: 700,
+  swapInCpuNs: 900,
+  swapOutCpuNs: 1500,
+  swapCacheHitNs: 700,
+  tlbFlushAllNs: 200,
+  shootdownBaseNs: 1000,
+  shootdownPerCpuNs: 200,
+  notifierInvalidateNs: 250,
+  rmapPerSpteNs: 50,
+  ageRmapPageNs: 250,
+  reclaimScanPageNs: 200,
+  guestSwitchNs: 1200,
+  guestTickNs: 4_000_000,
+  hostSwitchNs: 1500,
+};
+
+const price = fc.integer({ min: 1, max: 4000 });
+const costs = fc.oneof(
+  fc.constant(BARE_METAL),
+  fc.record(Object.fromEntries(COST_KEYS.map((key) => [key, price])) as Record<CostKey, typeof price>),
+);
+
+const priority = fc.option(fc.nat({ max: 1 }), { nil: undefined, freq: 3 });
+const slots = fc.oneof(
+  { weight: 1, arbitrary: fc.integer({ min: 1, max: 12 }) },
+  { weight: 4, arbitrary: fc.integer({ min: 12, max: 150 }) },
+);
+const device = fc
+  .record({
+    slots,
+    priority,
+    readNs: fc.integer({ min: 1, max: 100_000 }),
+    writeNs: fc.integer({ min: 1, max: 100_000 }),
+    servers: fc.integer({ min: 1, max: 4 }),
+    bytesPerUs: fc.option(fc.integer({ min: 50, max: 5000 }), { nil: undefined }),
+    nature: fc.constantFrom("synchronous", "synchronous", "parallel", "parallel", "rotational"),
+  })
+  .map(({ slots: size, priority: rank, bytesPerUs, nature, ...figures }) => ({
+    ...figures,
+    size: size * PAGE_BYTES,
+    synchronous: nature === "synchronous",
+    rotational: nature === "rotational",
+    ...(rank !== undefined && { priority: rank }),
+    ...(bytesPerUs !== undefined && { readBytesPerUs: bytesPerUs, writeBytesPerUs: bytesPerUs }),
+  }));
+
+// Bursts: a page again and again, a run of neighbours, or anywhere.
+function streamOver(pages: number): fc.Arbitrary<{ page: number; write: boolean }[]> {
+  const page = fc.nat({ max: pages - 1 });
+  const burst = fc
+    .record({
+      first: page,
+      step: fc.constantFrom(0, 1, 1, 1, 3),
+      length: fc.integer({ min: 1, max: 40 }),
+      write: fc.boolean(),
+    })
+    .map(({ first, step, length, write }) =>
+      Array.from({ length }, (_, index) => ({ page: (first + index * step) % pages, write })),
+    );
+  const single = fc.record({ page, write: fc.boolean() }).map((access) => [access]);
+  return fc
+    .array(fc.oneof({ weight: 3, arbitrary: burst }, { weight: 5, arbitrary: single }), {
+      minLength: 1,
+      maxLength: 30,
+    })
+    .map((parts) => parts.flat());
+}
+
+const tlb = fc
+  .record({ entries: fc.constantFrom(1, 4, 16, 64, 2048), ways: fc.constantFrom(1, 1, 2, 4) })
+  .map(({ entries, ways }) => ({ entries, ways: Math.min(entries, ways) }));
+
+const vm: fc.Arbitrary<VmRecipe> = fc.integer({ min: 2, max: 110 }).chain((pages) =>
+  fc.record({
+    pages: fc.constant(pages),
+    spacing: fc.constantFrom(1, 1, 1, 1, 7, 600),
+    limit: fc.option(fc.double({ min: 0.02, max: 1, noNaN: true }), { nil: null, freq: 4 }),
+    tlb,
+    vcpus: fc.array(fc.record({ stream: streamOver(pages), thinkNs: fc.constantFrom(0, 0, 250, 3000) }), {
+      minLength: 1,
+      maxLength: 3,
+      size: "-1",
+    }),
+  }),
+);
+
+const recipe: fc.Arbitrary<Recipe> = fc.record({
+  quantum: fc.constantFrom(1, 700, 10_000, 10_000, 100_000),
+  swappiness: fc.oneof(
+    { weight: 4, arbitrary: fc.constant(60) },
+    { weight: 2, arbitrary: fc.integer({ min: 0, max: 200 }) },
+  ),
+  watermarkScaleFactor: fc.constantFrom(10, 10, 300, 1500),
+  costs,
+  swap: fc.oneof(
+    { weight: 1, arbitrary: fc.constant<NonNullable<Scenario["host"]["swap"]>>([]) },
+    { weight: 12, arbitrary: fc.array(device, { minLength: 1, maxLength: 3 }) },
+  ),
+  vms: fc.array(vm, { minLength: 1, maxLength: 3, size: "-1" }),
+  room: fc.oneof(fc.constant(2), fc.double({ min: 0, max: 1, noNaN: true })),
+  extraCpus: fc.constantFrom(-1, 0, 0, 1),
+  integrity: fc.boolean(),
+});
+
+/** Random machines. */
+export const cases: fc.Arbitrary<Case> = recipe.map(caseOf);
+
+function caseOf({ vms, room, extraCpus, swap, costs: prices, ...rest }: Recipe): Case {
+  const vcpus = vms.reduce((sum, { vcpus: those }) => sum + those.length, 0);
+  const wanted = vms.reduce((sum, { pages }) => sum + pages, 0);
+  const scenario: Scenario = {
+    host: {
+      memory: hostPages(vms, rest.watermarkScaleFactor, Math.floor(wanted * room)) * PAGE_BYTES,
+      cpus: Math.max(1, vcpus + extraCpus),
+      quantum: rest.quantum,
+      swap,
+      reclaim: { swappiness: rest.swappiness, watermarkScaleFactor: rest.watermarkScaleFactor },
+    },
+    costs: prices,
+    vms: vms.map((each, index) => ({
+      name: `vm${index}`,
+      memory: each.pages * each.spacing * PAGE_BYTES,
+      vcpus: each.vcpus.length,
+      tlb: each.tlb,
+      ...(each.limit !== null && {
+        memoryMax: Math.max(1, Math.round(each.pages * each.limit)) * PAGE_BYTES,
+      }),
+      guest: {
+        tasks: each.vcpus.map(({ thinkNs }, vcpu) => ({
+          vcpu,
+          region: "all",
+          workload: { kind: "trace", file: `${index}.${vcpu}`, loop: true, thinkTime: thinkNs },
+        })),
+      },
+    })),
+    check: { integrity: rest.integrity },
+  };
+  const word = (spacing: number) => (access: { page: number; write: boolean }) =>
+    access.page * spacing + (access.write ? 0x8000_0000 : 0);
+  const streams = vms.map((each) =>
+    each.vcpus.map(({ stream }) => Uint32Array.from(stream, word(each.spacing))),
+  );
+  return { scenario: resolveScenario(scenario), streams };
+}
+
+// A host that starts, has the page tables that the guests' pages need, and `room` pages above its HIGH watermark.
+function hostPages(vms: readonly VmRecipe[], watermarkScaleFactor: number, room: number): number {
+  const tables = vms.reduce((sum, { pages, spacing }) => sum + 8 + 2 * Math.ceil((pages * spacing) / 512), 0);
+  const used = tables + room + 1;
+  let pages = used;
+  while (pages < used + new Frames(pages, watermarkScaleFactor).high) pages++;
+  return pages;
+}

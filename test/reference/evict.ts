@@ -1,0 +1,103 @@
+// One isolated page under reclaim, after the table of mm.md 4.4 (rows that need file pages, huge pages or pins left out).
+
+import type { Host } from "./host.js";
+import { ageSecondary, invalidateEnd, invalidateStart } from "./notifier.js";
+import type { Actor, Process } from "./time.js";
+import type { Page } from "./vm.js";
+
+/** "write": kept, and its write is to be submitted when the batch ends. */
+export type Outcome = "freed" | "keep" | "write" | "activate";
+
+/** folio_referenced(): looks at and clears the accessed bits of both page tables. */
+export function young(host: Host, actor: Actor, page: Page): boolean {
+  const pte = page.vm.ptes.get(page.gfn)!;
+  const primary = pte.page !== null && pte.accessed;
+  if (pte.page !== null) pte.accessed = false;
+  const secondary = ageSecondary(page);
+  actor.spend("reclaim", host.costs.ageRmapPageNs);
+  return primary || secondary;
+}
+
+export function* evict(host: Host, actor: Actor, page: Page): Process<Outcome> {
+  if (page.locked) return "keep"; // row 1
+  page.locked = true;
+  if (page.writeback) {
+    page.reclaim = true; // row 6
+    return activate(host, actor, page);
+  }
+  // Row 8: the first use since the last look earns a second chance, the second one the active list.
+  const before = page.referenced;
+  page.referenced = page.mapped && young(host, actor, page);
+  if (page.referenced && before) return activate(host, actor, page);
+  if (page.referenced) {
+    host.unlock(page, actor.clock);
+    return "keep";
+  }
+  if (page.slot === null) {
+    const slot = host.swap.take(page);
+    if (slot === null) {
+      host.counts.swapAllocFailed++;
+      return activate(host, actor, page); // row 13
+    }
+    page.slot = slot;
+    page.dirty = true;
+  }
+  yield "step";
+  if (page.mapped) yield* unmap(host, actor, page); // row 14
+  return yield* pageout(host, actor, page);
+}
+
+function activate(host: Host, actor: Actor, page: Page): Outcome {
+  if (host.swap.full) host.tryFreeSwap(page);
+  page.active = true;
+  host.unlock(page, actor.clock);
+  return "activate";
+}
+
+function* unmap(host: Host, actor: Actor, page: Page): Process {
+  const { vm, gfn } = page;
+  const slot = page.slot!;
+  yield* invalidateStart(host, actor, page);
+  const pte = vm.ptes.get(gfn)!;
+  if (pte.page !== null && pte.dirty) page.dirty = true;
+  vm.ptes.set(gfn, { page: null, slot });
+  slot.swapped = true;
+  page.mapped = false;
+  actor.spend("reclaim", host.costs.swapOutCpuNs);
+  yield "step";
+  yield* invalidateEnd(host, actor, page);
+}
+
+// Rows 17 and 20.
+function* pageout(host: Host, actor: Actor, page: Page): Process<Outcome> {
+  const { device } = page.slot!.area;
+  if (page.dirty) {
+    page.dirty = false;
+    host.counts.swapOut++;
+    noteCost(page);
+    if (!device.synchronous) {
+      page.writeback = true;
+      page.reclaim = true;
+      host.writeback++;
+      host.unlock(page, actor.clock);
+      return "write";
+    }
+    actor.spend("reclaim", device.synchronousNs(true));
+    yield "step";
+  }
+  if (page.holders > 0 || page.dirty) {
+    host.unlock(page, actor.clock);
+    return "keep";
+  }
+  host.leaveSwapCache(page);
+  host.unlock(page, actor.clock);
+  host.free(page);
+  return "freed";
+}
+
+// lru_note_cost(): file pages cost nothing, there are none.
+function noteCost({ vm }: Page): void {
+  vm.anonCost++;
+  if (vm.anonCost > Math.floor((vm.inactive.length + vm.active.length) / 4))
+    vm.anonCost = Math.floor(vm.anonCost / 2);
+}

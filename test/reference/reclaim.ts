@@ -1,0 +1,232 @@
+// Reclaim in the reference model: how many pages are looked at (mm.md 4.3), one cgroup's lists (4.2), rounds of rising urgency and
+// kswapd (4.5). With anonymous pages only: the file lists count as empty ones.
+
+import { evict, young } from "./evict.js";
+import type { Host } from "./host.js";
+import type { Actor, Process } from "./time.js";
+import type { Page, Vm } from "./vm.js";
+
+const BATCH = 32;
+const DEF_PRIORITY = 12;
+export const MAX_RECLAIM_RETRIES = 16;
+
+/** One reclaim: who it is for, how far it has come. */
+interface Control {
+  kswapd: boolean;
+  /** The cgroup over its limit, null for the host. */
+  memcg: Vm | null;
+  target: number;
+  priority: number;
+  /** Deactivate whatever the ratio says. */
+  force: boolean;
+  mayDeactivate: boolean;
+  fileIsTiny: boolean;
+  skippedDeactivate: boolean;
+  scanned: number;
+  reclaimed: number;
+}
+
+function control(kswapd: boolean, memcg: Vm | null, target: number): Control {
+  return {
+    kswapd,
+    memcg,
+    target,
+    priority: DEF_PRIORITY,
+    force: false,
+    mayDeactivate: false,
+    fileIsTiny: false,
+    skippedDeactivate: false,
+    scanned: 0,
+    reclaimed: 0,
+  };
+}
+
+// Below 1 GiB of pages the ratio is 1; no scenario of the tests has more.
+function inactiveIsLow(inactive: number, active: number): boolean {
+  return inactive < active;
+}
+
+/** Pages to look at on a list of `size` pages. */
+function scanCount(host: Host, vm: Vm, size: number, { memcg, priority, fileIsTiny }: Control): number {
+  if (host.swap.free === 0) return 0;
+  if (memcg !== null && host.swappiness === 0) return 0;
+  const pages = Math.floor(size / 2 ** priority);
+  if (priority === 0 && host.swappiness > 0) return pages;
+  if (fileIsTiny) return pages;
+  const fileCost = 0;
+  const total = vm.anonCost + fileCost;
+  const anon = total + vm.anonCost;
+  const file = total + fileCost;
+  const anonShare = Math.floor((host.swappiness * (anon + file + 1)) / (anon + 1));
+  const fileShare = Math.floor(((200 - host.swappiness) * (anon + file + 1)) / (file + 1));
+  return Math.floor((pages * anonShare) / Math.max(anonShare + fileShare, 1));
+}
+
+/** shrink_node(): one pass over the lists of every cgroup concerned. */
+function* round(host: Host, actor: Actor, sc: Control): Process {
+  const vms = sc.memcg === null ? host.vms : [sc.memcg];
+  const inactive = vms.reduce((sum, vm) => sum + vm.inactive.length, 0);
+  const active = vms.reduce((sum, vm) => sum + vm.active.length, 0);
+  sc.mayDeactivate = sc.force || inactiveIsLow(inactive, active);
+  const few = host.frames.free <= host.frames.high && Math.floor(inactive / 2 ** sc.priority) > 0;
+  sc.fileIsTiny = sc.memcg === null && few && !sc.mayDeactivate;
+  for (const vm of vms) {
+    const freed = yield* shrink(host, actor, vm, sc);
+    if (freed > 0) host.kswapdFailures = 0;
+    if (sc.kswapd) host.counts.reclaimedKswapd += freed;
+    else host.counts.reclaimedDirect += freed;
+    sc.reclaimed += freed;
+  }
+}
+
+/** shrink_lruvec(): in batches of 32, first the inactive list, then the active one's share. */
+function* shrink(host: Host, actor: Actor, vm: Vm, sc: Control): Process<number> {
+  let inactive = scanCount(host, vm, vm.inactive.length, sc);
+  let active = scanCount(host, vm, vm.active.length, sc);
+  // Direct reclaim for the host does its whole share at the first priority.
+  const wholeShare = !sc.kswapd && sc.memcg === null && sc.priority === DEF_PRIORITY;
+  let freed = 0;
+  let aged = 0;
+  while (inactive > 0) {
+    const wanted = Math.min(inactive, BATCH);
+    inactive -= wanted;
+    freed += yield* shrinkInactive(host, actor, vm, sc, wanted);
+    const share = Math.min(active, BATCH);
+    active -= share;
+    aged = 0;
+    if (share > 0 && sc.mayDeactivate) aged = shrinkActive(host, actor, vm, sc, share);
+    else if (share > 0) sc.skippedDeactivate = true;
+    if (freed >= sc.target && !wholeShare) break;
+    if (aged > 0) yield "step";
+    aged = 0;
+  }
+  if (inactiveIsLow(vm.inactive.length, vm.active.length)) shrinkActive(host, actor, vm, sc, BATCH);
+  if (aged > 0) yield "step";
+  return freed;
+}
+
+function* shrinkInactive(host: Host, actor: Actor, vm: Vm, sc: Control, wanted: number): Process<number> {
+  const taken = vm.inactive.splice(-wanted).reverse();
+  for (const page of taken) page.isolated = true;
+  scanned(host, actor, sc, taken.length);
+  if (taken.length > 0) yield "step";
+
+  let freed = 0;
+  const kept: { page: Page; write: boolean }[] = [];
+  for (const page of taken) {
+    const outcome = yield* evict(host, actor, page);
+    if (outcome === "freed") freed++;
+    else kept.push({ page, write: outcome === "write" });
+  }
+  for (const { page, write } of kept) {
+    if (write) submitWrite(host, page, actor.clock);
+    page.isolated = false;
+    vm.addToList(page);
+  }
+  return freed;
+}
+
+function scanned(host: Host, actor: Actor, sc: Control, pages: number): void {
+  sc.scanned += pages;
+  host.counts.scanned += pages;
+  actor.spend("reclaim", pages * host.costs.reclaimScanPageNs);
+}
+
+// The end of the write: to the tail, to be freed by the next scan, unless somebody wants the page again (mm.md 3.8).
+function submitWrite(host: Host, page: Page, now: number): void {
+  const { device } = page.slot!.area;
+  const served = (time: number): void => {
+    const { vm } = page;
+    const rotate = page.reclaim && !page.isolated && !page.locked && !page.dirty;
+    page.writeback = false;
+    page.reclaim = false;
+    host.writeback--;
+    if (rotate) {
+      vm.removeFromList(page);
+      page.active = false;
+      vm.inactive.push(page);
+    }
+    device.complete(time);
+    for (const actor of host.throttled.splice(0)) host.wake(actor, time);
+  };
+  device.submit(now, { write: true, served });
+}
+
+/** shrink_active_list(): everything is deactivated; the look clears the accessed bits. */
+function shrinkActive(host: Host, actor: Actor, vm: Vm, sc: Control, wanted: number): number {
+  const taken = vm.active.splice(-wanted).reverse();
+  for (const page of taken) {
+    if (page.mapped) young(host, actor, page);
+    page.active = false;
+    vm.addToList(page);
+  }
+  scanned(host, actor, sc, taken.length);
+  return taken.length;
+}
+
+/** Direct reclaim of 32 pages for the host or for a cgroup. Returns the pages freed. */
+export function* directReclaim(host: Host, actor: Actor, memcg: Vm | null): Process<number> {
+  const sc = control(false, memcg, BATCH);
+  for (const force of [false, true]) {
+    sc.force = force;
+    for (sc.priority = DEF_PRIORITY; sc.priority >= 0; sc.priority--) {
+      yield* round(host, actor, sc);
+      if (sc.reclaimed >= sc.target) return sc.reclaimed;
+    }
+    if (sc.reclaimed > 0) return sc.reclaimed;
+    if (!sc.skippedDeactivate) break;
+  }
+  if (host.writeback > 0) yield* throttle(host, actor);
+  return 0;
+}
+
+// Nothing could be freed, but a write is under way: wait for it.
+function* throttle(host: Host, actor: Actor): Process {
+  host.throttled.push(actor);
+  actor.sleep("reclaim");
+  yield "sleep";
+}
+
+/** Wakes kswapd if it sleeps and has not given up. */
+export function wakeKswapd(host: Host, time: number): void {
+  if (!host.kswapdAsleep || host.kswapdFailures >= MAX_RECLAIM_RETRIES) return;
+  host.kswapdAsleep = false;
+  host.wakeKswapd(time);
+}
+
+/** kswapd's life: each time it is woken it reclaims until HIGH is free, or until it fails sixteen times. */
+export function* kswapd(host: Host, actor: Actor): Process {
+  for (;;) {
+    yield* balance(host, actor);
+    host.kswapdAsleep = true;
+    actor.sleep("reclaim");
+    yield "sleep";
+  }
+}
+
+function* balance(host: Host, actor: Actor): Process {
+  const { frames } = host;
+  for (;;) {
+    let reclaimed = 0;
+    let priority = DEF_PRIORITY;
+    const target = Math.max(frames.high, BATCH);
+    while (priority >= 1) {
+      if (frames.free > frames.high) return;
+      const sc = control(true, null, target);
+      sc.priority = priority;
+      yield* round(host, actor, sc);
+      reclaimed += sc.reclaimed;
+      if (sc.scanned < target || sc.reclaimed === 0) priority--;
+    }
+    if (frames.free > frames.high) return;
+    if (reclaimed > 0) {
+      yield "step";
+    } else if (host.writeback > 0) {
+      yield* throttle(host, actor);
+    } else {
+      host.kswapdFailures++;
+      if (host.kswapdFailures >= MAX_RECLAIM_RETRIES) return;
+      yield "step";
+    }
+  }
+}
