@@ -97,6 +97,8 @@ export function reportVm(id: u32): void {
   const stats = vmStats(vm);
   const space = vmSpace(vm);
   for (let counter: u32 = 0; counter < VM_COUNTS; counter++) put(counter, <f64>vmCount(stats, counter));
+  put(VM_STALL_SOME_NS, <f64>psiSomeNs(spacePsi(space)));
+  put(VM_STALL_FULL_NS, <f64>psiFullNs(spacePsi(space)));
   put(REPORT_VM_RESIDENT, <f64>spaceRss(space));
   put(REPORT_VM_RESIDENT_PEAK, <f64>spaceRssPeak(space));
   put(REPORT_VM_SWAPPED, <f64>spaceSwapents(space));
