@@ -14,7 +14,18 @@ import { parameters } from "./reference/report.js";
 const ACCESSES = 160;
 
 /** What the random machines have met, so that no part of the model is left out by accident. */
-const met = { accesses: 0, minor: 0, major: 0, writeProtect: 0, spurious: 0, retries: 0, direct: 0, kswapd: 0, full: 0, oom: 0 };
+const met = {
+  accesses: 0,
+  minor: 0,
+  major: 0,
+  writeProtect: 0,
+  spurious: 0,
+  retries: 0,
+  direct: 0,
+  kswapd: 0,
+  full: 0,
+  oom: 0,
+};
 
 function note({ accesses, outOfMemory, model }: Reached): void {
   met.accesses += accesses;

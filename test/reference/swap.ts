@@ -70,7 +70,9 @@ export class Swap {
     if (area === undefined) return null;
     this.enqueue(area);
     const after = area.slots.slice(area.next);
-    const slot = [...after, ...area.slots.slice(1)].find(({ swapped, cached }) => !swapped && cached === null)!;
+    const slot = [...after, ...area.slots.slice(1)].find(
+      ({ swapped, cached }) => !swapped && cached === null,
+    )!;
     slot.cached = page;
     area.next = slot.offset + 1;
     area.used++;
