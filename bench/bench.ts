@@ -9,6 +9,7 @@ import { boot } from "./boot.bench.js";
 import { faultPath } from "./faultpath.bench.js";
 import { faults } from "./faults.bench.js";
 import { hostLine, type Suite, type SuiteReport, thisHost } from "./report.js";
+import { yardstick, yardstickLine } from "./yardstick.js";
 
 const SUITES: Readonly<Record<string, Suite>> = { accesses, faults, boot, "fault-path": faultPath };
 
@@ -24,7 +25,8 @@ Suites (all when none is named): ${Object.keys(SUITES).join(", ")}
   --against FILE    run another build beside it, and print how many times faster the first is
   --help            print this
 
-Times are CPU time. Single figures vary with what else the machine does; ratios vary less.
+Times are CPU time. Single figures vary with what else the machine does; ratios vary less. The yardstick, measured before and
+after, tells how fast the machine was meanwhile.
 `;
 
 /** The command line is wrong: the message says what and what is allowed. */
@@ -82,14 +84,19 @@ async function main(args: string[]): Promise<void> {
   };
   const host = thisHost();
   if (!json) process.stdout.write(`pagevisor ${VERSION}: ${hostLine(host)}\n`);
+  const speed = yardstick();
+  const before = speed();
   const reports: Record<string, SuiteReport["rows"]> = {};
   for (const name of suites) {
     const { title, rows, text } = await SUITES[name]!(setting);
     reports[name] = rows;
     if (!json) process.stdout.write(`\n${title}\n\n${text.join("\n")}\n`);
   }
+  const after = speed();
+  if (!json) process.stdout.write(`\n${yardstickLine(before, after)}\n`);
   if (json) {
-    const document = { schema: "pagevisor.bench/1", version: VERSION, host, suites: reports };
+    const yardstick = { before, after };
+    const document = { schema: "pagevisor.bench/1", version: VERSION, host, yardstick, suites: reports };
     process.stdout.write(`${JSON.stringify(document, null, 2)}\n`);
   }
 }
