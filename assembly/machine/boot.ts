@@ -29,7 +29,8 @@ import {
   mmWatermarkHigh,
 } from "../mm/instance";
 import { spaceLayout, spaceUpperTables } from "../mm/space";
-import { swapDevice, swapLayout, swapStart } from "../mm/swap";
+import { swapStart } from "../mm/swap";
+import { swapDevice, swapLayout } from "../mm/swaparea";
 import { watermarksSet } from "../mm/watermark";
 import { deviceCapacity } from "../sim/device";
 import { EVENT_WAKE, eventPost, eventsLayout } from "../sim/events";
@@ -91,7 +92,7 @@ function layout(traceRecords: u32): void {
   if (integrity()) mmStampsLayout(mm);
   for (let id: u32 = 0; id < mmSpaces(mm); id++) spaceLayout(mmSpace(mm, id));
   for (let type: u32 = 0; type < mmAreas(mm); type++) {
-    swapLayout(mmArea(mm, type), integrity());
+    swapLayout(mm, mmArea(mm, type), integrity());
     events += deviceCapacity(swapDevice(mmArea(mm, type)));
   }
   for (let id: u32 = 0; id < vmTableCount(); id++) {

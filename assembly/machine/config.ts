@@ -21,7 +21,8 @@ import { E_NO_MEMORY, OK } from "../memory/status";
 import { ACTOR_MM } from "../mm/context";
 import { mmCreate, setMmKswapd, setMmSwappiness, setMmWatermarkScale } from "../mm/instance";
 import { spaceCreate } from "../mm/space";
-import { swapCreate, swapDevice } from "../mm/swap";
+import { swapCreate, swapDevice } from "../mm/swaparea";
+import { swapStateCreate } from "../mm/swapstate";
 import { ACTOR_KSWAPD, actorInit, setActorNext } from "../sim/actor";
 import { costSet, costsPreset } from "../sim/costs";
 import { deviceInit, devicePreset } from "../sim/device";
@@ -100,7 +101,7 @@ export function configHost(
   const mm = mmCreate(memoryPages);
   const records = arenaTake(PART_RECORDS, <u64>cpus * CPU_BYTES);
   const kswapd = arenaTake(PART_RECORDS, DAEMON_BYTES);
-  if (mm === 0 || records === 0 || kswapd === 0) return E_NO_MEMORY;
+  if (mm === 0 || !swapStateCreate(mm, cpus, seedValue) || records === 0 || kswapd === 0) return E_NO_MEMORY;
   setHost(mm);
   setMmSwappiness(mm, swappiness);
   setMmWatermarkScale(mm, watermarkScale);

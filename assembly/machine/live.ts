@@ -16,7 +16,7 @@ import {
 } from "../mm/instance";
 import { setMemcgMax } from "../mm/memcg";
 import { spaceMemcg } from "../mm/space";
-import { swapStampsLayout } from "../mm/swap";
+import { swapStampsLayout } from "../mm/swaparea";
 import { watermarksSet } from "../mm/watermark";
 import { costSet, costsPreset } from "../sim/costs";
 import { traceCapacity, traceEnable, traceLayout } from "../sim/trace";

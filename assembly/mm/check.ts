@@ -27,7 +27,8 @@ import {
 } from "./page";
 import { PTE_NONE, pteEntry, ptePfn, ptePresent } from "./pte";
 import { spaceMemcg, spacePages, spacePte, spaceRss, spaceSwapents } from "./space";
-import { checkSwap, swapCacheLookup, swapCount } from "./swap";
+import { checkSwap } from "./swap";
+import { swapCacheLookup, swapCount } from "./swapmap";
 
 // The invariants that join several structures of one mm instance: each frame in exactly one place, each reference
 // accounted for, each pte and each slot naming each other.

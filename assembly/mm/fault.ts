@@ -3,6 +3,7 @@ import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
 import {
   actorClock,
   actorGoesOn,
+  actorHostCpu,
   actorSpend,
   STAGE_ALLOC,
   STAGE_CPU,
@@ -56,17 +57,9 @@ import {
   ptePresent,
 } from "./pte";
 import { setSpacePte, setSpaceTable, spaceAccount, spaceId, spaceMemcg, spacePte, spaceTable } from "./space";
-import {
-  slotStamp,
-  swapArea,
-  swapCacheLookup,
-  swapCachePrepare,
-  swapCount,
-  swapDevice,
-  swapFree,
-  swapFull,
-} from "./swap";
+import { slotStamp, swapArea, swapDevice, swapFull } from "./swaparea";
 import { swapCacheAdd, swapCacheTryFree } from "./swapcache";
+import { swapCacheLookup, swapCachePrepare, swapCount, swapFree } from "./swapmap";
 
 // A fault of the primary MMU on behalf of a vCPU: get_user_pages() for one page, with handle_mm_fault(),
 // do_anonymous_page(), do_swap_page() and do_wp_page(). It ends with the frame, held by one reference of the caller.
@@ -342,9 +335,9 @@ function swapInstall(mm: usize, actor: usize, space: usize, index: u32): bool {
   }
   const write = load<u32>(actor, FAULT_WRITE) !== 0;
   const exclusive = (spacePte(space, index) & PTE_SWP_EXCLUSIVE) !== 0;
-  swapFree(mm, entry);
+  swapFree(mm, actorHostCpu(actor), entry);
   // A write makes the slot's copy worthless; a read keeps it, so that a clean page need not be written again.
-  if (swapFull(mm) || (write && pageRefs(page) === 2)) swapCacheTryFree(mm, pfn);
+  if (swapFull(mm) || (write && pageRefs(page) === 2)) swapCacheTryFree(mm, actorHostCpu(actor), pfn);
   // The reference of the lookup becomes the pte's.
   mapSwapped(mm, actor, space, index, pfn, write, exclusive);
   needed(actor, FAULT_MINOR);
@@ -360,7 +353,7 @@ function bypassInstall(mm: usize, actor: usize, space: usize, index: u32): bool 
     return false;
   }
   noteRead(mm, actor, pfn, entry);
-  swapFree(mm, entry);
+  swapFree(mm, actorHostCpu(actor), entry);
   lruAdd(mm, spaceMemcg(space), pfn, false);
   mapSwapped(mm, actor, space, index, pfn, load<u32>(actor, FAULT_WRITE) !== 0, true);
   return true;

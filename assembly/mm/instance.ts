@@ -32,7 +32,8 @@ const WATERMARK_SCALE: usize = 64;
 const STAMPS: usize = 68;
 const WRITEBACK: usize = 72;
 const KSWAPD_FAILURES: usize = 76;
-const PAGE_WAITERS: usize = 80;
+const SWAP_STATE: usize = 80;
+const PAGE_WAITERS: usize = 88;
 const THROTTLED: usize = PAGE_WAITERS + WAITQUEUE_BYTES;
 const FREE_AREAS: usize = THROTTLED + WAITQUEUE_BYTES;
 export const MAX_ORDER: u32 = 11;
@@ -224,6 +225,15 @@ export function mmSwapTotal(mm: usize): u32 {
 
 export function setMmSwapTotal(mm: usize, slots: u32): void {
   store<u32>(mm, slots, SWAP_TOTAL);
+}
+
+/** Address of the record of swapstate.ts. */
+export function mmSwapState(mm: usize): usize {
+  return <usize>load<u32>(mm, SWAP_STATE);
+}
+
+export function setMmSwapState(mm: usize, state: usize): void {
+  store<u32>(mm, <u32>state, SWAP_STATE);
 }
 
 /** Sleepers on locked pages. */

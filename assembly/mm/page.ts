@@ -43,6 +43,8 @@ export const PG_ANON_EXCLUSIVE: u32 = 1 << 12;
 export const PG_TABLE: u32 = 1 << 13;
 /** Its write waits in the plug of the reclaimer that holds it, and is submitted when the batch ends. */
 export const PG_PLUGGED: u32 = 1 << 14;
+/** Read ahead of any access; the first one clears it and counts as a hit. */
+export const PG_READAHEAD: u32 = 1 << 15;
 
 // Where a page is: the exactly-one-place invariant is a single pass over this byte.
 export const LIST_NONE: u8 = 0;
