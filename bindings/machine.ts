@@ -211,7 +211,11 @@ export class Machine {
     const set = Object.entries(options.set ?? {});
     for (const [path, value] of set) scenario = setPath(scenario, path, value);
     const resolved = resolveScenario(scenario);
-    requireLive(set.map(([path]) => path), this.#own.scenario, resolved);
+    requireLive(
+      set.map(([path]) => path),
+      this.#own.scenario,
+      resolved,
+    );
     const copy = new Core(core.module);
     core.copyTo(copy);
     applyLive(copy, this.#own.scenario, resolved);
@@ -274,7 +278,9 @@ export class Machine {
 
   // The actors' names in the order of their numbers, as a host's ftrace shows them.
   #actors(): string[] {
-    const vcpus = this.#own.scenario.vms.flatMap((vm) => Array.from({ length: vm.vcpus }, (_, index) => `CPU ${index}/KVM`));
+    const vcpus = this.#own.scenario.vms.flatMap((vm) =>
+      Array.from({ length: vm.vcpus }, (_, index) => `CPU ${index}/KVM`),
+    );
     return ["kswapd0", ...vcpus];
   }
 
@@ -329,7 +335,8 @@ export class Machine {
     }
     const ms = performance.now() - began;
     this.#own.wallMs += ms;
-    this.#own.status = reason === "" ? "interrupted" : reason === "oom" || reason === "violation" ? reason : "done";
+    this.#own.status =
+      reason === "" ? "interrupted" : reason === "oom" || reason === "violation" ? reason : "done";
     this.#own.stoppedBy = reason === "" ? "signal" : reason === "idle" ? "tasks" : reason;
     return this.#result(before, ms, true);
   }
@@ -453,7 +460,10 @@ function reviveReading(encoded: EncodedReading): Reading {
     vms: encoded.vms.map(({ row, faults }) => ({
       row: Float64Array.from(row),
       faults: Object.fromEntries(
-        Object.entries(faults).map(([kind, fault]) => [kind, { ...fault, histogram: Uint32Array.from(fault.histogram) }]),
+        Object.entries(faults).map(([kind, fault]) => [
+          kind,
+          { ...fault, histogram: Uint32Array.from(fault.histogram) },
+        ]),
       ) as unknown as Reading["vms"][number]["faults"],
     })),
     host: Float64Array.from(encoded.host),

@@ -40,7 +40,11 @@ export function unpackSnapshot(bytes: Uint8Array): { header: Record<string, unkn
 
 /** The error for bytes that are no snapshot of this build. */
 export function notOne(why: string, cause?: unknown): PagevisorError {
-  return new PagevisorError("E_SNAPSHOT", `these bytes are not a snapshot of this version of pagevisor: ${why}`, {
-    cause,
-  });
+  return new PagevisorError(
+    "E_SNAPSHOT",
+    `these bytes are not a snapshot of this version of pagevisor: ${why}`,
+    {
+      cause,
+    },
+  );
 }

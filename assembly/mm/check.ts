@@ -10,6 +10,7 @@ import {
   LIST_ISOLATED,
   LIST_NONE,
   PG_ACTIVE,
+  PG_ANON_EXCLUSIVE,
   PG_BUDDY,
   PG_LOCKED,
   PG_LRU,
@@ -25,9 +26,9 @@ import {
   pageRefs,
   pageTest,
 } from "./page";
-import { PTE_NONE, pteEntry, ptePfn, ptePresent } from "./pte";
+import { PTE_NONE, pteEntry, ptePfn, ptePresent, pteZero } from "./pte";
 import { spaceMemcg, spacePages, spacePte, spaceRss, spaceSwapents } from "./space";
-import { checkSwap } from "./swap";
+import { checkSwap, swapUsers } from "./swap";
 import { swapCacheLookup, swapCount } from "./swapmap";
 
 // The invariants that join several structures of one mm instance: each frame in exactly one place, each reference
@@ -37,7 +38,12 @@ import { swapCacheLookup, swapCount } from "./swapmap";
 export function checkMm(mm: usize, pinned: u32): void {
   checkBuddy(mm);
   checkSwap(mm);
-  for (let id: u32 = 0; id < mmSpaces(mm); id++) checkSpace(mm, id);
+  let users: u32 = 0;
+  for (let id: u32 = 0; id < mmSpaces(mm); id++) {
+    checkSpace(mm, id);
+    users += spaceSwapents(mmSpace(mm, id));
+  }
+  assert(users === swapUsers(mm));
   checkFrames(mm, pinned);
 }
 
@@ -52,12 +58,14 @@ function checkSpace(mm: usize, id: u32): void {
     const pte = spacePte(space, index);
     if (pte === PTE_NONE) continue;
     if (ptePresent(pte)) {
+      if (pteZero(pte)) continue;
       rss++;
       const page = pageOf(mm, ptePfn(pte));
-      assert(pageOwner(page) === id && pageIndex(page) === index && pageMaps(page) === 1);
+      assert(pageIndex(page) === index && pageMaps(page) !== 0);
+      if (pageTest(page, PG_ANON_EXCLUSIVE)) assert(pageOwner(page) === id && pageMaps(page) === 1);
     } else {
       swapents++;
-      assert(swapCount(mm, pteEntry(pte)) === 1);
+      assert(swapCount(mm, pteEntry(pte)) !== 0);
     }
   }
   assert(rss === spaceRss(space));

@@ -59,4 +59,21 @@ export const TALLY_WRITEBACK: usize = ACTOR_BYTES + 164;
 // when the wait for writeback began: reclaim.ts
 export const THROTTLED_AT: usize = ACTOR_BYTES + 168; // u64
 
-export const MM_CONTEXT_END: usize = ACTOR_BYTES + 176;
+// the page that a write fault copies: fault.ts
+export const FAULT_OLD: usize = ACTOR_BYTES + 176;
+
+// read ahead from swap: readahead.ts
+export const READAHEAD_PC: usize = ACTOR_BYTES + 180;
+export const READAHEAD_NEXT: usize = ACTOR_BYTES + 184; // page or slot to look at
+export const READAHEAD_END: usize = ACTOR_BYTES + 188;
+export const READAHEAD_PLUGGED: usize = ACTOR_BYTES + 192; // frames whose reads wait
+export const READAHEAD_SUBMITTED: usize = ACTOR_BYTES + 196;
+export const READAHEAD_PLUG: usize = ACTOR_BYTES + 200; // u32 × 32: the frames
+
+// advise: pages still to be looked at: advise.ts
+export const ADVISE_NEXT: usize = ACTOR_BYTES + 328;
+export const ADVISE_END: usize = ACTOR_BYTES + 332;
+export const ADVISE_PC: usize = ACTOR_BYTES + 336;
+export const ADVISE_SPACE: usize = ACTOR_BYTES + 340;
+
+export const MM_CONTEXT_END: usize = ACTOR_BYTES + 344;

@@ -43,7 +43,7 @@ import { pageTrylock, pageUnlock } from "./pagelock";
 import { ENTRY_NONE, PTE_ACCESSED, PTE_DIRTY, pteOfEntry, ptePfn, ptePresent } from "./pte";
 import { setSpacePte, spaceAccount, spaceMemcg, spacePte } from "./space";
 import { swapAlloc } from "./swap";
-import { setSlotStamp, swapArea, swapDevice, swapFull } from "./swaparea";
+import { setSlotOwner, setSlotStamp, swapArea, swapDevice, swapFull } from "./swaparea";
 import { swapCacheAdd, swapCacheDelete, swapCacheTryFree } from "./swapcache";
 import { swapDup } from "./swapmap";
 
@@ -120,6 +120,11 @@ function check(mm: usize, actor: usize): i32 {
     tally(actor + TALLY_WRITEBACK);
     return activate(mm, actor);
   }
+  if (pageMaps(page) > 1) {
+    // Left out: unmapping from several processes; advice does not touch such pages, and guests share none.
+    pageUnlock(mm, pfn, actorClock(actor));
+    return finish(actor, EVICT_KEEP);
+  }
   const mapped = pageMaps(page) !== 0;
   if (mapped) {
     const young = pageYoung(mm, actor, page);
@@ -141,6 +146,7 @@ function check(mm: usize, actor: usize): i32 {
       return activate(mm, actor);
     }
     swapCacheAdd(mm, pfn, entry);
+    setSlotOwner(mm, entry, pageOwner(page));
     pageSet(page, PG_DIRTY);
   }
   store<u32>(actor, mapped ? UNMAP_START : WRITE, EVICT_PC);

@@ -3,12 +3,14 @@ import { buddyFree } from "./buddy";
 import { mmSpace, pageOf } from "./instance";
 import { lruRemove, memcgUncharge } from "./memcg";
 import { PG_LRU, PG_TABLE, pageOwner, pageRefs, pageTest, setPageFlags, setPageRefs } from "./page";
+import { ZERO_PFN } from "./pte";
 import { spaceMemcg } from "./space";
 
 // The end of a page: the last reference goes, the charge is returned, the frame goes back to the buddy allocator.
 
 /** Drops one reference (put_page()); the page is freed with the last one. */
 export function pagePut(mm: usize, pfn: u32, time: u64): void {
+  if (pfn === ZERO_PFN) return;
   const page = pageOf(mm, pfn);
   const refs = pageRefs(page);
   assert(refs > 0);

@@ -33,6 +33,7 @@ const STAMPS: usize = 68;
 const WRITEBACK: usize = 72;
 const KSWAPD_FAILURES: usize = 76;
 const SWAP_STATE: usize = 80;
+const ZERO_PAGE: usize = 84;
 const PAGE_WAITERS: usize = 88;
 const THROTTLED: usize = PAGE_WAITERS + WAITQUEUE_BYTES;
 const FREE_AREAS: usize = THROTTLED + WAITQUEUE_BYTES;
@@ -234,6 +235,15 @@ export function mmSwapState(mm: usize): usize {
 
 export function setMmSwapState(mm: usize, state: usize): void {
   store<u32>(mm, <u32>state, SWAP_STATE);
+}
+
+/** A read of a page that was never written maps the shared page of zeroes. */
+export function mmZeroPage(mm: usize): bool {
+  return load<u32>(mm, ZERO_PAGE) !== 0;
+}
+
+export function setMmZeroPage(mm: usize, shared: bool): void {
+  store<u32>(mm, shared ? 1 : 0, ZERO_PAGE);
 }
 
 /** Sleepers on locked pages. */

@@ -1,7 +1,7 @@
 import { actorHostCpu } from "../sim/actor";
 import { deviceRotational, deviceStart } from "../sim/device";
 import { mmArea, mmAreas, mmSwapFree, mmSwapTotal, setMmSwapFree, setMmSwapTotal } from "./instance";
-import { ENTRY_NONE } from "./pte";
+import { ENTRY_NONE, swapEntry } from "./pte";
 import {
   areaClusters,
   areaHighest,
@@ -23,15 +23,10 @@ import {
   swapUsed,
 } from "./swaparea";
 import { checkClusters, clustersStart } from "./swapcluster";
+import { swapCount } from "./swapmap";
 import { swapScan } from "./swapscan";
 import { checkSlotCaches, slotCacheCheck, slotPop, slotRefill, slotRefilled } from "./swapslots";
-import {
-  availCount,
-  availType,
-  SLOT_CACHE_SIZE,
-  setSwapRotational,
-  swapRotational,
-} from "./swapstate";
+import { availCount, availType, SLOT_CACHE_SIZE, setSwapRotational, swapRotational } from "./swapstate";
 
 // Swap slots as a whole: taking one (folio_alloc_swap(), get_swap_pages()), swapon, and the check of everything.
 // An area is a record of swaparea.ts; its free slots are found by swapscan.ts, with the clusters of swapcluster.ts; slots
@@ -104,6 +99,16 @@ function positionOf(mm: usize, area: usize): u32 {
   let position: u32 = 0;
   while (availType(mm, position) !== areaType(area)) position++;
   return position;
+}
+
+/** The users of all slots together: as many as there are swap entries in the page tables. */
+export function swapUsers(mm: usize): u32 {
+  let users: u32 = 0;
+  for (let type: u32 = 0; type < mmAreas(mm); type++) {
+    for (let slot: u32 = 1; slot < areaSlots(mmArea(mm, type)); slot++)
+      users += swapCount(mm, swapEntry(type, slot));
+  }
+  return users;
 }
 
 /** Maps, clusters, slot caches, available list and nr_swap_pages against each other. */

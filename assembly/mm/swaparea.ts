@@ -13,10 +13,10 @@ import { availCount, availInsert, availRemove, availType, swapCpus } from "./swa
 //          +------+-------+-----+-------+----------+------+--------+---------+------------+----------+----------+
 //          | type | slots | map | cache | priority | used | lowest | highest | clusterNext| clusterNr| clusters |
 //          +------+-------+-----+-------+----------+------+--------+---------+------------+----------+----------+
-//          44         48         52      56      60         64       72
+//          44         48         52      56      60         64       68      72
 //          +----------+----------+-------+-------+----------+--------+---------+
-//          | freeHead | freeTail | percpu| stamps| continued| onAvail| device …|
-//          +----------+----------+-------+-------+----------+--------+---------+
+//          | freeHead | freeTail | percpu| stamps| continued| onAvail| owners| device …|
+//          +----------+----------+-------+-------+----------+--------+-------+---------+
 // map      +-----+---+---+---+----+---+
 //          | BAD | 0 | 2 | 65| .. | 0 |     users in the low 6 bits, SWAP_HAS_CACHE 0x40, COUNT_CONTINUED 0x80
 //          +-----+---+---+---+----+---+
@@ -46,6 +46,7 @@ const PERCPU: usize = 52;
 const STAMPS: usize = 56;
 const CONTINUED: usize = 60;
 const ON_AVAIL: usize = 64;
+const OWNERS: usize = 68;
 const DEVICE: usize = 72;
 const AREA_BYTES: usize = DEVICE + DEVICE_BYTES;
 
@@ -71,6 +72,7 @@ export function swapLayout(mm: usize, area: usize, stamped: bool): void {
   const slots = <u64>areaSlots(area);
   store<u32>(area, <u32>arenaReserve(PART_SWAP, slots), MAP);
   store<u32>(area, <u32>arenaReserve(PART_SWAP, slots << 2), CACHE);
+  store<u32>(area, <u32>arenaReserve(PART_SWAP, slots << 1), OWNERS);
   if (!deviceRotational(swapDevice(area))) {
     store<u32>(area, <u32>arenaReserve(PART_SWAP, unitsFor(slots, CLUSTER_SLOTS) << 2), CLUSTERS);
     store<u32>(area, <u32>arenaReserve(PART_SWAP, <u64>swapCpus(mm) * PERCPU_BYTES), PERCPU);
@@ -201,6 +203,17 @@ export function slotContinued(area: usize, slot: u32): usize {
 /** Makes the header's slot unusable. */
 export function areaMarkHeader(area: usize): void {
   store<u8>(<usize>load<u32>(area, MAP) + SLOT_NONE, SWAP_MAP_BAD);
+}
+
+/** The space whose page was evicted to `entry`: it pays for the page that is read back (lookup_swap_cgroup_id()). */
+export function slotOwner(mm: usize, entry: u32): u32 {
+  return load<u16>(<usize>load<u32>(swapArea(mm, entry), OWNERS) + ((<usize>entryOffset(entry)) << 1));
+}
+
+/** mem_cgroup_swapout(): notes the owner of an evicted page. */
+export function setSlotOwner(mm: usize, entry: u32, spaceId: u32): void {
+  const owners = <usize>load<u32>(swapArea(mm, entry), OWNERS);
+  store<u16>(owners + ((<usize>entryOffset(entry)) << 1), <u16>spaceId);
 }
 
 export function slotStamp(mm: usize, entry: u32): u32 {

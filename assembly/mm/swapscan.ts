@@ -21,13 +21,7 @@ import {
   swapUsed,
 } from "./swaparea";
 import { swapCacheReclaim } from "./swapcache";
-import {
-  clusterConflict,
-  clusterNextCpu,
-  clusterTake,
-  clusterTry,
-  setClusterNextCpu,
-} from "./swapcluster";
+import { clusterConflict, clusterNextCpu, clusterTake, clusterTry, setClusterNextCpu } from "./swapcluster";
 import { swapRandom } from "./swapstate";
 
 // Finding free slots in an area: scan_swap_map_slots(). An area with clusters hands out the slots of the CPU's cluster; a

@@ -13,13 +13,7 @@ import {
   swapUsed,
 } from "./swaparea";
 import { clusterPut } from "./swapcluster";
-import {
-  SLOT_CACHE_SIZE,
-  setSlotCacheActive,
-  slotCacheActive,
-  slotCacheOf,
-  swapCpus,
-} from "./swapstate";
+import { SLOT_CACHE_SIZE, setSlotCacheActive, slotCacheActive, slotCacheOf, swapCpus } from "./swapstate";
 
 // The slot caches, one a CPU: slots are taken from the areas 64 at a time, and given back 64 at a time. A slot in either
 // half is marked SWAP_HAS_CACHE in the map although no page is there; what is given back never feeds what is handed out.
