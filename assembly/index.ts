@@ -10,5 +10,6 @@ export * from "./machine/live";
 export * from "./machine/names";
 export * from "./machine/report";
 export * from "./machine/scheduler";
+export * from "./machine/zonecase";
 
 notifierInit();

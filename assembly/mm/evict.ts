@@ -231,6 +231,6 @@ function remove(mm: usize, actor: usize): i32 {
   digestAdd(DIGEST_RECLAIM, time, pageOwner(page), pageIndex(page), pfn, pagePrivate(page));
   swapCacheDelete(mm, pfn);
   pageUnlock(mm, pfn, time);
-  pageFree(mm, pfn, time);
+  pageFree(mm, pfn, actor);
   return finish(actor, EVICT_FREED);
 }

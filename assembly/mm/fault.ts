@@ -205,7 +205,7 @@ function withFrame(mm: usize, actor: usize, space: usize, index: u32, pc: u32): 
   if (pc === TABLE) {
     goto(actor, START);
     if (spaceTable(space, index) === PFN_NONE) setSpaceTable(space, index, pfn);
-    else tableFree(mm, pfn, actorClock(actor)); // another vCPU was faster
+    else tableFree(mm, pfn, actor); // another vCPU was faster
     return STEP_DONE;
   }
   setPageOwner(pageOf(mm, pfn), spaceId(space), index);
@@ -225,7 +225,7 @@ function withFrame(mm: usize, actor: usize, space: usize, index: u32, pc: u32): 
   }
   // __read_swap_cache_async(): whoever claims the slot's cache first reads; the others wait for its page.
   if (!slotIs(space, index, entry) || !swapCachePrepare(mm, entry)) {
-    pageFree(mm, pfn, actorClock(actor));
+    pageFree(mm, pfn, actor);
     goto(actor, START);
     return STEP_DONE;
   }
@@ -247,7 +247,7 @@ function slotIs(space: usize, index: u32, entry: u32): bool {
 function anonInstall(mm: usize, actor: usize, space: usize, index: u32): bool {
   const pfn = allocated(actor);
   if (spacePte(space, index) !== PTE_NONE) {
-    pageFree(mm, pfn, actorClock(actor));
+    pageFree(mm, pfn, actor);
     goto(actor, START);
     return false;
   }
@@ -336,7 +336,7 @@ function swapInstall(mm: usize, actor: usize, space: usize, index: u32): bool {
   const cached = pageTest(page, PG_SWAPCACHE) && pagePrivate(page) === entry;
   if (!cached || !slotIs(space, index, entry)) {
     // The reader's own page has the reference of its allocation, another's page that of the lookup: either is given up.
-    pagePut(mm, pfn, actorClock(actor));
+    pagePut(mm, pfn, actor);
     goto(actor, START);
     return false;
   }
@@ -355,7 +355,7 @@ function bypassInstall(mm: usize, actor: usize, space: usize, index: u32): bool 
   const entry = load<u32>(actor, FAULT_ENTRY);
   const pfn = allocated(actor);
   if (!slotIs(space, index, entry)) {
-    pageFree(mm, pfn, actorClock(actor));
+    pageFree(mm, pfn, actor);
     goto(actor, START);
     return false;
   }

@@ -192,7 +192,7 @@ function putback(mm: usize, actor: usize): i32 {
     }
     listRemove(mm, list, pfn);
     if (pageRefs(page) > 1) lruAdd(mm, memcg, pfn, false);
-    pagePut(mm, pfn, time);
+    pagePut(mm, pfn, actor);
   }
   const freed = load<u32>(actor, SHRINK_FREED);
   const priority = load<u32>(actor, RECLAIM_PRIORITY);
