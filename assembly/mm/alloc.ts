@@ -27,6 +27,7 @@ const ZONE: u32 = 0;
 const ZONE_RECLAIM: u32 = 1;
 const CHARGE: u32 = 2;
 const CHARGE_RECLAIM: u32 = 3;
+const ZONE_RECLAIMED: u32 = 4;
 
 /** Starts the allocation of a page charged to `space`, or of an uncharged page for a page table with space 0. */
 export function allocBegin(actor: usize, space: usize): void {
@@ -44,8 +45,8 @@ export function allocated(actor: usize): u32 {
 export function allocStep(mm: usize, actor: usize): i32 {
   while (true) {
     const pc = load<u32>(actor, ALLOC_PC);
-    if (pc === ZONE) {
-      if (!takeFrame(mm, actor)) {
+    if (pc === ZONE || pc === ZONE_RECLAIMED) {
+      if (!takeFrame(mm, actor, pc === ZONE_RECLAIMED)) {
         if (giveUp(mm, actor)) return STEP_OOM;
         reclaimBegin(mm, actor, 0);
         store<u32>(actor, ZONE_RECLAIM, ALLOC_PC);
@@ -76,7 +77,7 @@ export function allocStep(mm: usize, actor: usize): i32 {
       if (step !== STEP_DONE) return step;
       const retries = reclaimProgress(actor) !== 0 ? 0 : load<u32>(actor, ALLOC_RETRIES) + 1;
       store<u32>(actor, retries, ALLOC_RETRIES);
-      store<u32>(actor, pc === ZONE_RECLAIM ? ZONE : CHARGE, ALLOC_PC);
+      store<u32>(actor, pc === ZONE_RECLAIM ? ZONE_RECLAIMED : CHARGE, ALLOC_PC);
     }
   }
 }
@@ -86,9 +87,9 @@ function giveUp(mm: usize, actor: usize): bool {
   return load<u32>(actor, ALLOC_RETRIES) >= RECLAIM_RETRIES && mmWriteback(mm) === 0;
 }
 
-// The fast path, then, with kswapd woken, the slow path's first attempt; after reclaim the CPUs' lists are emptied once, so that
-// what was freed on another CPU can be had (__alloc_pages_direct_reclaim()).
-function takeFrame(mm: usize, actor: usize): bool {
+// The fast path, then, with kswapd woken, the slow path's first attempt. What reclaim has freed may stand on per-CPU lists, where
+// the watermarks do not see it: they are emptied before the request gives in (__alloc_pages_direct_reclaim()).
+function takeFrame(mm: usize, actor: usize, reclaimed: bool): bool {
   const table = load<u32>(actor, ALLOC_MEMCG) === 0;
   const gfp = table ? GFP_TABLE_PAGE : GFP_USER_PAGE;
   const cpu = actorCpu(actor);
@@ -97,7 +98,7 @@ function takeFrame(mm: usize, actor: usize): bool {
     kswapdWake(mm, actorClock(actor));
     pfn = pageFromFreelist(mm, cpu, 0, gfp, slowFlags(gfp));
   }
-  if (pfn === PFN_NONE && load<u32>(actor, ALLOC_RETRIES) !== 0) {
+  if (pfn === PFN_NONE && reclaimed) {
     drainAllPages(mm);
     pfn = pageFromFreelist(mm, cpu, 0, gfp, slowFlags(gfp));
   }
