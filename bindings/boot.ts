@@ -103,7 +103,10 @@ function configSwap(core: Core, scenario: ResolvedScenario): void {
       [core.constant("DEVICE_SYNCHRONOUS"), device.synchronous],
       [core.constant("DEVICE_ROTATIONAL"), device.rotational],
     ] as const;
-    const set = flags.reduce((bits, [bit, on]) => (on === undefined ? bits : on ? bits | bit : bits & ~bit), of(5));
+    const set = flags.reduce(
+      (bits, [bit, on]) => (on === undefined ? bits : on ? bits | bit : bits & ~bit),
+      of(5),
+    );
     done(
       core,
       call.configSwapDevice(

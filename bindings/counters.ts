@@ -84,7 +84,12 @@ function readVm(core: Core, id: number): VmReading {
  *
  * @param sinceMark the largest latency is the one since the last mark, not since boot
  */
-export function faultBetween(core: Core, before: FaultReading, after: FaultReading, sinceMark: boolean): FaultKind {
+export function faultBetween(
+  core: Core,
+  before: FaultReading,
+  after: FaultReading,
+  sinceMark: boolean,
+): FaultKind {
   const count = after.count - before.count;
   const stages = Object.fromEntries(
     STAGES.map((stage, index) => [`${stage}Ns`, after.stageNs[index]! - before.stageNs[index]!]),

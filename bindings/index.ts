@@ -2,7 +2,14 @@
 
 export { type ErrorCode, PagevisorError } from "./errors.js";
 export type { FileSource } from "./files.js";
-export { type CreateOptions, type Limit, Machine, type Progress, type RunOptions } from "./machine.js";
+export {
+  type CreateOptions,
+  type Footprint,
+  type Limit,
+  Machine,
+  type Progress,
+  type RunOptions,
+} from "./machine.js";
 export type {
   FaultKind,
   FaultStages,

@@ -38,3 +38,8 @@ export function boundOf(limit: Limit): Bound {
   }
   return { accesses: accesses ?? Number.POSITIVE_INFINITY, timeNs };
 }
+
+/** The limit that a scenario's `duration` or `warmUp` names. */
+export function limitOf({ accesses, time }: { accesses: number | null; time: number | null }): Limit {
+  return { ...(accesses !== null && { accesses }), ...(time !== null && { time }) };
+}

@@ -13,7 +13,11 @@ const LIVE_KEYS =
   "seed, costs.*, host.reclaim.swappiness, host.reclaim.watermarkScaleFactor, vms.NAME.memoryMax, check.*, trace.*";
 
 /** Refuses a change of anything that is not live. @throws PagevisorError E_FIXED */
-export function requireLive(paths: readonly string[], before: ResolvedScenario, after: ResolvedScenario): void {
+export function requireLive(
+  paths: readonly string[],
+  before: ResolvedScenario,
+  after: ResolvedScenario,
+): void {
   const rest = (scenario: ResolvedScenario): string =>
     JSON.stringify({
       ...scenario,
@@ -21,11 +25,15 @@ export function requireLive(paths: readonly string[], before: ResolvedScenario, 
       costs: 0,
       check: 0,
       trace: 0,
-      host: { ...scenario.host, reclaim: { ...scenario.host.reclaim, swappiness: 0, watermarkScaleFactor: 0 } },
+      host: {
+        ...scenario.host,
+        reclaim: { ...scenario.host.reclaim, swappiness: 0, watermarkScaleFactor: 0 },
+      },
       vms: scenario.vms.map((vm) => ({ ...vm, memoryMax: 0 })),
     });
   if (rest(before) === rest(after)) return;
-  const live = /^(seed|costs(\..*)?|host\.reclaim\.(swappiness|watermarkScaleFactor)|vms\..*\.memoryMax|check(\..*)?|trace(\..*)?)$/;
+  const live =
+    /^(seed|costs(\..*)?|host\.reclaim\.(swappiness|watermarkScaleFactor)|vms\..*\.memoryMax|check(\..*)?|trace(\..*)?)$/;
   const fixed = paths.find((path) => !live.test(path)) ?? paths[0] ?? "scenario";
   throw new PagevisorError(
     "E_FIXED",
@@ -60,5 +68,8 @@ export function applyLive(core: Core, before: ResolvedScenario, after: ResolvedS
 
 function fits(status: number): void {
   if (status >= 0) return;
-  throw new PagevisorError("E_TOO_BIG", "check, trace: one machine holds 4GiB of state, and these do not fit beside the rest.");
+  throw new PagevisorError(
+    "E_TOO_BIG",
+    "check, trace: one machine holds 4GiB of state, and these do not fit beside the rest.",
+  );
 }

@@ -5,8 +5,11 @@ import { type BootedTask, bootCore } from "./boot.js";
 import { Core, coreModule } from "./core.js";
 import { type Reading, readCounters } from "./counters.js";
 import { PagevisorError } from "./errors.js";
+import { nextTask } from "./eventloop.js";
 import { type FileSource, loadTraces } from "./files.js";
-import { type Bound, boundOf, type Limit } from "./limit.js";
+import { type Footprint, footprintOf } from "./footprint.js";
+import { guard } from "./guard.js";
+import { type Bound, boundOf, type Limit, limitOf } from "./limit.js";
 import { applyLive, requireLive } from "./live.js";
 import type { RunResult, RunStatus } from "./result.js";
 import {
@@ -20,11 +23,18 @@ import {
 } from "./results.js";
 import { type ResolvedScenario, resolveScenario, type Scenario } from "./scenario.js";
 import { setPath } from "./setpath.js";
-import { notOne, packSnapshot, unpackSnapshot } from "./snapshot.js";
+import {
+  type EncodedReading,
+  encodeReading,
+  notOne,
+  packSnapshot,
+  reviveReading,
+  unpackSnapshot,
+} from "./snapshot.js";
 import { traceCounts, traceText } from "./tracepoints.js";
 import { VERSION } from "./version.js";
 
-export type { Limit };
+export type { Footprint, Limit };
 
 /** How far a run has come. */
 export interface Progress {
@@ -71,19 +81,6 @@ const CALL_ACCESSES = 65_536;
 const CALL_EVENTS = 4096;
 /** ms between two looks at the event loop; the promise is 16. */
 const YIELD_MS = 8;
-const PART_NAMES = [
-  "records",
-  "frames",
-  "primaryPtes",
-  "sptes",
-  "tlbs",
-  "swap",
-  "workloads",
-  "statistics",
-  "events",
-  "trace",
-  "integrity",
-] as const;
 
 /**
  * A simulated host with its virtual machines.
@@ -135,7 +132,7 @@ export class Machine {
     const core = new Core(options.module ?? (await coreModule()));
     if (header["version"] !== VERSION) throw notOne(`they are of version ${String(header["version"])}`);
     if (header["heapBase"] !== core.call.bootHeapBase()) throw notOne("they are of another build");
-    if (memory.length === 0 || memory.length % 65_536 !== 0) throw notOne("they end within the memory");
+    if (memory.length !== header["memoryBytes"]) throw notOne("they do not end with the memory");
     const missing = (memory.length - core.memory.buffer.byteLength) / 65_536;
     if (missing > 0) core.memory.grow(missing);
     new Uint8Array(core.memory.buffer).set(memory);
@@ -211,11 +208,18 @@ export class Machine {
     const set = Object.entries(options.set ?? {});
     for (const [path, value] of set) scenario = setPath(scenario, path, value);
     const resolved = resolveScenario(scenario);
-    requireLive(set.map(([path]) => path), this.#own.scenario, resolved);
+    requireLive(
+      set.map(([path]) => path),
+      this.#own.scenario,
+      resolved,
+    );
     const copy = new Core(core.module);
     core.copyTo(copy);
     applyLive(copy, this.#own.scenario, resolved);
-    return new Machine(copy, { ...this.#own, scenario: resolved });
+    // A larger ring is a new one: what stood in the old one is the parent's to read.
+    const sameRing = copy.call.reportTraceRing() === core.call.reportTraceRing();
+    const traceRead = sameRing ? this.#own.traceRead : copy.call.reportTraceWritten();
+    return new Machine(copy, { ...this.#own, scenario: resolved, traceRead });
   }
 
   /** The machine as bytes, for {@link Machine.restore} by the same version. */
@@ -227,10 +231,8 @@ export class Machine {
   }
 
   /** Bytes of simulator state, whole and by part; exact. */
-  footprint(): { bytes: number; parts: Record<(typeof PART_NAMES)[number], number> } {
-    const { call } = this.#live;
-    const parts = PART_NAMES.map((name, part) => [name, call.bootPartBytes(part)]);
-    return { bytes: call.bootBytes(), parts: Object.fromEntries(parts) };
+  footprint(): Footprint {
+    return footprintOf(this.#live);
   }
 
   /** ftrace's text of the records written since the last call; `scenario.trace` says which events write records. */
@@ -274,7 +276,9 @@ export class Machine {
 
   // The actors' names in the order of their numbers, as a host's ftrace shows them.
   #actors(): string[] {
-    const vcpus = this.#own.scenario.vms.flatMap((vm) => Array.from({ length: vm.vcpus }, (_, index) => `CPU ${index}/KVM`));
+    const vcpus = this.#own.scenario.vms.flatMap((vm) =>
+      Array.from({ length: vm.vcpus }, (_, index) => `CPU ${index}/KVM`),
+    );
     return ["kswapd0", ...vcpus];
   }
 
@@ -329,7 +333,8 @@ export class Machine {
     }
     const ms = performance.now() - began;
     this.#own.wallMs += ms;
-    this.#own.status = reason === "" ? "interrupted" : reason === "oom" || reason === "violation" ? reason : "done";
+    this.#own.status =
+      reason === "" ? "interrupted" : reason === "oom" || reason === "violation" ? reason : "done";
     this.#own.stoppedBy = reason === "" ? "signal" : reason === "idle" ? "tasks" : reason;
     return this.#result(before, ms, true);
   }
@@ -389,75 +394,5 @@ export class Machine {
 
 function readAll(core: Core, scenario: ResolvedScenario, tasks: readonly BootedTask[]): Reading {
   const ids = tasks.map(({ id }) => id);
-  return readCounters(core, scenario.vms.length, scenario.host.swap.length, ids);
-}
-
-function limitOf({ accesses, time }: { accesses: number | null; time: number | null }): Limit {
-  return { ...(accesses !== null && { accesses }), ...(time !== null && { time }) };
-}
-
-// A trap of the core is a bug of pagevisor, never the user's mistake: the instance is dead, and the message says what to report.
-function guard<T>(call: () => T): T {
-  try {
-    return call();
-  } catch (cause) {
-    if (cause instanceof PagevisorError && cause.code !== "E_INTERNAL") throw cause;
-    const what = cause instanceof Error ? cause.message : String(cause);
-    throw new PagevisorError(
-      "E_INTERNAL",
-      `the simulator has failed (${what}); this is a bug of pagevisor ${VERSION}. Please report it with the scenario and its seed.`,
-      { cause },
-    );
-  }
-}
-
-// The next turn of the event loop, without the delay that timers have.
-function nextTask(): Promise<void> {
-  return new Promise((resolve) => {
-    if (typeof setImmediate === "function") {
-      setImmediate(resolve);
-      return;
-    }
-    const { port1, port2 } = new MessageChannel();
-    port1.onmessage = () => {
-      port1.close();
-      resolve();
-    };
-    port2.postMessage(null);
-  });
-}
-
-interface EncodedReading {
-  vms: { row: number[]; faults: Record<string, { histogram: number[] }> }[];
-  host: number[];
-  devices: number[][];
-  tasks: number[][];
-}
-
-function encodeReading(reading: Reading): unknown {
-  return {
-    vms: reading.vms.map(({ row, faults }) => ({
-      row: [...row],
-      faults: Object.fromEntries(
-        Object.entries(faults).map(([kind, fault]) => [kind, { ...fault, histogram: [...fault.histogram] }]),
-      ),
-    })),
-    host: [...reading.host],
-    devices: reading.devices.map((row) => [...row]),
-    tasks: reading.tasks.map((row) => [...row]),
-  };
-}
-
-function reviveReading(encoded: EncodedReading): Reading {
-  return {
-    vms: encoded.vms.map(({ row, faults }) => ({
-      row: Float64Array.from(row),
-      faults: Object.fromEntries(
-        Object.entries(faults).map(([kind, fault]) => [kind, { ...fault, histogram: Uint32Array.from(fault.histogram) }]),
-      ) as unknown as Reading["vms"][number]["faults"],
-    })),
-    host: Float64Array.from(encoded.host),
-    devices: encoded.devices.map((row) => Float64Array.from(row)),
-    tasks: encoded.tasks.map((row) => Float64Array.from(row)),
-  };
+  return guard(() => readCounters(core, scenario.vms.length, scenario.host.swap.length, ids));
 }

@@ -73,7 +73,13 @@ export interface VmResult {
   asyncPf: {
     notPresent: number;
     ready: number;
-    syncFallback: { limit: number; kernelMode: number; disabled: number; reinjection: number; noReadahead: number };
+    syncFallback: {
+      limit: number;
+      kernelMode: number;
+      disabled: number;
+      reinjection: number;
+      noReadahead: number;
+    };
     repeated: number;
     halted: number;
     outstandingPeak: number;

@@ -5,13 +5,14 @@
 //   | magic  | n: u32 LE   | JSON header | memory of the core  |
 //   +--------+-------------+-------------+---------------------+
 
+import type { Reading } from "./counters.js";
 import { PagevisorError } from "./errors.js";
 
 const MAGIC = "pgvsnap1";
 
 /** Puts a snapshot together. */
-export function packSnapshot(header: unknown, memory: Uint8Array): Uint8Array {
-  const json = new TextEncoder().encode(JSON.stringify(header));
+export function packSnapshot(header: object, memory: Uint8Array): Uint8Array {
+  const json = new TextEncoder().encode(JSON.stringify({ ...header, memoryBytes: memory.length }));
   const bytes = new Uint8Array(12 + json.length + memory.length);
   bytes.set(new TextEncoder().encode(MAGIC));
   new DataView(bytes.buffer).setUint32(8, json.length, true);
@@ -27,20 +28,66 @@ export function unpackSnapshot(bytes: Uint8Array): { header: Record<string, unkn
   if (bytes.length < 12 || magic !== MAGIC) throw notOne("they do not begin as one");
   const length = view.getUint32(8, true);
   if (12 + length > bytes.length) throw notOne("they end within the header");
+  return { header: parseHeader(bytes.subarray(12, 12 + length)), memory: bytes.subarray(12 + length) };
+}
+
+function parseHeader(json: Uint8Array): Record<string, unknown> {
+  let header: unknown;
   try {
-    const header: unknown = JSON.parse(new TextDecoder().decode(bytes.subarray(12, 12 + length)));
-    if (typeof header === "object" && header !== null) {
-      return { header: header as Record<string, unknown>, memory: bytes.subarray(12 + length) };
-    }
+    header = JSON.parse(new TextDecoder().decode(json));
   } catch (cause) {
     throw notOne("the header is damaged", cause);
   }
-  throw notOne("the header is damaged");
+  if (typeof header !== "object" || header === null) throw notOne("the header is damaged");
+  return header as Record<string, unknown>;
 }
 
 /** The error for bytes that are no snapshot of this build. */
 export function notOne(why: string, cause?: unknown): PagevisorError {
-  return new PagevisorError("E_SNAPSHOT", `these bytes are not a snapshot of this version of pagevisor: ${why}`, {
-    cause,
-  });
+  return new PagevisorError(
+    "E_SNAPSHOT",
+    `these bytes are not a snapshot of this version of pagevisor: ${why}`,
+    {
+      cause,
+    },
+  );
+}
+
+/** Counters as JSON can hold them. */
+export interface EncodedReading {
+  vms: { row: number[]; faults: Record<string, { histogram: number[] }> }[];
+  host: number[];
+  devices: number[][];
+  tasks: number[][];
+}
+
+export function encodeReading(reading: Reading): EncodedReading {
+  return {
+    vms: reading.vms.map(({ row, faults }) => ({
+      row: [...row],
+      faults: Object.fromEntries(
+        Object.entries(faults).map(([kind, fault]) => [kind, { ...fault, histogram: [...fault.histogram] }]),
+      ),
+    })),
+    host: [...reading.host],
+    devices: reading.devices.map((row) => [...row]),
+    tasks: reading.tasks.map((row) => [...row]),
+  };
+}
+
+export function reviveReading(encoded: EncodedReading): Reading {
+  return {
+    vms: encoded.vms.map(({ row, faults }) => ({
+      row: Float64Array.from(row),
+      faults: Object.fromEntries(
+        Object.entries(faults).map(([kind, fault]) => [
+          kind,
+          { ...fault, histogram: Uint32Array.from(fault.histogram) },
+        ]),
+      ) as unknown as Reading["vms"][number]["faults"],
+    })),
+    host: Float64Array.from(encoded.host),
+    devices: encoded.devices.map((row) => Float64Array.from(row)),
+    tasks: encoded.tasks.map((row) => Float64Array.from(row)),
+  };
 }

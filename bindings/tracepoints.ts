@@ -85,7 +85,7 @@ export function traceText(core: Core, from: number, epochNs: number, actors: rea
   const first = Math.max(from, written - capacity);
   const names = new Map(TRACEPOINTS.map((name) => [core.constant(`TRACE_${name.toUpperCase()}`), name]));
   const lines: string[] = [];
-  if (from === 0) lines.push("# tracer: nop", "#");
+  if (from === 0 && written > 0) lines.push("# tracer: nop", "#");
   if (first > from) lines.push(`# ${first - from} records lost: the ring holds ${capacity}`);
   const view = new DataView(core.memory.buffer);
   for (let number = first; number < written; number++) {

@@ -1,0 +1,364 @@
+// At stake: what-if by fork. A live key must do in a fork what it does in a machine that was created with it, from the moment of the
+// fork on; a wrong value, an unknown key and a key that cannot change must be told apart, each by name.
+
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { COST_KEYS } from "#dist/costkeys.js";
+import type { Machine } from "#dist/machine.js";
+import type { Scenario } from "#dist/scenario.js";
+import { setPath } from "#dist/setpath.js";
+import { assertSame, create, refusal, roomy, type Task, vm, vmOf } from "./scenes.js";
+
+const ms = (n: number): number => n * 1_000_000;
+
+function uniform(pages: number, others: Partial<Task> = {}, accesses?: number): Task {
+  const workload = {
+    kind: "uniform" as const,
+    pages,
+    writes: 0.3,
+    ...(accesses !== undefined && { accesses }),
+  };
+  return { workload, ...others };
+}
+
+/**
+ * A scenario in which everything happens that costs something: four vCPUs share two CPUs, tasks share vCPUs and sleep, memory is
+ * short, translations miss the TLB, flushes reach vCPUs that run.
+ */
+function busy(changes: Partial<Scenario> = {}): Scenario {
+  const late = (start: number): Task => uniform(150, { start, vcpu: 1 }, 300);
+  return {
+    host: { memory: "2MiB", cpus: 2, swap: [{ kind: "nvme", size: "16MiB" }] },
+    vms: [
+      vm("db", [uniform(180, {}, 2500), late(ms(3)), uniform(130, { vcpu: 0 }, 2500)], {
+        vcpus: 2,
+        tlb: { entries: 16, ways: 2 },
+      }),
+      vm("web", [uniform(150, { count: 2, vcpu: 0 }, 2500), late(ms(9))], { vcpus: 2 }),
+    ],
+    ...changes,
+  };
+}
+
+/** A fork at time 0 that sets `path` ends as a machine does that was created with it. Returns the digest. */
+async function asIfCreated(scenario: Scenario, path: string, value: unknown): Promise<string> {
+  const fork = (await create(scenario)).fork({ set: { [path]: value } });
+  const created = await create(setPath(scenario, path, value));
+  const result = created.run();
+  assertSame(fork.run(), result, `${path} = ${String(value)}`);
+  return result.digest;
+}
+
+let usual: string;
+test.before(async () => {
+  usual = (await create(busy())).run().digest;
+});
+
+test("seed: what is drawn from the fork on follows the other seed", async () => {
+  // Permutations of pages are drawn at boot and stay, so this scenario has none.
+  assert.is.not(await asIfCreated(busy(), "seed", 2), usual);
+
+  const machine = await create(busy());
+  machine.run({ accesses: 3000 });
+  const same = machine.fork({ set: { seed: 1 } });
+  const forks = [2, 3, 2].map((seed) => machine.fork({ set: { seed } }));
+  const [two, three, again] = forks.map((fork) => fork.run());
+  assert.is(forks[0]!.scenario.seed, 2);
+  assert.is(two!.seed, 2);
+  assert.is(same.run().digest, usual);
+  assert.is(machine.run().digest, usual);
+  assert.is.not(two!.digest, usual);
+  assert.is.not(three!.digest, two!.digest);
+  assert.is(again!.digest, two!.digest);
+});
+
+test("costs.preset: the whole table is that of the other preset", async () => {
+  for (const preset of ["nested", "nehalem-hdd-2010"]) {
+    assert.is.not(await asIfCreated(busy(), "costs.preset", preset), usual, preset);
+  }
+});
+
+test("costs.preset keeps single prices, and a fork of a fork goes back", async () => {
+  const scenario = busy({ costs: { eptMapNs: 5000 } });
+  const machine = await create(scenario);
+  const nested = machine.fork({ set: { "costs.preset": "nested" } });
+  assert.equal(nested.scenario.costs, { preset: "nested", eptMapNs: 5000 });
+  const back = nested.fork({ set: { "costs.preset": "bare-metal" } });
+  const mapNs = (one: Machine): number => {
+    const { minor } = vmOf(one.run()).faults;
+    return minor.stages.mapNs / minor.count;
+  };
+  assert.ok(mapNs(nested) >= 5000);
+  assert.is(back.run().digest, machine.run().digest);
+});
+
+for (const key of COST_KEYS) {
+  test(`costs.${key}: is charged, and at its new price`, async () => {
+    const digest = await asIfCreated(busy(), `costs.${key}`, key === "guestTickNs" ? ms(1) : "3us");
+    assert.is.not(digest, usual);
+  });
+}
+
+test("a price that changes in mid-run counts from there", async () => {
+  const machine = await create(roomy([{ workload: { kind: "sequential", pages: 400, writes: 1 } }]));
+  machine.run({ accesses: 100 });
+  const dear = machine.fork({ set: { "costs.minorFaultNs": "50us" } });
+  for (const [one, mean] of [
+    [machine, 2200],
+    [dear, 51_200],
+  ] as const) {
+    const minor = vmOf(one.run()).faults.minor;
+    assert.ok(minor.count >= 299 && minor.count <= 300);
+    assert.is(minor.latency.p50, mean);
+    assert.is(vmOf(one.result()).faults.minor.count, 400);
+  }
+});
+
+/** Runs a VM of 460 pages on a host of 256 for a while. */
+async function pressed(): Promise<Machine> {
+  const host = { memory: "1MiB", swap: [{ kind: "nvme" as const, size: "16MiB" }] };
+  const machine = await create({ host, vms: [vm("db", [uniform(460)])] });
+  machine.run({ accesses: 3000 });
+  return machine;
+}
+
+test("host.reclaim.swappiness: with 0, a VM at its limit has nothing that may be reclaimed", async () => {
+  const path = "host.reclaim.swappiness";
+  assert.is.not(await asIfCreated(busy(), path, 0), usual);
+  assert.is.not(await asIfCreated(busy(), path, 200), usual);
+
+  const machine = await filled("800KiB");
+  const fork = machine.fork({ set: { [path]: 0 } });
+  const { status, oom } = fork.run({ accesses: 3000 });
+  assert.is(status, "oom");
+  assert.equal(oom, { where: "vms.db.memoryMax" });
+  const { host } = machine.run({ accesses: 3000 });
+  assert.ok(host.reclaim.reclaimedDirect > 100 && host.swap.out > 100);
+});
+
+test("host.reclaim.watermarkScaleFactor: kswapd keeps that much more memory free", async () => {
+  const path = "host.reclaim.watermarkScaleFactor";
+  assert.is.not(await asIfCreated(busy(), path, 500), usual);
+
+  const machine = await pressed();
+  const before = machine.result().host.memory.freePages;
+  const fork = machine.fork({ set: { [path]: 1000 } });
+  fork.run({ accesses: 2000 });
+  machine.run({ accesses: 2000 });
+  // A tenth of 256 pages between the marks: kswapd stops at MIN + 2 × 25 instead of MIN + 2 × 8.
+  assert.ok(before < 32 + 2 * 8 + 40, String(before));
+  assert.ok(fork.result().host.memory.freePages >= 32 + 25, String(fork.result().host.memory.freePages));
+  assert.ok(machine.result().host.memory.freePages < fork.result().host.memory.freePages);
+});
+
+/** One VM of 400 pages without a limit but with swap, all touched. */
+async function filled(memoryMax: string | null = null): Promise<Machine> {
+  const host = { memory: "8MiB", swap: [{ kind: "nvme" as const, size: "16MiB" }] };
+  const machine = await create({ host, vms: [vm("db", [uniform(400)], { memoryMax })] });
+  machine.run({ accesses: 8000 });
+  return machine;
+}
+
+const resident = (machine: Machine): number => vmOf(machine.result()).memory.residentPages;
+
+test("vms.NAME.memoryMax lowered: the next charge reclaims down to it", async () => {
+  const machine = await filled();
+  assert.is(resident(machine), 400);
+  const fork = machine.fork({ set: { "vms.db.memoryMax": "800KiB" } });
+  assert.is(fork.scenario.vms[0]!.memoryMax, 800 * 1024);
+  // Nobody charges a page while all are there: the limit takes effect with the first page that is needed.
+  assert.is(vmOf(fork.run({ accesses: 5000 })).faults.major.count, 0);
+  assert.is(resident(fork), 400);
+
+  const early = (await create(machine.scenario)).fork({ set: { "vms.db.memoryMax": "800KiB" } });
+  early.run({ accesses: 8000 });
+  // Pages of the swap cache are charged too.
+  assert.ok(resident(early) <= 200 && resident(early) > 100, String(resident(early)));
+  assert.ok(vmOf(early.result()).memory.peakResidentPages <= 200);
+  assert.is(resident(machine), 400);
+});
+
+test("vms.NAME.memoryMax raised or removed: the VM grows to it", async () => {
+  const machine = await filled("800KiB");
+  assert.ok(resident(machine) <= 200);
+  const raised = machine.fork({ set: { "vms.db.memoryMax": "1200KiB" } });
+  const removed = machine.fork({ set: { "vms.db.memoryMax": null } });
+  const byIndex = machine.fork({ set: { "vms.0.memoryMax": "null" } });
+  for (const one of [machine, raised, removed, byIndex]) one.run({ accesses: 8000 });
+  assert.ok(resident(machine) <= 200);
+  assert.ok(resident(raised) > 200 && resident(raised) <= 300, String(resident(raised)));
+  assert.is(resident(removed), 400);
+  assertSame(byIndex.result(), removed.result());
+});
+
+test("vms.NAME.memoryMax at time 0 is as if created so", async () => {
+  for (const value of ["300KiB", "600KiB"]) {
+    assert.is.not(await asIfCreated(busy(), "vms.web.memoryMax", value), usual, value);
+  }
+  assert.is(await asIfCreated(busy(), "vms.web.memoryMax", null), usual);
+});
+
+test("check.integrity switched on knows the writes from there on, switched off it knows none", async () => {
+  const machine = await create(busy());
+  machine.run({ accesses: 3000 });
+  const on = machine.fork({ set: { "check.integrity": true } });
+  assert.ok(on.footprint().bytes > machine.footprint().bytes);
+  const checked = on.run();
+  assert.is(checked.digest, usual);
+  assert.is(checked.status, "done");
+  assert.equal(checked.violations, []);
+  for (const { integrity } of checked.vms) {
+    assert.ok(integrity.checked > 500);
+    assert.is(integrity.lostWrites + integrity.staleReads + integrity.unreachablePins, 0);
+  }
+
+  const checking = await create(busy({ check: { integrity: true } }));
+  checking.run({ accesses: 3000 });
+  const off = checking.fork({ set: { "check.integrity": false } });
+  const unchecked = off.run();
+  assert.is(unchecked.digest, usual);
+  assert.is(unchecked.violations, undefined);
+  assert.is(vmOf(unchecked).integrity.checked, 0);
+
+  // On again: what was written while it was off is not known, and not missed.
+  const again = checking.fork({ set: { "check.integrity": false } });
+  again.run({ accesses: 3000 });
+  const result = again.fork({ set: { "check.integrity": true } }).run();
+  assert.is(result.digest, usual);
+  assert.equal(result.violations, []);
+  assert.ok(vmOf(result).integrity.checked > 100);
+});
+
+test("trace.events: the fork records these, from there on, and the digest stays", async () => {
+  const machine = await create(busy());
+  machine.run({ accesses: 3000 });
+  assert.is(machine.traceText(), "");
+  const fork = machine.fork({ set: { "trace.events": ["kvm_exit", "mm_vmscan_write_*"] } });
+  const before = fork.traceCounts();
+  assert.is(fork.run().digest, usual);
+  const after = fork.traceCounts();
+  const text = fork.traceText();
+  for (const [name, count] of Object.entries(after)) {
+    const records = text.match(new RegExp(`: ${name}: `, "g"))?.length ?? 0;
+    const recorded = name === "kvm_exit" || name === "mm_vmscan_write_folio";
+    assert.is(records, recorded ? count - before[name]! : 0, name);
+  }
+  assert.ok(after["kvm_exit"]! > before["kvm_exit"]!);
+  machine.run();
+  assert.is(machine.traceText(), "");
+  assert.equal(machine.traceCounts(), after);
+
+  const silent = fork.fork({ set: { trace: null } });
+  silent.traceText();
+  silent.run();
+  assert.is(silent.traceText(), "");
+});
+
+const total = (machine: Machine): number =>
+  Object.values(machine.traceCounts()).reduce((sum, count) => sum + count, 0);
+
+test("trace.capacity: the fork has room for at least that many records, and begins with none of its parent's", async () => {
+  const machine = await create(busy({ trace: { events: ["*"], capacity: 64 } }));
+  machine.run({ accesses: 10 });
+  const before = total(machine);
+  const [larger, smaller] = [1_000_000, 8].map((capacity) =>
+    machine.fork({ set: { "trace.capacity": capacity } }),
+  );
+  assert.is(larger!.traceText(), "");
+  for (const one of [machine, larger!, smaller!]) assert.is(one.run().digest, usual);
+  const lines = (one: Machine): string[] => one.traceText().trimEnd().split("\n");
+  assert.is(lines(larger!).length, total(larger!) - before);
+  for (const one of [machine, smaller!]) {
+    const lost = total(one) - 64;
+    assert.equal(lines(one).slice(0, 3), ["# tracer: nop", "#", `# ${lost} records lost: the ring holds 64`]);
+  }
+});
+
+test("several keys at once, in any order", async () => {
+  const machine = await create(busy());
+  const set = {
+    seed: 4,
+    "costs.vmExitNs": "1us",
+    "vms.db.memoryMax": "1MiB",
+    "host.reclaim.swappiness": 100,
+  };
+  const other = Object.fromEntries(Object.entries(set).reverse());
+  assertSame(machine.fork({ set }).run(), machine.fork({ set: other }).run());
+  const costs = { vmExitNs: 1000 };
+  assert.equal(machine.fork({ set: { costs } }).scenario.costs, { preset: "bare-metal", vmExitNs: 1000 });
+});
+
+for (const [path, value, message] of [
+  ["seed", -1, "seed: -1 is not allowed"],
+  ["seed", 2 ** 32, "seed: 4294967296 is not allowed"],
+  ["costs.preset", "nestd", 'costs.preset: "nestd" is not allowed; did you mean "nested"?'],
+  ["costs.vmExitNs", "5 apples", 'costs.vmExitNs: "5 apples" has an unknown unit'],
+  ["costs.vmExitNs", -5, "costs.vmExitNs: -5 is negative"],
+  ["host.reclaim.swappiness", 201, "host.reclaim.swappiness: 201 is not allowed"],
+  ["host.reclaim.watermarkScaleFactor", 0, "host.reclaim.watermarkScaleFactor: 0 is not allowed"],
+  ["vms.db.memoryMax", "1000", "vms[0].memoryMax: 1000 is not a multiple of 4KiB"],
+  ["vms.db.memoryMax", 0, "vms[0].memoryMax: 0 is not a positive size"],
+  ["check.integrity", "perhaps", 'check.integrity: "perhaps" is not allowed'],
+  ["check.onViolation", "halt", 'check.onViolation: "halt" is not allowed'],
+  ["trace.events", ["KVM"], 'trace.events[0]: "KVM" is not allowed'],
+  ["trace.capacity", 10, "trace.events: missing"],
+] as const) {
+  test(`wrong value: ${path} = ${JSON.stringify(value)}`, async () => {
+    const machine = await create(busy());
+    const said = await refusal(() => machine.fork({ set: { [path]: value } }), "E_SCENARIO");
+    assert.ok(said.startsWith(message), said);
+    assert.match(said, /Allowed: ./);
+    assert.is(machine.run().digest, usual);
+  });
+}
+
+for (const [path, message] of [
+  ["sede", 'sede: unknown key; did you mean "seed"?'],
+  ["costs.vmExitN", 'costs.vmExitN: unknown key; did you mean "vmExitNs"?'],
+  ["costs.exitUserNs", "costs.exitUserNs: not modelled in this version"],
+  ["host.reclaim.swapiness", 'host.reclaim.swapiness: unknown key; did you mean "swappiness"?'],
+  ["vms.bd.memoryMax", 'vms: there is no element "bd"; did you mean "db"?'],
+  ["vms.db.memroyMax", 'vms[0].memroyMax: unknown key; did you mean "memoryMax"?'],
+  ["check.integrty", 'check.integrty: unknown key; did you mean "integrity"?'],
+  ["trace.event", 'trace.event: unknown key; did you mean "events"?'],
+] as const) {
+  test(`unknown key: ${path}`, async () => {
+    const machine = await create(busy());
+    const said = await refusal(() => machine.fork({ set: { [path]: 1 } }), "E_SCENARIO");
+    assert.ok(said.startsWith(message), said);
+  });
+}
+
+const LIVE =
+  "seed, costs.*, host.reclaim.swappiness, host.reclaim.watermarkScaleFactor, vms.NAME.memoryMax, check.*, trace.*";
+
+for (const [path, value] of [
+  ["host.memory", "4MiB"],
+  ["host.cpus", 3],
+  ["host.quantum", "20us"],
+  ["host.swap.nvme-0.size", "32MiB"],
+  ["host.swap.0.readNs", "50us"],
+  ["host.swap", []],
+  ["vms.db.vcpus", 3],
+  ["vms.db.memory", "4MiB"],
+  ["vms.db.name", "cache"],
+  ["vms.db.tlb.entries", 64],
+  ["vms.db.guest.timeslice", "1ms"],
+  ["vms.db.guest.tasks.0.workload.pages", 10],
+  ["duration.accesses", 10],
+  ["name", "other"],
+] as const) {
+  test(`fixed key: ${path}`, async () => {
+    const machine = await create(busy());
+    for (const set of [{ [path]: value }, { seed: 9, [path]: value, "costs.vmExitNs": 1 }]) {
+      const said = await refusal(() => machine.fork({ set }), "E_FIXED");
+      assert.is(
+        said,
+        `${path}: fixed when the machine was created; a fork can change ${LIVE}. Create another machine for this.`,
+      );
+    }
+    assert.is(machine.run().digest, usual);
+  });
+}
+
+test.run();
