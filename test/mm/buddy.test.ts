@@ -72,28 +72,28 @@ class Held {
 function apply(zones: Zones, held: Held, step: Operation): void {
   const { call } = zones;
   if (step.op === "alloc") {
-    const pfn = call["zoneCaseAlloc"]!(step.cpu % zones.cpus, step.order, step.gfp) >>> 0;
+    const pfn = call.zoneCaseAlloc!(step.cpu % zones.cpus, step.order, step.gfp) >>> 0;
     if (pfn !== 0) held.take(held.blocks, pfn, step.order);
   } else if (step.op === "free") {
     const block = held.give(held.blocks, step.pick);
-    if (block) call["zoneCaseFreePages"]!(step.cpu % zones.cpus, block.pfn, block.order);
+    if (block) call.zoneCaseFreePages!(step.cpu % zones.cpus, block.pfn, block.order);
   } else if (step.op === "split") {
     const block = held.give(held.blocks, step.pick);
     for (let page = 0; block && page < 2 ** block.order; page++) held.take(held.blocks, block.pfn + page, 0);
   } else if (step.op === "drain") {
-    call["zoneCaseDrain"]!(step.cpu % zones.cpus);
+    call.zoneCaseDrain!(step.cpu % zones.cpus);
   } else if (step.op === "isolate") {
     const { index } = zones.zones[step.zone % zones.zones.length]!;
-    const pfn = call["zoneCaseIsolate"]!(index, step.order, step.type, step.entry) >>> 0;
+    const pfn = call.zoneCaseIsolate!(index, step.order, step.type, step.entry) >>> 0;
     if (pfn !== 0 && pfn !== NONE) held.take(held.isolated, pfn, step.order);
   } else {
     const block = held.give(held.isolated, step.pick);
-    if (block) call["zoneCasePutback"]!(block.pfn, block.order);
+    if (block) call.zoneCasePutback!(block.pfn, block.order);
   }
 }
 
 function checkStep(zones: Zones, held: Held, total: number): void {
-  zones.call["zoneCaseCheck"]!();
+  zones.call.zoneCaseCheck!();
   let free = 0;
   for (const block of zones.freeBlocks()) {
     const [order, pfn] = block.split(":").map(Number) as [number, number];
@@ -106,11 +106,11 @@ function checkStep(zones: Zones, held: Held, total: number): void {
 function giveAllBack(zones: Zones, held: Held): void {
   while (held.blocks.length > 0) {
     const { pfn, order } = held.give(held.blocks, held.blocks.length * 7)!;
-    zones.call["zoneCaseFreePages"]!(pfn % zones.cpus, pfn, order);
+    zones.call.zoneCaseFreePages!(pfn % zones.cpus, pfn, order);
   }
   while (held.isolated.length > 0) {
     const { pfn, order } = held.give(held.isolated, 0)!;
-    zones.call["zoneCasePutback"]!(pfn, order);
+    zones.call.zoneCasePutback!(pfn, order);
   }
   zones.drain();
 }
@@ -134,7 +134,7 @@ test("over random operations every page has one owner, and giving all back resto
         }
         giveAllBack(zones, held);
         // Pageblocks set aside for atomic requests stay apart from their neighbours; without them all is as it was.
-        const reserved = shape.some(({ index }) => zones.call["zoneCaseGet"]!(index, 2) !== 0);
+        const reserved = shape.some(({ index }) => zones.call.zoneCaseGet!(index, 2) !== 0);
         if (!reserved) assert.equal(zones.freeBlocks(), fresh);
       },
     ),
@@ -154,17 +154,17 @@ test("allocating everything and freeing it in any order gives back the same maxi
         const fresh = zones.freeBlocks();
         const blocks: number[] = [];
         for (;;) {
-          const pfn = zones.call["zoneCaseAlloc"]!(blocks.length % 2, order, MOVABLE) >>> 0;
+          const pfn = zones.call.zoneCaseAlloc!(blocks.length % 2, order, MOVABLE) >>> 0;
           if (pfn === 0) break;
           blocks.push(pfn);
         }
         assert.ok(blocks.length > 0);
         while (blocks.length > 0) {
           const [pfn] = blocks.splice((blocks.length * stride) % blocks.length, 1) as [number];
-          zones.call["zoneCaseFreePages"]!(pfn % 2, pfn, order);
+          zones.call.zoneCaseFreePages!(pfn % 2, pfn, order);
         }
         zones.drain();
-        zones.call["zoneCaseCheck"]!();
+        zones.call.zoneCaseCheck!();
         assert.equal(zones.freeBlocks(), fresh);
       },
     ),
@@ -175,24 +175,24 @@ test("allocating everything and freeing it in any order gives back the same maxi
 test("eight pages of a fresh block come in ascending order, and freed they leave the lists of the documented example", () => {
   // One free block of 1,024 pages; the CPU's lists pass every page on at once.
   const zones = new Zones([{ index: 1, start: 1024, pages: 1024 }], 1, 1, 1);
-  const taken = Array.from({ length: 8 }, () => zones.call["zoneCaseAlloc"]!(0, 0, MOVABLE) >>> 0);
+  const taken = Array.from({ length: 8 }, () => zones.call.zoneCaseAlloc!(0, 0, MOVABLE) >>> 0);
   assert.equal(taken, [1024, 1025, 1026, 1027, 1028, 1029, 1030, 1031]);
   assert.equal(
     zones.freeBlocks(),
     [3, 4, 5, 6, 7, 8, 9].map((order) => `${order}:${1024 + 2 ** order}`).sort(),
   );
-  for (const pfn of [0, 2, 1, 3, 4, 5, 6, 7]) zones.call["zoneCaseFreePages"]!(0, 1024 + pfn, 0);
+  for (const pfn of [0, 2, 1, 3, 4, 5, 6, 7]) zones.call.zoneCaseFreePages!(0, 1024 + pfn, 0);
   zones.drain();
   assert.equal(zones.freeBlocks(), ["10:1024"]);
 });
 
 test("a request that no zone can serve is refused and changes nothing", () => {
   const zones = new Zones(SHAPES[0]!, 1);
-  while (zones.call["zoneCaseAlloc"]!(0, 10, MOVABLE) !== 0) {
+  while (zones.call.zoneCaseAlloc!(0, 10, MOVABLE) !== 0) {
     // takes every large block
   }
   const before = zones.freeBlocks();
-  assert.is(zones.call["zoneCaseAlloc"]!(0, 10, MOVABLE), 0);
+  assert.is(zones.call.zoneCaseAlloc!(0, 10, MOVABLE), 0);
   assert.equal(zones.freeBlocks(), before);
 });
 

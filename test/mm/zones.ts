@@ -34,20 +34,20 @@ export class Zones {
     this.call = new Core(module).call as unknown as Call;
     const { call } = this;
     const end = Math.max(...zones.map(({ start, pages }) => start + pages));
-    call["zoneCaseBegin"]!(Math.ceil(end / 1024) * 1024, cpus);
+    call.zoneCaseBegin!(Math.ceil(end / 1024) * 1024, cpus);
     for (const { index, start, pages } of zones) {
       const min = Math.floor(pages / 64);
-      call["zoneCaseZone"]!(index, start, pages, pages, pages, min, min + (min >> 2), min + (min >> 1));
+      call.zoneCaseZone!(index, start, pages, pages, pages, min, min + (min >> 2), min + (min >> 1));
     }
-    call["zoneCaseReady"]!();
+    call.zoneCaseReady!();
     for (const { index, start, pages } of zones) {
-      for (let cpu = 0; cpu < cpus; cpu++) call["zoneCasePcp"]!(index, cpu, batch, high, 0, 4, 0);
-      for (let pfn = start & ~511; pfn < start + pages; pfn += 512) call["zoneCaseBlock"]!(index, pfn, 1, 0);
-      call["zoneCaseZoneState"]!(index, 0, pages, 0, 0);
+      for (let cpu = 0; cpu < cpus; cpu++) call.zoneCasePcp!(index, cpu, batch, high, 0, 4, 0);
+      for (let pfn = start & ~511; pfn < start + pages; pfn += 512) call.zoneCaseBlock!(index, pfn, 1, 0);
+      call.zoneCaseZoneState!(index, 0, pages, 0, 0);
       for (let pfn = start; pfn < start + pages; ) {
         let order = MAX_ORDER - 1;
         while (pfn % 2 ** order !== 0 || pfn + 2 ** order > start + pages) order--;
-        call["zoneCaseFree"]!(index, order, 1, pfn);
+        call.zoneCaseFree!(index, order, 1, pfn);
         pfn += 2 ** order;
       }
     }
@@ -59,8 +59,8 @@ export class Zones {
     for (const { index } of this.zones) {
       for (let order = 0; order < MAX_ORDER; order++) {
         for (let type = 0; type < TYPES; type++) {
-          let pfn = this.call["zoneCaseListHead"]!(index, order, type) >>> 0;
-          for (; pfn !== NONE; pfn = this.call["zoneCaseNext"]!(pfn) >>> 0) blocks.push(`${order}:${pfn}`);
+          let pfn = this.call.zoneCaseListHead!(index, order, type) >>> 0;
+          for (; pfn !== NONE; pfn = this.call.zoneCaseNext!(pfn) >>> 0) blocks.push(`${order}:${pfn}`);
         }
       }
     }
@@ -72,12 +72,12 @@ export class Zones {
     const count = 0;
     let pages = 0;
     for (const { index } of this.zones) {
-      for (let cpu = 0; cpu < this.cpus; cpu++) pages += this.call["zoneCasePcpGet"]!(index, cpu, count);
+      for (let cpu = 0; cpu < this.cpus; cpu++) pages += this.call.zoneCasePcpGet!(index, cpu, count);
     }
     return pages;
   }
 
   drain(): void {
-    for (let cpu = 0; cpu < this.cpus; cpu++) this.call["zoneCaseDrain"]!(cpu);
+    for (let cpu = 0; cpu < this.cpus; cpu++) this.call.zoneCaseDrain!(cpu);
   }
 }
