@@ -1,4 +1,4 @@
-import { arenaCommit, arenaInit } from "../memory/arena";
+import { arenaCommit, arenaInit, arenaReserve, PART_WORKLOADS } from "../memory/arena";
 import { PFN_NONE } from "../memory/layout";
 import { E_NO_MEMORY, OK } from "../memory/status";
 import { addToFreeList, checkBuddy } from "../mm/buddy";
@@ -48,7 +48,9 @@ import {
 // time. Set-up first (zones, then zoneCaseReady(), then lists), then the operations; readers at any time. The operations are the
 // ones that a machine's host uses.
 
-const CASE: usize = memory.data(8, 8);
+const CPUS: usize = 4;
+const SLOTS: usize = 8;
+const CASE: usize = memory.data(16, 8);
 const NONE: u32 = 0xffffffff;
 
 function mm(): usize {
@@ -67,7 +69,7 @@ function zoneOf(index: u32): usize {
 export function zoneCaseBegin(pfnEnd: u32, cpus: u32): i32 {
   arenaInit();
   store<u32>(CASE, <u32>mmCreate(0, pfnEnd));
-  store<u32>(CASE, cpus, 4);
+  store<u32>(CASE, cpus, CPUS);
   return mm() === 0 ? E_NO_MEMORY : OK;
 }
 
@@ -82,7 +84,7 @@ export function zoneCaseZone(
   low: u32,
   high: u32,
 ): i32 {
-  const zone = zoneCreate(index, start, spanned, managed, load<u32>(CASE, 4));
+  const zone = zoneCreate(index, start, spanned, managed, load<u32>(CASE, CPUS));
   if (zone === 0) return E_NO_MEMORY;
   setZonePresent(zone, present);
   setZoneWatermark(zone, 0, min);
@@ -90,6 +92,48 @@ export function zoneCaseZone(
   setZoneWatermark(zone, 2, high);
   mmAddZone(mm(), zone);
   return OK;
+}
+
+/**
+ * Reserves room for a script of `words` operations over `slots` slots; before zoneCaseReady(). Returns its address: one u32 an
+ * operation, bit 31 a free, bits 24..27 the order, bits 0..23 the slot.
+ */
+export function zoneCaseScript(words: u32, slots: u32): usize {
+  store<u32>(CASE, <u32>arenaReserve(PART_WORKLOADS, (<u64>slots) << 2), SLOTS);
+  return arenaReserve(PART_WORKLOADS, (<u64>words) << 2);
+}
+
+/** Runs the first `words` operations at `script` on CPU 0: what a loop of calls would do, without the calls. Returns refusals. */
+export function zoneCaseRun(script: usize, words: u32, gfp: u32): u32 {
+  const slots = <usize>load<u32>(CASE, SLOTS);
+  let refused: u32 = 0;
+  for (let index: u32 = 0; index < words; index++) {
+    const word = load<u32>(script + ((<usize>index) << 2));
+    const slot = slots + ((<usize>(word & 0xffffff)) << 2);
+    const order = (word >> 24) & 15;
+    if (word >> 31) {
+      const pfn = load<u32>(slot);
+      if (pfn !== PFN_NONE) freePages(mm(), 0, pfn, order);
+      store<u32>(slot, PFN_NONE);
+    } else {
+      const pfn = allocPagesNoReclaim(mm(), 0, order, gfp);
+      if (pfn === PFN_NONE) refused++;
+      store<u32>(slot, pfn);
+    }
+  }
+  return refused;
+}
+
+/** Isolates and puts back the first block of a list, `times` times. Returns how often the watermark refused. */
+export function zoneCaseIsolateRun(index: u32, order: u32, type: u32, times: u32): u32 {
+  let refused: u32 = 0;
+  for (let time: u32 = 0; time < times; time++) {
+    const pfn = zoneCaseIsolate(index, order, type, 0);
+    if (pfn === NONE) return times;
+    if (pfn === 0) refused++;
+    else putbackIsolatedPage(mm(), 0, pfn, order);
+  }
+  return refused;
 }
 
 /** All zones are there: lays the page records out. */
