@@ -28,8 +28,8 @@ const FORMATS: Record<string, (args: Args) => string> = {
     `as id 0 gfn ${gfn.toString(16)} level 1 old_spte ${old.toString(16)} new_spte ${spte.toString(16)}`,
   KVM_UNMAP_HVA_RANGE: ([start, end]) => `mmu notifier unmap range: ${wide(start)} -- ${wide(end)}`,
   KVM_AGE_HVA: ([start, end]) => `mmu notifier age hva: ${wide(start)} -- ${wide(end)}`,
-  MM_PAGE_ALLOC: ([pfn, order, type]) =>
-    `${page(pfn)} order=${order} migratetype=${type} gfp_flags=${type === 1n ? GFP_USER : GFP_TABLE}`,
+  MM_PAGE_ALLOC: ([pfn, type]) =>
+    `${page(pfn)} order=0 migratetype=${type} gfp_flags=${type === 1n ? GFP_USER : GFP_TABLE}`,
   MM_PAGE_FREE: ([pfn, order]) => `${page(pfn)} order=${order}`,
   MM_VMSCAN_WAKEUP_KSWAPD: () => `nid=0 order=0 gfp_flags=${GFP_USER}`,
   MM_VMSCAN_KSWAPD_WAKE: () => "nid=0 order=0",

@@ -49,14 +49,16 @@ async function asIfCreated(scenario: Scenario, path: string, value: unknown): Pr
   return result.digest;
 }
 
-let usual: string;
-test.before(async () => {
-  usual = (await create(busy())).run().digest;
-});
+let usualDigest: Promise<string> | undefined;
+/** The digest of busy() without a change. */
+function usual(): Promise<string> {
+  usualDigest ??= create(busy()).then((machine) => machine.run().digest);
+  return usualDigest;
+}
 
 test("seed: what is drawn from the fork on follows the other seed", async () => {
   // Permutations of pages are drawn at boot and stay, so this scenario has none.
-  assert.is.not(await asIfCreated(busy(), "seed", 2), usual);
+  assert.is.not(await asIfCreated(busy(), "seed", 2), await usual());
 
   const machine = await create(busy());
   machine.run({ accesses: 3000 });
@@ -65,16 +67,16 @@ test("seed: what is drawn from the fork on follows the other seed", async () => 
   const [two, three, again] = forks.map((fork) => fork.run());
   assert.is(forks[0]!.scenario.seed, 2);
   assert.is(two!.seed, 2);
-  assert.is(same.run().digest, usual);
-  assert.is(machine.run().digest, usual);
-  assert.is.not(two!.digest, usual);
+  assert.is(same.run().digest, await usual());
+  assert.is(machine.run().digest, await usual());
+  assert.is.not(two!.digest, await usual());
   assert.is.not(three!.digest, two!.digest);
   assert.is(again!.digest, two!.digest);
 });
 
 test("costs.preset: the whole table is that of the other preset", async () => {
   for (const preset of ["nested", "nehalem-hdd-2010"]) {
-    assert.is.not(await asIfCreated(busy(), "costs.preset", preset), usual, preset);
+    assert.is.not(await asIfCreated(busy(), "costs.preset", preset), await usual(), preset);
   }
 });
 
@@ -95,7 +97,7 @@ test("costs.preset keeps single prices, and a fork of a fork goes back", async (
 for (const key of COST_KEYS) {
   test(`costs.${key}: is charged, and at its new price`, async () => {
     const digest = await asIfCreated(busy(), `costs.${key}`, key === "guestTickNs" ? ms(1) : "3us");
-    assert.is.not(digest, usual);
+    assert.is.not(digest, await usual());
   });
 }
 
@@ -124,8 +126,8 @@ async function pressed(): Promise<Machine> {
 
 test("host.reclaim.swappiness: with 0, a VM at its limit has nothing that may be reclaimed", async () => {
   const path = "host.reclaim.swappiness";
-  assert.is.not(await asIfCreated(busy(), path, 0), usual);
-  assert.is.not(await asIfCreated(busy(), path, 200), usual);
+  assert.is.not(await asIfCreated(busy(), path, 0), await usual());
+  assert.is.not(await asIfCreated(busy(), path, 200), await usual());
 
   const machine = await filled("800KiB");
   const fork = machine.fork({ set: { [path]: 0 } });
@@ -138,7 +140,7 @@ test("host.reclaim.swappiness: with 0, a VM at its limit has nothing that may be
 
 test("host.reclaim.watermarkScaleFactor: kswapd keeps that much more memory free", async () => {
   const path = "host.reclaim.watermarkScaleFactor";
-  assert.is.not(await asIfCreated(busy(), path, 500), usual);
+  assert.is.not(await asIfCreated(busy(), path, 500), await usual());
 
   const machine = await pressed();
   const before = machine.result().host.memory.freePages;
@@ -193,9 +195,9 @@ test("vms.NAME.memoryMax raised or removed: the VM grows to it", async () => {
 
 test("vms.NAME.memoryMax at time 0 is as if created so", async () => {
   for (const value of ["300KiB", "600KiB"]) {
-    assert.is.not(await asIfCreated(busy(), "vms.web.memoryMax", value), usual, value);
+    assert.is.not(await asIfCreated(busy(), "vms.web.memoryMax", value), await usual(), value);
   }
-  assert.is(await asIfCreated(busy(), "vms.web.memoryMax", null), usual);
+  assert.is(await asIfCreated(busy(), "vms.web.memoryMax", null), await usual());
 });
 
 test("check.integrity switched on knows the writes from there on, switched off it knows none", async () => {
@@ -204,7 +206,7 @@ test("check.integrity switched on knows the writes from there on, switched off i
   const on = machine.fork({ set: { "check.integrity": true } });
   assert.ok(on.footprint().bytes > machine.footprint().bytes);
   const checked = on.run();
-  assert.is(checked.digest, usual);
+  assert.is(checked.digest, await usual());
   assert.is(checked.status, "done");
   assert.equal(checked.violations, []);
   for (const { integrity } of checked.vms) {
@@ -216,7 +218,7 @@ test("check.integrity switched on knows the writes from there on, switched off i
   checking.run({ accesses: 3000 });
   const off = checking.fork({ set: { "check.integrity": false } });
   const unchecked = off.run();
-  assert.is(unchecked.digest, usual);
+  assert.is(unchecked.digest, await usual());
   assert.is(unchecked.violations, undefined);
   assert.is(vmOf(unchecked).integrity.checked, 0);
 
@@ -224,7 +226,7 @@ test("check.integrity switched on knows the writes from there on, switched off i
   const again = checking.fork({ set: { "check.integrity": false } });
   again.run({ accesses: 3000 });
   const result = again.fork({ set: { "check.integrity": true } }).run();
-  assert.is(result.digest, usual);
+  assert.is(result.digest, await usual());
   assert.equal(result.violations, []);
   assert.ok(vmOf(result).integrity.checked > 100);
 });
@@ -235,7 +237,7 @@ test("trace.events: the fork records these, from there on, and the digest stays"
   assert.is(machine.traceText(), "");
   const fork = machine.fork({ set: { "trace.events": ["kvm_exit", "mm_vmscan_write_*"] } });
   const before = fork.traceCounts();
-  assert.is(fork.run().digest, usual);
+  assert.is(fork.run().digest, await usual());
   const after = fork.traceCounts();
   const text = fork.traceText();
   for (const [name, count] of Object.entries(after)) {
@@ -265,7 +267,7 @@ test("trace.capacity: the fork has room for at least that many records, and begi
     machine.fork({ set: { "trace.capacity": capacity } }),
   );
   assert.is(larger!.traceText(), "");
-  for (const one of [machine, larger!, smaller!]) assert.is(one.run().digest, usual);
+  for (const one of [machine, larger!, smaller!]) assert.is(one.run().digest, await usual());
   const lines = (one: Machine): string[] => one.traceText().trimEnd().split("\n");
   assert.is(lines(larger!).length, total(larger!) - before);
   for (const one of [machine, smaller!]) {
@@ -308,7 +310,7 @@ for (const [path, value, message] of [
     const said = await refusal(() => machine.fork({ set: { [path]: value } }), "E_SCENARIO");
     assert.ok(said.startsWith(message), said);
     assert.match(said, /Allowed: ./);
-    assert.is(machine.run().digest, usual);
+    assert.is(machine.run().digest, await usual());
   });
 }
 
@@ -357,7 +359,7 @@ for (const [path, value] of [
         `${path}: fixed when the machine was created; a fork can change ${LIVE}. Create another machine for this.`,
       );
     }
-    assert.is(machine.run().digest, usual);
+    assert.is(machine.run().digest, await usual());
   });
 }
 

@@ -1,0 +1,103 @@
+// The entry of `npm run bench`: which suites to run, on which build of the core, and in which form to print what they found.
+
+import { readFileSync } from "node:fs";
+import { parseArgs } from "node:util";
+import { coreModule } from "#dist/core.js";
+import { VERSION } from "#dist/index.js";
+import { accesses } from "./accesses.bench.js";
+import { boot } from "./boot.bench.js";
+import { faultPath } from "./faultpath.bench.js";
+import { faults } from "./faults.bench.js";
+import { hostLine, type Suite, type SuiteReport, thisHost } from "./report.js";
+
+const SUITES: Readonly<Record<string, Suite>> = { accesses, faults, boot, "fault-path": faultPath };
+
+const HELP = `npm run bench -- [SUITE …] [options]
+
+  npm run bench -- fault-path              the fault-path latency table
+  npm run -s bench -- --json accesses      one JSON document on stdout
+
+Suites (all when none is named): ${Object.keys(SUITES).join(", ")}
+
+  --json            print one JSON document and nothing else
+  --core FILE       run this build of the core instead of the package's own
+  --against FILE    run another build beside it, and print how many times faster the first is
+  --help            print this
+
+Times are CPU time. Single figures vary with what else the machine does; ratios vary less.
+`;
+
+/** The command line is wrong: the message says what and what is allowed. */
+class UsageError extends Error {}
+
+interface Options {
+  suites: string[];
+  json: boolean;
+  help: boolean;
+  core: string | undefined;
+  against: string | undefined;
+}
+
+function optionsOf(args: string[]): Options {
+  const options = {
+    json: { type: "boolean", default: false },
+    help: { type: "boolean", default: false },
+    core: { type: "string" },
+    against: { type: "string" },
+  } as const;
+  const { values, positionals } = parsed(() => parseArgs({ args, options, allowPositionals: true }));
+  for (const name of positionals) {
+    if (!(name in SUITES))
+      throw new UsageError(`no suite ${name}; there are ${Object.keys(SUITES).join(", ")}`);
+  }
+  const suites = positionals.length === 0 ? Object.keys(SUITES) : positionals;
+  return { suites, json: values.json, help: values.help, core: values.core, against: values.against };
+}
+
+function parsed<T>(parse: () => T): T {
+  try {
+    return parse();
+  } catch (cause) {
+    throw new UsageError(cause instanceof Error ? cause.message : String(cause), { cause });
+  }
+}
+
+function compile(file: string): WebAssembly.Module {
+  try {
+    return new WebAssembly.Module(readFileSync(file));
+  } catch (cause) {
+    throw new UsageError(`${file}: ${cause instanceof Error ? cause.message : String(cause)}`, { cause });
+  }
+}
+
+async function main(args: string[]): Promise<void> {
+  const { suites, json, help, core, against } = optionsOf(args);
+  if (help) {
+    process.stdout.write(HELP);
+    return;
+  }
+  const setting = {
+    module: core === undefined ? await coreModule() : compile(core),
+    against: against === undefined ? undefined : compile(against),
+  };
+  const host = thisHost();
+  if (!json) process.stdout.write(`pagevisor ${VERSION}: ${hostLine(host)}\n`);
+  const reports: Record<string, SuiteReport["rows"]> = {};
+  for (const name of suites) {
+    const { title, rows, text } = await SUITES[name]!(setting);
+    reports[name] = rows;
+    if (!json) process.stdout.write(`\n${title}\n\n${text.join("\n")}\n`);
+  }
+  if (json) {
+    const document = { schema: "pagevisor.bench/1", version: VERSION, host, suites: reports };
+    process.stdout.write(`${JSON.stringify(document, null, 2)}\n`);
+  }
+}
+
+try {
+  await main(process.argv.slice(2));
+} catch (error) {
+  if (!(error instanceof UsageError)) throw error;
+  process.stderr.write(`bench: ${error.message}\n`);
+  process.exitCode = 2;
+}

@@ -1,0 +1,150 @@
+// At stake: a benchmark that measures something else than it says. Every row is run small, untimed, and its counters must show that it does
+// what its name promises; the baseline must do exactly the work that the core does on the same stream.
+
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { coreModule } from "#dist/core.js";
+import { Machine } from "#dist/index.js";
+import { accessRows, plainGuest } from "../bench/accesses.bench.js";
+import { bootRows, copyScenario } from "../bench/boot.bench.js";
+import { runPath } from "../bench/faultpath.bench.js";
+import { PATH_ROWS } from "../bench/faultpath.rows.js";
+import { faultRows, perFault } from "../bench/faults.bench.js";
+import { median, speedup } from "../bench/measure.js";
+import { figure, table, whole } from "../bench/report.js";
+import { faultCount, Rig } from "../bench/rig.js";
+import { sequentialStream, uniformStream, zipfStream } from "../bench/streams.js";
+
+const MIB = 2 ** 20;
+const PAGES = 4096;
+const LENGTH = 20_000;
+const WRITE = 0x8000_0000;
+
+for (const row of PATH_ROWS) {
+  test(`fault path "${row.path}": at least 95 % of what is counted took that path`, async () => {
+    const { counted, onPath, latency, stages } = runPath(row, await coreModule(), PAGES);
+    assert.ok(counted > PAGES / 8, `only ${counted} counted`);
+    assert.ok(onPath <= counted, `${onPath} of ${counted}`);
+    assert.ok(onPath >= 0.95 * counted, `${onPath} of ${counted} on the path`);
+    assert.ok(latency.p50 > 0 && latency.p99 >= latency.p50);
+    const sum = Object.values(stages).reduce((total, ns) => total + ns, 0);
+    assert.ok(Math.abs(sum - latency.mean) < 1e-6 * latency.mean, `the stages sum to ${sum}`);
+  });
+}
+
+test("fault paths: the same path on a copy of the prepared machine is the same run", async () => {
+  const row = PATH_ROWS.find(({ path }) => path === "swap-in at the limit, zram")!;
+  const rig = Rig.boot(await coreModule(), row.scenario(PAGES), row.stream(PAGES));
+  row.prepare(rig, PAGES);
+  const twin = rig.twin();
+  const changes = [rig, twin].map((one) => {
+    const before = one.read();
+    one.run(row.accesses(PAGES));
+    return one.since(before);
+  });
+  assert.equal(changes[1], changes[0]);
+});
+
+for (const row of accessRows(PAGES, LENGTH)) {
+  test(`accesses, ${row.name} by ${row.fedBy}: nothing faults`, async () => {
+    const rig = Rig.boot(await coreModule(), row.scenario, row.stream);
+    const before = rig.read();
+    rig.run(LENGTH);
+    const change = rig.since(before);
+    assert.is(change.accesses, LENGTH);
+    assert.is(faultCount(change.faults), 0);
+    if (row.name === "all TLB hits") assert.is(change.tlbMisses, 0);
+    if (row.name === "sequential") assert.is(change.tlbMisses, LENGTH);
+  });
+}
+
+for (const row of accessRows(PAGES, LENGTH).filter(({ stream }) => stream !== undefined)) {
+  test(`accesses, ${row.name}: the plain TypeScript misses the TLB as often as the core and takes the same virtual time`, async () => {
+    const rig = Rig.boot(await coreModule(), row.scenario, row.stream);
+    const plain = plainGuest(rig, row.pages);
+    // The first access comes after a switch of tasks, which the plain guest does not have.
+    rig.run(1);
+    plain.run(row.stream!, 0, 1, Number.POSITIVE_INFINITY);
+    const before = rig.read();
+    const { clock, misses } = plain;
+    rig.run(LENGTH - 1);
+    assert.is(plain.run(row.stream!, 1, LENGTH, Number.POSITIVE_INFINITY), LENGTH - 1);
+    const change = rig.since(before);
+    assert.is(plain.misses - misses, change.tlbMisses);
+    assert.is(plain.clock - clock, change.runNs);
+  });
+}
+
+test("the plain TypeScript stops before the first access that would begin too late", async () => {
+  const row = accessRows(PAGES, LENGTH).at(-1)!;
+  const plain = plainGuest(Rig.boot(await coreModule(), row.scenario, row.stream), row.pages);
+  const end = plain.clock + 1000;
+  const made = plain.run(row.stream!, 0, LENGTH, end);
+  assert.ok(made > 0 && made < 20);
+  assert.ok(plain.clock >= end && plain.clock < end + 1000);
+});
+
+for (const { name, scenario, pages } of faultRows(16 * MIB, 4 * MIB)) {
+  test(`faults, ${name}: pages come from swap for others that go`, async () => {
+    const machine = await Machine.create(scenario);
+    machine.run({ accesses: 16 * pages });
+    const result = machine.run({ accesses: 3 * pages });
+    assert.is(result.status, "done");
+    const { faultsPerAccess, majorShare, scannedPerFault, kswapdShare } = perFault(result);
+    assert.ok(
+      faultsPerAccess > (name.startsWith("uniform") ? 0.3 : 0.05),
+      `${faultsPerAccess} faults an access`,
+    );
+    assert.ok(majorShare > 0.8, `${majorShare} of them major`);
+    assert.ok(scannedPerFault > 0.5);
+    if (name.includes("host limit")) assert.ok(kswapdShare > 0.1, `kswapd made ${kswapdShare} of the room`);
+    else assert.is(kswapdShare, 0);
+  });
+}
+
+test("boot: every scenario boots, and the one that is copied runs on", async () => {
+  const module = await coreModule();
+  for (const { scenario } of bootRows(MIB, 2 * MIB)) Rig.boot(module, scenario);
+  const machine = await Machine.create(copyScenario(MIB), { module });
+  const restored = await Machine.restore(machine.snapshot(), { module });
+  assert.is(restored.run({ accesses: 1000 }).digest, machine.fork().run({ accesses: 1000 }).digest);
+});
+
+test("streams: pages within the guest, the share of writes that was asked for, the same numbers every time", () => {
+  const streams = [
+    uniformStream(LENGTH, PAGES, 0.3),
+    zipfStream(LENGTH, PAGES, 0.99, 0.3),
+    sequentialStream(LENGTH, PAGES, 0.3),
+  ];
+  for (const stream of streams) {
+    const writes = stream.filter((word) => (word & WRITE) !== 0).length;
+    assert.ok(Math.abs(writes / LENGTH - 0.3) < 0.02);
+    assert.ok(stream.every((word) => (word & ~WRITE) < PAGES));
+  }
+  assert.equal(uniformStream(100, PAGES, 0.3), uniformStream(100, PAGES, 0.3));
+});
+
+test("streams: zipf gives the first rank its share", () => {
+  const stream = zipfStream(LENGTH, PAGES, 0.99, 0);
+  let zeta = 0;
+  for (let rank = 1; rank <= PAGES; rank++) zeta += rank ** -0.99;
+  const first = stream.filter((page) => page === 0).length / LENGTH;
+  assert.ok(Math.abs(first - 1 / zeta) < 0.02, `${first} instead of ${1 / zeta}`);
+});
+
+test("a speedup is the median of the ratios within the rounds, not the ratio of the medians", () => {
+  // The second round ran on a machine that was three times slower for both.
+  assert.is(speedup([1, 3, 1], [2, 6, 4]), 2);
+  assert.is(median([3, 1, 2, 10]), 2.5);
+});
+
+test("a table aligns figures to the right and text to the left", () => {
+  const columns = [
+    { head: "path", cell: (row: { path: string }) => row.path, align: "left" as const },
+    { head: "ns", cell: (row: { ns: number }) => whole(row.ns) },
+  ];
+  assert.equal(table(columns, [{ path: "nvme", ns: 79_036 }]), ["path      ns", "nvme  79,036"]);
+  assert.equal([0.123, 12.34, 1234.5, undefined].map(figure), ["0.12", "12.3", "1,235", "–"]);
+});
+
+test.run();

@@ -1,0 +1,319 @@
+// At stake: that tools which read ftrace's text read ours, and that what it says is what happened: every line in the kernel's format,
+// every counter the number of its records, lost records told, and the same story as the result's counters.
+
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import type { Machine } from "#dist/machine.js";
+import type { Scenario } from "#dist/scenario.js";
+import { TRACEPOINTS } from "#dist/tracepoints.js";
+import { create, EXAMPLES, refusal, roomy, small, vmOf } from "./scenes.js";
+
+const GFP = "[A-Z_]+(?:\\|[A-Z_]+)*";
+const PAGE = "page=0x[0-9a-f]{16} pfn=0x(?<pfn>[0-9a-f]+)";
+const WIDE = "0x[0-9a-f]{14}"; // %#016lx
+const WB = "RECLAIM_WB_ANON\\|RECLAIM_WB_ASYNC";
+
+/** What the kernel prints behind "event: ", from its TP_printk() of each tracepoint (6.1; KVM's as of 6.8). */
+const FORMATS: Record<string, string> = {
+  kvm_entry: "vcpu (?<vcpu>\\d+), rip 0x[0-9a-f]+",
+  kvm_exit:
+    "vcpu (?<vcpu>\\d+) reason EPT_VIOLATION rip 0x[0-9a-f]+ info1 0x[0-9a-f]{16} info2 0x[0-9a-f]{16} " +
+    "intr_info 0x[0-9a-f]{8} error_code 0x[0-9a-f]{8}",
+  kvm_page_fault:
+    "vcpu (?<vcpu>\\d+) rip 0x[0-9a-f]+ address 0x(?<gpa>[0-9a-f]{16}) error_code 0x(?<error>[0-9a-f]+)",
+  kvm_tdp_mmu_spte_changed:
+    "as id 0 gfn (?<gfn>[0-9a-f]+) level 1 old_spte (?<old>[0-9a-f]+) new_spte (?<new>[0-9a-f]+)",
+  kvm_unmap_hva_range: `mmu notifier unmap range: (?<start>${WIDE}) -- (?<end>${WIDE})`,
+  kvm_age_hva: `mmu notifier age hva: (?<start>${WIDE}) -- (?<end>${WIDE})`,
+  mm_page_alloc: `${PAGE} order=0 migratetype=(?<type>\\d) gfp_flags=${GFP}`,
+  mm_page_free: `${PAGE} order=0`,
+  mm_vmscan_wakeup_kswapd: `nid=0 order=0 gfp_flags=${GFP}`,
+  mm_vmscan_kswapd_wake: "nid=0 order=0",
+  mm_vmscan_kswapd_sleep: "nid=0",
+  mm_vmscan_direct_reclaim_begin: `order=0 gfp_flags=${GFP}`,
+  mm_vmscan_direct_reclaim_end: "nr_reclaimed=(?<reclaimed>\\d+)",
+  mm_vmscan_memcg_reclaim_begin: `order=0 gfp_flags=${GFP}`,
+  mm_vmscan_memcg_reclaim_end: "nr_reclaimed=(?<reclaimed>\\d+)",
+  mm_vmscan_lru_isolate:
+    "isolate_mode=0 classzone=0 order=0 nr_requested=(?<requested>\\d+) nr_scanned=(?<scanned>\\d+) nr_skipped=0 " +
+    "nr_taken=(?<taken>\\d+) lru=(?:in)?active_anon",
+  mm_vmscan_lru_shrink_inactive:
+    "nid=0 nr_scanned=(?<scanned>\\d+) nr_reclaimed=(?<reclaimed>\\d+) nr_dirty=\\d+ nr_writeback=\\d+ nr_congested=\\d+ " +
+    "nr_immediate=\\d+ nr_activate_anon=\\d+ nr_activate_file=0 nr_ref_keep=\\d+ nr_unmap_fail=\\d+ " +
+    `priority=(?<priority>\\d+) flags=${WB}`,
+  mm_vmscan_lru_shrink_active:
+    "nid=0 nr_taken=(?<taken>\\d+) nr_active=\\d+ nr_deactivated=(?<deactivated>\\d+) nr_referenced=(?<referenced>\\d+) " +
+    `priority=(?<priority>\\d+) flags=${WB}`,
+  mm_vmscan_write_folio: `${PAGE} flags=${WB}`,
+  mm_vmscan_throttled: "nid=0 usec_timeout=\\d+ usect_delayed=\\d+ reason=VMSCAN_THROTTLE_[A-Z]+",
+};
+
+/** ftrace's beginning of a line: comm-pid, CPU, flags, time in seconds. */
+const LINE =
+  /^ *(?<comm>\S.*)-(?<pid>\d+) +\[(?<cpu>\d{3})\] \.{5} +(?<seconds>-?\d+\.\d{6}): (?<event>\w+): (?<fields>.*)$/;
+
+interface Line {
+  comm: string;
+  cpu: number;
+  seconds: number;
+  event: string;
+  fields: Record<string, string>;
+}
+
+/** The lines of a text, each checked against its event's format. */
+function read(text: string): Line[] {
+  return text
+    .split("\n")
+    .filter((line) => line !== "" && !line.startsWith("#"))
+    .map((line) => {
+      const parts = LINE.exec(line)?.groups;
+      assert.ok(parts, line);
+      const format = FORMATS[parts!.event!];
+      assert.ok(format, line);
+      const fields = new RegExp(`^${format}$`).exec(parts!.fields!);
+      assert.ok(fields, line);
+      const { comm, cpu, seconds, event } = parts as Record<string, string>;
+      return {
+        comm: comm!,
+        cpu: Number(cpu),
+        seconds: Number(seconds),
+        event: event!,
+        fields: { ...fields!.groups },
+      };
+    });
+}
+
+const ALL = { events: ["*"], capacity: 2 ** 20 };
+
+/** A machine in which every tracepoint is passed: memory is short on the host and at a limit, a slow device makes reclaim wait. */
+async function everything(trace: Scenario["trace"] = ALL): Promise<Machine> {
+  const [scenario, options] = small(2000, { trace });
+  const [sqlite, cache] = scenario.vms;
+  const vms = [
+    { ...sqlite!, memoryMax: "280KiB" },
+    { ...cache!, vcpus: 2 },
+  ];
+  const host = { ...scenario.host, swap: [{ kind: "sata-ssd" as const, size: "8MiB" }] };
+  return create({ ...scenario, host, vms }, { ...options, baseDir: EXAMPLES });
+}
+
+interface Story {
+  machine: Machine;
+  lines: Line[];
+  counts: Record<string, number>;
+  of: (event: string) => Line[];
+  sum: (event: string, field: string) => number;
+}
+
+async function record(): Promise<Story> {
+  const machine = await everything();
+  machine.run();
+  const text = machine.traceText();
+  assert.equal(text.split("\n").slice(0, 2), ["# tracer: nop", "#"]);
+  assert.ok(text.endsWith("\n"));
+  const lines = read(text);
+  const of = (event: string): Line[] => lines.filter((line) => line.event === event);
+  const sum = (event: string, field: string): number =>
+    of(event).reduce((total, { fields }) => total + Number(fields[field]), 0);
+  return { machine, lines, counts: machine.traceCounts(), of, sum };
+}
+
+let recorded: Promise<Story> | undefined;
+/** The run that most tests look at; made once, by the first of them. */
+function story(): Promise<Story> {
+  recorded ??= record();
+  return recorded;
+}
+
+test("every tracepoint has a format here, and is passed", async () => {
+  const { counts } = await story();
+  assert.equal([...TRACEPOINTS].sort(), Object.keys(FORMATS).sort());
+  for (const name of TRACEPOINTS) assert.ok(counts[name]! > 0, name);
+});
+
+test("every counter is the number of its records", async () => {
+  const { counts, of } = await story();
+  for (const name of TRACEPOINTS) assert.is(of(name).length, counts[name], name);
+});
+
+test("counters count without records too", async () => {
+  const { counts, machine } = await story();
+  const silent = await everything(null);
+  silent.run();
+  assert.equal(silent.traceCounts(), counts);
+  assert.is(silent.traceText(), "");
+  assert.is(silent.result().digest, machine.result().digest);
+});
+
+test("records and result tell one story", async () => {
+  const { counts, machine, of, sum } = await story();
+  const { host, vms } = machine.result();
+  const total = (of: (vm: (typeof vms)[number]) => number): number =>
+    vms.reduce((all, one) => all + of(one), 0);
+  assert.is(counts["mm_vmscan_write_folio"], host.swap.out);
+  assert.is(
+    counts["kvm_age_hva"],
+    total(({ notifier }) => notifier.aged),
+  );
+  const scanned =
+    sum("mm_vmscan_lru_shrink_inactive", "scanned") + sum("mm_vmscan_lru_shrink_active", "taken");
+  assert.is(scanned, host.reclaim.scanned);
+  const attempts = total(({ faults, notifier }) => {
+    return notifier.retries + Object.values(faults).reduce((all, { count }) => all + count, 0);
+  });
+  assert.ok(counts["kvm_page_fault"]! >= attempts);
+  assert.is(counts["kvm_exit"], counts["kvm_page_fault"]);
+  const unmapped = of("kvm_tdp_mmu_spte_changed").filter(({ fields }) => fields["new"] === "0").length;
+  assert.is(
+    unmapped,
+    total(({ notifier }) => notifier.unmapped),
+  );
+  assert.ok(counts["kvm_unmap_hva_range"]! >= unmapped);
+  const before = 256 + 64; // frames of the host
+  assert.ok(counts["mm_page_alloc"]! - counts["mm_page_free"]! <= before - host.memory.freePages);
+});
+
+test("begin and end of reclaim are pairs on each actor, kswapd wakes and sleeps in turn", async () => {
+  const { lines } = await story();
+  for (const kind of ["direct", "memcg"]) {
+    const open = new Set<string>();
+    for (const { event, comm } of lines) {
+      const edge = event.replace(`mm_vmscan_${kind}_reclaim_`, "");
+      if (edge === "begin") assert.not.ok(open.has(comm), comm);
+      if (edge === "end") assert.ok(open.has(comm), comm);
+      if (edge === "begin") open.add(comm);
+      if (edge === "end") open.delete(comm);
+    }
+  }
+  // Without sleep in between, kswapd wakes once more for each run over its priorities.
+  const turns = lines.filter(({ event }) => /_kswapd_(wake|sleep)$/.test(event));
+  assert.ok(turns.length > 4);
+  for (const [index, { event, comm }] of turns.entries()) {
+    assert.is(comm, "kswapd0");
+    if (event.endsWith("sleep")) assert.is(turns[index - 1]?.event, "mm_vmscan_kswapd_wake");
+  }
+});
+
+test("a batch of reclaim frees no more than it looked at, and batches sum to what was reclaimed", async () => {
+  const { machine, of, sum } = await story();
+  for (const { fields } of of("mm_vmscan_lru_shrink_inactive")) {
+    assert.ok(Number(fields["scanned"]) <= 32 && Number(fields["priority"]) <= 12);
+    assert.ok(Number(fields["reclaimed"]) <= Number(fields["scanned"]), JSON.stringify(fields));
+  }
+  const { reclaimedDirect, reclaimedKswapd } = machine.result().host.reclaim;
+  assert.is(sum("mm_vmscan_lru_shrink_inactive", "reclaimed"), reclaimedDirect + reclaimedKswapd);
+  const byEnds =
+    sum("mm_vmscan_direct_reclaim_end", "reclaimed") + sum("mm_vmscan_memcg_reclaim_end", "reclaimed");
+  assert.is(byEnds, reclaimedDirect);
+  for (const { fields } of of("mm_vmscan_lru_isolate")) {
+    assert.ok(Number(fields["taken"]) <= Number(fields["scanned"]));
+    assert.ok(Number(fields["scanned"]) <= Number(fields["requested"]));
+  }
+});
+
+test("every record names the thread that acted, on the CPU it was on, in the order of its time", async () => {
+  const { lines } = await story();
+  const last = new Map<string, number>();
+  for (const { comm, cpu, seconds, event } of lines) {
+    assert.match(comm, /^(kswapd0|CPU [01]\/KVM)$/);
+    assert.ok(cpu < 2);
+    if (event === "kvm_exit" || event === "kvm_entry" || event === "kvm_page_fault") {
+      assert.match(comm, /^CPU \d\/KVM$/, `${event} at ${seconds}`);
+    }
+    assert.ok(
+      seconds >= (last.get(comm) ?? 0) || comm.startsWith("CPU 0"),
+      `${comm}: ${event} at ${seconds}`,
+    );
+    last.set(comm, seconds);
+  }
+});
+
+test("a vCPU leaves the guest and comes back in turn", async () => {
+  const { lines } = await story();
+  // Two VMs have a vCPU 0: only the second's vCPU 1 can be told by its number.
+  const turns = lines.filter(
+    ({ event, fields }) => fields["vcpu"] === "1" && /^kvm_(exit|entry)$/.test(event),
+  );
+  for (const [index, { event }] of turns.entries()) {
+    if (index > 0 && event === "kvm_exit") assert.is(turns[index - 1]!.event, "kvm_entry");
+  }
+});
+
+test("an spte's history goes on where it ended, and its frame is the one that was allocated", async () => {
+  const { lines } = await story();
+  const present = new Map<string, string>();
+  const frames = new Set<number>();
+  for (const { event, fields } of lines) {
+    if (event === "mm_page_alloc") frames.add(Number.parseInt(fields["pfn"]!, 16));
+    if (event === "mm_page_free")
+      assert.ok(frames.delete(Number.parseInt(fields["pfn"]!, 16)), "freed twice");
+    if (event !== "kvm_tdp_mmu_spte_changed" || fields["new"] === "0") continue;
+    const pfn = Number((BigInt(`0x${fields["new"]}`) & 0x000ffffffffff000n) >> 12n);
+    assert.ok(frames.has(pfn), `gfn ${fields["gfn"]} maps frame ${pfn}`);
+    present.set(fields["gfn"]!, fields["new"]!);
+  }
+  assert.ok(present.size > 200);
+});
+
+test("traceText gives each record out once", async () => {
+  const [whole, parts] = [await everything(), await everything()];
+  whole.run();
+  let text = "";
+  while (parts.run({ accesses: 500 }).stoppedBy !== "tasks") text += parts.traceText();
+  assert.is(text + parts.traceText(), whole.traceText());
+  assert.is(parts.traceText(), "");
+});
+
+test("a ring that overflows says how many records are lost, and keeps the last", async () => {
+  const { lines } = await story();
+  const full = await everything({ events: ["*"], capacity: 1000 });
+  full.run({ accesses: 2500 });
+  const kept = full.traceText().trimEnd().split("\n");
+  const before = Object.values(full.traceCounts()).reduce((all, count) => all + count, 0);
+  assert.equal(kept.slice(0, 3), [
+    "# tracer: nop",
+    "#",
+    `# ${before - 1000} records lost: the ring holds 1000`,
+  ]);
+  assert.is(kept.length, 1003);
+
+  full.run();
+  const rest = full.traceText().trimEnd().split("\n");
+  const after = Object.values(full.traceCounts()).reduce((all, count) => all + count, 0);
+  assert.is(rest[0], `# ${after - before - 1000} records lost: the ring holds 1000`);
+  assert.equal(read(rest.join("\n")), lines.slice(-1000));
+});
+
+test("patterns choose events, several add up, one that names none records none", async () => {
+  const chosen = async (events: string[]): Promise<string[]> => {
+    const one = await everything({ events, capacity: 2 ** 20 });
+    one.run();
+    return [...new Set(read(one.traceText()).map(({ event }) => event))].sort();
+  };
+  assert.equal(await chosen(["kvm_page_fault"]), ["kvm_page_fault"]);
+  assert.equal(await chosen(["kvm_e*", "*_hva*"]), [
+    "kvm_age_hva",
+    "kvm_entry",
+    "kvm_exit",
+    "kvm_unmap_hva_range",
+  ]);
+  assert.equal(await chosen(["*"]), [...TRACEPOINTS].sort());
+  assert.equal(await chosen(["sched_switch"]), []);
+  await refusal(() => everything({ events: [] }), "E_SCENARIO");
+});
+
+test("what happens before time starts has negative times", async () => {
+  const task = { prefault: true, workload: { kind: "sequential" as const, pages: 50 } };
+  const one = await create(roomy([task], { trace: ALL }));
+  const early = read(one.traceText());
+  assert.ok(early.length > 150);
+  assert.ok(early.slice(0, -4).every(({ seconds }) => seconds < 0));
+  one.run();
+  assert.is(vmOf(one.result()).faults.minor.count, 0);
+  assert.equal(
+    read(one.traceText()).filter(({ event }) => event === "kvm_page_fault"),
+    [],
+  );
+});
+
+test.run();
