@@ -12,5 +12,6 @@ export * from "./machine/report";
 export * from "./machine/scheduler";
 export * from "./machine/swapcase";
 export * from "./machine/swapsnap";
+export * from "./machine/zonecase";
 
 notifierInit();

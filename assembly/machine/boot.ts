@@ -16,7 +16,6 @@ import {
 import { PFN_NONE } from "../memory/layout";
 import { E_HOST_TOO_SMALL, OK } from "../memory/status";
 import { allocBootTable } from "../mm/alloc";
-import { buddyStart } from "../mm/buddy";
 import {
   mmArea,
   mmAreas,
@@ -27,11 +26,15 @@ import {
   mmSpaces,
   mmStampsLayout,
   mmWatermarkHigh,
+  mmWatermarkScale,
+  mmZoneAt,
 } from "../mm/instance";
+import { pcpSetup, zoneReleaseAll } from "../mm/pagealloc";
 import { spaceLayout, spaceUpperTables } from "../mm/space";
 import { swapStart } from "../mm/swap";
 import { swapDevice, swapLayout } from "../mm/swaparea";
 import { watermarksSet } from "../mm/watermark";
+import { zoneStart } from "../mm/zone";
 import { deviceCapacity } from "../sim/device";
 import { EVENT_WAKE, eventPost, eventsLayout } from "../sim/events";
 import { traceEnable, traceLayout } from "../sim/trace";
@@ -50,6 +53,7 @@ import {
 import { zipfBuild, zipfLayout } from "../workload/zipf";
 import {
   actorCount,
+  cpuCount,
   finiteLeft,
   host,
   integrity,
@@ -134,8 +138,11 @@ function zipfTwin(index: u32, workload: usize): usize {
 }
 
 function startMemory(mm: usize): i32 {
-  watermarksSet(mm);
-  buddyStart(mm);
+  const zone = mmZoneAt(mm, 0);
+  zoneStart(zone);
+  watermarksSet(zone, mmWatermarkScale(mm));
+  pcpSetup(zone, cpuCount());
+  zoneReleaseAll(mm, zone);
   let tables: u32 = 0;
   for (let id: u32 = 0; id < mmSpaces(mm); id++) tables += spaceUpperTables(mmSpace(mm, id)) + 1;
   store<u32>(NEED, mmWatermarkHigh(mm) + tables + 1);

@@ -11,6 +11,7 @@ import {
   mmDropStamps,
   mmStamped,
   mmStampsLayout,
+  mmZoneAt,
   setMmSwappiness,
   setMmWatermarkScale,
 } from "../mm/instance";
@@ -47,7 +48,7 @@ export function liveSwappiness(swappiness: u32): void {
 /** In 1/10,000 of the host's memory. */
 export function liveWatermarkScale(factor: u32): void {
   setMmWatermarkScale(host(), factor);
-  watermarksSet(host());
+  watermarksSet(mmZoneAt(host(), 0), factor);
 }
 
 /** memory.max of a VM in pages, 0xffffffff for none; the next charge reclaims down to it. */

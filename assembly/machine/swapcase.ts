@@ -1,15 +1,17 @@
 import { arenaCommit, arenaInit, arenaReserve, arenaTake, PART_EVENTS, PART_RECORDS } from "../memory/arena";
+import { PFN_BASE } from "../memory/layout";
 import { E_NO_MEMORY, OK, STEP_BLOCKED, STEP_DONE, STEP_OOM } from "../memory/status";
 import { pageoutBegin, pageoutStep } from "../mm/advise";
-import { buddyStart } from "../mm/buddy";
 import { checkMm } from "../mm/check";
 import { MM_CONTEXT_END } from "../mm/context";
 import { faultBegin, faultPfn, faultStep } from "../mm/fault";
 import { exitSpace, forkSpace } from "../mm/fork";
 import { pagePut } from "../mm/free";
+import { ZONE_NORMAL } from "../mm/gfp";
 import {
   MM_SWAP_IN,
   MM_SWAP_OUT,
+  mmAddZone,
   mmArea,
   mmAreas,
   mmCount,
@@ -17,17 +19,21 @@ import {
   mmLayout,
   mmSpace,
   mmSpaces,
+  mmZoneAt,
   setMmZeroPage,
 } from "../mm/instance";
 import { notifierRegister } from "../mm/notifier";
+import { pcpSetup, zoneReleaseAll } from "../mm/pagealloc";
 import { PTE_NONE, pteEntry, ptePresent } from "../mm/pte";
 import { setSpaceFirst, spaceCreate, spaceLayout, spacePte } from "../mm/space";
 import { swapStart } from "../mm/swap";
 import { swapContinuationLayout, swapCreate, swapDevice, swapLayout } from "../mm/swaparea";
 import { setClusterNextCpu } from "../mm/swapcluster";
-import { setReadaheadMax, swapStateCreate } from "../mm/swapstate";
+import { setReadaheadMax, swapCpus, swapStateCreate } from "../mm/swapstate";
+import { watermarksSet } from "../mm/watermark";
 import { swapIoEnd } from "../mm/writeback";
 import { zapRange } from "../mm/zap";
+import { zoneCreate, zoneStart } from "../mm/zone";
 import {
   ACTOR_BLOCKED,
   ACTOR_HOST,
@@ -105,10 +111,13 @@ export function swapcaseHost(pages: u32, cpus: u32, first: u32, window: u32): i3
   digestInit();
   if (arenaCommit() !== OK) return E_NO_MEMORY;
   notifierRegister(silentInvalidate, silentInvalidate, silentAge);
-  const mm = mmCreate((CHILDREN + 1) * pages + MANAGED_SPARE);
+  const managed = 2 * pages + MANAGED_SPARE;
+  const mm = mmCreate(PFN_BASE, PFN_BASE + managed);
+  const zone = zoneCreate(ZONE_NORMAL, PFN_BASE, managed, managed, cpus);
   const own = arenaTake(PART_RECORDS, MM_CONTEXT_END);
-  if (mm === 0 || own === 0 || !swapStateCreate(mm, cpus, 0)) return E_NO_MEMORY;
+  if (mm === 0 || zone === 0 || own === 0 || !swapStateCreate(mm, cpus, 0)) return E_NO_MEMORY;
   setHost(mm);
+  mmAddZone(mm, zone);
   setMmZeroPage(mm, true);
   setReadaheadMax(mm, window);
   actorInit(own, ACTOR_KSWAPD, 0);
@@ -145,7 +154,11 @@ export function swapcaseStart(): i32 {
   eventsLayout(events);
   arenaReserve(PART_EVENTS, 64);
   if (arenaCommit() !== OK) return E_NO_MEMORY;
-  buddyStart(mm);
+  const zone = mmZoneAt(mm, 0);
+  zoneStart(zone);
+  watermarksSet(zone, 0);
+  pcpSetup(zone, swapCpus(mm));
+  zoneReleaseAll(mm, zone);
   for (let type: u32 = 0; type < mmAreas(mm); type++) swapStart(mm, mmArea(mm, type));
   setActorCpu(actor(), 0);
   setActorState(actor(), ACTOR_HOST);
@@ -192,7 +205,7 @@ export function swapcaseTouch(index: u32, write: bool): void {
     if (step === STEP_DONE) break;
     wait(step);
   }
-  pagePut(host(), faultPfn(actor()), actorClock(actor()));
+  pagePut(host(), faultPfn(actor()), actor());
 }
 
 /** madvise(MADV_PAGEOUT) of pages `start`..`end`-1. */

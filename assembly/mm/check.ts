@@ -1,6 +1,5 @@
-import { PFN_BASE } from "../memory/layout";
 import { checkBuddy } from "./buddy";
-import { mmPfnEnd, mmSpace, mmSpaces, mmWriteback, pageOf } from "./instance";
+import { mmPfnEnd, mmPfnFirst, mmSpace, mmSpaces, mmWriteback, mmZoneAt, mmZones, pageOf } from "./instance";
 import { checkList } from "./list";
 import { lruActive, lruInactive, memcgUsage } from "./memcg";
 import {
@@ -9,6 +8,7 @@ import {
   LIST_INACTIVE,
   LIST_ISOLATED,
   LIST_NONE,
+  LIST_PCP,
   PG_ACTIVE,
   PG_ANON_EXCLUSIVE,
   PG_BUDDY,
@@ -26,17 +26,23 @@ import {
   pageRefs,
   pageTest,
 } from "./page";
+import { checkPcp } from "./pcp";
 import { PTE_NONE, pteEntry, ptePfn, ptePresent, pteZero } from "./pte";
 import { spaceMemcg, spacePages, spacePte, spaceRss, spaceSwapents } from "./space";
 import { checkSwap, swapUsers } from "./swap";
 import { swapCacheLookup, swapCount } from "./swapmap";
+import { zoneCpus } from "./zone";
 
 // The invariants that join several structures of one mm instance: each frame in exactly one place, each reference
 // accounted for, each pte and each slot naming each other.
 
 /** `pinned` counts references that the upper floors hold (get_user_pages) and pages in the hands of a step. */
 export function checkMm(mm: usize, pinned: u32): void {
-  checkBuddy(mm);
+  for (let place: u32 = 0; place < mmZones(mm); place++) {
+    const zone = mmZoneAt(mm, place);
+    checkBuddy(mm, zone);
+    for (let cpu: u32 = 0; cpu < zoneCpus(zone); cpu++) checkPcp(mm, zone, cpu);
+  }
   checkSwap(mm);
   let users: u32 = 0;
   for (let id: u32 = 0; id < mmSpaces(mm); id++) {
@@ -77,10 +83,11 @@ function checkFrames(mm: usize, pinned: u32): void {
   let writeback: u32 = 0;
   const charged = memcgTotal(mm);
   let owned: u32 = 0;
-  for (let pfn = PFN_BASE; pfn < mmPfnEnd(mm); pfn++) {
+  for (let pfn = mmPfnFirst(mm); pfn < mmPfnEnd(mm); pfn++) {
     const page = pageOf(mm, pfn);
     const list = pageList(page);
     assert((list === LIST_BUDDY) === pageTest(page, PG_BUDDY));
+    if (list === LIST_PCP) assert(pageRefs(page) === 0);
     if (pageTest(page, PG_BUDDY) || pageRefs(page) === 0) continue;
     if (pageTest(page, PG_TABLE)) {
       assert(list === LIST_NONE && pageRefs(page) === 1 && pageMaps(page) === 0);

@@ -1,5 +1,5 @@
 import { STEP_AGAIN, STEP_DONE } from "../memory/status";
-import { actorClock, actorGoesOn, actorHostCpu, actorSpend, STAGE_RECLAIM } from "../sim/actor";
+import { actorClock, actorCpu, actorGoesOn, actorSpend, STAGE_RECLAIM } from "../sim/actor";
 import { COST_AGE_RMAP_PAGE_NS, COST_SWAP_OUT_CPU_NS, cost } from "../sim/costs";
 import { deviceSynchronous, deviceSynchronousNs } from "../sim/device";
 import { DIGEST_RECLAIM, DIGEST_SWAP_OUT, digestAdd } from "../sim/digest";
@@ -171,7 +171,7 @@ export function pageYoung(mm: usize, actor: usize, page: usize): bool {
 
 function activate(mm: usize, actor: usize): i32 {
   const pfn = load<u32>(actor, EVICT_PFN);
-  if (swapFull(mm)) swapCacheTryFree(mm, actorHostCpu(actor), pfn);
+  if (swapFull(mm)) swapCacheTryFree(mm, actorCpu(actor), pfn);
   tally(actor + TALLY_ACTIVATED);
   pageSet(pageOf(mm, pfn), PG_ACTIVE);
   pageUnlock(mm, pfn, actorClock(actor));
@@ -238,8 +238,8 @@ function remove(mm: usize, actor: usize): i32 {
     return finish(actor, EVICT_KEEP);
   }
   digestAdd(DIGEST_RECLAIM, time, pageOwner(page), pageIndex(page), pfn, pagePrivate(page));
-  swapCacheDelete(mm, actorHostCpu(actor), pfn);
+  swapCacheDelete(mm, actorCpu(actor), pfn);
   pageUnlock(mm, pfn, time);
-  pageFree(mm, pfn, time);
+  pageFree(mm, pfn, actor);
   return finish(actor, EVICT_FREED);
 }

@@ -1,6 +1,6 @@
 import { PFN_NONE } from "../memory/layout";
 import { STEP_AGAIN, STEP_DONE } from "../memory/status";
-import { actorClock, actorGoesOn, actorHostCpu, actorSpend, STAGE_ALLOC } from "../sim/actor";
+import { actorClock, actorCpu, actorGoesOn, actorSpend, STAGE_ALLOC } from "../sim/actor";
 import { COST_MINOR_FAULT_NS, cost } from "../sim/costs";
 import { allocated, allocBegin, allocStep } from "./alloc";
 import {
@@ -191,7 +191,7 @@ function reusable(mm: usize, actor: usize, pte: u64): bool {
   const page = pageOf(mm, pfn);
   if (pageTest(page, PG_ANON_EXCLUSIVE)) return true;
   if (pageRefs(page) > (pageTest(page, PG_SWAPCACHE) ? 2 : 1) || pageTest(page, PG_LOCKED)) return false;
-  swapCacheTryFree(mm, actorHostCpu(actor), pfn);
+  swapCacheTryFree(mm, actorCpu(actor), pfn);
   if (pageRefs(page) !== 1) return false;
   pageSet(page, PG_ANON_EXCLUSIVE);
   return true;
@@ -205,7 +205,7 @@ function withFrame(mm: usize, actor: usize, pc: u32): i32 {
   if (pc === AT_TABLE) {
     faultGoto(actor, AT_START);
     if (spaceTable(space, index) === PFN_NONE) setSpaceTable(space, index, pfn);
-    else tableFree(mm, pfn, actorClock(actor)); // another vCPU was faster
+    else tableFree(mm, pfn, actor); // another vCPU was faster
     return STEP_DONE;
   }
   setPageOwner(pageOf(mm, pfn), spaceId(space), index);
@@ -220,7 +220,7 @@ function anonInstall(mm: usize, actor: usize): bool {
   const pfn = allocated(actor);
   const space = faultSpace(actor);
   if (spacePte(space, faultIndex(actor)) !== PTE_NONE) {
-    pageFree(mm, pfn, actorClock(actor));
+    pageFree(mm, pfn, actor);
     faultGoto(actor, AT_START);
     return false;
   }
@@ -240,11 +240,10 @@ function copyInstall(mm: usize, actor: usize): void {
   const index = faultIndex(actor);
   const old = load<u32>(actor, FAULT_OLD);
   const pte = spacePte(space, index);
-  const time = actorClock(actor);
   faultGoto(actor, AT_COPY_END);
   if (!ptePresent(pte) || ptePfn(pte) !== old || (pte & PTE_WRITE) !== 0) {
-    pageFree(mm, pfn, time);
-    pagePut(mm, old, time);
+    pageFree(mm, pfn, actor);
+    pagePut(mm, old, actor);
     return;
   }
   faultMap(mm, actor, pfn, PTE_WRITE | PTE_ACCESSED | PTE_DIRTY, true);
@@ -258,8 +257,8 @@ function copyInstall(mm: usize, actor: usize): void {
   setPageMaps(page, pageMaps(page) - 1);
   if (pageMaps(page) === 0) {
     pageClear(page, PG_ANON_EXCLUSIVE);
-    if (!pageTest(page, PG_LOCKED)) swapCacheTryFree(mm, actorHostCpu(actor), old); // free_swap_cache()
+    if (!pageTest(page, PG_LOCKED)) swapCacheTryFree(mm, actorCpu(actor), old); // free_swap_cache()
   }
-  pagePut(mm, old, time); // the pte's reference
-  pagePut(mm, old, time); // the fault's
+  pagePut(mm, old, actor); // the pte's reference
+  pagePut(mm, old, actor); // the fault's
 }

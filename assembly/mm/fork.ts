@@ -76,6 +76,6 @@ export function exitSpace(mm: usize, actor: usize, space: usize): void {
     const table = spaceTable(space, index);
     if (table === PFN_NONE) continue;
     dropSpaceTable(space, index);
-    tableFree(mm, table, actorClock(actor));
+    tableFree(mm, table, actor);
   }
 }

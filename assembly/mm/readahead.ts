@@ -207,7 +207,7 @@ function plug(mm: usize, actor: usize, pfn: u32): void {
   store<u32>(actor, at + 1, READAHEAD_NEXT);
   const page = pageOf(mm, pfn);
   if (entry === ENTRY_NONE || swapCount(mm, entry) === 0 || !swapCachePrepare(mm, entry)) {
-    pageFree(mm, pfn, actorClock(actor));
+    pageFree(mm, pfn, actor);
     return;
   }
   const owner = mmSpace(mm, pageOwner(page));
@@ -235,7 +235,7 @@ function unplug(mm: usize, actor: usize): i32 {
     }
     store<u32>(actor, index + 1, READAHEAD_SUBMITTED);
     swapNoteRead(mm, actor, pfn, entry, pageIndex(page));
-    pagePut(mm, pfn, actorClock(actor));
+    pagePut(mm, pfn, actor);
   }
   return STEP_DONE;
 }

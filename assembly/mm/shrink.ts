@@ -216,7 +216,7 @@ function putback(mm: usize, actor: usize): i32 {
     }
     listRemove(mm, list, pfn);
     if (pageRefs(page) > 1) lruAdd(mm, memcg, pfn, false);
-    pagePut(mm, pfn, time);
+    pagePut(mm, pfn, actor);
   }
   if (load<u32>(actor, RECLAIM_FLAGS) & RECLAIM_ADVICE) {
     store<u32>(actor, DONE, SHRINK_PC);

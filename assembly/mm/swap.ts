@@ -1,4 +1,4 @@
-import { actorHostCpu } from "../sim/actor";
+import { actorCpu } from "../sim/actor";
 import { deviceRotational, deviceStart } from "../sim/device";
 import { mmArea, mmAreas, mmSwapFree, mmSwapTotal, setMmSwapFree, setMmSwapTotal } from "./instance";
 import { ENTRY_NONE, swapEntry } from "./pte";
@@ -55,7 +55,7 @@ export function swapStart(mm: usize, area: usize): void {
  * Source: folio_alloc_swap(). Left out: charging swap to a cgroup, huge pages.
  */
 export function swapAlloc(mm: usize, actor: usize): u32 {
-  const cpu = actorHostCpu(actor);
+  const cpu = actorCpu(actor);
   if (slotCacheCheck(mm)) {
     const entry = slotPop(mm, cpu);
     if (entry !== ENTRY_NONE) return entry;

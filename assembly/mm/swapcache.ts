@@ -1,5 +1,5 @@
 import { PFN_NONE } from "../memory/layout";
-import { actorClock, actorHostCpu } from "../sim/actor";
+import { actorClock, actorCpu } from "../sim/actor";
 import { pagePut } from "./free";
 import { pageOf } from "./instance";
 import {
@@ -69,7 +69,7 @@ export function swapCacheReclaim(mm: usize, actor: usize, entry: u32, anyway: bo
   if (pageTest(page, PG_LOCKED)) return false;
   if (!anyway && pageMaps(page) !== 0 && !swapFull(mm)) return false;
   pageGet(page);
-  const freed = swapCacheTryFree(mm, actorHostCpu(actor), pfn);
-  pagePut(mm, pfn, actorClock(actor));
+  const freed = swapCacheTryFree(mm, actorCpu(actor), pfn);
+  pagePut(mm, pfn, actor);
   return freed;
 }

@@ -2,8 +2,8 @@ import { PFN_NONE } from "../memory/layout";
 import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
 import {
   actorClock,
+  actorCpu,
   actorGoesOn,
-  actorHostCpu,
   actorSpend,
   STAGE_CPU,
   STAGE_DEVICE,
@@ -145,7 +145,7 @@ function withFrame(mm: usize, actor: usize, pc: u32): i32 {
   }
   // __read_swap_cache_async(): whoever claims the slot's cache first reads; the others wait for its page.
   if (!faultEntryStands(actor) || !swapCachePrepare(mm, entry)) {
-    pageFree(mm, pfn, actorClock(actor));
+    pageFree(mm, pfn, actor);
     faultGoto(actor, AT_START);
     return STEP_DONE;
   }
@@ -199,11 +199,11 @@ function install(mm: usize, actor: usize): bool {
   const same = pageTest(page, PG_SWAPCACHE) && pagePrivate(page) === entry;
   if (!same || !faultEntryStands(actor)) {
     // The reader's own page has the reference of its allocation, another's page that of the lookup: either is given up.
-    pagePut(mm, pfn, actorClock(actor));
+    pagePut(mm, pfn, actor);
     faultGoto(actor, AT_START);
     return false;
   }
-  const cpu = actorHostCpu(actor);
+  const cpu = actorCpu(actor);
   const write = faultWrite(actor);
   const exclusive = (spacePte(faultSpace(actor), faultIndex(actor)) & PTE_SWP_EXCLUSIVE) !== 0;
   swapFree(mm, cpu, entry);
@@ -218,13 +218,13 @@ function bypassInstall(mm: usize, actor: usize): bool {
   const entry = faultEntry(actor);
   const pfn = allocated(actor);
   if (!faultEntryStands(actor)) {
-    pageFree(mm, pfn, actorClock(actor));
+    pageFree(mm, pfn, actor);
     faultGoto(actor, AT_START);
     return false;
   }
   swapNoteRead(mm, actor, pfn, entry, faultIndex(actor));
   faultNeeded(actor, FAULT_MAJOR);
-  swapFree(mm, actorHostCpu(actor), entry);
+  swapFree(mm, actorCpu(actor), entry);
   lruAdd(mm, spaceMemcg(faultSpace(actor)), pfn, false);
   return mapSwapped(mm, actor, pfn, true);
 }

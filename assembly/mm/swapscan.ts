@@ -1,4 +1,4 @@
-import { actorHostCpu } from "../sim/actor";
+import { actorCpu } from "../sim/actor";
 import { swapEntry } from "./pte";
 import {
   areaClusterNext,
@@ -76,7 +76,7 @@ function spendBudget(): i32 {
  * @returns slots taken, 0..wanted; nr_swap_pages is the caller's matter
  */
 export function swapScan(mm: usize, actor: usize, area: usize, wanted: u32, entries: usize): u32 {
-  const cpu = actorHostCpu(actor);
+  const cpu = actorCpu(actor);
   store<i32>(SCAN, LATENCY_LIMIT, BUDGET);
   store<u32>(SCAN, 0, GOT);
   store<u32>(SCAN, 0, MANY);
@@ -204,15 +204,15 @@ function linear(mm: usize, area: usize): u32 {
   let slot = slotReached() + 1;
   while (slot <= areaHighest(area)) {
     setSlot(slot);
-    if (candidate(mm, area, slot)) return CHECK;
     looked();
+    if (candidate(mm, area, slot)) return CHECK;
     slot++;
   }
   slot = areaLowest(area);
   while (slot < base) {
     setSlot(slot);
-    if (candidate(mm, area, slot)) return CHECK;
     looked();
+    if (candidate(mm, area, slot)) return CHECK;
     slot++;
   }
   return NONE;

@@ -1,4 +1,4 @@
-import { actorClock, actorHostCpu } from "../sim/actor";
+import { actorClock, actorCpu } from "../sim/actor";
 import { pagePut } from "./free";
 import { pageOf } from "./instance";
 import { PG_ANON_EXCLUSIVE, PG_LOCKED, pageClear, pageMaps, pageTest, setPageMaps } from "./page";
@@ -36,7 +36,7 @@ export function zapRange(mm: usize, actor: usize, space: usize, start: u32, end:
 
 // free_swap_and_cache(): with the last user gone, the page that the swap cache may still hold goes too, unless it is busy.
 function zapEntry(mm: usize, actor: usize, entry: u32): void {
-  swapFree(mm, actorHostCpu(actor), entry);
+  swapFree(mm, actorCpu(actor), entry);
   swapCacheReclaim(mm, actor, entry, false);
 }
 
@@ -46,7 +46,7 @@ function zapPage(mm: usize, actor: usize, pfn: u32): void {
   setPageMaps(page, pageMaps(page) - 1);
   if (pageMaps(page) === 0) {
     pageClear(page, PG_ANON_EXCLUSIVE);
-    if (!pageTest(page, PG_LOCKED)) swapCacheTryFree(mm, actorHostCpu(actor), pfn);
+    if (!pageTest(page, PG_LOCKED)) swapCacheTryFree(mm, actorCpu(actor), pfn);
   }
-  pagePut(mm, pfn, actorClock(actor));
+  pagePut(mm, pfn, actor);
 }

@@ -103,12 +103,6 @@ export function actorCpu(actor: usize): u32 {
   return load<u32>(actor, CPU);
 }
 
-/** The CPU on which the actor runs; CPU 0 for one that has none yet. */
-export function actorHostCpu(actor: usize): u32 {
-  const cpu = load<u32>(actor, CPU);
-  return cpu === CPU_NONE ? 0 : cpu;
-}
-
 export function setActorCpu(actor: usize, cpu: u32): void {
   store<u32>(actor, cpu, CPU);
   if (cpu !== CPU_NONE) store<u32>(actor, cpu, LAST_CPU);
