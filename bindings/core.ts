@@ -65,6 +65,28 @@ export interface CoreFunctions {
   cost: Call;
   devicePreset: Call;
   checkAll: Call;
+  zoneCaseBegin: Call;
+  zoneCaseZone: Call;
+  zoneCaseReady: Call;
+  zoneCaseZoneState: Call;
+  zoneCaseReserve: Call;
+  zoneCasePcp: Call;
+  zoneCasePcpPage: Call;
+  zoneCaseFree: Call;
+  zoneCaseBlock: Call;
+  zoneCaseAlloc: Call;
+  zoneCaseFreePages: Call;
+  zoneCaseDrain: Call;
+  zoneCaseIsolate: Call;
+  zoneCasePutback: Call;
+  zoneCaseOf: Call;
+  zoneCaseGet: Call;
+  zoneCasePcpGet: Call;
+  zoneCaseListHead: Call;
+  zoneCasePcpHead: Call;
+  zoneCaseNext: Call;
+  zoneCasePageType: Call;
+  zoneCaseBlockType: Call;
 }
 
 /** One instance of the core. */
