@@ -11,7 +11,7 @@ import { gzipSync } from "node:zlib";
 import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import type { RunResult } from "#dist/result.js";
-import { small } from "../scenes.js";
+import { EXAMPLES, ROOT, small } from "../scenes.js";
 
 const CLI = fileURLToPath(import.meta.resolve("#dist/cli.js"));
 
@@ -85,6 +85,19 @@ test("help begins with an example, for the whole and for a command", () => {
     assert.equal([status, stderr], [0, ""]);
     assert.match(stdout, /^Example:\n {2}pagevisor \S/);
   }
+});
+
+test("README.md shows what npm start prints", () => {
+  const { status, stdout } = pagevisor(["run", join(EXAMPLES, "overcommit.json")]);
+  assert.is(status, 0);
+  const printed = new Set(stdout.split("\n"));
+  const [, excerpt] = /prints one page\. Parts of it:\n\n```\n(.*?)^```$/ms.exec(
+    readFileSync(join(ROOT, "README.md"), "utf8"),
+  )!;
+  const shown = excerpt!.trimEnd().split("\n");
+  assert.ok(shown.length > 15);
+  const wrong = shown.filter((line) => line !== "…" && line !== "overcommit" && !printed.has(line));
+  assert.equal(wrong, [], "lines of README.md that npm start does not print");
 });
 
 test("a preset runs by its name, from any folder, and says the same twice", ({ folder }) => {
