@@ -77,6 +77,9 @@ export interface CoreFunctions {
   zoneCaseAlloc: Call;
   zoneCaseFreePages: Call;
   zoneCaseDrain: Call;
+  zoneCaseScript: Call;
+  zoneCaseRun: Call;
+  zoneCaseIsolateRun: Call;
   zoneCaseIsolate: Call;
   zoneCasePutback: Call;
   zoneCaseOf: Call;

@@ -2,6 +2,8 @@
 // else: the build, what is observed, how the run is cut into calls, whether it went through a snapshot or a fork. Where a case would
 // take too long with the example's 4.6 million accesses, it runs small(): the example's shape with a few thousand.
 
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { bootCore } from "#dist/boot.js";
@@ -11,7 +13,7 @@ import { type CreateOptions, type Limit, Machine } from "#dist/machine.js";
 import type { RunResult } from "#dist/result.js";
 import { digestOf } from "#dist/results.js";
 import { resolveScenario, type Scenario } from "#dist/scenario.js";
-import { assertSame, create, debugModule, EXAMPLES, example, small } from "./scenes.js";
+import { assertSame, create, debugModule, EXAMPLES, example, ROOT, small } from "./scenes.js";
 
 /** The digest of `npm start`. */
 const DIGEST = await digestAfterRun(example());
@@ -45,6 +47,13 @@ async function smallResult(accesses: number): Promise<RunResult> {
 
 test("ten runs of the example have one digest", async () => {
   for (let run = 1; run < 10; run++) assert.is(await digestAfterRun(example()), DIGEST);
+});
+
+test("the digest of the example is the one that CHANGELOG.md names: a change that moves it says so there", () => {
+  const [, written] = /`npm start` has the digest `([0-9a-f]{16})`/.exec(
+    readFileSync(join(ROOT, "CHANGELOG.md"), "utf8"),
+  )!;
+  assert.is(DIGEST, written);
 });
 
 test("another seed has another digest", async () => {

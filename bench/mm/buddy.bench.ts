@@ -25,7 +25,9 @@ interface BuddyResult {
 }
 
 export function buddyRows(small = 2 ** 20, large = 2 ** 24, operations = 2 ** 19): BuddyRow[] {
-  return [small, large].flatMap((pages) => (["geometric", "uniform"] as const).map((mix) => ({ pages, mix, operations })));
+  return [small, large].flatMap((pages) =>
+    (["geometric", "uniform"] as const).map((mix) => ({ pages, mix, operations })),
+  );
 }
 
 // A small generator of its own, so that a script is the same in every run.
@@ -74,7 +76,12 @@ export function buddyScript({ pages, mix, operations }: BuddyRow): { script: Uin
 }
 
 /** A zone of `pages` free pages with a script's words in its memory. */
-export function zoneWith(module: WebAssembly.Module, pages: number, script: Uint32Array, slots: number): { core: Core; at: number } {
+export function zoneWith(
+  module: WebAssembly.Module,
+  pages: number,
+  script: Uint32Array,
+  slots: number,
+): { core: Core; at: number } {
   const core = new Core(module);
   const { call } = core;
   const low = Math.ceil(pages / 1000);
@@ -145,5 +152,9 @@ export async function buddy(setting: Setting): Promise<SuiteReport> {
   ];
   const note =
     "The plain allocator has one migratetype and neither per-CPU lists nor watermarks; the core has all three.";
-  return { title: "Page allocator: operations a CPU second", rows, text: [...table(columns, rows), "", note] };
+  return {
+    title: "Page allocator: operations a CPU second",
+    rows,
+    text: [...table(columns, rows), "", note],
+  };
 }

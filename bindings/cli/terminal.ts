@@ -37,7 +37,7 @@ export function processTerminal(): Terminal {
   return {
     out: (text) => void process.stdout.write(text),
     err: (text) => void process.stderr.write(text),
-    colors: pc.createColors(wantsColor(process.stdout.isTTY, process.env)),
+    colors: pc.createColors(wantsColor(process.stdout.isTTY === true, process.env)),
     bar: process.stderr.isTTY ? process.stderr : null,
     signal: interrupt.signal,
   };
