@@ -12,6 +12,7 @@ export interface CoreFunctions {
   configCheck: Call;
   configCosts: Call;
   configCost: Call;
+  configReadahead: Call;
   configSwap: Call;
   configSwapDevice: Call;
   configVm: Call;

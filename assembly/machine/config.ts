@@ -24,7 +24,7 @@ import { ZONE_NORMAL } from "../mm/gfp";
 import { mmAddZone, mmCreate, setMmKswapd, setMmSwappiness, setMmWatermarkScale } from "../mm/instance";
 import { spaceCreate } from "../mm/space";
 import { swapCreate, swapDevice } from "../mm/swaparea";
-import { swapStateCreate } from "../mm/swapstate";
+import { setReadaheadMax, swapStateCreate } from "../mm/swapstate";
 import { zoneCreate } from "../mm/zone";
 import { ACTOR_KSWAPD, actorInit, setActorNext } from "../sim/actor";
 import { costSet, costsPreset } from "../sim/costs";
@@ -130,6 +130,11 @@ export function configCosts(preset: u32): void {
 
 export function configCost(key: u32, ns: u32): void {
   costSet(key, ns);
+}
+
+/** 2^page_cluster: the largest window of pages that is read ahead from swap, a power of two. */
+export function configReadahead(pages: u32): void {
+  setReadaheadMax(host(), pages);
 }
 
 /** A swap area of `slots` usable slots. `kind` is a DEVICE_*; its figures can then be changed with configSwapDevice(). */

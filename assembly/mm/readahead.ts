@@ -164,7 +164,7 @@ export function readaheadStep(mm: usize, actor: usize): i32 {
       if (entry === ENTRY_NONE) {
         store<u32>(actor, SUBMIT, READAHEAD_PC);
       } else {
-        allocBegin(actor, mmSpace(mm, slotOwner(mm, entry)));
+        allocBegin(actor, mmSpace(mm, slotOwner(mm, entry, spaceId(faultSpace(actor)))));
         store<u32>(actor, ALLOC, READAHEAD_PC);
       }
     } else if (pc === ALLOC) {

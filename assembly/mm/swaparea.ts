@@ -72,7 +72,7 @@ export function swapLayout(mm: usize, area: usize, stamped: bool): void {
   const slots = <u64>areaSlots(area);
   store<u32>(area, <u32>arenaReserve(PART_SWAP, slots), MAP);
   store<u32>(area, <u32>arenaReserve(PART_SWAP, slots << 2), CACHE);
-  store<u32>(area, <u32>arenaReserve(PART_SWAP, slots << 1), OWNERS);
+  if (anyRotational(mm)) store<u32>(area, <u32>arenaReserve(PART_SWAP, slots << 1), OWNERS);
   if (!deviceRotational(swapDevice(area))) {
     store<u32>(area, <u32>arenaReserve(PART_SWAP, unitsFor(slots, CLUSTER_SLOTS) << 2), CLUSTERS);
     store<u32>(area, <u32>arenaReserve(PART_SWAP, <u64>swapCpus(mm) * PERCPU_BYTES), PERCPU);
@@ -205,15 +205,27 @@ export function areaMarkHeader(area: usize): void {
   store<u8>(<usize>load<u32>(area, MAP) + SLOT_NONE, SWAP_MAP_BAD);
 }
 
-/** The space whose page was evicted to `entry`: it pays for the page that is read back (lookup_swap_cgroup_id()). */
-export function slotOwner(mm: usize, entry: u32): u32 {
-  return load<u16>(<usize>load<u32>(swapArea(mm, entry), OWNERS) + ((<usize>entryOffset(entry)) << 1));
+// Only readahead by slots meets entries of other spaces than the one that faults.
+function anyRotational(mm: usize): bool {
+  for (let type: u32 = 0; type < mmAreas(mm); type++) {
+    if (deviceRotational(swapDevice(mmArea(mm, type)))) return true;
+  }
+  return false;
+}
+
+/**
+ * The space whose page was evicted to `entry`: it pays for the page that is read back (lookup_swap_cgroup_id()). Kept only
+ * where an area is rotational; elsewhere it is `reader`, the space that faults.
+ */
+export function slotOwner(mm: usize, entry: u32, reader: u32): u32 {
+  const owners = <usize>load<u32>(swapArea(mm, entry), OWNERS);
+  return owners === 0 ? reader : load<u16>(owners + ((<usize>entryOffset(entry)) << 1));
 }
 
 /** mem_cgroup_swapout(): notes the owner of an evicted page. */
 export function setSlotOwner(mm: usize, entry: u32, spaceId: u32): void {
   const owners = <usize>load<u32>(swapArea(mm, entry), OWNERS);
-  store<u16>(owners + ((<usize>entryOffset(entry)) << 1), <u16>spaceId);
+  if (owners !== 0) store<u16>(owners + ((<usize>entryOffset(entry)) << 1), <u16>spaceId);
 }
 
 export function slotStamp(mm: usize, entry: u32): u32 {

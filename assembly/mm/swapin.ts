@@ -126,7 +126,7 @@ function readBegin(mm: usize, actor: usize): void {
   if (!faultEntryStands(actor)) {
     faultGoto(actor, AT_START);
   } else if (!getCached(mm, actor)) {
-    allocBegin(actor, mmSpace(mm, slotOwner(mm, faultEntry(actor))));
+    allocBegin(actor, mmSpace(mm, slotOwner(mm, faultEntry(actor), spaceId(faultSpace(actor)))));
     faultGoto(actor, AT_READ);
   }
 }
@@ -149,7 +149,7 @@ function withFrame(mm: usize, actor: usize, pc: u32): i32 {
     faultGoto(actor, AT_START);
     return STEP_DONE;
   }
-  const owner = mmSpace(mm, slotOwner(mm, entry));
+  const owner = mmSpace(mm, slotOwner(mm, entry, spaceId(faultSpace(actor))));
   setPageOwner(pageOf(mm, pfn), spaceId(owner), faultIndex(actor));
   swapCacheAdd(mm, pfn, entry);
   const locked = pageTrylock(mm, pfn);

@@ -34,6 +34,8 @@ export const SLOT_CACHE_BYTES: usize = 16 + 2 * 4 * <usize>SLOT_CACHE_SIZE;
 const STREAM_SWAP: u32 = 0x40000000;
 // swapin_readahead_hits starts at 4: the first window is a full one.
 const FIRST_HITS: u32 = 4;
+/** Largest window in pages that can be chosen: an actor's record has room for the frames of one. */
+export const WINDOW_MAX: u32 = 32;
 // page_cluster 3: windows of up to 8 pages.
 const DEFAULT_WINDOW: u32 = 8;
 
@@ -84,7 +86,7 @@ export function readaheadMax(mm: usize): u32 {
 }
 
 export function setReadaheadMax(mm: usize, pages: u32): void {
-  assert(pages !== 0 && (pages & (pages - 1)) === 0);
+  assert(pages !== 0 && pages <= WINDOW_MAX && (pages & (pages - 1)) === 0);
   store<u32>(mmSwapState(mm), pages, MAX_WINDOW);
 }
 

@@ -12,8 +12,8 @@ const CPUS_MAX = 256;
 /** MAX_SWAPFILES. */
 const AREAS_MAX = 23;
 const PRIORITY_MAX = 32767;
-/** page_cluster is an exponent; readahead by address stops at 5. */
-const PAGE_CLUSTER_MAX = 10;
+/** page_cluster is an exponent: windows of up to 32 pages are modelled. */
+const PAGE_CLUSTER_MAX = 5;
 
 const u32 = whole(0, U32_MAX);
 const count = whole(-1, U32_MAX);
