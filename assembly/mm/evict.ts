@@ -119,18 +119,16 @@ function check(mm: usize, actor: usize): i32 {
     return activate(mm, actor);
   }
   const mapped = pageMaps(page) !== 0;
-  if (mapped) {
-    const young = pageYoung(mm, actor, page);
-    const referenced = pageTest(page, PG_REFERENCED);
-    pageClear(page, PG_REFERENCED);
-    if (young) {
-      // folio_check_references(): the first reference earns a second chance, the second one the active list.
-      pageSet(page, PG_REFERENCED);
-      if (referenced) return activate(mm, actor);
-      tally(actor + TALLY_REFERENCED);
-      pageUnlock(mm, pfn, actorClock(actor));
-      return finish(actor, EVICT_KEEP);
-    }
+  const young = mapped && pageYoung(mm, actor, page);
+  const referenced = pageTest(page, PG_REFERENCED);
+  pageClear(page, PG_REFERENCED);
+  if (young) {
+    // folio_check_references(): the first reference earns a second chance, the second one the active list.
+    pageSet(page, PG_REFERENCED);
+    if (referenced) return activate(mm, actor);
+    tally(actor + TALLY_REFERENCED);
+    pageUnlock(mm, pfn, actorClock(actor));
+    return finish(actor, EVICT_KEEP);
   }
   if (!pageTest(page, PG_SWAPCACHE)) {
     const entry = swapAlloc(mm);
