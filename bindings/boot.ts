@@ -33,7 +33,7 @@ export function constantName(name: string): string {
 export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<string, Trace>): BootedTask[] {
   const { call } = core;
   const { host } = scenario;
-  const { swappiness, watermarkScaleFactor } = host.reclaim;
+  const { swappiness, watermarkScaleFactor, pageClusterPages } = host.reclaim;
   done(
     core,
     call.configHost(
@@ -45,6 +45,7 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
       watermarkScaleFactor,
     ),
   );
+  call.configReadahead(pageClusterPages);
   call.configCheck(Number(scenario.check.integrity), Number(scenario.check.onViolation === "stop"));
   configCosts(scenario, call.configCosts, call.configCost, core);
   configSwap(core, scenario);

@@ -15,7 +15,6 @@ import {
 import { PFN_NONE } from "../memory/layout";
 import { E_HOST_TOO_SMALL, OK } from "../memory/status";
 import { allocBootTable } from "../mm/alloc";
-import { buddyStart } from "../mm/buddy";
 import {
   mmArea,
   mmAreas,
@@ -26,11 +25,16 @@ import {
   mmSpaces,
   mmStampsLayout,
   mmWatermarkHigh,
+  mmWatermarkScale,
+  mmZoneAt,
 } from "../mm/instance";
+import { pcpSetup, zoneReleaseAll } from "../mm/pagealloc";
 import { psiStart } from "../mm/psi";
 import { spaceLayout, spacePsi, spaceUpperTables } from "../mm/space";
-import { swapDevice, swapLayout, swapStart } from "../mm/swap";
+import { swapStart } from "../mm/swap";
+import { swapDevice, swapLayout } from "../mm/swaparea";
 import { watermarksSet } from "../mm/watermark";
+import { zoneStart } from "../mm/zone";
 import { deviceCapacity } from "../sim/device";
 import { EVENT_WAKE, eventPost, eventsLayout } from "../sim/events";
 import { traceEnable, traceLayout } from "../sim/trace";
@@ -49,6 +53,7 @@ import {
 import { zipfBuild, zipfLayout } from "../workload/zipf";
 import {
   actorCount,
+  cpuCount,
   finiteLeft,
   host,
   integrity,
@@ -91,7 +96,7 @@ function layout(traceRecords: u32): void {
   if (integrity()) mmStampsLayout(mm);
   for (let id: u32 = 0; id < mmSpaces(mm); id++) spaceLayout(mmSpace(mm, id));
   for (let type: u32 = 0; type < mmAreas(mm); type++) {
-    swapLayout(mmArea(mm, type), integrity());
+    swapLayout(mm, mmArea(mm, type), integrity());
     events += deviceCapacity(swapDevice(mmArea(mm, type)));
   }
   for (let id: u32 = 0; id < vmTableCount(); id++) {
@@ -133,8 +138,11 @@ function zipfTwin(index: u32, workload: usize): usize {
 }
 
 function startMemory(mm: usize): i32 {
-  watermarksSet(mm);
-  buddyStart(mm);
+  const zone = mmZoneAt(mm, 0);
+  zoneStart(zone);
+  watermarksSet(zone, mmWatermarkScale(mm));
+  pcpSetup(zone, cpuCount());
+  zoneReleaseAll(mm, zone);
   let tables: u32 = 0;
   for (let id: u32 = 0; id < mmSpaces(mm); id++) tables += spaceUpperTables(mmSpace(mm, id)) + 1;
   store<u32>(NEED, mmWatermarkHigh(mm) + tables + 1);

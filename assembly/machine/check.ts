@@ -5,7 +5,7 @@ import { vmVcpuList } from "../kvm/vm";
 import { vmAt, vmTableCount } from "../kvm/vmtable";
 import { checkMm } from "../mm/check";
 import { mmArea, mmAreas } from "../mm/instance";
-import { swapDevice } from "../mm/swap";
+import { swapDevice } from "../mm/swaparea";
 import { checkDevice } from "../sim/device";
 import { checkEvents } from "../sim/events";
 import { checkCpus } from "./cpus";

@@ -11,12 +11,13 @@ import {
   mmDropStamps,
   mmStamped,
   mmStampsLayout,
+  mmZoneAt,
   setMmSwappiness,
   setMmWatermarkScale,
 } from "../mm/instance";
 import { setMemcgMax } from "../mm/memcg";
 import { spaceMemcg } from "../mm/space";
-import { swapStampsLayout } from "../mm/swap";
+import { swapStampsLayout } from "../mm/swaparea";
 import { watermarksSet } from "../mm/watermark";
 import { costSet, costsPreset } from "../sim/costs";
 import { traceCapacity, traceEnable, traceLayout } from "../sim/trace";
@@ -47,7 +48,7 @@ export function liveSwappiness(swappiness: u32): void {
 /** In 1/10,000 of the host's memory. */
 export function liveWatermarkScale(factor: u32): void {
   setMmWatermarkScale(host(), factor);
-  watermarksSet(host());
+  watermarksSet(mmZoneAt(host(), 0), factor);
 }
 
 /** memory.max of a VM in pages, 0xffffffff for none; the next charge reclaims down to it. */

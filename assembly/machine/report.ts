@@ -60,7 +60,8 @@ import {
   pteSwapped,
 } from "../mm/pte";
 import { spacePsi, spacePte, spaceResetPeak, spaceRss, spaceRssPeak, spaceSwapents } from "../mm/space";
-import { swapCacheLookup, swapDevice, swapUsed } from "../mm/swap";
+import { swapDevice, swapUsed } from "../mm/swaparea";
+import { swapCacheLookup } from "../mm/swapmap";
 import { actorClock, STAGE_COUNT } from "../sim/actor";
 import { deviceBusyNs, deviceQueuePeak, deviceReads, deviceWrites } from "../sim/device";
 import { digestFold, digestState } from "../sim/digest";

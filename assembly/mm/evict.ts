@@ -1,5 +1,5 @@
 import { STEP_AGAIN, STEP_DONE } from "../memory/status";
-import { actorClock, actorGoesOn, actorSpend, STAGE_RECLAIM } from "../sim/actor";
+import { actorClock, actorCpu, actorGoesOn, actorSpend, STAGE_RECLAIM } from "../sim/actor";
 import { COST_AGE_RMAP_PAGE_NS, COST_SWAP_OUT_CPU_NS, cost } from "../sim/costs";
 import { deviceSynchronous, deviceSynchronousNs } from "../sim/device";
 import { DIGEST_RECLAIM, DIGEST_SWAP_OUT, digestAdd } from "../sim/digest";
@@ -42,8 +42,10 @@ import {
 import { pageTrylock, pageUnlock } from "./pagelock";
 import { ENTRY_NONE, PTE_ACCESSED, PTE_DIRTY, pteOfEntry, ptePfn, ptePresent } from "./pte";
 import { setSpacePte, spaceAccount, spaceMemcg, spacePte } from "./space";
-import { setSlotStamp, swapAlloc, swapArea, swapDevice, swapDup, swapFull } from "./swap";
+import { swapAlloc } from "./swap";
+import { setSlotOwner, setSlotStamp, swapArea, swapDevice, swapFull } from "./swaparea";
 import { swapCacheAdd, swapCacheDelete, swapCacheTryFree } from "./swapcache";
+import { swapDup } from "./swapmap";
 
 // What reclaim does with one isolated page: shrink_page_list() for an anonymous page, try_to_unmap_one(), pageout() and
 // __remove_mapping(). A machine of steps: time passes, and others may act, between the reference check, the notifier's
@@ -118,27 +120,31 @@ function check(mm: usize, actor: usize): i32 {
     tally(actor + TALLY_WRITEBACK);
     return activate(mm, actor);
   }
+  if (pageMaps(page) > 1) {
+    // Left out: unmapping from several processes; advice does not touch such pages, and guests share none.
+    pageUnlock(mm, pfn, actorClock(actor));
+    return finish(actor, EVICT_KEEP);
+  }
   const mapped = pageMaps(page) !== 0;
-  if (mapped) {
-    const young = pageYoung(mm, actor, page);
-    const referenced = pageTest(page, PG_REFERENCED);
-    pageClear(page, PG_REFERENCED);
-    if (young) {
-      // folio_check_references(): the first reference earns a second chance, the second one the active list.
-      pageSet(page, PG_REFERENCED);
-      if (referenced) return activate(mm, actor);
-      tally(actor + TALLY_REFERENCED);
-      pageUnlock(mm, pfn, actorClock(actor));
-      return finish(actor, EVICT_KEEP);
-    }
+  const young = mapped && pageYoung(mm, actor, page);
+  const referenced = pageTest(page, PG_REFERENCED);
+  pageClear(page, PG_REFERENCED);
+  if (young) {
+    // folio_check_references(): the first reference earns a second chance, the second one the active list.
+    pageSet(page, PG_REFERENCED);
+    if (referenced) return activate(mm, actor);
+    tally(actor + TALLY_REFERENCED);
+    pageUnlock(mm, pfn, actorClock(actor));
+    return finish(actor, EVICT_KEEP);
   }
   if (!pageTest(page, PG_SWAPCACHE)) {
-    const entry = swapAlloc(mm);
+    const entry = swapAlloc(mm, actor);
     if (entry === ENTRY_NONE) {
       mmCountAdd(mm, MM_SWAP_ALLOC_FAILED, 1);
       return activate(mm, actor);
     }
     swapCacheAdd(mm, pfn, entry);
+    setSlotOwner(mm, entry, pageOwner(page));
     pageSet(page, PG_DIRTY);
   }
   store<u32>(actor, mapped ? UNMAP_START : WRITE, EVICT_PC);
@@ -163,7 +169,7 @@ export function pageYoung(mm: usize, actor: usize, page: usize): bool {
 
 function activate(mm: usize, actor: usize): i32 {
   const pfn = load<u32>(actor, EVICT_PFN);
-  if (swapFull(mm)) swapCacheTryFree(mm, pfn);
+  if (swapFull(mm)) swapCacheTryFree(mm, actorCpu(actor), pfn);
   tally(actor + TALLY_ACTIVATED);
   pageSet(pageOf(mm, pfn), PG_ACTIVE);
   pageUnlock(mm, pfn, actorClock(actor));
@@ -180,7 +186,8 @@ function unmapPte(mm: usize, actor: usize): i32 {
   assert(ptePresent(pte) && ptePfn(pte) === pfn);
   if (pte & PTE_DIRTY) pageSet(page, PG_DIRTY);
   const entry = pagePrivate(page);
-  swapDup(mm, entry);
+  const counted = swapDup(mm, entry);
+  assert(counted);
   setSpacePte(space, index, pteOfEntry(entry, pageTest(page, PG_ANON_EXCLUSIVE)));
   pageClear(page, PG_ANON_EXCLUSIVE);
   setPageMaps(page, pageMaps(page) - 1);
@@ -229,8 +236,8 @@ function remove(mm: usize, actor: usize): i32 {
     return finish(actor, EVICT_KEEP);
   }
   digestAdd(DIGEST_RECLAIM, time, pageOwner(page), pageIndex(page), pfn, pagePrivate(page));
-  swapCacheDelete(mm, pfn);
+  swapCacheDelete(mm, actorCpu(actor), pfn);
   pageUnlock(mm, pfn, time);
-  pageFree(mm, pfn, time);
+  pageFree(mm, pfn, actor);
   return finish(actor, EVICT_FREED);
 }

@@ -20,10 +20,10 @@ import {
 import { mmKswapd, mmKswapdFailures, mmWatermarkHigh, mmWriteback, setMmKswapdFailures } from "./instance";
 import { DEF_PRIORITY, RECLAIM_RETRIES, roundBegin, roundStep, throttle, throttleEnd } from "./reclaim";
 import { RECLAIM_BATCH, RECLAIM_GLOBAL, RECLAIM_KSWAPD } from "./shrink";
-import { watermarkOk } from "./watermark";
+import { hostBalanced, watermarksUnboost } from "./watermark";
 
 // kswapd: woken when free memory falls below LOW, it reclaims until HIGH is free again (balance_pgdat()).
-// Left out for now: boost, high orders, the short sleep before the long one.
+// Left out for now: high orders, the short sleep before the long one.
 
 const ASLEEP: u32 = 0;
 const WOKEN: u32 = 1;
@@ -55,7 +55,7 @@ export function kswapdStep(actor: usize): i32 {
       store<u32>(actor, 0, KSWAPD_RECLAIMED);
       store<u32>(actor, BALANCE, KSWAPD_PC);
     } else if (pc === BALANCE) {
-      if (watermarkOk(mm, mmWatermarkHigh(mm))) return sleep(actor);
+      if (hostBalanced(mm)) return sleep(mm, actor);
       store<u32>(actor, 0, RECLAIM_DONE);
       store<u32>(actor, 0, RECLAIM_SCANNED);
       roundBegin(mm, actor, load<u32>(actor, RECLAIM_PRIORITY));
@@ -79,7 +79,7 @@ function afterRound(mm: usize, actor: usize): i32 {
   let priority = load<u32>(actor, RECLAIM_PRIORITY);
   if (load<u32>(actor, RECLAIM_SCANNED) < load<u32>(actor, RECLAIM_TARGET) || done === 0) priority--;
   store<u32>(actor, priority, RECLAIM_PRIORITY);
-  if (priority >= 1 || watermarkOk(mm, mmWatermarkHigh(mm))) return STEP_DONE;
+  if (priority >= 1 || hostBalanced(mm)) return STEP_DONE;
 
   store<u32>(actor, WOKEN, KSWAPD_PC);
   if (reclaimed !== 0) return STEP_AGAIN;
@@ -88,11 +88,13 @@ function afterRound(mm: usize, actor: usize): i32 {
     return STEP_BLOCKED;
   }
   setMmKswapdFailures(mm, mmKswapdFailures(mm) + 1);
-  if (mmKswapdFailures(mm) >= RECLAIM_RETRIES) return sleep(actor);
+  if (mmKswapdFailures(mm) >= RECLAIM_RETRIES) return sleep(mm, actor);
   return STEP_AGAIN;
 }
 
-function sleep(actor: usize): i32 {
+// What a fallback has boosted the watermarks by is done with: for it alone kswapd would not swap.
+function sleep(mm: usize, actor: usize): i32 {
+  watermarksUnboost(mm);
   store<u32>(actor, ASLEEP, KSWAPD_PC);
   emit(TRACE_MM_VMSCAN_KSWAPD_SLEEP, actorClock(actor), 0, 0, 0, 0);
   actorBlock(actor, STAGE_RECLAIM);

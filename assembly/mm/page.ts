@@ -3,7 +3,7 @@
 //
 //   0       4      6      8      12     16        20      24      26     27        28
 //   +-------+------+------+------+------+---------+-------+-------+------+---------+------+
-//   | flags | refs | maps | next | prev | private | index | owner | list | order   | spare|
+//   | flags | refs | maps | next | prev | private | index | owner | list | order   | type |
 //   +-------+------+------+------+------+---------+-------+-------+------+---------+------+
 //
 // next, prev   neighbours on the one list that the page is on (buddy, LRU, isolated), PFN_NONE at the ends
@@ -23,6 +23,7 @@ const INDEX: usize = 20;
 const OWNER: usize = 24;
 const LIST: usize = 26;
 const ORDER: usize = 27;
+const TYPE: usize = 28;
 export const PAGE_RECORD_SHIFT: usize = 5;
 
 export const PG_LOCKED: u32 = 1 << 0;
@@ -43,6 +44,8 @@ export const PG_ANON_EXCLUSIVE: u32 = 1 << 12;
 export const PG_TABLE: u32 = 1 << 13;
 /** Its write waits in the plug of the reclaimer that holds it, and is submitted when the batch ends. */
 export const PG_PLUGGED: u32 = 1 << 14;
+/** Read ahead of any access; the first one clears it and counts as a hit. */
+export const PG_READAHEAD: u32 = 1 << 15;
 
 // Where a page is: the exactly-one-place invariant is a single pass over this byte.
 export const LIST_NONE: u8 = 0;
@@ -50,6 +53,7 @@ export const LIST_BUDDY: u8 = 1;
 export const LIST_INACTIVE: u8 = 2;
 export const LIST_ACTIVE: u8 = 3;
 export const LIST_ISOLATED: u8 = 4;
+export const LIST_PCP: u8 = 5;
 
 export function pageFlags(page: usize): u32 {
   return load<u32>(page, FLAGS);
@@ -145,4 +149,13 @@ export function pageOrder(page: usize): u32 {
 
 export function setPageOrder(page: usize, order: u32): void {
   store<u8>(page, <u8>order, ORDER);
+}
+
+/** Migratetype of the free list that the page is on, or that it will be given back to. */
+export function pageType(page: usize): u32 {
+  return load<u8>(page, TYPE);
+}
+
+export function setPageType(page: usize, type: u32): void {
+  store<u8>(page, <u8>type, TYPE);
 }

@@ -49,7 +49,7 @@ import {
 import { entryOffset } from "./pte";
 import { inactiveIsLow, scanCount } from "./scancount";
 import { spaceMemcg } from "./space";
-import { swapArea, swapDevice } from "./swap";
+import { swapArea, swapDevice } from "./swaparea";
 
 // One cgroup's lists under reclaim: shrink_lruvec() with shrink_inactive_list() and shrink_active_list(), in batches of 32.
 // A batch is isolated, its pages go through evict.ts one by one, those that stay go back to the lists, and the writes that
@@ -71,6 +71,8 @@ export const RECLAIM_MAY_DEACTIVATE: u32 = 4;
 export const RECLAIM_SKIPPED: u32 = 8;
 /** Deactivate whatever the ratio says: the last resort before giving up. */
 export const RECLAIM_FORCE: u32 = 16;
+/** The pages were chosen by advice (reclaim_pages()): evicting them is all. */
+export const RECLAIM_ADVICE: u32 = 64;
 /** file_is_tiny was true at the start of this round. */
 export const RECLAIM_TINY: u32 = 32;
 
@@ -97,6 +99,30 @@ export function shrinkBegin(mm: usize, actor: usize, space: usize): void {
   store<u32>(actor, 0, SHRINK_FREED);
   store<u32>(actor, 0, SHRINK_BUSY);
   store<u32>(actor, BATCH, SHRINK_PC);
+}
+
+/** Starts the eviction of the pages that the caller has isolated with shrinkIsolate(). */
+export function shrinkListBegin(actor: usize, space: usize): void {
+  store<u32>(actor, <u32>space, SHRINK_SPACE);
+  store<u32>(actor, 0, SHRINK_FREED);
+  store<u32>(actor, 0, SHRINK_BUSY);
+  store<u32>(actor, RECLAIM_ADVICE, RECLAIM_FLAGS);
+  store<u32>(actor, 0, TALLY_ACTIVATED);
+  store<u32>(actor, 0, TALLY_REFERENCED);
+  store<u32>(actor, 0, TALLY_WRITEBACK);
+  store<u32>(actor, EVICT, SHRINK_PC);
+}
+
+/** The list of isolated pages that are to be evicted. */
+export function shrinkIsolated(actor: usize): usize {
+  return actor + SHRINK_LIST;
+}
+
+/** Takes a page off its list and puts it behind those that are already isolated (folio_isolate_lru()). */
+export function shrinkIsolate(mm: usize, actor: usize, memcg: usize, pfn: u32): void {
+  lruRemove(mm, memcg, pfn);
+  pageGet(pageOf(mm, pfn));
+  listAddTail(mm, actor + SHRINK_LIST, LIST_ISOLATED, pfn);
 }
 
 /** Pages freed by the pass. */
@@ -131,9 +157,7 @@ function batch(mm: usize, actor: usize): i32 {
   while (taken < wanted) {
     const pfn = listTail(lruInactive(memcg));
     if (pfn === PFN_NONE) break;
-    lruRemove(mm, memcg, pfn);
-    pageGet(pageOf(mm, pfn));
-    listAddTail(mm, actor + SHRINK_LIST, LIST_ISOLATED, pfn);
+    shrinkIsolate(mm, actor, memcg, pfn);
     taken++;
   }
   store<u32>(actor, load<u32>(actor, SHRINK_INACTIVE) - wanted, SHRINK_INACTIVE);
@@ -194,7 +218,11 @@ function putback(mm: usize, actor: usize): i32 {
     }
     listRemove(mm, list, pfn);
     if (pageRefs(page) > 1) lruAdd(mm, memcg, pfn, false);
-    pagePut(mm, pfn, time);
+    pagePut(mm, pfn, actor);
+  }
+  if (load<u32>(actor, RECLAIM_FLAGS) & RECLAIM_ADVICE) {
+    store<u32>(actor, DONE, SHRINK_PC);
+    return STEP_DONE;
   }
   const freed = load<u32>(actor, SHRINK_FREED) - load<u32>(actor, SHRINK_FREED_BEFORE);
   const priority = load<u32>(actor, RECLAIM_PRIORITY);

@@ -1,4 +1,11 @@
-import { actorSleepUntil, STAGE_QUEUE } from "../sim/actor";
+import {
+  ACTOR_BLOCKED,
+  actorBlockStage,
+  actorSleepUntil,
+  actorState,
+  STAGE_DEVICE,
+  STAGE_QUEUE,
+} from "../sim/actor";
 import { deviceComplete, requestActor, requestPfn, requestStart, requestWrite } from "../sim/device";
 import { waitqueueWakeAll } from "../sim/waitqueue";
 import { mmSpace, mmThrottled, mmWriteback, pageOf, setMmWriteback } from "./instance";
@@ -31,7 +38,11 @@ export function swapIoEnd(mm: usize, request: usize, time: u64): void {
     return;
   }
   // The reader's wait is split: until a unit began with its request, and the service itself (charged when it wakes).
-  actorSleepUntil(requestActor(request), STAGE_QUEUE, requestStart(request));
+  // A reader that still reads ahead, or waits for a tag to do so, has not begun to wait for its page.
+  const reader = requestActor(request);
+  if (reader !== 0 && actorState(reader) === ACTOR_BLOCKED && actorBlockStage(reader) === STAGE_DEVICE) {
+    actorSleepUntil(reader, STAGE_QUEUE, requestStart(request));
+  }
   deviceComplete(request, time);
   pageSet(pageOf(mm, pfn), PG_UPTODATE);
   pageUnlock(mm, pfn, time);

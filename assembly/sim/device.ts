@@ -130,6 +130,11 @@ export function deviceSynchronous(device: usize): bool {
   return (load<u32>(device, FLAGS) & DEVICE_SYNCHRONOUS) !== 0;
 }
 
+/** One head that must travel (SWP_SOLIDSTATE is its opposite). */
+export function deviceRotational(device: usize): bool {
+  return (load<u32>(device, FLAGS) & DEVICE_ROTATIONAL) !== 0;
+}
+
 /** CPU ns of a synchronous device's read or write; counts it. */
 export function deviceSynchronousNs(device: usize, write: bool): u32 {
   assert(deviceSynchronous(device));
