@@ -22,6 +22,7 @@ import { E_NO_MEMORY, OK } from "../memory/status";
 import { ACTOR_MM } from "../mm/context";
 import { ZONE_NORMAL } from "../mm/gfp";
 import { mmAddZone, mmCreate, setMmKswapd, setMmSwappiness, setMmWatermarkScale } from "../mm/instance";
+import { lruBatchesCreate } from "../mm/lrubatch";
 import { spaceCreate } from "../mm/space";
 import { swapCreate, swapDevice } from "../mm/swaparea";
 import { setReadaheadMax, swapStateCreate } from "../mm/swapstate";
@@ -106,7 +107,7 @@ export function configHost(
   const records = arenaTake(PART_RECORDS, <u64>cpus * CPU_BYTES);
   const kswapd = arenaTake(PART_RECORDS, DAEMON_BYTES);
   if (mm === 0 || zone === 0 || records === 0 || kswapd === 0) return E_NO_MEMORY;
-  if (!swapStateCreate(mm, cpus, seedValue)) return E_NO_MEMORY;
+  if (!swapStateCreate(mm, cpus, seedValue) || !lruBatchesCreate(mm, cpus)) return E_NO_MEMORY;
   setHost(mm);
   mmAddZone(mm, zone);
   setMmSwappiness(mm, swappiness);

@@ -1,7 +1,7 @@
 import { arenaCommit, arenaInit, arenaReserve, arenaTake, PART_EVENTS, PART_RECORDS } from "../memory/arena";
 import { PFN_BASE } from "../memory/layout";
 import { E_NO_MEMORY, OK, STEP_BLOCKED, STEP_DONE, STEP_OOM } from "../memory/status";
-import { pageoutBegin, pageoutStep } from "../mm/advise";
+import { adviseCold, adviseFree, pageoutBegin, pageoutStep } from "../mm/advise";
 import { checkMm } from "../mm/check";
 import { MM_CONTEXT_END } from "../mm/context";
 import { faultBegin, faultPfn, faultStep } from "../mm/fault";
@@ -22,6 +22,7 @@ import {
   mmZoneAt,
   setMmZeroPage,
 } from "../mm/instance";
+import { lruBatchesCreate } from "../mm/lrubatch";
 import { notifierRegister } from "../mm/notifier";
 import { pcpSetup, zoneReleaseAll } from "../mm/pagealloc";
 import { PTE_NONE, pteEntry, ptePresent } from "../mm/pte";
@@ -115,7 +116,8 @@ export function swapcaseHost(pages: u32, cpus: u32, first: u32, window: u32): i3
   const mm = mmCreate(PFN_BASE, PFN_BASE + managed);
   const zone = zoneCreate(ZONE_NORMAL, PFN_BASE, managed, managed, cpus);
   const own = arenaTake(PART_RECORDS, MM_CONTEXT_END);
-  if (mm === 0 || zone === 0 || own === 0 || !swapStateCreate(mm, cpus, 0)) return E_NO_MEMORY;
+  if (mm === 0 || zone === 0 || own === 0 || !swapStateCreate(mm, cpus, 0) || !lruBatchesCreate(mm, cpus))
+    return E_NO_MEMORY;
   setHost(mm);
   mmAddZone(mm, zone);
   setMmZeroPage(mm, true);
@@ -210,7 +212,7 @@ export function swapcaseTouch(index: u32, write: bool): void {
 
 /** madvise(MADV_PAGEOUT) of pages `start`..`end`-1. */
 export function swapcasePageout(start: u32, end: u32): void {
-  pageoutBegin(actor(), process(), start, end);
+  pageoutBegin(host(), actor(), process(), start, end);
   while (true) {
     const step = pageoutStep(host(), actor());
     if (step === STEP_DONE) return;
@@ -221,6 +223,16 @@ export function swapcasePageout(start: u32, end: u32): void {
 /** madvise(MADV_DONTNEED) of pages `start`..`end`-1. */
 export function swapcaseFree(start: u32, end: u32): void {
   zapRange(host(), actor(), process(), start, end);
+}
+
+/** madvise(MADV_COLD) of pages `start`..`end`-1. */
+export function swapcaseCold(start: u32, end: u32): void {
+  adviseCold(host(), actor(), process(), start, end);
+}
+
+/** madvise(MADV_FREE) of pages `start`..`end`-1. */
+export function swapcaseLazyfree(start: u32, end: u32): void {
+  adviseFree(host(), actor(), process(), start, end);
 }
 
 /** A child appears that holds a copy of the page tables. Fails with E_NO_MEMORY: too many children, or no memory. */

@@ -1,17 +1,29 @@
 import { PFN_NONE } from "../memory/layout";
 import { STEP_AGAIN, STEP_DONE } from "../memory/status";
-import { actorGoesOn } from "../sim/actor";
+import { actorCpu, actorGoesOn } from "../sim/actor";
 import { ADVISE_END, ADVISE_NEXT, ADVISE_PC, ADVISE_SPACE } from "./context";
 import { pageOf } from "./instance";
 import { listHead } from "./list";
-import { lruAdd, lruRemove } from "./memcg";
-import { PG_ACTIVE, PG_LRU, PG_REFERENCED, pageClear, pageMaps, pageTest } from "./page";
-import { PTE_ACCESSED, ptePfn, ptePresent, pteZero } from "./pte";
+import { lruAddDrain, lruDeactivate, lruLazyfree } from "./lrubatch";
+import {
+  PG_ACTIVE,
+  PG_DIRTY,
+  PG_LOCKED,
+  PG_LRU,
+  PG_REFERENCED,
+  PG_SWAPCACHE,
+  pageClear,
+  pageMaps,
+  pageTest,
+} from "./page";
+import { PTE_ACCESSED, PTE_DIRTY, ptePfn, ptePresent, pteSwapped, pteZero } from "./pte";
 import { shrinkIsolate, shrinkIsolated, shrinkListBegin, shrinkStep } from "./shrink";
 import { setSpacePte, spaceFirst, spaceMemcg, spacePte } from "./space";
+import { swapCacheTryFree } from "./swapcache";
+import { zapEntry } from "./zap";
 
-// Advice about a range of anonymous memory: madvise() with MADV_PAGEOUT and MADV_COLD. Both make pages look unused: the pte's
-// accessed bit and the page's reference mark are cleared. MADV_PAGEOUT then evicts, page table by page table, through the
+// Advice about a range of anonymous memory: madvise() with MADV_PAGEOUT, MADV_COLD and MADV_FREE. The first two make pages look
+// unused: the pte's accessed bit and the page's reference mark are cleared. MADV_PAGEOUT then evicts, page table by page table, through the
 // same path as reclaim, so that a page which the secondary MMU has seen in use is kept the first time.
 // MADV_DONTNEED is zapRange(). Left out: huge pages, file mappings.
 //
@@ -22,7 +34,8 @@ const EVICT: u32 = 1;
 const TABLE_PAGES: u32 = 512;
 
 /** Starts paging out pages `start`..`end`-1 of `space`. */
-export function pageoutBegin(actor: usize, space: usize, start: u32, end: u32): void {
+export function pageoutBegin(mm: usize, actor: usize, space: usize, start: u32, end: u32): void {
+  lruAddDrain(mm, actor);
   store<u32>(actor, GATHER, ADVISE_PC);
   store<u32>(actor, <u32>space, ADVISE_SPACE);
   store<u32>(actor, start, ADVISE_NEXT);
@@ -61,15 +74,38 @@ function gather(mm: usize, actor: usize, space: usize): void {
   store<u32>(actor, end, ADVISE_NEXT);
 }
 
-/** MADV_COLD: pages `start`..`end`-1 of `space` go to the head of the inactive list, as if never used. */
-export function adviseCold(mm: usize, space: usize, start: u32, end: u32): void {
+/** MADV_COLD: pages `start`..`end`-1 of `space` look unused, and those of the active list leave it. */
+export function adviseCold(mm: usize, actor: usize, space: usize, start: u32, end: u32): void {
+  lruAddDrain(mm, actor);
   for (let index = start; index < end; index++) {
-    if (!makeOld(mm, space, index)) continue;
-    const pfn = ptePfn(spacePte(space, index));
-    lruRemove(mm, spaceMemcg(space), pfn);
-    pageClear(pageOf(mm, pfn), PG_ACTIVE);
-    lruAdd(mm, spaceMemcg(space), pfn, false);
+    if (makeOld(mm, space, index)) lruDeactivate(mm, actor, ptePfn(spacePte(space, index)));
   }
+}
+
+/**
+ * MADV_FREE: the contents of pages `start`..`end`-1 of `space` may be dropped. A page that is written again before reclaim
+ * comes to it stays; a swap entry goes at once. The notifier is the caller's matter. Source: madvise_free_pte_range().
+ */
+export function adviseFree(mm: usize, actor: usize, space: usize, start: u32, end: u32): void {
+  lruAddDrain(mm, actor);
+  for (let index = start; index < end; index++) {
+    const pte = spacePte(space, index);
+    if (pteSwapped(pte)) zapEntry(mm, actor, space, index);
+    else if (ptePresent(pte) && !pteZero(pte) && makeClean(mm, actor, ptePfn(pte))) {
+      setSpacePte(space, index, pte & ~(PTE_ACCESSED | PTE_DIRTY));
+      lruLazyfree(mm, actor, ptePfn(pte));
+    }
+  }
+}
+
+// Takes away what would have the page written out: its slot and its dirty mark. False for a page that is shared or busy.
+function makeClean(mm: usize, actor: usize, pfn: u32): bool {
+  const page = pageOf(mm, pfn);
+  if (!pageTest(page, PG_SWAPCACHE | PG_DIRTY)) return true;
+  if (pageTest(page, PG_LOCKED) || pageMaps(page) !== 1) return false;
+  if (pageTest(page, PG_SWAPCACHE) && !swapCacheTryFree(mm, actorCpu(actor), pfn)) return false;
+  pageClear(page, PG_DIRTY);
+  return true;
 }
 
 // Clears what says that the page was used. False for what advice leaves alone.

@@ -1,15 +1,16 @@
 import { checkBuddy } from "./buddy";
 import { mmPfnEnd, mmPfnFirst, mmSpace, mmSpaces, mmWriteback, mmZoneAt, mmZones, pageOf } from "./instance";
 import { checkList } from "./list";
-import { lruActive, lruInactive, memcgUsage } from "./memcg";
+import { checkLruBatches } from "./lrubatch";
+import { lruActive, lruInactive, lruInactiveFile, lruKind, memcgUsage } from "./memcg";
 import {
   LIST_ACTIVE,
   LIST_BUDDY,
   LIST_INACTIVE,
+  LIST_INACTIVE_FILE,
   LIST_ISOLATED,
   LIST_NONE,
   LIST_PCP,
-  PG_ACTIVE,
   PG_ANON_EXCLUSIVE,
   PG_BUDDY,
   PG_LOCKED,
@@ -31,6 +32,7 @@ import { PTE_NONE, pteEntry, ptePfn, ptePresent, pteZero } from "./pte";
 import { spaceMemcg, spacePages, spacePte, spaceRss, spaceSwapents } from "./space";
 import { checkSwap, swapUsers } from "./swap";
 import { swapCacheLookup, swapCount } from "./swapmap";
+import { swapCpus } from "./swapstate";
 import { zoneCpus } from "./zone";
 
 // The invariants that join several structures of one mm instance: each frame in exactly one place, each reference
@@ -50,7 +52,7 @@ export function checkMm(mm: usize, pinned: u32): void {
     users += spaceSwapents(mmSpace(mm, id));
   }
   assert(users === swapUsers(mm));
-  checkFrames(mm, pinned);
+  checkFrames(mm, pinned + checkLruBatches(mm, swapCpus(mm)));
 }
 
 function checkSpace(mm: usize, id: u32): void {
@@ -58,6 +60,7 @@ function checkSpace(mm: usize, id: u32): void {
   const memcg = spaceMemcg(space);
   checkList(mm, lruInactive(memcg), LIST_INACTIVE);
   checkList(mm, lruActive(memcg), LIST_ACTIVE);
+  checkList(mm, lruInactiveFile(memcg), LIST_INACTIVE_FILE);
   let rss: u32 = 0;
   let swapents: u32 = 0;
   for (let index: u32 = 0; index < spacePages(space); index++) {
@@ -94,8 +97,8 @@ function checkFrames(mm: usize, pinned: u32): void {
       continue;
     }
     owned++;
-    assert((list === LIST_INACTIVE || list === LIST_ACTIVE) === pageTest(page, PG_LRU));
-    if (pageTest(page, PG_LRU)) assert((list === LIST_ACTIVE) === pageTest(page, PG_ACTIVE));
+    if (pageTest(page, PG_LRU)) assert(list === lruKind(page));
+    else assert(list === LIST_NONE || list === LIST_ISOLATED);
     const cached = pageTest(page, PG_SWAPCACHE);
     if (cached) assert(swapCacheLookup(mm, pagePrivate(page)) === pfn);
     if (pageTest(page, PG_WRITEBACK)) {

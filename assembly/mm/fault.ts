@@ -39,11 +39,12 @@ import {
 } from "./faultstate";
 import { pageFree, pagePut, tableFree } from "./free";
 import { frameStamp, mmStamped, mmZeroPage, pageOf, setFrameStamp } from "./instance";
-import { lruAdd } from "./memcg";
+import { lruAddDrain, lruCacheAdd } from "./lrubatch";
 import { notifyInvalidateEnd, notifyInvalidateStart } from "./notifier";
 import {
   PG_ANON_EXCLUSIVE,
   PG_LOCKED,
+  PG_LRU,
   PG_SWAPCACHE,
   pageClear,
   pageGet,
@@ -185,6 +186,8 @@ function reusable(mm: usize, actor: usize, pte: u64): bool {
   const pfn = ptePfn(pte);
   const page = pageOf(mm, pfn);
   if (pageTest(page, PG_ANON_EXCLUSIVE)) return true;
+  if (pageRefs(page) > 3) return false;
+  if (!pageTest(page, PG_LRU)) lruAddDrain(mm, actor);
   if (pageRefs(page) > (pageTest(page, PG_SWAPCACHE) ? 2 : 1) || pageTest(page, PG_LOCKED)) return false;
   swapCacheTryFree(mm, actorCpu(actor), pfn);
   if (pageRefs(page) !== 1) return false;
@@ -221,7 +224,7 @@ function anonInstall(mm: usize, actor: usize): bool {
   }
   const dirty = faultWrite(actor) ? PTE_DIRTY : 0;
   faultGrab(mm, actor, pfn, faultMap(mm, actor, pfn, PTE_WRITE | PTE_ACCESSED | dirty, true));
-  lruAdd(mm, spaceMemcg(space), pfn, false);
+  lruCacheAdd(mm, actor, pfn);
   spaceAccount(space, 1, 0);
   faultNeeded(actor, FAULT_MINOR);
   return true;
@@ -242,7 +245,7 @@ function copyInstall(mm: usize, actor: usize): void {
     return;
   }
   faultMap(mm, actor, pfn, PTE_WRITE | PTE_ACCESSED | PTE_DIRTY, true);
-  lruAdd(mm, spaceMemcg(space), pfn, false);
+  lruCacheAdd(mm, actor, pfn);
   faultNeeded(actor, FAULT_MINOR);
   if (old === ZERO_PFN) {
     spaceAccount(space, 1, 0);

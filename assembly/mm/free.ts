@@ -22,6 +22,11 @@ export function pagePut(mm: usize, pfn: u32, actor: usize): void {
 
 /** Frees a page of which the caller holds the only reference. */
 export function pageFree(mm: usize, pfn: u32, actor: usize): void {
+  pageFreeOn(mm, pfn, actorCpu(actor), actorClock(actor));
+}
+
+/** The same without an actor, as an interrupt on `cpu` at `time` does it. */
+export function pageFreeOn(mm: usize, pfn: u32, cpu: u32, time: u64): void {
   const page = pageOf(mm, pfn);
   assert(!pageTest(page, PG_TABLE));
   const memcg = spaceMemcg(mmSpace(mm, pageOwner(page)));
@@ -29,8 +34,8 @@ export function pageFree(mm: usize, pfn: u32, actor: usize): void {
   memcgUncharge(memcg);
   setPageRefs(page, 0);
   setPageFlags(page, 0);
-  emit(TRACE_MM_PAGE_FREE, actorClock(actor), pfn, 0, 0, 0);
-  freePages(mm, actorCpu(actor), pfn, 0);
+  emit(TRACE_MM_PAGE_FREE, time, pfn, 0, 0, 0);
+  freePages(mm, cpu, pfn, 0);
 }
 
 /** Frees the frame of a page table. */

@@ -31,7 +31,8 @@ const WRITEBACK: usize = 72;
 const KSWAPD_FAILURES: usize = 76;
 const SWAP_STATE: usize = 80;
 const ZERO_PAGE: usize = 84;
-const PAGE_WAITERS: usize = 88;
+const LRU_BATCHES: usize = 88;
+const PAGE_WAITERS: usize = 96;
 const THROTTLED: usize = PAGE_WAITERS + WAITQUEUE_BYTES;
 const COUNTS: usize = THROTTLED + WAITQUEUE_BYTES;
 
@@ -247,6 +248,15 @@ export function mmSwapState(mm: usize): usize {
 
 export function setMmSwapState(mm: usize, state: usize): void {
   store<u32>(mm, <u32>state, SWAP_STATE);
+}
+
+/** Address of the batches of lrubatch.ts. */
+export function mmLruBatches(mm: usize): usize {
+  return <usize>load<u32>(mm, LRU_BATCHES);
+}
+
+export function setMmLruBatches(mm: usize, batches: usize): void {
+  store<u32>(mm, <u32>batches, LRU_BATCHES);
 }
 
 /** A read of a page that was never written maps the shared page of zeroes. */

@@ -10,7 +10,7 @@
 // private      swap entry while in the swap cache
 // index        page number in the owner's address space (the gfn, with one memslot)
 //
-// refs: one a pte, one for the swap cache, one for isolation, one for each get_user_pages
+// refs: one a pte, one for the swap cache, one for isolation, one a batch in front of the LRU, one for each get_user_pages
 // The array's address is biased by PFN_BASE records, so `pages + (pfn << 5)` is the record.
 
 const FLAGS: usize = 0;
@@ -46,6 +46,8 @@ export const PG_TABLE: u32 = 1 << 13;
 export const PG_PLUGGED: u32 = 1 << 14;
 /** Read ahead of any access; the first one clears it and counts as a hit. */
 export const PG_READAHEAD: u32 = 1 << 15;
+/** Given up by its owner (anonymous and not PG_swapbacked): dropped without a write, unless written again before. */
+export const PG_LAZYFREE: u32 = 1 << 16;
 
 // Where a page is: the exactly-one-place invariant is a single pass over this byte.
 export const LIST_NONE: u8 = 0;
@@ -54,6 +56,7 @@ export const LIST_INACTIVE: u8 = 2;
 export const LIST_ACTIVE: u8 = 3;
 export const LIST_ISOLATED: u8 = 4;
 export const LIST_PCP: u8 = 5;
+export const LIST_INACTIVE_FILE: u8 = 6;
 
 export function pageFlags(page: usize): u32 {
   return load<u32>(page, FLAGS);

@@ -1,6 +1,6 @@
 import { PFN_NONE } from "../memory/layout";
 import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
-import { actorClock, actorGoesOn, actorSpend, STAGE_CPU } from "../sim/actor";
+import { actorClock, actorCpu, actorGoesOn, actorSpend, STAGE_CPU } from "../sim/actor";
 import { COST_SWAP_IN_CPU_NS, cost } from "../sim/costs";
 import { deviceSubmit, deviceSynchronous, deviceSynchronousNs, deviceWaitTag } from "../sim/device";
 import { DIGEST_SWAP_IN, digestAdd } from "../sim/digest";
@@ -16,7 +16,7 @@ import {
 import { faultEntry, faultIndex, faultSpace } from "./faultstate";
 import { pageFree, pagePut } from "./free";
 import { MM_SWAP_IN, mmCountAdd, mmSpace, mmStamped, pageOf, setFrameStamp } from "./instance";
-import { lruAdd } from "./memcg";
+import { lruAddDrain, lruCacheAdd } from "./lrubatch";
 import {
   PG_READAHEAD,
   PG_UPTODATE,
@@ -216,7 +216,7 @@ function plug(mm: usize, actor: usize, pfn: u32): void {
   const locked = pageTrylock(mm, pfn);
   assert(locked);
   if (entry !== faultEntry(actor)) pageSet(page, PG_READAHEAD);
-  lruAdd(mm, spaceMemcg(owner), pfn, false);
+  lruCacheAdd(mm, actor, pfn);
   const plugged = load<u32>(actor, READAHEAD_PLUGGED);
   store<u32>(actor + ((<usize>plugged) << 2), pfn, READAHEAD_PLUG);
   store<u32>(actor, plugged + 1, READAHEAD_PLUGGED);
@@ -237,6 +237,8 @@ function unplug(mm: usize, actor: usize): i32 {
     swapNoteRead(mm, actor, pfn, entry, pageIndex(page));
     pagePut(mm, pfn, actor);
   }
+  // A window of the fault's page alone is none; only another one pushes its new pages onto the LRU.
+  if (load<u32>(actor, READAHEAD_END) !== 0) lruAddDrain(mm, actor);
   return STEP_DONE;
 }
 
@@ -248,7 +250,7 @@ function unplug(mm: usize, actor: usize): i32 {
 export function swapSubmitRead(mm: usize, actor: usize, pfn: u32, entry: u32, reader: usize): bool {
   const device = swapDevice(swapArea(mm, entry));
   if (!deviceSynchronous(device)) {
-    return deviceSubmit(device, false, pfn, entryOffset(entry), reader, actorClock(actor));
+    return deviceSubmit(device, false, pfn, entryOffset(entry), reader, actorCpu(actor), actorClock(actor));
   }
   actorSpend(actor, STAGE_CPU, deviceSynchronousNs(device, false));
   pageSet(pageOf(mm, pfn), PG_UPTODATE);

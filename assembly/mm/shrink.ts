@@ -1,6 +1,6 @@
 import { PFN_NONE } from "../memory/layout";
 import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
-import { actorClock, actorGoesOn, actorSpend, STAGE_RECLAIM } from "../sim/actor";
+import { actorClock, actorCpu, actorGoesOn, actorSpend, STAGE_RECLAIM } from "../sim/actor";
 import { COST_RECLAIM_SCAN_PAGE_NS, cost } from "../sim/costs";
 import { deviceSubmit, deviceWaitTag } from "../sim/device";
 import {
@@ -32,6 +32,7 @@ import { EVICT_FREED, evictBegin, evictOutcome, evictStep, pageYoung } from "./e
 import { pagePut } from "./free";
 import { MM_SCANNED, mmCountAdd, pageOf } from "./instance";
 import { listAddTail, listHead, listLength, listRemove, listTail } from "./list";
+import { lruAddDrain, lruCacheAdd } from "./lrubatch";
 import { lruActive, lruAdd, lruInactive, lruRemove } from "./memcg";
 import {
   LIST_ISOLATED,
@@ -53,7 +54,7 @@ import { swapArea, swapDevice } from "./swaparea";
 
 // One cgroup's lists under reclaim: shrink_lruvec() with shrink_inactive_list() and shrink_active_list(), in batches of 32.
 // A batch is isolated, its pages go through evict.ts one by one, those that stay go back to the lists, and the writes that
-// were plugged are submitted together. Left out for now: file lists, per-CPU LRU batches.
+// were plugged are submitted together. Left out for now: file lists.
 //
 // SHRINK_LIST: isolated, not yet looked at; SHRINK_KEPT: looked at, going back. An isolated page is off the LRU and carries
 // a reference of the reclaimer.
@@ -153,6 +154,7 @@ function batch(mm: usize, actor: usize): i32 {
     return STEP_DONE;
   }
   const memcg = spaceMemcg(<usize>load<u32>(actor, SHRINK_SPACE));
+  lruAddDrain(mm, actor);
   let taken: u32 = 0;
   while (taken < wanted) {
     const pfn = listTail(lruInactive(memcg));
@@ -205,22 +207,25 @@ function putback(mm: usize, actor: usize): i32 {
   const list = actor + SHRINK_KEPT;
   const memcg = spaceMemcg(<usize>load<u32>(actor, SHRINK_SPACE));
   const time = actorClock(actor);
+  const advice = (load<u32>(actor, RECLAIM_FLAGS) & RECLAIM_ADVICE) !== 0;
   for (let pfn = listHead(list); pfn !== PFN_NONE; pfn = listHead(list)) {
     const page = pageOf(mm, pfn);
     if (pageTest(page, PG_PLUGGED)) {
       const entry = pagePrivate(page);
       const device = swapDevice(swapArea(mm, entry));
-      if (!deviceSubmit(device, true, pfn, entryOffset(entry), 0, time)) {
+      if (!deviceSubmit(device, true, pfn, entryOffset(entry), 0, actorCpu(actor), time)) {
         deviceWaitTag(device, actor);
         return STEP_BLOCKED;
       }
       pageClear(page, PG_PLUGGED);
     }
     listRemove(mm, list, pfn);
-    if (pageRefs(page) > 1) lruAdd(mm, memcg, pfn, false);
+    // reclaim_folio_list() puts back as if the page were new: folio_putback_lru().
+    if (advice) lruCacheAdd(mm, actor, pfn);
+    else if (pageRefs(page) > 1) lruAdd(mm, memcg, pfn, false);
     pagePut(mm, pfn, actor);
   }
-  if (load<u32>(actor, RECLAIM_FLAGS) & RECLAIM_ADVICE) {
+  if (advice) {
     store<u32>(actor, DONE, SHRINK_PC);
     return STEP_DONE;
   }
@@ -265,6 +270,7 @@ function finish(mm: usize, actor: usize): void {
 // shrink_active_list(): anonymous pages are deactivated whether they were used or not; the look clears their accessed bits.
 function shrinkActive(mm: usize, actor: usize, wanted: u32): i32 {
   const memcg = spaceMemcg(<usize>load<u32>(actor, SHRINK_SPACE));
+  lruAddDrain(mm, actor);
   const there = min<u32>(wanted, listLength(lruActive(memcg)));
   if (there === 0) return STEP_DONE;
   emit(TRACE_MM_VMSCAN_LRU_ISOLATE, actorClock(actor), wanted, there, there, 1);

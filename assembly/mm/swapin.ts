@@ -38,8 +38,17 @@ import {
 } from "./faultstate";
 import { pageFree, pagePut } from "./free";
 import { mmSpace, pageOf } from "./instance";
-import { lruAdd } from "./memcg";
-import { PG_LOCKED, PG_SWAPCACHE, pageGet, pagePrivate, pageRefs, pageTest, setPageOwner } from "./page";
+import { lruAddDrain, lruCacheAdd } from "./lrubatch";
+import {
+  PG_LOCKED,
+  PG_LRU,
+  PG_SWAPCACHE,
+  pageGet,
+  pagePrivate,
+  pageRefs,
+  pageTest,
+  setPageOwner,
+} from "./page";
 import { pageTrylock, pageWaitLocked } from "./pagelock";
 import { PTE_ACCESSED, PTE_DIRTY, PTE_SWP_EXCLUSIVE, PTE_WRITE } from "./pte";
 import {
@@ -154,7 +163,7 @@ function withFrame(mm: usize, actor: usize, pc: u32): i32 {
   swapCacheAdd(mm, pfn, entry);
   const locked = pageTrylock(mm, pfn);
   assert(locked);
-  lruAdd(mm, spaceMemcg(owner), pfn, false);
+  lruCacheAdd(mm, actor, pfn);
   store<u32>(actor, pfn, FAULT_PFN);
   faultGoto(actor, AT_SUBMIT);
   return STEP_AGAIN; // yield: the page is locked in the swap cache, its read is about to be submitted
@@ -196,6 +205,9 @@ function install(mm: usize, actor: usize): bool {
     faultGoto(actor, AT_CACHED);
     return false;
   }
+  const write = faultWrite(actor);
+  // A new page may still be in this CPU's batch; the references are to be counted.
+  if (write && !pageTest(page, PG_LRU)) lruAddDrain(mm, actor);
   const same = pageTest(page, PG_SWAPCACHE) && pagePrivate(page) === entry;
   if (!same || !faultEntryStands(actor)) {
     // The reader's own page has the reference of its allocation, another's page that of the lookup: either is given up.
@@ -204,7 +216,6 @@ function install(mm: usize, actor: usize): bool {
     return false;
   }
   const cpu = actorCpu(actor);
-  const write = faultWrite(actor);
   const exclusive = (spacePte(faultSpace(actor), faultIndex(actor)) & PTE_SWP_EXCLUSIVE) !== 0;
   swapFree(mm, cpu, entry);
   // A write makes the slot's copy worthless; a read keeps it, so that a clean page need not be written again.
@@ -225,7 +236,7 @@ function bypassInstall(mm: usize, actor: usize): bool {
   swapNoteRead(mm, actor, pfn, entry, faultIndex(actor));
   faultNeeded(actor, FAULT_MAJOR);
   swapFree(mm, actorCpu(actor), entry);
-  lruAdd(mm, spaceMemcg(faultSpace(actor)), pfn, false);
+  lruCacheAdd(mm, actor, pfn);
   return mapSwapped(mm, actor, pfn, true);
 }
 

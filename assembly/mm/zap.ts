@@ -1,6 +1,7 @@
 import { actorClock, actorCpu } from "../sim/actor";
 import { pagePut } from "./free";
 import { pageOf } from "./instance";
+import { lruAddDrain } from "./lrubatch";
 import { PG_ANON_EXCLUSIVE, PG_LOCKED, pageClear, pageMaps, pageTest, setPageMaps } from "./page";
 import { PTE_NONE, pteEntry, ptePfn, ptePresent, pteSwapped, pteZero } from "./pte";
 import { setSpacePte, spaceAccount, spacePte } from "./space";
@@ -15,12 +16,11 @@ import { swapFree } from "./swapmap";
  * the slots that the swap cache holds for them, when the range has been walked.
  */
 export function zapRange(mm: usize, actor: usize, space: usize, start: u32, end: u32): void {
+  lruAddDrain(mm, actor);
   for (let index = start; index < end; index++) {
     const pte = spacePte(space, index);
     if (pteSwapped(pte)) {
-      setSpacePte(space, index, PTE_NONE);
-      spaceAccount(space, 0, -1);
-      zapEntry(mm, actor, pteEntry(pte));
+      zapEntry(mm, actor, space, index);
     } else if (pteZero(pte)) {
       setSpacePte(space, index, PTE_NONE);
     }
@@ -34,8 +34,14 @@ export function zapRange(mm: usize, actor: usize, space: usize, start: u32, end:
   }
 }
 
-// free_swap_and_cache(): with the last user gone, the page that the swap cache may still hold goes too, unless it is busy.
-function zapEntry(mm: usize, actor: usize, entry: u32): void {
+/**
+ * Drops the swap entry of a page. free_swap_and_cache(): with the last user gone, the page that the swap cache may still
+ * hold goes too, unless it is busy.
+ */
+export function zapEntry(mm: usize, actor: usize, space: usize, index: u32): void {
+  const entry = pteEntry(spacePte(space, index));
+  setSpacePte(space, index, PTE_NONE);
+  spaceAccount(space, 0, -1);
   swapFree(mm, actorCpu(actor), entry);
   swapCacheReclaim(mm, actor, entry, false);
 }
