@@ -1,6 +1,6 @@
 import { arenaCommit, arenaInit, arenaReserve, arenaTake, PART_EVENTS, PART_RECORDS } from "../memory/arena";
 import { PFN_BASE } from "../memory/layout";
-import { E_NO_MEMORY, OK, STEP_BLOCKED, STEP_DONE, STEP_OOM } from "../memory/status";
+import { E_NO_MEMORY, OK, STEP_DONE, STEP_OOM } from "../memory/status";
 import { adviseCold, adviseFree, pageoutBegin, pageoutStep } from "../mm/advise";
 import { checkMm } from "../mm/check";
 import { MM_CONTEXT_END } from "../mm/context";
@@ -191,12 +191,10 @@ function event(): void {
   }
 }
 
-// After a step that did not end its operation: a sleeping process waits until an event wakes it.
+// Between two steps: what is due comes first, and a sleeping process waits until an event wakes it.
 function wait(step: i32): void {
   assert(step !== STEP_OOM);
-  if (step !== STEP_BLOCKED) return;
-  do event();
-  while (actorState(actor()) === ACTOR_BLOCKED);
+  while (actorState(actor()) === ACTOR_BLOCKED || eventNextTime() <= actorClock(actor())) event();
 }
 
 /** Touches page `index`. Where the page table allows that already, the fault does what the hardware would: it marks the entry. */
@@ -204,8 +202,8 @@ export function swapcaseTouch(index: u32, write: bool): void {
   faultBegin(actor(), process(), index, write);
   while (true) {
     const step = faultStep(host(), actor());
-    if (step === STEP_DONE) break;
     wait(step);
+    if (step === STEP_DONE) break;
   }
   pagePut(host(), faultPfn(actor()), actor());
 }
@@ -215,8 +213,8 @@ export function swapcasePageout(start: u32, end: u32): void {
   pageoutBegin(host(), actor(), process(), start, end);
   while (true) {
     const step = pageoutStep(host(), actor());
-    if (step === STEP_DONE) return;
     wait(step);
+    if (step === STEP_DONE) return;
   }
 }
 

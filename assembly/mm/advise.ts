@@ -16,6 +16,7 @@ import {
   pageMaps,
   pageTest,
 } from "./page";
+import { plugFlush } from "./plug";
 import { PTE_ACCESSED, PTE_DIRTY, ptePfn, ptePresent, pteSwapped, pteZero } from "./pte";
 import { shrinkIsolate, shrinkIsolated, shrinkListBegin, shrinkStep } from "./shrink";
 import { setSpacePte, spaceFirst, spaceMemcg, spacePte } from "./space";
@@ -47,7 +48,7 @@ export function pageoutStep(mm: usize, actor: usize): i32 {
   const space = <usize>load<u32>(actor, ADVISE_SPACE);
   while (true) {
     if (load<u32>(actor, ADVISE_PC) === GATHER) {
-      if (load<u32>(actor, ADVISE_NEXT) >= load<u32>(actor, ADVISE_END)) return STEP_DONE;
+      if (load<u32>(actor, ADVISE_NEXT) >= load<u32>(actor, ADVISE_END)) return plugFlush(mm, actor);
       gather(mm, actor, space);
       shrinkListBegin(actor, space);
       store<u32>(actor, EVICT, ADVISE_PC);

@@ -82,4 +82,10 @@ export const ADVISE_END: usize = ACTOR_BYTES + 344;
 export const ADVISE_PC: usize = ACTOR_BYTES + 348;
 export const ADVISE_SPACE: usize = ACTOR_BYTES + 352;
 
-export const MM_CONTEXT_END: usize = ACTOR_BYTES + 360;
+// writes that wait to be submitted together: plug.ts
+export const PLUG_COUNT: usize = ACTOR_BYTES + 356;
+export const PLUG_NEXT: usize = ACTOR_BYTES + 360;
+export const PLUG_PAGE: usize = ACTOR_BYTES + 364;
+export const PLUG_RUNS: usize = ACTOR_BYTES + 368; // (entry, pages) × 32
+
+export const MM_CONTEXT_END: usize = ACTOR_BYTES + 624;

@@ -47,6 +47,7 @@ import {
   pageSet,
   pageTest,
 } from "./page";
+import { plugAdd, plugFlush, plugFull } from "./plug";
 import { entryOffset } from "./pte";
 import { inactiveIsLow, scanCount } from "./scancount";
 import { spaceMemcg } from "./space";
@@ -180,6 +181,10 @@ function batch(mm: usize, actor: usize): i32 {
 function evict(mm: usize, actor: usize): i32 {
   while (true) {
     if (load<u32>(actor, SHRINK_BUSY) === 0) {
+      if (advised(actor)) {
+        const step = plugLast(mm, actor);
+        if (step !== STEP_DONE) return step;
+      }
       const list = actor + SHRINK_LIST;
       const pfn = listHead(list);
       if (pfn === PFN_NONE) {
@@ -202,12 +207,31 @@ function evict(mm: usize, actor: usize): i32 {
   }
 }
 
+// True for a pass over pages that advice has chosen.
+function advised(actor: usize): bool {
+  return (load<u32>(actor, RECLAIM_FLAGS) & RECLAIM_ADVICE) !== 0;
+}
+
+// Advice has one plug for its whole range: the write of the page that was looked at last goes there.
+function plugLast(mm: usize, actor: usize): i32 {
+  const pfn = listTail(actor + SHRINK_KEPT);
+  if (pfn === PFN_NONE || !pageTest(pageOf(mm, pfn), PG_PLUGGED)) return STEP_DONE;
+  const entry = pagePrivate(pageOf(mm, pfn));
+  if (plugFull(actor, entry)) {
+    const step = plugFlush(mm, actor);
+    return step === STEP_DONE ? STEP_AGAIN : step; // yield: the device works
+  }
+  plugAdd(actor, entry);
+  pageClear(pageOf(mm, pfn), PG_PLUGGED);
+  return STEP_DONE;
+}
+
 // move_folios_to_lru() and the end of the plug. A write without a free tag makes the reclaimer wait here.
 function putback(mm: usize, actor: usize): i32 {
   const list = actor + SHRINK_KEPT;
   const memcg = spaceMemcg(<usize>load<u32>(actor, SHRINK_SPACE));
   const time = actorClock(actor);
-  const advice = (load<u32>(actor, RECLAIM_FLAGS) & RECLAIM_ADVICE) !== 0;
+  const advice = advised(actor);
   for (let pfn = listHead(list); pfn !== PFN_NONE; pfn = listHead(list)) {
     const page = pageOf(mm, pfn);
     if (pageTest(page, PG_PLUGGED)) {
