@@ -2,9 +2,9 @@ import { arenaCommit, arenaInit, arenaReserve, PART_WORKLOADS } from "../memory/
 import { PFN_NONE } from "../memory/layout";
 import { E_NO_MEMORY, OK } from "../memory/status";
 import { addToFreeList, checkBuddy } from "../mm/buddy";
-import { mmAddZone, mmCreate, mmLayout, mmZone, mmZoneAt, mmZones, pageOf } from "../mm/instance";
+import { mmAddZone, mmCreate, mmLayout, mmZone, mmZoneAt, mmZones } from "../mm/instance";
 import { listHead } from "../mm/list";
-import { pageNext, pageOrder, pageType } from "../mm/page";
+import { pageNext, pageOf, pageOrder, pageType } from "../mm/page";
 import { allocPagesNoReclaim, freePages, isolateFreePage, putbackIsolatedPage } from "../mm/pagealloc";
 import {
   checkPcp,

@@ -5,10 +5,10 @@ import { emit, TRACE_MM_PAGE_ALLOC } from "../sim/trace";
 import { ALLOC_MEMCG, ALLOC_PC, ALLOC_PFN, ALLOC_RETRIES } from "./context";
 import { pageFree } from "./free";
 import { GFP_TABLE_PAGE, GFP_USER_PAGE, gfpMigratetype } from "./gfp";
-import { mmWriteback, pageOf } from "./instance";
+import { mmWriteback } from "./instance";
 import { kswapdWake } from "./kswapd";
 import { memcgCharge, memcgMax, memcgUsage } from "./memcg";
-import { PG_TABLE, setPageFlags, setPageMaps, setPageOwner, setPageRefs } from "./page";
+import { PG_TABLE, pageOf, setPageFlags, setPageMaps, setPageOwner, setPageRefs } from "./page";
 import {
   allocPagesNoReclaim,
   drainAllPages,

@@ -1,5 +1,5 @@
 import { checkBuddy } from "./buddy";
-import { mmPfnEnd, mmPfnFirst, mmSpace, mmSpaces, mmWriteback, mmZoneAt, mmZones, pageOf } from "./instance";
+import { mmSpace, mmSpaces, mmWriteback, mmZoneAt, mmZones } from "./instance";
 import { checkList } from "./list";
 import { lruActive, lruInactive, memcgUsage } from "./memcg";
 import {
@@ -9,6 +9,8 @@ import {
   LIST_ISOLATED,
   LIST_NONE,
   LIST_PCP,
+  mmPfnEnd,
+  mmPfnFirst,
   PG_ACTIVE,
   PG_ANON_EXCLUSIVE,
   PG_BUDDY,
@@ -21,6 +23,7 @@ import {
   pageIndex,
   pageList,
   pageMaps,
+  pageOf,
   pageOwner,
   pagePrivate,
   pageRefs,

@@ -14,7 +14,6 @@ import {
   mmSpace,
   mmStamped,
   mmWriteback,
-  pageOf,
   setMmWriteback,
 } from "./instance";
 import { lruNoteAnonCost } from "./memcg";
@@ -31,6 +30,7 @@ import {
   pageClear,
   pageIndex,
   pageMaps,
+  pageOf,
   pageOwner,
   pagePrivate,
   pageRefs,

@@ -1,8 +1,8 @@
 import { actorClock, actorCpu } from "../sim/actor";
 import { emit, TRACE_MM_PAGE_FREE } from "../sim/trace";
-import { mmSpace, pageOf } from "./instance";
+import { mmSpace } from "./instance";
 import { lruRemove, memcgUncharge } from "./memcg";
-import { PG_LRU, PG_TABLE, pageOwner, pageRefs, pageTest, setPageFlags, setPageRefs } from "./page";
+import { PG_LRU, PG_TABLE, pageOf, pageOwner, pageRefs, pageTest, setPageFlags, setPageRefs } from "./page";
 import { freePages } from "./pagealloc";
 import { ZERO_PFN } from "./pte";
 import { spaceMemcg } from "./space";

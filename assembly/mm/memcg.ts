@@ -1,6 +1,5 @@
-import { pageOf } from "./instance";
 import { LIST_BYTES, listAddHead, listAddTail, listLength, listRemove } from "./list";
-import { LIST_ACTIVE, LIST_INACTIVE, PG_ACTIVE, PG_LRU, pageClear, pageSet, pageTest } from "./page";
+import { LIST_ACTIVE, LIST_INACTIVE, PG_ACTIVE, PG_LRU, pageClear, pageOf, pageSet, pageTest } from "./page";
 
 // A memory cgroup and its lruvec: what one VM is charged for, its limit, and its two lists of anonymous pages.
 // Left out for now: charge batches, per-CPU LRU batches, file lists, memory.high and memory.low.

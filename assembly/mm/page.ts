@@ -1,3 +1,5 @@
+import { arenaReserve, PART_FRAMES } from "../memory/arena";
+
 // struct page: one 32-byte record a frame. The fields that one fault or one step of reclaim touches together share half a
 // cache line; separate arrays would cost a miss each (docs/performance.md).
 //
@@ -11,7 +13,13 @@
 // index        page number in the owner's address space (the gfn, with one memslot)
 //
 // refs: one a pte, one for the swap cache, one for isolation, one for each get_user_pages
-// The array's address is biased by PFN_BASE records, so `pages + (pfn << 5)` is the record.
+//
+// The records of a range of frames stand in one array, the memory map, which the record of an instance begins with:
+//
+// map      0       4          8         12
+//          +-------+----------+---------+
+//          | pages | pfnFirst | pfnEnd  |   pages is biased by pfnFirst records: `pages + (pfn << 5)` is the record
+//          +-------+----------+---------+
 
 const FLAGS: usize = 0;
 const REFS: usize = 4;
@@ -24,7 +32,12 @@ const OWNER: usize = 24;
 const LIST: usize = 26;
 const ORDER: usize = 27;
 const TYPE: usize = 28;
-export const PAGE_RECORD_SHIFT: usize = 5;
+const PAGE_RECORD_SHIFT: usize = 5;
+
+const PAGES: usize = 0;
+const PFN_FIRST: usize = 4;
+const PFN_END: usize = 8;
+export const MEM_MAP_BYTES: usize = 12;
 
 export const PG_LOCKED: u32 = 1 << 0;
 export const PG_REFERENCED: u32 = 1 << 1;
@@ -54,6 +67,34 @@ export const LIST_INACTIVE: u8 = 2;
 export const LIST_ACTIVE: u8 = 3;
 export const LIST_ISOLATED: u8 = 4;
 export const LIST_PCP: u8 = 5;
+
+/** Starts the memory map of frames pfnFirst..pfnEnd-1. */
+export function memMapCreate(map: usize, pfnFirst: u32, pfnEnd: u32): void {
+  store<u32>(map, pfnFirst, PFN_FIRST);
+  store<u32>(map, pfnEnd, PFN_END);
+}
+
+/** Reserves the records. */
+export function memMapLayout(map: usize): void {
+  const first = <usize>load<u32>(map, PFN_FIRST);
+  const frames = <u64>(load<u32>(map, PFN_END) - load<u32>(map, PFN_FIRST));
+  const base = arenaReserve(PART_FRAMES, frames << PAGE_RECORD_SHIFT, 64);
+  store<u32>(map, <u32>(base - (first << PAGE_RECORD_SHIFT)), PAGES);
+}
+
+/** Address of the record of frame `pfn`; `mm` begins with the memory map. */
+export function pageOf(mm: usize, pfn: u32): usize {
+  assert(pfn >= load<u32>(mm, PFN_FIRST) && pfn < load<u32>(mm, PFN_END));
+  return <usize>load<u32>(mm, PAGES) + ((<usize>pfn) << PAGE_RECORD_SHIFT);
+}
+
+export function mmPfnFirst(mm: usize): u32 {
+  return load<u32>(mm, PFN_FIRST);
+}
+
+export function mmPfnEnd(mm: usize): u32 {
+  return load<u32>(mm, PFN_END);
+}
 
 export function pageFlags(page: usize): u32 {
   return load<u32>(page, FLAGS);

@@ -20,8 +20,8 @@ import {
   WMARK_MIN,
   ZONE_NORMAL,
 } from "./gfp";
-import { mmZone, mmZoneAt, mmZones, pageOf } from "./instance";
-import { pageOrder } from "./page";
+import { mmZone, mmZoneAt, mmZones } from "./instance";
+import { pageOf, pageOrder } from "./page";
 import { pcpAlloc, pcpAllowed, pcpDrain, pcpFree, setPcp } from "./pcp";
 import { watermarkFast, watermarkOk } from "./watermark";
 import {

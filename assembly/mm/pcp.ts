@@ -2,7 +2,6 @@ import { PFN_NONE } from "../memory/layout";
 import { freeOnePage } from "./buddy";
 import { rmqueueAny } from "./fallback";
 import { MIGRATE_ISOLATE, MIGRATE_MOVABLE, MIGRATE_PCPTYPES } from "./gfp";
-import { pageOf } from "./instance";
 import {
   checkList,
   LIST_BYTES,
@@ -13,7 +12,7 @@ import {
   listRemove,
   listTail,
 } from "./list";
-import { LIST_PCP, pageOrder, pageType, setPageOrder, setPageType } from "./page";
+import { LIST_PCP, pageOf, pageOrder, pageType, setPageOrder, setPageType } from "./page";
 import {
   blockType,
   PAGEBLOCK_ORDER,

@@ -37,9 +37,18 @@ import {
   faultWrite,
 } from "./faultstate";
 import { pageFree, pagePut } from "./free";
-import { mmSpace, pageOf } from "./instance";
+import { mmSpace } from "./instance";
 import { lruAdd } from "./memcg";
-import { PG_LOCKED, PG_SWAPCACHE, pageGet, pagePrivate, pageRefs, pageTest, setPageOwner } from "./page";
+import {
+  PG_LOCKED,
+  PG_SWAPCACHE,
+  pageGet,
+  pageOf,
+  pagePrivate,
+  pageRefs,
+  pageTest,
+  setPageOwner,
+} from "./page";
 import { pageTrylock, pageWaitLocked } from "./pagelock";
 import { PTE_ACCESSED, PTE_DIRTY, PTE_SWP_EXCLUSIVE, PTE_WRITE } from "./pte";
 import {

@@ -8,7 +8,7 @@ import {
 } from "../sim/actor";
 import { deviceComplete, requestActor, requestPfn, requestStart, requestWrite } from "../sim/device";
 import { waitqueueWakeAll } from "../sim/waitqueue";
-import { mmSpace, mmThrottled, mmWriteback, pageOf, setMmWriteback } from "./instance";
+import { mmSpace, mmThrottled, mmWriteback, setMmWriteback } from "./instance";
 import { lruAdd, lruRemove } from "./memcg";
 import {
   PG_ACTIVE,
@@ -19,6 +19,7 @@ import {
   PG_UPTODATE,
   PG_WRITEBACK,
   pageClear,
+  pageOf,
   pageOwner,
   pageSet,
   pageTest,
