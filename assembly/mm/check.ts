@@ -29,6 +29,7 @@ import {
   pageRefs,
   pageTest,
 } from "./page";
+import { checkBlocks } from "./pagealloc";
 import { checkPcp } from "./pcp";
 import { PTE_NONE, pteEntry, ptePfn, ptePresent, pteZero } from "./pte";
 import { spaceMemcg, spacePages, spacePte, spaceRss, spaceSwapents } from "./space";
@@ -44,6 +45,7 @@ export function checkMm(mm: usize, pinned: u32): void {
   for (let place: u32 = 0; place < mmZones(mm); place++) {
     const zone = mmZoneAt(mm, place);
     checkBuddy(mm, zone);
+    checkBlocks(mm, zone);
     for (let cpu: u32 = 0; cpu < zoneCpus(zone); cpu++) checkPcp(mm, zone, cpu);
   }
   checkSwap(mm);

@@ -8,8 +8,10 @@ import { arenaReserve, PART_FRAMES } from "../memory/arena";
 //   | flags | refs | maps | next | prev | private | index | owner | list | order   | type |
 //   +-------+------+------+------+------+---------+-------+-------+------+---------+------+
 //
-// next, prev   neighbours on the one list that the page is on (buddy, LRU, isolated), PFN_NONE at the ends
+// next, prev   neighbours on the one list that the page is on (buddy, LRU, isolated), PFN_NONE at the ends; next of a tail of a
+//              compound page is its head
 // private      swap entry while in the swap cache
+// order        of a free block, of a compound page's head
 // index        page number in the owner's address space (the gfn, with one memslot)
 //
 // refs: one a pte, one for the swap cache, one for isolation, one for each get_user_pages
@@ -59,6 +61,9 @@ export const PG_TABLE: u32 = 1 << 13;
 export const PG_PLUGGED: u32 = 1 << 14;
 /** Read ahead of any access; the first one clears it and counts as a hit. */
 export const PG_READAHEAD: u32 = 1 << 15;
+/** The first page of a compound page, and all others; compound.ts. */
+export const PG_HEAD: u32 = 1 << 17;
+export const PG_TAIL: u32 = 1 << 18;
 
 // Where a page is: the exactly-one-place invariant is a single pass over this byte.
 export const LIST_NONE: u8 = 0;
