@@ -46,7 +46,7 @@ import {
   setPageFlags,
   setPageRefs,
 } from "./page";
-import { pcpAlloc, pcpAllowed, pcpDrain, pcpFree, setPcp } from "./pcp";
+import { pcpAlloc, pcpAllowed, pcpDrain, pcpFree, setPcp, setPcpLimits } from "./pcp";
 import { watermarkFast, watermarkOk } from "./watermark";
 import {
   blockType,
@@ -238,20 +238,22 @@ export function zoneReleaseAll(mm: usize, zone: usize): void {
   zoneResetMinFree(zone);
 }
 
-/**
- * Sizes the per-CPU lists: zone_batchsize(), zone_highsize() and calculate_normal_threshold(). The watermarks are set.
- * @param cpus CPUs that share the zone
- */
-export function pcpSetup(zone: usize, cpus: u32): void {
-  const managed = zoneManaged(zone);
-  const quarter = max<u32>(min<u32>(managed >> 10, 256) / 4, 1);
+/** Sizes the per-CPU lists: zone_batchsize() and zone_highsize(). The watermarks are set. @param cpus CPUs that share the zone */
+export function pcpUpdate(zone: usize, cpus: u32): void {
+  const quarter = max<u32>(min<u32>(zoneManaged(zone) >> 10, 256) / 4, 1);
   const rounded: u32 = 1 << (31 - clz(quarter + quarter / 2));
   const batch = max<u32>(rounded - 1, 1);
   const high = max<u32>(zoneWatermark(zone, WMARK_LOW) / cpus, batch * 4);
+  for (let cpu: u32 = 0; cpu < cpus; cpu++) setPcpLimits(zonePcp(zone, cpu), batch, high);
+}
+
+/** Sets the per-CPU lists up: their sizes, and how far a CPU's count may be off (calculate_normal_threshold()). */
+export function pcpSetup(zone: usize, cpus: u32): void {
   // 128 MiB of pages: the threshold grows with the logarithms of memory and of CPUs.
-  const memory = managed >> 15;
+  const memory = zoneManaged(zone) >> 15;
   const threshold = min<u32>(125, 2 * (32 - clz(cpus)) * (1 + (32 - clz(memory))));
-  for (let cpu: u32 = 0; cpu < cpus; cpu++) setPcp(zonePcp(zone, cpu), batch, high, 0, threshold, 0);
+  for (let cpu: u32 = 0; cpu < cpus; cpu++) setPcp(zonePcp(zone, cpu), 0, 0, 0, threshold, 0);
+  pcpUpdate(zone, cpus);
 }
 
 // Do the pages of a free block carry nothing behind the first?

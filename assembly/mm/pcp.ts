@@ -79,6 +79,12 @@ export function setPcp(pcp: usize, batch: u32, high: u32, freeFactor: u32, thres
   store<i32>(pcp, diff, DIFF);
 }
 
+/** Other limits for lists that are in use: what stands on them stays (zone_set_pageset_high_and_batch()). */
+export function setPcpLimits(pcp: usize, batch: u32, high: u32): void {
+  store<u32>(pcp, batch, BATCH);
+  store<u32>(pcp, high, HIGH);
+}
+
 export function pcpList(pcp: usize, list: u32): usize {
   assert(list < PCP_LISTS);
   return pcp + PCP_LIST_OFFSET + <usize>list * LIST_BYTES;
