@@ -1,5 +1,5 @@
-import { mmSpace, pageOf } from "../mm/instance";
-import { pageRefs } from "../mm/page";
+import { mmSpace } from "../mm/instance";
+import { pageOf, pageRefs } from "../mm/page";
 import { PTE_WRITE, ptePfn, ptePresent } from "../mm/pte";
 import { spacePte } from "../mm/space";
 import { checkLock } from "../sim/lock";

@@ -1,7 +1,6 @@
 import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
-import { pageOf } from "../mm/instance";
 import { notifierRegister } from "../mm/notifier";
-import { PG_DIRTY, PG_REFERENCED, pageSet } from "../mm/page";
+import { PG_DIRTY, PG_REFERENCED, pageOf, pageSet } from "../mm/page";
 import {
   ACTOR_GUEST,
   actorClock,

@@ -43,9 +43,8 @@ import {
   mmResetMinFree,
   mmSwapFree,
   mmSwapTotal,
-  pageOf,
 } from "../mm/instance";
-import { PG_SWAPCACHE, pageList, pagePrivate, pageTest } from "../mm/page";
+import { PG_SWAPCACHE, pageList, pageOf, pagePrivate, pageTest } from "../mm/page";
 import { psiFullNs, psiSomeNs } from "../mm/psi";
 import {
   ENTRY_NONE,

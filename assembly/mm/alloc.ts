@@ -5,10 +5,10 @@ import { emit, TRACE_MM_PAGE_ALLOC } from "../sim/trace";
 import { ALLOC_MEMCG, ALLOC_PC, ALLOC_PFN, ALLOC_RETRIES } from "./context";
 import { pageFree } from "./free";
 import { GFP_TABLE_PAGE, GFP_USER_PAGE, gfpMigratetype } from "./gfp";
-import { mmWriteback, pageOf } from "./instance";
+import { mmWriteback } from "./instance";
 import { kswapdWake } from "./kswapd";
 import { memcgCharge, memcgMax, memcgUsage } from "./memcg";
-import { PG_TABLE, setPageFlags, setPageMaps, setPageOwner, setPageRefs } from "./page";
+import { PG_TABLE, pageOf, setPageFlags, setPageMaps, setPageOwner } from "./page";
 import {
   allocPagesNoReclaim,
   drainAllPages,
@@ -110,7 +110,6 @@ function takeFrame(mm: usize, actor: usize, reclaimed: bool): bool {
   if (takeBoostFlag(mm)) kswapdWake(mm, actorClock(actor));
   const page = pageOf(mm, pfn);
   setPageFlags(page, table ? PG_TABLE : 0);
-  setPageRefs(page, 1);
   setPageMaps(page, 0);
   store<u32>(actor, pfn, ALLOC_PFN);
   emit(TRACE_MM_PAGE_ALLOC, actorClock(actor), pfn, 0, gfpMigratetype(gfp), 0);
@@ -122,7 +121,6 @@ export function allocBootTable(mm: usize): u32 {
   const pfn = allocPagesNoReclaim(mm, 0, 0, GFP_TABLE_PAGE);
   if (pfn === PFN_NONE) return PFN_NONE;
   setPageFlags(pageOf(mm, pfn), PG_TABLE);
-  setPageRefs(pageOf(mm, pfn), 1);
   return pfn;
 }
 

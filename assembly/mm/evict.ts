@@ -14,7 +14,6 @@ import {
   mmSpace,
   mmStamped,
   mmWriteback,
-  pageOf,
   setMmWriteback,
 } from "./instance";
 import { lruNoteAnonCost } from "./memcg";
@@ -32,6 +31,7 @@ import {
   pageClear,
   pageIndex,
   pageMaps,
+  pageOf,
   pageOwner,
   pagePrivate,
   pageRefs,

@@ -38,7 +38,7 @@ import {
   faultWrite,
 } from "./faultstate";
 import { pageFree, pagePut, tableFree } from "./free";
-import { frameStamp, mmStamped, mmZeroPage, pageOf, setFrameStamp } from "./instance";
+import { frameStamp, mmStamped, mmZeroPage, setFrameStamp } from "./instance";
 import { lruAddDrain, lruCacheAdd } from "./lrubatch";
 import { notifyInvalidateEnd, notifyInvalidateStart } from "./notifier";
 import {
@@ -49,6 +49,7 @@ import {
   pageClear,
   pageGet,
   pageMaps,
+  pageOf,
   pageRefs,
   pageSet,
   pageTest,

@@ -1,4 +1,3 @@
-import { pageOf } from "./instance";
 import { LIST_BYTES, listAddHead, listAddTail, listLength, listRemove } from "./list";
 import {
   LIST_ACTIVE,
@@ -8,6 +7,7 @@ import {
   PG_LAZYFREE,
   PG_LRU,
   pageClear,
+  pageOf,
   pageSet,
   pageTest,
 } from "./page";

@@ -15,13 +15,14 @@ import {
 } from "./context";
 import { faultEntry, faultIndex, faultSpace } from "./faultstate";
 import { pageFree, pagePut } from "./free";
-import { MM_SWAP_IN, mmCountAdd, mmSpace, mmStamped, pageOf, setFrameStamp } from "./instance";
+import { MM_SWAP_IN, mmCountAdd, mmSpace, mmStamped, setFrameStamp } from "./instance";
 import { lruAddDrain, lruCacheAdd } from "./lrubatch";
 import {
   PG_READAHEAD,
   PG_UPTODATE,
   pageClear,
   pageIndex,
+  pageOf,
   pageOwner,
   pagePrivate,
   pageSet,

@@ -37,13 +37,14 @@ import {
   faultWrite,
 } from "./faultstate";
 import { pageFree, pagePut } from "./free";
-import { mmSpace, pageOf } from "./instance";
+import { mmSpace } from "./instance";
 import { lruAddDrain, lruCacheAdd } from "./lrubatch";
 import {
   PG_LOCKED,
   PG_LRU,
   PG_SWAPCACHE,
   pageGet,
+  pageOf,
   pagePrivate,
   pageRefs,
   pageTest,
