@@ -15,7 +15,7 @@ function uniform(pages: number, others: Partial<Task> = {}, accesses?: number): 
   const workload = {
     kind: "uniform" as const,
     pages,
-    writes: 0.3,
+    writes: 0.6,
     ...(accesses !== undefined && { accesses }),
   };
   return { workload, ...others };

@@ -32,7 +32,7 @@ import {
 } from "./page";
 import { checkBlocks } from "./pagealloc";
 import { checkPcp } from "./pcp";
-import { PTE_NONE, pteEntry, ptePfn, ptePresent, pteZero } from "./pte";
+import { PTE_DIRTY, PTE_NONE, PTE_WRITE, pteEntry, ptePfn, ptePresent, pteZero } from "./pte";
 import { spaceMemcg, spacePages, spacePte, spaceRss, spaceSwapents } from "./space";
 import { checkSwap, swapUsers } from "./swap";
 import { swapCacheLookup, swapCount } from "./swapmap";
@@ -72,7 +72,10 @@ function checkSpace(mm: usize, id: u32): void {
     const pte = spacePte(space, index);
     if (pte === PTE_NONE) continue;
     if (ptePresent(pte)) {
-      if (pteZero(pte)) continue;
+      if (pteZero(pte)) {
+        assert((pte & (PTE_WRITE | PTE_DIRTY)) === 0);
+        continue;
+      }
       rss++;
       const page = pageOf(mm, ptePfn(pte));
       assert(pageIndex(page) === index && pageMaps(page) !== 0);

@@ -209,7 +209,7 @@ function withFrame(mm: usize, actor: usize, pc: u32): i32 {
   }
   setPageOwner(pageOf(mm, pfn), spaceId(space), index);
   const old = pc === AT_COPY ? load<u32>(actor, FAULT_OLD) : ZERO_PFN;
-  if (mmStamped(mm)) setFrameStamp(mm, pfn, old === ZERO_PFN ? 0 : frameStamp(mm, old));
+  if (mmStamped(mm)) setFrameStamp(mm, pfn, frameStamp(mm, old));
   actorSpend(actor, STAGE_ALLOC, cost(COST_MINOR_FAULT_NS));
   faultGoto(actor, pc === AT_ANON ? AT_ANON_INSTALL : AT_COPY_NOTIFY);
   return STEP_AGAIN; // yield: the page is filled, the pte lock is not yet held

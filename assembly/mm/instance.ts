@@ -2,6 +2,7 @@ import { arenaReserve, arenaTake, PART_INTEGRITY, PART_RECORDS } from "../memory
 import { WAITQUEUE_BYTES } from "../sim/waitqueue";
 import { MAX_ZONES, WMARK_HIGH } from "./gfp";
 import { MEM_MAP_BYTES, memMapCreate, memMapLayout, mmPfnEnd, mmPfnFirst } from "./page";
+import { ZERO_PFN } from "./pte";
 import { zoneFreePages, zoneLayout, zoneMinFree, zoneResetMinFree, zoneSpans, zoneWatermark } from "./zone";
 
 // An instance of memory management: the page records of a range of frames, its zones, address spaces, swap areas and
@@ -275,10 +276,12 @@ export function mmStamped(mm: usize): bool {
 
 /** Content stamp of a frame: the number of the last write to it; 0 is a zeroed page. Only with mmStamped(). */
 export function frameStamp(mm: usize, pfn: u32): u32 {
+  if (pfn === ZERO_PFN) return 0;
   return load<u32>(<usize>load<u32>(mm, STAMPS) + ((<usize>pfn) << 2));
 }
 
 export function setFrameStamp(mm: usize, pfn: u32, stamp: u32): void {
+  assert(pfn !== ZERO_PFN);
   store<u32>(<usize>load<u32>(mm, STAMPS) + ((<usize>pfn) << 2), stamp);
 }
 

@@ -235,6 +235,7 @@ function pageRow(vm: Vm, gfn: number): number[] {
             ? "active"
             : "none";
   const bits = pte.page === null ? [0, 0, 0] : [pte.writable, pte.accessed, pte.dirty].map(Number);
+  if (page?.zero) return [3, 0, 0, 0, LISTS.none, ...bits, mapped];
   const place = [pte.page === null ? 2 : 1, page?.pfn ?? 0, slot?.area.type ?? 0, slot?.offset ?? 0];
   return [...place, LISTS[list], ...bits, mapped];
 }

@@ -61,6 +61,7 @@ export class Host {
   /** A fault lets go of a page; nobody else may hold it any more. */
   drop(page: Page): void {
     page.holders--;
+    if (page.zero) return;
     const held = page.holders > 0 || page.mapped || page.slot !== null || page.isolated;
     if (!held) this.free(page);
   }

@@ -2,10 +2,11 @@
 // 3.7), do_wp_page(), __alloc_pages() (1.7) and the charge to the cgroup (4.5). After every wait the pte is looked at again.
 
 import type { Host } from "./host.js";
+import { invalidateEnd, invalidateStart } from "./notifier.js";
 import { directReclaim, MAX_RECLAIM_RETRIES, wakeKswapd } from "./reclaim.js";
 import type { Slot } from "./swap.js";
 import { OutOfMemory, type Process } from "./time.js";
-import { Page, type Vcpu, type Vm } from "./vm.js";
+import { Page, type Present, type Vcpu, type Vm, ZERO_PFN } from "./vm.js";
 
 /** A frame, charged to `vm`, or for a page table with null. */
 export function* allocate(host: Host, vcpu: Vcpu, vm: Vm | null): Process<number> {
@@ -49,6 +50,10 @@ export function* faultIn(host: Host, vcpu: Vcpu, gfn: number, write: boolean): P
     }
     const pte = vm.ptes.get(gfn);
     if (pte?.page) {
+      if (write && pte.page.zero) {
+        yield* copied(host, vcpu, pte);
+        continue;
+      }
       if (write && !pte.writable) {
         pte.writable = true; // do_wp_page(): the page belongs to this process alone
         vcpu.needed("writeProtect");
@@ -62,13 +67,20 @@ export function* faultIn(host: Host, vcpu: Vcpu, gfn: number, write: boolean): P
       pte === undefined
         ? yield* zeroed(host, vcpu, gfn, write)
         : yield* swappedIn(host, vcpu, gfn, write, pte.slot);
-    // Only a first touch makes a page writable that is merely read.
-    if (page !== null) return { page, writable: write || pte === undefined };
+    if (page !== null) return { page, writable: write };
   }
 }
 
-// A first touch. Left out as in the core: the zero page, a first read allocates too.
+// A first touch. A read is served by the page of zeroes and takes no frame.
 function* zeroed(host: Host, vcpu: Vcpu, gfn: number, write: boolean): Process<Page | null> {
+  if (!write) {
+    vcpu.spend("alloc", host.costs.minorFaultNs);
+    const zeroes = new Page(ZERO_PFN, vcpu.vm, gfn);
+    zeroes.holders++;
+    install(zeroes, false, false);
+    vcpu.needed("minor");
+    return zeroes;
+  }
   const page = new Page(yield* allocate(host, vcpu, vcpu.vm), vcpu.vm, gfn);
   vcpu.spend("alloc", host.costs.minorFaultNs);
   yield "step";
@@ -78,6 +90,25 @@ function* zeroed(host: Host, vcpu: Vcpu, gfn: number, write: boolean): Process<P
   install(page, write, true);
   vcpu.needed("minor");
   return page;
+}
+
+// wp_page_copy() for the page of zeroes: a page of its own takes the pte over between the notifier's start and end. The fault then
+// starts over; so does a fault that finds the pte changed meanwhile.
+function* copied(host: Host, vcpu: Vcpu, old: Present): Process {
+  const { vm } = vcpu;
+  const zeroes = old.page;
+  const page = new Page(yield* allocate(host, vcpu, vm), vm, zeroes.gfn);
+  vcpu.spend("alloc", host.costs.minorFaultNs);
+  yield "step";
+  yield* invalidateStart(host, vcpu, zeroes);
+  if (vm.ptes.get(zeroes.gfn) === old) {
+    vm.addToList(page);
+    install(page, true, true);
+    vcpu.needed("minor");
+  } else {
+    given(host, page);
+  }
+  yield* invalidateEnd(host, vcpu, zeroes);
 }
 
 // Another vCPU was faster: the frame goes back, the fault starts over.

@@ -33,12 +33,27 @@ export class Page {
     readonly vm: Vm,
     readonly gfn: number,
   ) {}
+
+  /** It stands for the page of zeroes where that is mapped: nothing is charged, listed or freed. */
+  get zero(): boolean {
+    return this.pfn === ZERO_PFN;
+  }
+}
+
+/** The shared page of zeroes, which is none of the host's frames. */
+export const ZERO_PFN = 1;
+
+/** A page in the host's page table. */
+export interface Present {
+  page: Page;
+  slot: null;
+  writable: boolean;
+  accessed: boolean;
+  dirty: boolean;
 }
 
 /** An entry of the host's page table: a page, or the slot that it has been moved to. */
-export type Pte =
-  | { page: Page; slot: null; writable: boolean; accessed: boolean; dirty: boolean }
-  | { page: null; slot: Slot };
+export type Pte = Present | { page: null; slot: Slot };
 
 export interface Spte {
   page: Page;
