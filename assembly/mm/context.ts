@@ -82,4 +82,7 @@ export const ADVISE_END: usize = ACTOR_BYTES + 344;
 export const ADVISE_PC: usize = ACTOR_BYTES + 348;
 export const ADVISE_SPACE: usize = ACTOR_BYTES + 352;
 
+// the frame that this fault's window reads for the fault itself, PFN_NONE for none: readahead.ts
+export const READAHEAD_OWN: usize = ACTOR_BYTES + 356;
+
 export const MM_CONTEXT_END: usize = ACTOR_BYTES + 360;

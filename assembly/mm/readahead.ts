@@ -8,6 +8,7 @@ import { allocated, allocBegin, allocStep } from "./alloc";
 import {
   READAHEAD_END,
   READAHEAD_NEXT,
+  READAHEAD_OWN,
   READAHEAD_PC,
   READAHEAD_PLUG,
   READAHEAD_PLUGGED,
@@ -85,6 +86,7 @@ export function readaheadBegin(mm: usize, actor: usize): void {
   store<u32>(actor, 0, READAHEAD_SUBMITTED);
   store<u32>(actor, 0, READAHEAD_NEXT);
   store<u32>(actor, 0, READAHEAD_END);
+  store<u32>(actor, PFN_NONE, READAHEAD_OWN);
   if (swapRotational(mm) !== 0) byCluster(mm, actor);
   else byAddress(mm, actor);
 }
@@ -150,9 +152,11 @@ export function readaheadHit(mm: usize, space: usize, index: u32, pfn: u32): voi
   store<u32>(state, index + 1, LAST);
 }
 
-/** True while the actor waits for a page of its own window. */
-export function readaheadOwn(actor: usize): bool {
-  return load<u32>(actor, READAHEAD_PLUGGED) !== 0;
+/** Whether `pfn` was read for this very fault, and its first wait begins; any later one is for somebody else. */
+export function readaheadOwn(actor: usize, pfn: u32): bool {
+  const own = load<u32>(actor, READAHEAD_OWN) === pfn;
+  store<u32>(actor, PFN_NONE, READAHEAD_OWN);
+  return own;
 }
 
 /** Goes on with the window. STEP_DONE: all its reads are submitted. Returns STEP_*. */
@@ -216,6 +220,7 @@ function plug(mm: usize, actor: usize, pfn: u32): void {
   const locked = pageTrylock(mm, pfn);
   assert(locked);
   if (entry !== faultEntry(actor)) pageSet(page, PG_READAHEAD);
+  else store<u32>(actor, pfn, READAHEAD_OWN);
   lruAdd(mm, spaceMemcg(owner), pfn, false);
   const plugged = load<u32>(actor, READAHEAD_PLUGGED);
   store<u32>(actor + ((<usize>plugged) << 2), pfn, READAHEAD_PLUG);
