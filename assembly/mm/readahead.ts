@@ -152,6 +152,11 @@ export function readaheadHit(mm: usize, space: usize, index: u32, pfn: u32): voi
   store<u32>(state, index + 1, LAST);
 }
 
+/** Pages that the actor holds until their reads are submitted. */
+export function readaheadHeld(actor: usize): u32 {
+  return load<u32>(actor, READAHEAD_PLUGGED) - load<u32>(actor, READAHEAD_SUBMITTED);
+}
+
 /** Whether `pfn` was read for this very fault, and its first wait begins; any later one is for somebody else. */
 export function readaheadOwn(actor: usize, pfn: u32): bool {
   const own = load<u32>(actor, READAHEAD_OWN) === pfn;

@@ -16,6 +16,7 @@ const TABLE = 512;
 export function noteHit(host: Host, vm: Vm, gfn: number, page: Page): void {
   const { readahead: ahead } = page;
   page.readahead = false;
+  if (ahead) host.swap.met.readAheadWanted++;
   if (host.swap.rotational) {
     if (ahead) host.window.hits++;
     return;
@@ -77,6 +78,7 @@ export function* readAhead(host: Host, missing: Missing): Process<Page | null> {
       page.holders++;
       page.readahead = slot !== wanted;
       if (slot === wanted) own = page;
+      else host.swap.met[slots ? "readAheadBySlot" : "readAheadByAddress"]++;
       vm.addToList(page);
       plug.push(page);
     } else {

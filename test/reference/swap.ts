@@ -20,14 +20,17 @@ export class Swap {
   reclaim: (slot: Slot, cpu: number) => boolean = () => false;
   /** What has happened, to know what the random machines have met. */
   readonly met = {
-    cluster: 0,
-    run: 0,
-    linear: 0,
-    random: 0,
-    refills: 0,
-    flushes: 0,
-    givenUp: 0,
-    reclaimed: 0,
+    readAheadByAddress: 0,
+    readAheadBySlot: 0,
+    readAheadWanted: 0,
+    clusterSlots: 0,
+    runs: 0,
+    linearScans: 0,
+    randomStretches: 0,
+    slotCacheRefills: 0,
+    slotCacheFlushes: 0,
+    slotCachesGivenUp: 0,
+    slotsReclaimed: 0,
   };
   /** Areas with free slots (swap_avail_heads): highest priority first, among equals whose turn it is first. */
   private readonly available: SwapArea[] = [];
@@ -71,7 +74,7 @@ export class Swap {
       const cache = this.caches[cpu]!;
       if (cache.ready.length === 0) {
         cache.ready = this.request(BATCH, cpu);
-        if (cache.ready.length > 0) this.met.refills++;
+        if (cache.ready.length > 0) this.met.slotCacheRefills++;
       }
       const slot = cache.ready.shift();
       if (slot !== undefined) return slot;
@@ -86,7 +89,7 @@ export class Swap {
       this.active = this.free > cpus * ACTIVATE;
     } else if (this.free < cpus * DEACTIVATE) {
       this.active = false;
-      this.met.givenUp++;
+      this.met.slotCachesGivenUp++;
       for (const cache of this.caches) {
         this.giveBack(cache.ready.splice(0));
         this.giveBack(cache.returned.splice(0));
@@ -125,11 +128,11 @@ export class Swap {
       },
       reclaim: (slot) => {
         const gone = this.reclaim(slot, cpu);
-        if (gone) this.met.reclaimed++;
+        if (gone) this.met.slotsReclaimed++;
         return gone;
       },
       random: (bound) => {
-        this.met.random++;
+        this.met.randomStretches++;
         return this.rng.below(bound);
       },
       note: (how) => {
@@ -148,7 +151,7 @@ export class Swap {
     }
     const { returned } = this.caches[cpu]!;
     if (returned.length === BATCH) {
-      this.met.flushes++;
+      this.met.slotCacheFlushes++;
       this.giveBack(returned.splice(0));
     }
     returned.push(slot);

@@ -13,8 +13,8 @@ export interface Surroundings {
   /** Makes the swap cache let go of a slot that no pte needs. False: its page is busy, or there is none. */
   reclaim(slot: Slot): boolean;
   random(bound: number): number;
-  /** Slots taken and clusters that helped, for the record. */
-  note(how: "cluster" | "run" | "linear"): void;
+  /** How a slot was looked for. */
+  note(how: "clusterSlots" | "runs" | "linearScans"): void;
 }
 
 type Next = "check" | "take" | "linear" | "end" | "nothing";
@@ -61,7 +61,7 @@ export class Scan {
     if (offset === null) return false;
     this.at = offset;
     this.base = offset;
-    this.swap.note("cluster");
+    this.swap.note("clusterSlots");
     return true;
   }
 
@@ -82,7 +82,7 @@ export class Scan {
       if (free === CLUSTER) {
         this.at = offset - (CLUSTER - 1);
         area.next = this.at;
-        this.swap.note("run");
+        this.swap.note("runs");
         break;
       }
       this.looked();
@@ -142,7 +142,7 @@ export class Scan {
   // To the end of the area, then from its start to where the scan began.
   private linear(): Next {
     const { area } = this;
-    this.swap.note("linear");
+    this.swap.note("linearScans");
     for (let offset = this.at + 1; offset <= area.highest; offset++) {
       if (this.suits(offset)) return "check";
     }
