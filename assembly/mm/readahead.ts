@@ -209,17 +209,24 @@ function candidate(mm: usize, actor: usize): u32 {
   return ENTRY_NONE;
 }
 
+// The kernel charges a page after it has claimed the slot; here the charge came with the allocation. A slot that was freed and
+// taken by another space meanwhile is not the one that was paid for.
+function stillWorth(mm: usize, actor: usize, entry: u32, owner: usize): bool {
+  if (entry === ENTRY_NONE || swapCount(mm, entry) === 0) return false;
+  return slotOwner(mm, entry, spaceId(faultSpace(actor))) === spaceId(owner);
+}
+
 // The frame becomes the cached page of the entry, unless things have changed during its allocation.
 function plug(mm: usize, actor: usize, pfn: u32): void {
   const at = load<u32>(actor, READAHEAD_NEXT);
   const entry = entryAt(mm, actor, at);
   store<u32>(actor, at + 1, READAHEAD_NEXT);
   const page = pageOf(mm, pfn);
-  if (entry === ENTRY_NONE || swapCount(mm, entry) === 0 || !swapCachePrepare(mm, entry)) {
+  const owner = mmSpace(mm, pageOwner(page));
+  if (!stillWorth(mm, actor, entry, owner) || !swapCachePrepare(mm, entry)) {
     pageFree(mm, pfn, actor);
     return;
   }
-  const owner = mmSpace(mm, pageOwner(page));
   setPageOwner(page, spaceId(owner), swapRotational(mm) !== 0 ? 0 : at);
   swapCacheAdd(mm, pfn, entry);
   const locked = pageTrylock(mm, pfn);

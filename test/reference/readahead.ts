@@ -82,6 +82,7 @@ export function* readAhead(host: Host, missing: Missing): Process<Page | null> {
       vm.addToList(page);
       plug.push(page);
     } else {
+      if (unread(slot)) host.swap.met.slotsChangedHands++;
       host.discard(page);
     }
     vcpu.spend("cpu", host.costs.swapInCpuNs);

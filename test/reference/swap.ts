@@ -23,6 +23,7 @@ export class Swap {
     readAheadByAddress: 0,
     readAheadBySlot: 0,
     readAheadWanted: 0,
+    slotsChangedHands: 0,
     clusterSlots: 0,
     runs: 0,
     linearScans: 0,
