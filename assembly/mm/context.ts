@@ -88,4 +88,7 @@ export const PLUG_NEXT: usize = ACTOR_BYTES + 360;
 export const PLUG_PAGE: usize = ACTOR_BYTES + 364;
 export const PLUG_RUNS: usize = ACTOR_BYTES + 368; // (entry, pages) × 32
 
-export const MM_CONTEXT_END: usize = ACTOR_BYTES + 624;
+// the frame that this fault's window reads for the fault itself, PFN_NONE for none: readahead.ts
+export const READAHEAD_OWN: usize = ACTOR_BYTES + 624;
+
+export const MM_CONTEXT_END: usize = ACTOR_BYTES + 632;

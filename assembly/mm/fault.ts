@@ -113,7 +113,7 @@ export function faultStep(mm: usize, actor: usize): i32 {
       if (start(mm, actor)) return STEP_DONE;
     } else if (pc >= AT_SWAP) {
       step = swapinStep(mm, actor);
-      if (step === STEP_DONE) return STEP_DONE;
+      if (step === STEP_DONE && faultAt(actor) !== AT_START) return STEP_DONE;
     } else if (pc === AT_ANON_INSTALL) {
       if (anonInstall(mm, actor)) return STEP_DONE;
     } else if (pc === AT_COPY_NOTIFY) {

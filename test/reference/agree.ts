@@ -71,7 +71,7 @@ export function boot(module: WebAssembly.Module, { scenario, streams }: Case): C
 }
 
 /**
- * Runs `accesses` accesses on both sides, `slice` at a time.
+ * Runs the case on both sides, `slice` accesses at a time.
  *
  * @param check called with the core after each slice
  * @throws Error with the first difference: after which access, of what, expected and got
@@ -79,14 +79,14 @@ export function boot(module: WebAssembly.Module, { scenario, streams }: Case): C
 export function agree(
   module: WebAssembly.Module,
   subject: Case,
-  { accesses, slice }: { accesses: number; slice: number },
+  slice: number,
   check: (core: Core) => void = () => {},
 ): Reached {
   const core = boot(module, subject);
   const model = new ReferenceMachine(subject.scenario, subject.streams);
   const comparison = new Comparison(core, model, gfnsOf(subject));
   let made = 0;
-  while (made < accesses && model.oom === null) {
+  while (made < subject.accesses && model.oom === null) {
     model.run(slice);
     made += slice;
     comparison.stop(runCore(core, slice), made);

@@ -2,9 +2,11 @@
 
 import type { CostKey } from "#dist/costkeys.js";
 import { Frames } from "./frames.js";
-import type { Slot, Swap } from "./swap.js";
+import type { Swap } from "./swap.js";
+import type { Slot } from "./swaparea.js";
 import type { Actor } from "./time.js";
-import type { Page, Vm } from "./vm.js";
+import type { Page, Vcpu, Vm } from "./vm.js";
+import { Window } from "./window.js";
 
 export type Costs = Record<CostKey, number>;
 
@@ -17,6 +19,8 @@ export class Host {
   kswapdFailures = 0;
   /** Reclaimers that wait for a write to end. */
   readonly throttled: Actor[] = [];
+  /** The window of pages read ahead by slot. */
+  readonly window = new Window(0);
   readonly counts = {
     scanned: 0,
     reclaimedDirect: 0,
@@ -30,6 +34,7 @@ export class Host {
     pages: number,
     watermarkScaleFactor: number,
     readonly swappiness: number,
+    readonly pageClusterPages: number,
     readonly costs: Costs,
     readonly swap: Swap,
     readonly vms: Vm[],
@@ -38,6 +43,7 @@ export class Host {
     readonly wakeKswapd: (time: number) => void,
   ) {
     this.frames = new Frames(pages, watermarkScaleFactor);
+    swap.reclaim = (slot, cpu) => this.reclaimSlot(slot, cpu);
   }
 
   unlock(page: Page, time: number): void {
@@ -62,26 +68,67 @@ export class Host {
   drop(page: Page): void {
     page.holders--;
     if (page.zero) return;
+    this.freeUnused(page);
+  }
+
+  /** Frees a page that nobody holds any more. */
+  freeUnused(page: Page): void {
     const held = page.holders > 0 || page.mapped || page.slot !== null || page.isolated;
     if (!held) this.free(page);
+  }
+
+  /** The work for a page was in vain, nobody has seen it: things have changed, and the fault starts over. */
+  discard(page: Page): null {
+    this.free(page);
+    return null;
   }
 
   enterSwapCache(page: Page, slot: Slot): void {
     page.slot = slot;
     slot.cached = page;
+    slot.reserved = false;
   }
 
-  leaveSwapCache(page: Page): void {
+  leaveSwapCache(page: Page, cpu: number): void {
     const slot = page.slot!;
     page.slot = null;
+    page.readahead = false;
     slot.cached = null;
-    this.swap.release(slot);
+    this.swap.release(slot, cpu);
   }
 
   /** folio_free_swap(): a page of the swap cache gives up a slot that no pte needs; it is then the only copy. */
-  tryFreeSwap(page: Page): void {
-    if (page.slot === null || page.writeback || page.slot.swapped) return;
-    this.leaveSwapCache(page);
+  tryFreeSwap(page: Page, cpu: number): boolean {
+    if (page.slot === null || page.writeback || page.slot.swapped) return false;
+    this.leaveSwapCache(page, cpu);
     page.dirty = true;
+    return true;
+  }
+
+  // __try_to_reclaim_swap()
+  private reclaimSlot({ cached: page }: Slot, cpu: number): boolean {
+    if (page === null || page.locked) return false;
+    page.holders++;
+    const freed = this.tryFreeSwap(page, cpu);
+    this.drop(page);
+    return freed;
+  }
+
+  /** The read of a page of the swap cache begins; `reader` if the vCPU is going to wait for it. */
+  submitRead(vcpu: Vcpu, page: Page, reader: boolean): void {
+    const { device } = page.slot!.area;
+    this.counts.swapIn++;
+    if (device.synchronous) {
+      vcpu.spend("cpu", device.synchronousNs(false));
+      this.unlock(page, vcpu.clock);
+      return;
+    }
+    const served = (time: number, start: number): void => {
+      // The wait is split; a reader that has not begun to wait still reads ahead.
+      if (reader && vcpu.state === "asleep" && vcpu.sleepStage === "device") vcpu.sleptUntil("queue", start);
+      device.complete(time);
+      this.unlock(page, time);
+    };
+    device.submit(vcpu.clock, { write: false, served });
   }
 }

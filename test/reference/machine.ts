@@ -51,11 +51,12 @@ export class ReferenceMachine {
       isThread: (actor) => actor === daemon,
       placed: (actor) => this.placed(actor),
     });
-    const swap = new Swap(host.swap, this.timeline);
+    const swap = new Swap(host.swap, host.cpus, scenario.seed, this.timeline);
     this.host = new Host(
       host.memory / PAGE_BYTES,
       host.reclaim.watermarkScaleFactor,
       host.reclaim.swappiness,
+      host.reclaim.pageClusterPages,
       this.costs,
       swap,
       this.vms,
@@ -83,7 +84,7 @@ export class ReferenceMachine {
     streams: readonly Uint32Array[],
   ): void {
     const max = scenario.memoryMax === null ? Number.POSITIVE_INFINITY : scenario.memoryMax / PAGE_BYTES;
-    const vm = new Vm(id, max, (actor) => this.goOn(actor));
+    const vm = new Vm(id, scenario.memory / PAGE_BYTES, max, (actor) => this.goOn(actor));
     this.vms.push(vm);
     for (const [index, stream] of streams.entries()) {
       const { workload } = scenario.guest.tasks[index]!;

@@ -122,6 +122,7 @@ function* shrinkInactive(host: Host, actor: Actor, vm: Vm, sc: Control, wanted: 
     if (write) submitWrite(host, page, actor.clock);
     page.isolated = false;
     vm.addToList(page);
+    host.freeUnused(page);
   }
   return freed;
 }
