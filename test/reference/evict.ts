@@ -86,7 +86,7 @@ function* pageout(host: Host, actor: Actor, page: Page): Process<Outcome> {
     actor.spend("reclaim", device.synchronousNs(true));
     yield "step";
   }
-  if (page.holders > 0 || page.dirty) {
+  if (page.holders > 0 || page.dirty || page.batches > 0) {
     host.unlock(page, actor.clock);
     return "keep";
   }

@@ -2,6 +2,7 @@
 
 import type { CostKey } from "#dist/costkeys.js";
 import { Frames } from "./frames.js";
+import { LruBatches } from "./lrubatch.js";
 import type { Swap } from "./swap.js";
 import type { Slot } from "./swaparea.js";
 import type { Actor } from "./time.js";
@@ -21,6 +22,7 @@ export class Host {
   readonly throttled: Actor[] = [];
   /** The window of pages read ahead by slot. */
   readonly window = new Window(0);
+  readonly lru = new LruBatches(this);
   readonly counts = {
     scanned: 0,
     reclaimedDirect: 0,
@@ -73,7 +75,7 @@ export class Host {
 
   /** Frees a page that nobody holds any more. */
   freeUnused(page: Page): void {
-    const held = page.holders > 0 || page.mapped || page.slot !== null || page.isolated;
+    const held = page.holders > 0 || page.mapped || page.slot !== null || page.isolated || page.batches > 0;
     if (!held) this.free(page);
   }
 

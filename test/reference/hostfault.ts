@@ -63,7 +63,7 @@ function* zeroed(host: Host, vcpu: Vcpu, gfn: number, write: boolean): Process<P
   yield "step";
   if (vcpu.vm.ptes.has(gfn)) return host.discard(page);
   page.holders++;
-  page.vm.addToList(page);
+  host.lru.add(page, vcpu.cpu!.index);
   page.vm.map(page, gfn, write, true);
   vcpu.needed("minor");
   return page;
@@ -79,7 +79,7 @@ function* copied(host: Host, vcpu: Vcpu, old: Present): Process {
   yield "step";
   yield* invalidateStart(host, vcpu, zeroes);
   if (vm.ptes.get(zeroes.gfn) === old) {
-    vm.addToList(page);
+    host.lru.add(page, vcpu.cpu!.index);
     vm.map(page, page.gfn, true, true);
     vcpu.needed("minor");
   } else {

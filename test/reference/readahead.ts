@@ -65,7 +65,8 @@ export function* readAhead(host: Host, missing: Missing): Process<Page | null> {
   const unread = (slot: Slot | null): slot is Slot => slot?.swapped === true && slot.cached === null;
   const plug: Page[] = [];
   let own: Page | null = null;
-  for (const at of slots ? bySlot(host, missing) : byAddress(host, missing)) {
+  const places = slots ? bySlot(host, missing) : byAddress(host, missing);
+  for (const at of places) {
     const before = slotAt(at);
     if (!unread(before)) continue;
     // Whose page it is pays for it.
@@ -79,7 +80,7 @@ export function* readAhead(host: Host, missing: Missing): Process<Page | null> {
       page.readahead = slot !== wanted;
       if (slot === wanted) own = page;
       else host.swap.met[slots ? "readAheadBySlot" : "readAheadByAddress"]++;
-      vm.addToList(page);
+      host.lru.add(page, vcpu.cpu!.index);
       plug.push(page);
     } else {
       if (unread(slot)) host.swap.met.slotsChangedHands++;
@@ -92,5 +93,6 @@ export function* readAhead(host: Host, missing: Missing): Process<Page | null> {
     host.submitRead(vcpu, page, page === own);
     host.drop(page);
   }
+  if (places.length > 0) host.lru.drain(vcpu.cpu!.index);
   return own;
 }

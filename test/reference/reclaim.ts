@@ -106,6 +106,7 @@ function* shrink(host: Host, actor: Actor, vm: Vm, sc: Control): Process<number>
 }
 
 function* shrinkInactive(host: Host, actor: Actor, vm: Vm, sc: Control, wanted: number): Process<number> {
+  host.lru.drain(actor.cpu!.index);
   const taken = vm.inactive.splice(-wanted).reverse();
   for (const page of taken) page.isolated = true;
   scanned(host, actor, sc, taken.length);
@@ -119,7 +120,7 @@ function* shrinkInactive(host: Host, actor: Actor, vm: Vm, sc: Control, wanted: 
     else kept.push({ page, write: outcome === "write" });
   }
   for (const { page, write } of kept) {
-    if (write) submitWrite(host, page, actor.clock);
+    if (write) submitWrite(host, page, actor.clock, actor.cpu!.index);
     page.isolated = false;
     vm.addToList(page);
     host.freeUnused(page);
@@ -134,19 +135,14 @@ function scanned(host: Host, actor: Actor, sc: Control, pages: number): void {
 }
 
 // The end of the write: to the tail, to be freed by the next scan, unless somebody wants the page again (mm.md 3.8).
-function submitWrite(host: Host, page: Page, now: number): void {
+function submitWrite(host: Host, page: Page, now: number, cpu: number): void {
   const { device } = page.slot!.area;
   const served = (time: number): void => {
-    const { vm } = page;
-    const rotate = page.reclaim && !page.isolated && !page.locked && !page.dirty;
+    const rotate = page.reclaim && page.vm.lists(page) && !page.locked && !page.dirty;
     page.writeback = false;
     page.reclaim = false;
     host.writeback--;
-    if (rotate) {
-      vm.removeFromList(page);
-      page.active = false;
-      vm.inactive.push(page);
-    }
+    if (rotate) host.lru.rotate(page, cpu);
     device.complete(time);
     for (const actor of host.throttled.splice(0)) host.wake(actor, time);
   };
@@ -155,6 +151,7 @@ function submitWrite(host: Host, page: Page, now: number): void {
 
 /** shrink_active_list(): everything is deactivated; the look clears the accessed bits. */
 function shrinkActive(host: Host, actor: Actor, vm: Vm, sc: Control, wanted: number): number {
+  host.lru.drain(actor.cpu!.index);
   const taken = vm.active.splice(-wanted).reverse();
   for (const page of taken) {
     if (page.mapped) young(host, actor, page);

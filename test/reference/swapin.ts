@@ -51,7 +51,7 @@ function* bypass(host: Host, missing: Missing): Process<Page | null> {
   slot.swapped = false;
   host.swap.release(slot, vcpu.cpu!.index);
   page.holders++;
-  page.vm.addToList(page);
+  host.lru.add(page, vcpu.cpu!.index);
   page.vm.map(page, gfn, write, write);
   return page;
 }
@@ -65,7 +65,7 @@ function* readAlone(host: Host, missing: Missing): Process<Page | null> {
   host.enterSwapCache(page, slot);
   page.holders++;
   page.locked = true;
-  page.vm.addToList(page);
+  host.lru.add(page, vcpu.cpu!.index);
   yield "step";
   host.submitRead(vcpu, page, true);
   host.sleepOn(page, vcpu, "device");
@@ -102,13 +102,15 @@ function* settled(host: Host, vcpu: Vcpu, page: Page, stage: "device" | "lock"):
 // mm.md 3.7, steps 4 to 9.
 function installed(host: Host, missing: Missing, page: Page): Page | null {
   const { vcpu, gfn, write, slot } = missing;
+  // A new page may still be in this CPU's batch; who holds it is to be counted.
+  if (write && !page.vm.lists(page)) host.lru.drain(vcpu.cpu!.index);
   if (page.slot !== slot || !stands(missing)) {
     host.drop(page);
     return null;
   }
   slot.swapped = false;
   // A write makes the slot's copy worthless; a read keeps it, so that a clean page need not be written again.
-  const alone = page.holders === 1 && !page.isolated;
+  const alone = page.holders === 1 && !page.isolated && page.batches === 0;
   if (host.swap.full || (write && alone)) host.tryFreeSwap(page, vcpu.cpu!.index);
   page.vm.map(page, gfn, write, write);
   vcpu.needed("minor");

@@ -26,6 +26,8 @@ export class Page {
   readahead = false;
   /** On a reclaimer's own list. */
   isolated = false;
+  /** Per-CPU batches that hold it. */
+  batches = 0;
   /** Faults that hold it. */
   holders = 0;
   /** Actors that sleep until it is unlocked, and how to wake them. */
@@ -186,6 +188,11 @@ export class Vm {
   /** Puts a page on the list that it belongs to. */
   addToList(page: Page): void {
     (page.active ? this.active : this.inactive).unshift(page);
+  }
+
+  /** The page is on one of the lists. */
+  lists(page: Page): boolean {
+    return this.inactive.includes(page) || this.active.includes(page);
   }
 
   removeFromList(page: Page): void {
