@@ -79,8 +79,8 @@ function* copied(host: Host, vcpu: Vcpu, old: Present): Process {
   yield "step";
   yield* invalidateStart(host, vcpu, zeroes);
   if (vm.ptes.get(zeroes.gfn) === old) {
-    host.lru.add(page, vcpu.cpu!.index);
     vm.map(page, page.gfn, true, true);
+    host.lru.add(page, vcpu.cpu!.index);
     vcpu.needed("minor");
   } else {
     host.discard(page);
