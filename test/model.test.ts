@@ -8,10 +8,11 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { type Core, coreModule } from "#dist/core.js";
 import { agree, type Reached } from "./reference/agree.js";
-import { type Case, cases } from "./reference/cases.js";
+import { type Case, cases, largeCases } from "./reference/cases.js";
 import { parameters } from "./reference/report.js";
 
 const ACCESSES = 160;
+const LARGE_ACCESSES = 4000;
 
 /** What the random machines have met, so that no part of the model is left out by accident. */
 const met = {
@@ -25,6 +26,8 @@ const met = {
   kswapd: 0,
   full: 0,
   oom: 0,
+  stolen: 0,
+  boosts: 0,
 };
 
 function note({ accesses, outOfMemory, model }: Reached): void {
@@ -37,6 +40,9 @@ function note({ accesses, outOfMemory, model }: Reached): void {
   met.kswapd += model.host.counts.reclaimedKswapd;
   met.full += model.host.counts.swapAllocFailed;
   met.oom += Number(outOfMemory);
+  const { stolen, boosts } = model.host.frames.zone.counts;
+  met.stolen += stolen;
+  met.boosts += boosts;
 }
 
 function compare(module: WebAssembly.Module, runs: number, check?: (core: Core) => void): void {
@@ -46,13 +52,29 @@ function compare(module: WebAssembly.Module, runs: number, check?: (core: Core) 
   fc.assert(sides, parameters(runs));
 }
 
+function runs(): number {
+  return Number(process.env.MODEL_RUNS ?? 1000);
+}
+
 test("the core agrees with the reference model access for access", async () => {
-  compare(await coreModule(), Number(process.env.MODEL_RUNS ?? 1000));
+  compare(await coreModule(), runs());
 });
 
 test("so does the debug core, whose structures are all walked after every slice", () => {
   const module = new WebAssembly.Module(readFileSync(new URL("../../build/debug.wasm", import.meta.url)));
   compare(module, 60, ({ call }) => call.checkAll());
+});
+
+test("so do both on larger machines, where memory is taken in batches and pageblocks change their type", async () => {
+  const module = await coreModule();
+  const subjects = fc.property(
+    largeCases,
+    fc.integer({ min: 100, max: 1000 }),
+    (subject: Case, slice: number) => {
+      note(agree(module, subject, { accesses: LARGE_ACCESSES, slice }));
+    },
+  );
+  fc.assert(subjects, parameters(Math.ceil(runs() / 25)));
 });
 
 test("the random machines have met every kind of fault and of reclaim", () => {

@@ -4,7 +4,7 @@
 import fc from "fast-check";
 import { COST_KEYS, type CostKey } from "#dist/costkeys.js";
 import { type ResolvedScenario, resolveScenario, type Scenario } from "#dist/scenario.js";
-import { Frames } from "./frames.js";
+import { Watermarks } from "./watermarks.js";
 
 const PAGE_BYTES = 4096;
 
@@ -26,6 +26,8 @@ interface Recipe {
   /** Pages of the host above what it needs to start, as a share of what the guests could use. */
   room: number;
   extraCpus: number;
+  /** Pages of the host at least. */
+  hostPages: number;
   integrity: boolean;
 }
 
@@ -69,37 +71,58 @@ const costs = fc.oneof(
 );
 
 const priority = fc.option(fc.nat({ max: 1 }), { nil: undefined, freq: 3 });
-const slots = fc.oneof(
-  { weight: 1, arbitrary: fc.integer({ min: 1, max: 12 }) },
-  { weight: 4, arbitrary: fc.integer({ min: 12, max: 150 }) },
-);
-const device = fc
-  .record({
-    slots,
-    priority,
-    readNs: fc.integer({ min: 1, max: 100_000 }),
-    writeNs: fc.integer({ min: 1, max: 100_000 }),
-    servers: fc.integer({ min: 1, max: 4 }),
-    bytesPerUs: fc.option(fc.integer({ min: 50, max: 5000 }), { nil: undefined }),
-    nature: fc.constantFrom("synchronous", "synchronous", "parallel", "parallel", "rotational"),
-  })
-  .map(({ slots: size, priority: rank, bytesPerUs, nature, ...figures }) => ({
-    ...figures,
-    size: size * PAGE_BYTES,
-    synchronous: nature === "synchronous",
-    rotational: nature === "rotational",
-    ...(rank !== undefined && { priority: rank }),
-    ...(bytesPerUs !== undefined && { readBytesPerUs: bytesPerUs, writeBytesPerUs: bytesPerUs }),
-  }));
+/** How large machines are. */
+interface Scale {
+  pages: fc.Arbitrary<number>;
+  /** Each vCPU begins with all pages, one after another. */
+  sweep: boolean;
+  /** Accesses that a burst has at most. */
+  burst: number;
+  slots: fc.Arbitrary<number>;
+  /** See Recipe. */
+  room: fc.Arbitrary<number>;
+  /** Pages that the host has at least. */
+  hostPages: number;
+}
+
+const SMALL: Scale = {
+  pages: fc.integer({ min: 2, max: 110 }),
+  sweep: false,
+  burst: 40,
+  slots: fc.oneof(
+    { weight: 1, arbitrary: fc.integer({ min: 1, max: 12 }) },
+    { weight: 4, arbitrary: fc.integer({ min: 12, max: 150 }) },
+  ),
+  room: fc.oneof(fc.constant(2), fc.double({ min: 0, max: 1, noNaN: true })),
+  hostPages: 0,
+};
+// From four pageblocks on stealing boosts the watermarks; the guests want more than such a host has.
+const LARGE: Scale = {
+  pages: fc.integer({ min: 800, max: 2200 }),
+  sweep: true,
+  burst: 600,
+  slots: fc.integer({ min: 500, max: 4000 }),
+  room: fc.double({ min: 0, max: 0.7, noNaN: true }),
+  hostPages: 2048,
+};
+
+function streamOf({ sweep, burst }: Scale, pages: number): fc.Arbitrary<{ page: number; write: boolean }[]> {
+  const bursts = burstsOver(pages, burst);
+  if (!sweep) return bursts;
+  return fc.tuple(fc.nat({ max: pages - 1 }), fc.boolean(), bursts).map(([first, write, rest]) => {
+    const all = Array.from({ length: pages }, (_, index) => ({ page: (first + index) % pages, write }));
+    return [...all, ...rest];
+  });
+}
 
 // Bursts: a page again and again, a run of neighbours, or anywhere.
-function streamOver(pages: number): fc.Arbitrary<{ page: number; write: boolean }[]> {
+function burstsOver(pages: number, most: number): fc.Arbitrary<{ page: number; write: boolean }[]> {
   const page = fc.nat({ max: pages - 1 });
   const burst = fc
     .record({
       first: page,
       step: fc.constantFrom(0, 1, 1, 1, 3),
-      length: fc.integer({ min: 1, max: 40 }),
+      length: fc.integer({ min: 1, max: most }),
       write: fc.boolean(),
     })
     .map(({ first, step, length, write }) =>
@@ -114,55 +137,96 @@ function streamOver(pages: number): fc.Arbitrary<{ page: number; write: boolean 
     .map((parts) => parts.flat());
 }
 
+function deviceOf(slots: fc.Arbitrary<number>): fc.Arbitrary<NonNullable<Scenario["host"]["swap"]>[number]> {
+  return fc
+    .record({
+      slots,
+      priority,
+      readNs: fc.integer({ min: 1, max: 100_000 }),
+      writeNs: fc.integer({ min: 1, max: 100_000 }),
+      servers: fc.integer({ min: 1, max: 4 }),
+      bytesPerUs: fc.option(fc.integer({ min: 50, max: 5000 }), { nil: undefined }),
+      nature: fc.constantFrom("synchronous", "synchronous", "parallel", "parallel", "rotational"),
+    })
+    .map(({ slots: size, priority: rank, bytesPerUs, nature, ...figures }) => ({
+      ...figures,
+      size: size * PAGE_BYTES,
+      synchronous: nature === "synchronous",
+      rotational: nature === "rotational",
+      ...(rank !== undefined && { priority: rank }),
+      ...(bytesPerUs !== undefined && { readBytesPerUs: bytesPerUs, writeBytesPerUs: bytesPerUs }),
+    }));
+}
+
 const tlb = fc
   .record({ entries: fc.constantFrom(1, 4, 16, 64, 2048), ways: fc.constantFrom(1, 1, 2, 4) })
   .map(({ entries, ways }) => ({ entries, ways: Math.min(entries, ways) }));
 
-const vm: fc.Arbitrary<VmRecipe> = fc.integer({ min: 2, max: 110 }).chain((pages) =>
-  fc.record({
-    pages: fc.constant(pages),
-    spacing: fc.constantFrom(1, 1, 1, 1, 7, 600),
-    limit: fc.option(fc.double({ min: 0.02, max: 1, noNaN: true }), { nil: null, freq: 4 }),
-    tlb,
-    vcpus: fc.array(fc.record({ stream: streamOver(pages), thinkNs: fc.constantFrom(0, 0, 250, 3000) }), {
-      minLength: 1,
-      maxLength: 3,
-      size: "-1",
-    }),
-  }),
-);
+function vmOf(scale: Scale): fc.Arbitrary<VmRecipe> {
+  return scale.pages.chain((pages) => {
+    const stream = streamOf(scale, pages);
+    return fc.record({
+      pages: fc.constant(pages),
+      spacing: fc.constantFrom(1, 1, 1, 1, 7, 600),
+      limit: fc.option(fc.double({ min: 0.02, max: 1, noNaN: true }), { nil: null, freq: 4 }),
+      tlb,
+      vcpus: fc.array(fc.record({ stream, thinkNs: fc.constantFrom(0, 0, 250, 3000) }), {
+        minLength: 1,
+        maxLength: 3,
+        size: "-1",
+      }),
+    });
+  });
+}
 
-const recipe: fc.Arbitrary<Recipe> = fc.record({
-  quantum: fc.constantFrom(1, 700, 10_000, 10_000, 100_000),
-  swappiness: fc.oneof(
-    { weight: 4, arbitrary: fc.constant(60) },
-    { weight: 2, arbitrary: fc.integer({ min: 0, max: 200 }) },
-  ),
-  watermarkScaleFactor: fc.constantFrom(10, 10, 300, 1500),
-  costs,
-  swap: fc.oneof(
-    { weight: 1, arbitrary: fc.constant<NonNullable<Scenario["host"]["swap"]>>([]) },
-    { weight: 12, arbitrary: fc.array(device, { minLength: 1, maxLength: 3 }) },
-  ),
-  vms: fc.array(vm, { minLength: 1, maxLength: 3, size: "-1" }),
-  room: fc.oneof(fc.constant(2), fc.double({ min: 0, max: 1, noNaN: true })),
-  extraCpus: fc.constantFrom(-1, 0, 0, 1),
-  integrity: fc.boolean(),
-});
+function recipeOf(scale: Scale): fc.Arbitrary<Recipe> {
+  return fc.record({
+    hostPages: fc.constant(scale.hostPages),
+    quantum: fc.constantFrom(1, 700, 10_000, 10_000, 100_000),
+    swappiness: fc.oneof(
+      { weight: 4, arbitrary: fc.constant(60) },
+      { weight: 2, arbitrary: fc.integer({ min: 0, max: 200 }) },
+    ),
+    watermarkScaleFactor: fc.constantFrom(10, 10, 300, 1500),
+    costs,
+    swap: fc.oneof(
+      { weight: 1, arbitrary: fc.constant<NonNullable<Scenario["host"]["swap"]>>([]) },
+      {
+        weight: 12,
+        arbitrary: fc.array(deviceOf(scale.slots), {
+          minLength: 1,
+          maxLength: 3,
+        }),
+      },
+    ),
+    vms: fc.array(vmOf(scale), { minLength: 1, maxLength: 3, size: "-1" }),
+    room: scale.room,
+    extraCpus: fc.constantFrom(-1, 0, 0, 1),
+    integrity: fc.boolean(),
+  });
+}
 
 /** Random machines. */
-export const cases: fc.Arbitrary<Case> = recipe.map(caseOf);
+export const cases: fc.Arbitrary<Case> = recipeOf(SMALL).map(caseOf);
 
-function caseOf({ vms, room, extraCpus, swap, costs: prices, ...rest }: Recipe): Case {
+/** Machines with more memory: their lists of CPUs take batches, their pageblocks are stolen. */
+export const largeCases: fc.Arbitrary<Case> = recipeOf(LARGE).map(caseOf);
+
+function caseOf({ vms, room, extraCpus, hostPages: leastPages, swap, costs: prices, ...rest }: Recipe): Case {
   const vcpus = vms.reduce((sum, { vcpus: those }) => sum + those.length, 0);
   const wanted = vms.reduce((sum, { pages }) => sum + pages, 0);
   const scenario: Scenario = {
     host: {
-      memory: hostPages(vms, rest.watermarkScaleFactor, Math.floor(wanted * room)) * PAGE_BYTES,
+      memory:
+        Math.max(leastPages, hostPages(vms, rest.watermarkScaleFactor, Math.floor(wanted * room))) *
+        PAGE_BYTES,
       cpus: Math.max(1, vcpus + extraCpus),
       quantum: rest.quantum,
       swap,
-      reclaim: { swappiness: rest.swappiness, watermarkScaleFactor: rest.watermarkScaleFactor },
+      reclaim: {
+        swappiness: rest.swappiness,
+        watermarkScaleFactor: rest.watermarkScaleFactor,
+      },
     },
     costs: prices,
     vms: vms.map((each, index) => ({
@@ -196,6 +260,6 @@ function hostPages(vms: readonly VmRecipe[], watermarkScaleFactor: number, room:
   const tables = vms.reduce((sum, { pages, spacing }) => sum + 8 + 2 * Math.ceil((pages * spacing) / 512), 0);
   const used = tables + room + 1;
   let pages = used;
-  while (pages < used + new Frames(pages, watermarkScaleFactor).high) pages++;
+  while (pages < used + new Watermarks(pages, watermarkScaleFactor).of("high")) pages++;
   return pages;
 }

@@ -1,15 +1,18 @@
 // The host of the reference model: what its actors share, and the small operations on pages that reclaim and faults both need.
 
 import type { CostKey } from "#dist/costkeys.js";
+import type { Device } from "./device.js";
 import { Frames } from "./frames.js";
 import type { Slot, Swap } from "./swap.js";
-import type { Actor } from "./time.js";
+import type { Actor, Process } from "./time.js";
 import type { Page, Vm } from "./vm.js";
 
 export type Costs = Record<CostKey, number>;
 
 export class Host {
   readonly frames: Frames;
+  /** Number of the CPU on which the present step runs. */
+  cpu = 0;
   /** Pages whose write has not ended. */
   writeback = 0;
   kswapdAsleep = true;
@@ -28,6 +31,7 @@ export class Host {
 
   constructor(
     pages: number,
+    cpus: number,
     watermarkScaleFactor: number,
     readonly swappiness: number,
     readonly costs: Costs,
@@ -37,7 +41,11 @@ export class Host {
     readonly wake: (actor: Actor, time: number) => void,
     readonly wakeKswapd: (time: number) => void,
   ) {
-    this.frames = new Frames(pages, watermarkScaleFactor);
+    this.frames = new Frames(pages, cpus, watermarkScaleFactor, (pfn) => this.onLru(pfn));
+  }
+
+  private onLru(pfn: number): boolean {
+    return this.vms.some(({ inactive, active }) => [...inactive, ...active].some((page) => page.pfn === pfn));
   }
 
   unlock(page: Page, time: number): void {
@@ -51,11 +59,27 @@ export class Host {
     actor.sleep(stage);
   }
 
+  /** Waits until the device can take one more request. */
+  *tag(device: Device, actor: Actor): Process {
+    while (!device.hasTag) {
+      device.tagWaiters.push(actor);
+      actor.sleep("queue");
+      yield "sleep";
+    }
+  }
+
+  /** A request of the device has been served. */
+  complete(device: Device, time: number): void {
+    device.complete(time);
+    const waiter = device.tagWaiters.shift();
+    if (waiter !== undefined) this.wake(waiter, time);
+  }
+
   /** The page's frame becomes free. */
   free(page: Page): void {
     page.vm.removeFromList(page);
     page.vm.usage--;
-    this.frames.giveBack(page.pfn);
+    this.frames.giveBack(this.cpu, page.pfn);
   }
 
   /** A fault lets go of a page; nobody else may hold it any more. */

@@ -1,34 +1,11 @@
-// A fault of the host's page table on behalf of a vCPU, and the allocation of frames: do_anonymous_page(), do_swap_page() (mm.md
-// 3.7), do_wp_page(), __alloc_pages() (1.7) and the charge to the cgroup (4.5). After every wait the pte is looked at again.
+// A fault of the host's page table on behalf of a vCPU: do_anonymous_page(), do_swap_page() (mm.md 3.7) and do_wp_page(). After every
+// wait the pte is looked at again.
 
+import { allocate } from "./alloc.js";
 import type { Host } from "./host.js";
-import { directReclaim, MAX_RECLAIM_RETRIES, wakeKswapd } from "./reclaim.js";
 import type { Slot } from "./swap.js";
-import { OutOfMemory, type Process } from "./time.js";
-import { Page, type Vcpu, type Vm } from "./vm.js";
-
-/** A frame, charged to `vm`, or for a page table with null. */
-export function* allocate(host: Host, vcpu: Vcpu, vm: Vm | null): Process<number> {
-  const { frames } = host;
-  for (let idle = 0; ; ) {
-    if (frames.free <= frames.low) wakeKswapd(host, vcpu.clock);
-    if (frames.free > frames.min) break;
-    if (idle >= MAX_RECLAIM_RETRIES && host.writeback === 0) throw new OutOfMemory(false);
-    idle = (yield* directReclaim(host, vcpu, null)) > 0 ? 0 : idle + 1;
-  }
-  const pfn = frames.take();
-  if (vm === null) return pfn;
-
-  for (let idle = 0; vm.usage >= vm.max; ) {
-    if (idle >= MAX_RECLAIM_RETRIES && host.writeback === 0) {
-      frames.giveBack(pfn);
-      throw new OutOfMemory(true);
-    }
-    idle = (yield* directReclaim(host, vcpu, vm)) > 0 ? 0 : idle + 1;
-  }
-  vm.usage++;
-  return pfn;
-}
+import type { Process } from "./time.js";
+import { Page, type Vcpu } from "./vm.js";
 
 /** What a fault of the host's page table has found or made: a page, held once more, and whether it may be written. */
 export interface Found {
@@ -43,7 +20,7 @@ export function* faultIn(host: Host, vcpu: Vcpu, gfn: number, write: boolean): P
     const table = Math.floor(gfn / 512);
     if (!vm.leafTables.has(table)) {
       const pfn = yield* allocate(host, vcpu, null);
-      if (vm.leafTables.has(table)) host.frames.giveBack(pfn);
+      if (vm.leafTables.has(table)) host.frames.giveBack(host.cpu, pfn);
       vm.leafTables.add(table);
       continue;
     }
@@ -129,11 +106,12 @@ function* read(host: Host, vcpu: Vcpu, page: Page, slot: Slot): Process {
   page.locked = true;
   page.vm.addToList(page);
   yield "step";
+  yield* host.tag(device, vcpu);
   host.counts.swapIn++;
   vcpu.needed("major");
   const served = (time: number, start: number): void => {
     vcpu.sleptUntil("queue", start);
-    device.complete(time);
+    host.complete(device, time);
     host.unlock(page, time);
   };
   device.submit(vcpu.clock, { write: false, served });
