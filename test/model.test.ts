@@ -8,7 +8,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { type Core, coreModule } from "#dist/core.js";
 import { agree, type Reached } from "./reference/agree.js";
-import { type Case, cases } from "./reference/cases.js";
+import { type Case, cases, largeCases } from "./reference/cases.js";
 import { parameters } from "./reference/report.js";
 
 const SHORT = 160;
@@ -36,6 +36,8 @@ const met = {
   slotCacheFlushes: 0,
   slotCachesGivenUp: 0,
   slotsReclaimed: 0,
+  stolen: 0,
+  boosts: 0,
 };
 
 const SWAP_MET = [
@@ -63,6 +65,9 @@ function note({ accesses, outOfMemory, model }: Reached): void {
   met.full += model.host.counts.swapAllocFailed;
   met.oom += Number(outOfMemory);
   for (const what of SWAP_MET) met[what] += model.host.swap.met[what];
+  const { stolen, boosts } = model.host.frames.zone.counts;
+  met.stolen += stolen;
+  met.boosts += boosts;
 }
 
 function compare(module: WebAssembly.Module, runs: number, check?: (core: Core) => void): void {
@@ -73,13 +78,29 @@ function compare(module: WebAssembly.Module, runs: number, check?: (core: Core) 
   fc.assert(sides, parameters(runs));
 }
 
+function runs(): number {
+  return Number(process.env.MODEL_RUNS ?? 1000);
+}
+
 test("the core agrees with the reference model access for access", async () => {
-  compare(await coreModule(), Number(process.env.MODEL_RUNS ?? 1000));
+  compare(await coreModule(), runs());
 });
 
 test("so does the debug core, whose structures are all walked after every slice", () => {
   const module = new WebAssembly.Module(readFileSync(new URL("../../build/debug.wasm", import.meta.url)));
   compare(module, 60, ({ call }) => call.checkAll());
+});
+
+test("so does the core on larger machines, where memory is taken in batches and pageblocks change their type", async () => {
+  const module = await coreModule();
+  const sides = fc.property(
+    largeCases,
+    fc.integer({ min: 100, max: 1000 }),
+    (subject: Case, slice: number) => {
+      note(agree(module, subject, slice));
+    },
+  );
+  fc.assert(sides, parameters(Math.ceil(runs() / 25)));
 });
 
 test("the random machines have met every kind of fault and of reclaim", () => {

@@ -91,21 +91,23 @@ function giveUp(mm: usize, actor: usize): bool {
   return load<u32>(actor, ALLOC_RETRIES) >= RECLAIM_RETRIES && mmWriteback(mm) === 0;
 }
 
-// The fast path, then, with kswapd woken, the slow path's first attempt. What reclaim has freed may stand on per-CPU lists, where
-// the watermarks do not see it: they are emptied before the request gives in (__alloc_pages_direct_reclaim()).
+// The fast path, then, with kswapd woken, the slow path's attempts. After reclaim only these are repeated; what it has freed may
+// stand on per-CPU lists, where the watermarks do not see it: they are emptied before the request gives in
+// (__alloc_pages_direct_reclaim()).
 function takeFrame(mm: usize, actor: usize, reclaimed: bool): bool {
   const table = load<u32>(actor, ALLOC_MEMCG) === 0;
   const gfp = table ? GFP_TABLE_PAGE : GFP_USER_PAGE;
   const cpu = actorCpu(actor);
-  let pfn = pageFromFreelist(mm, cpu, 0, gfp, fastFlags(mm, gfp));
-  if (pfn === PFN_NONE) {
-    kswapdWake(mm, actorClock(actor));
+  let pfn = PFN_NONE;
+  if (reclaimed) {
     pfn = pageFromFreelist(mm, cpu, 0, gfp, slowFlags(gfp));
+    if (pfn === PFN_NONE) drainAllPages(mm);
+  } else {
+    pfn = pageFromFreelist(mm, cpu, 0, gfp, fastFlags(mm, gfp));
+    if (pfn === PFN_NONE) kswapdWake(mm, actorClock(actor));
   }
-  if (pfn === PFN_NONE && reclaimed) {
-    drainAllPages(mm);
-    pfn = pageFromFreelist(mm, cpu, 0, gfp, slowFlags(gfp));
-  }
+  if (pfn === PFN_NONE) pfn = pageFromFreelist(mm, cpu, 0, gfp, slowFlags(gfp));
+  if (pfn === PFN_NONE && reclaimed) kswapdWake(mm, actorClock(actor));
   if (pfn === PFN_NONE) return false;
   if (takeBoostFlag(mm)) kswapdWake(mm, actorClock(actor));
   const page = pageOf(mm, pfn);

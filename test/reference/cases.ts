@@ -4,7 +4,7 @@
 import fc from "fast-check";
 import { COST_KEYS, type CostKey } from "#dist/costkeys.js";
 import { type ResolvedScenario, resolveScenario, type Scenario } from "#dist/scenario.js";
-import { Frames } from "./frames.js";
+import { Watermarks } from "./watermarks.js";
 
 const PAGE_BYTES = 4096;
 const ACCESSES = 160;
@@ -33,6 +33,8 @@ interface Recipe {
   /** Pages of the host above what it needs to start, as a share of what the guests could use. */
   room: number;
   extraCpus: number;
+  /** Pages of the host at least. */
+  leastPages: number;
   integrity: boolean;
 }
 
@@ -106,13 +108,16 @@ const deviceOf = (size: fc.Arbitrary<number>) =>
     }));
 
 // Bursts: a page again and again, a run of neighbours, or anywhere; and now and then all pages in turn.
-function streamOver(pages: number, sweeps: number): fc.Arbitrary<{ page: number; write: boolean }[]> {
+function streamOver(
+  pages: number,
+  { sweeps, burst: longest }: Shape,
+): fc.Arbitrary<{ page: number; write: boolean }[]> {
   const page = fc.nat({ max: pages - 1 });
   const burst = fc
     .record({
       first: page,
       step: fc.constantFrom(0, 1, 1, 1, 3),
-      length: fc.integer({ min: 1, max: 40 }),
+      length: fc.integer({ min: 1, max: longest }),
       write: fc.boolean(),
     })
     .map(({ first, step, length, write }) =>
@@ -138,16 +143,22 @@ const tlb = fc
   .record({ entries: fc.constantFrom(1, 4, 16, 64, 2048), ways: fc.constantFrom(1, 1, 2, 4) })
   .map(({ entries, ways }) => ({ entries, ways: Math.min(entries, ways) }));
 
+/** What the streams of a VM are like. */
+interface Shape {
+  /** Weight of going through all pages, against 16 for less. */
+  sweeps: number;
+  /** Accesses that a burst has at most. */
+  burst: number;
+}
+
 const vmOf = ({
   size,
   limit,
-  sweeps,
+  ...shape
 }: {
   size: fc.Arbitrary<number>;
   limit: fc.Arbitrary<number | null>;
-  /** Weight of going through all pages, against 16 for less. */
-  sweeps: number;
-}): fc.Arbitrary<VmRecipe> =>
+} & Shape): fc.Arbitrary<VmRecipe> =>
   size.chain((pages) =>
     fc.record({
       pages: fc.constant(pages),
@@ -155,7 +166,7 @@ const vmOf = ({
       limit,
       tlb,
       vcpus: fc.array(
-        fc.record({ stream: streamOver(pages, sweeps), thinkNs: fc.constantFrom(0, 0, 250, 3000) }),
+        fc.record({ stream: streamOver(pages, shape), thinkNs: fc.constantFrom(0, 0, 250, 3000) }),
         {
           minLength: 1,
           maxLength: 3,
@@ -175,6 +186,7 @@ const usual = {
       size: fc.integer({ min: 2, max: 110 }),
       limit: fc.option(fc.double({ min: 0.02, max: 1, noNaN: true }), { nil: null, freq: 4 }),
       sweeps: 1,
+      burst: 40,
     }),
     { minLength: 1, maxLength: 3, size: "-1" },
   ),
@@ -188,19 +200,41 @@ const crowded = {
       size: fc.integer({ min: 250, max: 450 }),
       limit: fc.double({ min: 0.05, max: 0.5, noNaN: true }),
       sweeps: 8,
+      burst: 40,
     }),
     { minLength: 1, maxLength: 1 },
   ),
 };
 
+// From four pageblocks on stealing boosts the watermarks; the guests want more than such a host has.
+const large = {
+  swap: fc.array(deviceOf(fc.integer({ min: 500, max: 4000 })), { minLength: 1, maxLength: 3 }),
+  vms: fc.array(
+    vmOf({
+      size: fc.integer({ min: 800, max: 2200 }),
+      limit: fc.option(fc.double({ min: 0.02, max: 1, noNaN: true }), { nil: null, freq: 4 }),
+      sweeps: 8,
+      burst: 600,
+    }),
+    { minLength: 1, maxLength: 3, size: "-1" },
+  ),
+  room: fc.double({ min: 0, max: 0.7, noNaN: true }),
+  leastPages: 2048,
+};
+
 const recipeOf = ({
   swap,
   vms,
+  room = fc.oneof(fc.constant(2), fc.double({ min: 0, max: 1, noNaN: true })),
+  leastPages = 0,
 }: {
   swap: fc.Arbitrary<Recipe["swap"]>;
   vms: fc.Arbitrary<VmRecipe[]>;
+  room?: fc.Arbitrary<number>;
+  leastPages?: number;
 }): fc.Arbitrary<Recipe> =>
   fc.record({
+    leastPages: fc.constant(leastPages),
     seed: fc.nat(),
     quantum: fc.constantFrom(1, 700, 10_000, 10_000, 100_000),
     swappiness: fc.oneof(
@@ -212,7 +246,7 @@ const recipeOf = ({
     costs,
     swap,
     vms,
-    room: fc.oneof(fc.constant(2), fc.double({ min: 0, max: 1, noNaN: true })),
+    room,
     extraCpus: fc.constantFrom(-1, 0, 0, 1),
     integrity: fc.boolean(),
   });
@@ -222,14 +256,18 @@ export const cases: fc.Arbitrary<Case> = fc
   .oneof({ weight: 7, arbitrary: recipeOf(usual) }, { weight: 1, arbitrary: recipeOf(crowded) })
   .map(caseOf);
 
-function caseOf({ vms, room, extraCpus, swap, costs: prices, ...rest }: Recipe): Case {
+/** Machines with more memory: the lists of CPUs take batches, pageblocks are stolen. */
+export const largeCases: fc.Arbitrary<Case> = recipeOf(large).map(caseOf);
+
+function caseOf({ vms, room, extraCpus, leastPages, swap, costs: prices, ...rest }: Recipe): Case {
   const vcpus = vms.reduce((sum, { vcpus: those }) => sum + those.length, 0);
   const wanted = vms.reduce((sum, { pages }) => sum + pages, 0);
   const { swappiness, watermarkScaleFactor, pageClusterPages } = rest;
   const scenario: Scenario = {
     seed: rest.seed,
     host: {
-      memory: hostPages(vms, watermarkScaleFactor, Math.floor(wanted * room)) * PAGE_BYTES,
+      memory:
+        Math.max(leastPages, hostPages(vms, watermarkScaleFactor, Math.floor(wanted * room))) * PAGE_BYTES,
       cpus: Math.max(1, vcpus + extraCpus),
       quantum: rest.quantum,
       swap,
@@ -268,6 +306,6 @@ function hostPages(vms: readonly VmRecipe[], watermarkScaleFactor: number, room:
   const tables = vms.reduce((sum, { pages, spacing }) => sum + 8 + 2 * Math.ceil((pages * spacing) / 512), 0);
   const used = tables + room + 1;
   let pages = used;
-  while (pages < used + new Frames(pages, watermarkScaleFactor).high) pages++;
+  while (pages < used + new Watermarks(pages, watermarkScaleFactor).of("high")) pages++;
   return pages;
 }

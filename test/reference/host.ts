@@ -1,11 +1,12 @@
 // The host of the reference model: what its actors share, and the small operations on pages that reclaim and faults both need.
 
 import type { CostKey } from "#dist/costkeys.js";
+import type { Device } from "./device.js";
 import { Frames } from "./frames.js";
 import { LruBatches } from "./lrubatch.js";
 import type { Swap } from "./swap.js";
 import type { Slot } from "./swaparea.js";
-import type { Actor } from "./time.js";
+import type { Actor, Process } from "./time.js";
 import type { Page, Vcpu, Vm } from "./vm.js";
 import { Window } from "./window.js";
 
@@ -13,6 +14,8 @@ export type Costs = Record<CostKey, number>;
 
 export class Host {
   readonly frames: Frames;
+  /** Number of the CPU on which the present step runs. */
+  cpu = 0;
   /** Pages whose write has not ended. */
   writeback = 0;
   kswapdAsleep = true;
@@ -34,6 +37,7 @@ export class Host {
 
   constructor(
     pages: number,
+    cpus: number,
     watermarkScaleFactor: number,
     readonly swappiness: number,
     readonly pageClusterPages: number,
@@ -44,8 +48,12 @@ export class Host {
     readonly wake: (actor: Actor, time: number) => void,
     readonly wakeKswapd: (time: number) => void,
   ) {
-    this.frames = new Frames(pages, watermarkScaleFactor);
     swap.reclaim = (slot, cpu) => this.reclaimSlot(slot, cpu);
+    this.frames = new Frames(pages, cpus, watermarkScaleFactor, (pfn) => this.onLru(pfn));
+  }
+
+  private onLru(pfn: number): boolean {
+    return this.vms.some(({ inactive, active }) => [...inactive, ...active].some((page) => page.pfn === pfn));
   }
 
   unlock(page: Page, time: number): void {
@@ -59,11 +67,27 @@ export class Host {
     actor.sleep(stage);
   }
 
+  /** Waits until the device can take one more request. */
+  *tag(device: Device, actor: Actor): Process {
+    while (!device.hasTag) {
+      device.tagWaiters.push(actor);
+      actor.sleep("queue");
+      yield "sleep";
+    }
+  }
+
+  /** A request of the device has been served. */
+  complete(device: Device, time: number): void {
+    device.complete(time);
+    const waiter = device.tagWaiters.shift();
+    if (waiter !== undefined) this.wake(waiter, time);
+  }
+
   /** The page's frame becomes free. */
   free(page: Page): void {
     page.vm.removeFromList(page);
     page.vm.usage--;
-    this.frames.giveBack(page.pfn);
+    this.frames.giveBack(this.cpu, page.pfn);
   }
 
   /** A fault lets go of a page; nobody else may hold it any more. */
@@ -116,7 +140,7 @@ export class Host {
     return freed;
   }
 
-  /** The read of a page of the swap cache begins; `reader` if the vCPU is going to wait for it. */
+  /** The read of a page of the swap cache begins, the device having a tag; `reader` if the vCPU is going to wait for it. */
   submitRead(vcpu: Vcpu, page: Page, reader: boolean): void {
     const { device } = page.slot!.area;
     this.counts.swapIn++;
@@ -128,7 +152,7 @@ export class Host {
     const served = (time: number, start: number): void => {
       // The wait is split; a reader that has not begun to wait still reads ahead.
       if (reader && vcpu.state === "asleep" && vcpu.sleepStage === "device") vcpu.sleptUntil("queue", start);
-      device.complete(time);
+      this.complete(device, time);
       this.unlock(page, time);
     };
     device.submit(vcpu.clock, { write: false, served });

@@ -21,7 +21,7 @@ export function* faultIn(host: Host, vcpu: Vcpu, gfn: number, write: boolean): P
     const table = Math.floor(gfn / 512);
     if (!vm.leafTables.has(table)) {
       const pfn = yield* allocate(host, vcpu, null);
-      if (vm.leafTables.has(table)) host.frames.giveBack(pfn);
+      if (vm.leafTables.has(table)) host.frames.giveBack(host.cpu, pfn);
       vm.leafTables.add(table);
       continue;
     }

@@ -44,9 +44,13 @@ export class LruBatches {
         vm.inactive.push(page);
       }
     }
+    // An interrupt flushes on the CPU that takes it, whoever runs there.
+    const { cpu: running } = this.host;
+    this.host.cpu = cpu;
     for (const page of batch.reverse()) {
       page.batches--;
       this.host.freeUnused(page);
     }
+    this.host.cpu = running;
   }
 }

@@ -90,6 +90,7 @@ export function* readAhead(host: Host, missing: Missing): Process<Page | null> {
     yield "step";
   }
   for (const page of plug) {
+    yield* host.tag(page.slot!.area.device, vcpu);
     host.submitRead(vcpu, page, page === own);
     host.drop(page);
   }

@@ -67,6 +67,7 @@ function* readAlone(host: Host, missing: Missing): Process<Page | null> {
   page.locked = true;
   host.lru.add(page, vcpu.cpu!.index);
   yield "step";
+  yield* host.tag(slot.area.device, vcpu);
   host.submitRead(vcpu, page, true);
   host.sleepOn(page, vcpu, "device");
   yield "sleep";
