@@ -72,7 +72,10 @@ import { swapCacheLookup, swapCachePrepare, swapCount, swapFree } from "./swapma
 //     ├─ otherwise ──→ READAHEAD (the window) → READ → SUBMIT ──────┘
 //     └─ a synchronous device, one user of the slot ─→ BYPASS → BYPASS_INSTALL
 
-/** Goes on with a fault that is at AT_SWAP or later. STEP_DONE: it has ended with its frame, or is back at AT_START. Returns STEP_*. */
+/**
+ * Goes on with a fault that is at AT_SWAP or later. STEP_DONE: it has ended with its frame, or is back at AT_START.
+ * Returns STEP_*.
+ */
 export function swapinStep(mm: usize, actor: usize): i32 {
   while (true) {
     const pc = faultAt(actor);

@@ -5,12 +5,20 @@
 import { allocate } from "./alloc.js";
 import type { Host } from "./host.js";
 import type { Slot } from "./swaparea.js";
-import type { Missing } from "./swapin.js";
 import type { Process } from "./time.js";
-import { Page, type Vm } from "./vm.js";
+import { Page, type Vcpu, type Vm } from "./vm.js";
 
 const HITS_MAX = 63;
 const TABLE = 512;
+
+/** An access to a page that is in swap. */
+export interface Missing {
+  vcpu: Vcpu;
+  gfn: number;
+  write: boolean;
+  /** What the pte held when the fault began. */
+  slot: Slot;
+}
 
 /** A fault has found `page` in the swap cache. */
 export function noteHit(host: Host, vm: Vm, gfn: number, page: Page): void {

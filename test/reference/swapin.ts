@@ -2,19 +2,9 @@
 
 import { allocate } from "./alloc.js";
 import type { Host } from "./host.js";
-import { noteHit, readAhead } from "./readahead.js";
-import type { Slot } from "./swaparea.js";
+import { type Missing, noteHit, readAhead } from "./readahead.js";
 import type { Process } from "./time.js";
 import { Page, type Vcpu } from "./vm.js";
-
-/** An access to a page that is in swap. */
-export interface Missing {
-  vcpu: Vcpu;
-  gfn: number;
-  write: boolean;
-  /** What the pte held when the fault began. */
-  slot: Slot;
-}
 
 function stands({ vcpu, gfn, slot }: Missing): boolean {
   return vcpu.vm.swappedTo(gfn) === slot;
