@@ -6,13 +6,14 @@ import { vmAt, vmTableCount } from "../kvm/vmtable";
 import { checkMm } from "../mm/check";
 import { mmArea, mmAreas } from "../mm/instance";
 import { swapDevice } from "../mm/swaparea";
+import { readaheadMax } from "../mm/swapstate";
 import { checkDevice } from "../sim/device";
 import { checkEvents } from "../sim/events";
 import { checkCpus } from "./cpus";
 import { actorCount, host } from "./state";
 
 // References that one actor can hold in the middle of its steps: a frame being allocated, one got for a fault, one under
-// eviction with its isolation reference.
+// eviction with its isolation reference; and the pages of its readahead window whose reads are not submitted yet.
 const PINS_PER_ACTOR: u32 = 4;
 
 /** Walks every structure of the machine and asserts its invariants. Says nothing in a build without assertions. */
@@ -20,7 +21,7 @@ export function checkAll(): void {
   checkEvents();
   checkCpus();
   const mm = host();
-  checkMm(mm, PINS_PER_ACTOR * actorCount());
+  checkMm(mm, (PINS_PER_ACTOR + readaheadMax(mm)) * actorCount());
   for (let type: u32 = 0; type < mmAreas(mm); type++) checkDevice(swapDevice(mmArea(mm, type)));
   for (let id: u32 = 0; id < vmTableCount(); id++) {
     checkVm(vmAt(id));
