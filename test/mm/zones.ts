@@ -17,6 +17,8 @@ export interface ZoneShape {
   index: number;
   start: number;
   pages: number;
+  /** MIN, LOW and HIGH; otherwise a small share of the pages. */
+  marks?: readonly [min: number, low: number, high: number];
 }
 
 // The debug build, whose assertions are on.
@@ -24,6 +26,7 @@ const module = new WebAssembly.Module(readFileSync(new URL("../../../build/debug
 
 export class Zones {
   readonly call: Call;
+  private readonly core = new Core(module);
 
   constructor(
     readonly zones: readonly ZoneShape[],
@@ -31,13 +34,14 @@ export class Zones {
     batch = 7,
     high = 60,
   ) {
-    this.call = new Core(module).call as unknown as Call;
+    this.call = this.core.call as unknown as Call;
     const { call } = this;
     const end = Math.max(...zones.map(({ start, pages }) => start + pages));
     call.zoneCaseBegin!(Math.ceil(end / 1024) * 1024, cpus);
-    for (const { index, start, pages } of zones) {
-      const min = Math.floor(pages / 64);
-      call.zoneCaseZone!(index, start, pages, pages, pages, min, min + (min >> 2), min + (min >> 1));
+    for (const { index, start, pages, marks } of zones) {
+      const least = Math.floor(pages / 64);
+      const [min, low, high] = marks ?? [least, least + (least >> 2), least + (least >> 1)];
+      call.zoneCaseZone!(index, start, pages, pages, pages, min, low, high);
     }
     call.zoneCaseReady!();
     for (const { index, start, pages } of zones) {
@@ -51,6 +55,10 @@ export class Zones {
         pfn += 2 ** order;
       }
     }
+  }
+
+  constant(name: string): number {
+    return this.core.constant(name);
   }
 
   /** Every free block as "order:pfn", sorted: what the zone looks like whatever the order of its lists. */
