@@ -128,8 +128,8 @@ test("areas of equal priority whose last free slot the scan passes over do not f
   const tiny = { size: PAGE_BYTES, priority: 1, readNs: 1, writeNs: 1, servers: 1 };
   const subject = caseOf(
     [tiny, tiny, { ...tiny, size: 100 * PAGE_BYTES, priority: 0 }],
-    [{ pages: 30, limit: 12, vcpus: [[0, "w0-29"]] }],
-    60,
+    [{ pages: 60, limit: 24, vcpus: [[0, "w0-59"]] }],
+    120,
   );
   const core = debugCore(subject);
   const accesses = core.constant("STOP_ACCESSES");

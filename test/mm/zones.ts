@@ -20,6 +20,8 @@ export interface ZoneShape {
   index: number;
   start: number;
   pages: number;
+  /** MIN, LOW and HIGH; otherwise a share of the pages (Limits). */
+  marks?: readonly [min: number, low: number, high: number];
 }
 
 // The debug build, whose assertions are on.
@@ -47,6 +49,7 @@ const LIMITS: Limits = { batch: 7, high: 60, threshold: 4, watermark: 64 };
 
 export class Zones {
   readonly call: Call;
+  private readonly core = new Core(module);
 
   constructor(
     readonly zones: readonly ZoneShape[],
@@ -54,12 +57,13 @@ export class Zones {
     limits: Partial<Limits> = {},
   ) {
     const { batch, high, threshold, watermark } = { ...LIMITS, ...limits };
-    this.call = new Core(module).call as unknown as Call;
+    this.call = this.core.call as unknown as Call;
     const { call } = this;
     call.zoneCaseBegin!(this.frames, cpus);
-    for (const { index, start, pages } of zones) {
-      const min = watermark === 0 ? 0 : Math.floor(pages / watermark);
-      call.zoneCaseZone!(index, start, pages, pages, pages, min, min + (min >> 2), min + (min >> 1));
+    for (const { index, start, pages, marks } of zones) {
+      const least = watermark === 0 ? 0 : Math.floor(pages / watermark);
+      const [min, low, high] = marks ?? [least, least + (least >> 2), least + (least >> 1)];
+      call.zoneCaseZone!(index, start, pages, pages, pages, min, low, high);
     }
     call.zoneCaseReady!();
     for (const { index, start, pages } of zones) {
@@ -73,6 +77,10 @@ export class Zones {
         pfn += 2 ** order;
       }
     }
+  }
+
+  constant(name: string): number {
+    return this.core.constant(name);
   }
 
   /** Frames that have a record: whole largest blocks. */

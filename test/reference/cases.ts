@@ -151,6 +151,13 @@ interface Shape {
   burst: number;
 }
 
+// A cgroup of fewer pages than a batch in front of the LRU holds has often nothing on its lists, and is soon out of memory.
+function atLeast(pages: number, limit: fc.Arbitrary<number | null>): fc.Arbitrary<number | null> {
+  return fc
+    .tuple(limit, fc.constantFrom(1, 16, 20, 20, 20))
+    .map(([share, least]) => share && Math.max(share, Math.min(1, least / pages)));
+}
+
 const vmOf = ({
   size,
   limit,
@@ -163,7 +170,7 @@ const vmOf = ({
     fc.record({
       pages: fc.constant(pages),
       spacing: fc.constantFrom(1, 1, 1, 1, 7, 600),
-      limit,
+      limit: atLeast(pages, limit),
       tlb,
       vcpus: fc.array(
         fc.record({ stream: streamOver(pages, shape), thinkNs: fc.constantFrom(0, 0, 250, 3000) }),

@@ -1,7 +1,7 @@
 // The host's frames: one zone, the lists of each CPU in front of it, and the part of the page allocator that does not reclaim
 // (mm.md 1.7). Only single pages are asked for.
 
-import { Pcp, pcpSizes } from "./pcp.js";
+import { Pcp, type PcpSizes, pcpSizes } from "./pcp.js";
 import { FreeCounter, type Mark } from "./watermarks.js";
 import { type Migratetype, Zone } from "./zone.js";
 
@@ -10,13 +10,14 @@ const FIRST_PFN = 1024;
 export class Frames {
   readonly zone: Zone;
   readonly pcps: Pcp[];
-  private readonly counter: FreeCounter;
+  readonly counter: FreeCounter;
+  readonly sizes: PcpSizes;
 
   constructor(pages: number, cpus: number, watermarkScaleFactor: number, onLru: (pfn: number) => boolean) {
     this.zone = new Zone(FIRST_PFN, pages, watermarkScaleFactor, onLru);
     this.counter = new FreeCounter(pages, cpus);
-    const sizes = pcpSizes(pages, this.zone.watermarks.of("low"), cpus);
-    this.pcps = Array.from({ length: cpus }, (_, cpu) => new Pcp(cpu, sizes, this.zone, this.counter));
+    this.sizes = pcpSizes(pages, this.zone.watermarks.of("low"), cpus);
+    this.pcps = Array.from({ length: cpus }, (_, cpu) => new Pcp(cpu, this.sizes, this.zone, this.counter));
     // At boot the first CPU hands the zone's blocks over one by one, past the lists of the CPUs.
     for (const size of this.zone.release()) this.counter.add(0, size);
   }

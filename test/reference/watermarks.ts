@@ -43,8 +43,8 @@ export class FreeCounter {
   /** What the watermarks are compared with. */
   seen = 0;
   exact = 0;
-  private readonly differences: number[];
-  private readonly threshold: number;
+  readonly differences: number[];
+  readonly threshold: number;
 
   constructor(managed: number, cpus: number) {
     this.differences = Array.from({ length: cpus }, () => 0);

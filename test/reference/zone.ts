@@ -33,9 +33,9 @@ export class Zone {
   boosted = false;
   /** kswapd is at work (ZONE_RECLAIM_ACTIVE). */
   reclaimActive = false;
-  readonly counts = { stolen: 0, boosts: 0 };
+  readonly counts = { stolen: 0, boosts: 0, claimed: 0 };
   /** Free blocks by migratetype and order, the head of each list first. */
-  private readonly blocks = MIGRATETYPES.map(() => Array.from({ length: ORDERS }, (): number[] => []));
+  readonly blocks = MIGRATETYPES.map(() => Array.from({ length: ORDERS }, (): number[] => []));
   /** Migratetype of each pageblock, by pfn / 512; movable where nothing has been said. */
   private readonly pageblocks = new Map<number, Migratetype>();
   private readonly end: number;
@@ -136,7 +136,10 @@ export class Zone {
     let alike = 0;
     if (type === MOVABLE) alike = movable;
     else if (this.pageblockType(pfn) === MOVABLE) alike = PAGEBLOCK_PAGES - (free + movable);
-    if (free + alike >= PAGEBLOCK_PAGES / 2) this.setPageblockType(pfn, type);
+    if (free + alike >= PAGEBLOCK_PAGES / 2) {
+      this.counts.claimed++;
+      this.setPageblockType(pfn, type);
+    }
   }
 
   private move(pfn: number, order: number, from: Migratetype, to: Migratetype): void {
