@@ -28,7 +28,7 @@ function uniform(pages: number, others: Partial<Task> = {}, accesses?: number): 
 function busy(changes: Partial<Scenario> = {}): Scenario {
   const late = (start: number): Task => uniform(150, { start, vcpu: 1 }, 300);
   return {
-    host: { memory: "2MiB", cpus: 2, swap: [{ kind: "nvme", size: "16MiB" }] },
+    host: { memory: "1664KiB", cpus: 2, swap: [{ kind: "nvme", size: "16MiB" }] },
     vms: [
       vm("db", [uniform(180, {}, 8000), late(ms(3)), uniform(130, { vcpu: 0 }, 8000)], {
         vcpus: 2,

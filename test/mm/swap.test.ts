@@ -79,40 +79,39 @@ function debugCore(subject: Case): Core {
 }
 
 test("a slot that another VM takes while a page for it is allocated is not read ahead", () => {
-  const disk = { servers: 1, rotational: true, readNs: 1 };
+  const disk = { servers: 2, rotational: true, readNs: 5000 };
   const subject = caseOf(
     [
-      { ...disk, size: 12 * PAGE_BYTES, writeNs: 19_114 },
-      {
-        ...disk,
-        size: 15 * PAGE_BYTES,
-        writeNs: 1,
-        servers: 4,
-        priority: 0,
-        readBytesPerUs: 4990,
-        writeBytesPerUs: 4990,
-      },
+      { ...disk, size: 44 * PAGE_BYTES, writeNs: 1 },
+      { ...disk, size: 62 * PAGE_BYTES, writeNs: 80_000 },
     ],
     [
       {
-        pages: 13,
-        limit: 7,
+        pages: 44,
+        limit: 20,
         vcpus: [
-          [3000, "w2-4 w6 w8-12 r0 w1-2 w8"],
-          [250, "w10 w9 w9 w1 w12 r0 w1-12 r0 w1-12 r0 w1 r0"],
+          [250, "w6-40 w33 w0-13 w29 r25-42 w3-9"],
+          [0, "w42 w33-43 r5 w23-43 r13-17 r36 w29-43 r18 w17 r9-23 w7 r41-43 w32"],
         ],
       },
       {
-        pages: 10,
-        limit: 3,
+        pages: 34,
+        limit: 23,
         vcpus: [
-          [0, "w2 w9 r0 w1-9 r0"],
-          [0, "r0-9"],
+          [0, "w3 w11 w26-33 w16 r4-29 w6-28 r2-3 w2-33 w23-33 w0-14 r33-33 w30 w10"],
+          [3000, "r28-33 r19 w17-29 w16 w11-33 r28-33 w7-18 w24-33 r23-30 w1 w19 w21-31 w4-25"],
         ],
       },
-      { pages: 9, limit: 3, vcpus: [[0, "w1 w4 w7 r0-1"]] },
+      {
+        pages: 39,
+        limit: 16,
+        vcpus: [
+          [0, "r1-10 w12-38 r31-38 r26 w10 w1 w29-38 r10-18 r35"],
+          [3000, "w37-38 w3-38 w34 w24 w15 w12 r12 r8-32 w36-38"],
+        ],
+      },
     ],
-    100,
+    636,
   );
   const model = new ReferenceMachine(subject.scenario, subject.streams);
   model.run(subject.accesses);
