@@ -210,8 +210,8 @@ function candidate(mm: usize, actor: usize): u32 {
   return ENTRY_NONE;
 }
 
-// The kernel charges a page after it has claimed the slot; here the charge came with the allocation. A slot that was freed and
-// taken by another space meanwhile is not the one that was paid for.
+// The kernel charges a page after it has claimed the slot; here the charge came with the allocation. A slot that was freed
+// and taken by another space meanwhile is not the one that was paid for.
 function stillWorth(mm: usize, actor: usize, entry: u32, owner: usize): bool {
   if (entry === ENTRY_NONE || swapCount(mm, entry) === 0) return false;
   return slotOwner(mm, entry, spaceId(faultSpace(actor))) === spaceId(owner);
