@@ -138,7 +138,7 @@ test("over random operations every page has one owner, and giving all back resto
         if (!reserved) assert.equal(zones.freeBlocks(), fresh);
       },
     ),
-    { numRuns: 210 },
+    { numRuns: 280 },
   );
   assert.ok(operations >= 100_000, `${operations} operations`);
 });
