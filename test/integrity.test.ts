@@ -83,7 +83,7 @@ test("ten million reads under heavy overcommit see the last write of their page"
   assert.equal(result.violations, []);
   assert.ok(checked >= 10_000_000, `${checked} reads`);
   // Overcommit it was: pages went out and came back, by both devices, and vCPUs met each other.
-  assert.ok(result.host.swap.out > 30_000 && result.host.swap.in > 30_000, JSON.stringify(result.host));
+  assert.ok(result.host.swap.out > 20_000 && result.host.swap.in > 20_000, JSON.stringify(result.host));
   for (const { reads, writes } of result.host.devices) assert.ok(reads > 1000 && writes > 1000);
   for (const one of result.vms) {
     assert.ok(one.faults.major.count > 1000 && one.faults.writeProtect.count > 100, one.name);
