@@ -12,12 +12,13 @@ import { E_NO_MEMORY, OK } from "../memory/status";
 import { MM_CONTEXT_END } from "../mm/context";
 import { pagePut } from "../mm/free";
 import { GFP_USER_PAGE, ZONE_NORMAL } from "../mm/gfp";
-import { mmAddZone, mmArea, mmAreas, mmCreate, mmLayout, mmSpace, mmZoneAt, pageOf } from "../mm/instance";
+import { mmAddZone, mmArea, mmAreas, mmCreate, mmLayout, mmSpace, mmZoneAt } from "../mm/instance";
 import { MEMCG_UNLIMITED, memcgCharge } from "../mm/memcg";
 import {
   PG_LOCKED,
   pageClear,
   pageGet,
+  pageOf,
   pageSet,
   setPageFlags,
   setPageMaps,
