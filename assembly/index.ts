@@ -10,5 +10,9 @@ export * from "./machine/live";
 export * from "./machine/names";
 export * from "./machine/report";
 export * from "./machine/scheduler";
+export * from "./machine/slotcase";
+export * from "./machine/swapcase";
+export * from "./machine/swapsnap";
+export * from "./machine/zonecase";
 
 notifierInit();

@@ -12,6 +12,7 @@ export interface CoreFunctions {
   configCheck: Call;
   configCosts: Call;
   configCost: Call;
+  configReadahead: Call;
   configSwap: Call;
   configSwapDevice: Call;
   configVm: Call;
@@ -65,6 +66,32 @@ export interface CoreFunctions {
   cost: Call;
   devicePreset: Call;
   checkAll: Call;
+  zoneCaseBegin: Call;
+  zoneCaseZone: Call;
+  zoneCaseReady: Call;
+  zoneCaseZoneState: Call;
+  zoneCaseReserve: Call;
+  zoneCasePcp: Call;
+  zoneCasePcpPage: Call;
+  zoneCaseFree: Call;
+  zoneCaseBlock: Call;
+  zoneCaseAlloc: Call;
+  zoneCaseFreePages: Call;
+  zoneCaseSplit: Call;
+  zoneCaseDrain: Call;
+  zoneCaseScript: Call;
+  zoneCaseRun: Call;
+  zoneCaseIsolateRun: Call;
+  zoneCaseIsolate: Call;
+  zoneCasePutback: Call;
+  zoneCaseOf: Call;
+  zoneCaseGet: Call;
+  zoneCasePcpGet: Call;
+  zoneCaseListHead: Call;
+  zoneCasePcpHead: Call;
+  zoneCaseNext: Call;
+  zoneCasePageType: Call;
+  zoneCaseBlockType: Call;
 }
 
 /** One instance of the core. */

@@ -23,4 +23,13 @@ export type {
 } from "./result.js";
 export { type ResolvedScenario, resolveScenario, type Scenario } from "./scenario.js";
 export { TRACEPOINTS } from "./tracepoints.js";
+export { type ValidateOptions, validate } from "./validate/index.js";
+export type {
+  CaseInput,
+  CaseResult,
+  Difference,
+  Replayer,
+  SkippedCase,
+  ValidateResult,
+} from "./validate/result.js";
 export { VERSION } from "./version.js";

@@ -106,12 +106,11 @@ const reclaim = object("How the host reclaims memory.", {
     10,
   ),
   pageClusterPages: v.optional(
-    only(
-      "Pages that one swap-in reads.",
-      1,
-      Array.from({ length: 63 }, (_, index) => index + 2),
-    ),
-    1,
+    powerOfTwo("Pages that one swap-in reads at most: 2 to the power of Linux' vm.page-cluster.", {
+      min: 1,
+      max: 32,
+    }),
+    8,
   ),
 });
 

@@ -164,7 +164,7 @@ export function pageFaultStep(vcpu: usize): i32 {
     } else if (pc === LOCKED) {
       if (vmInvalidateRetry(vm, load<u32>(vcpu, PF_SEQ), gfn)) {
         unlockRead(vmMmuLock(vm), vcpu);
-        pagePut(mm, faultPfn(vcpu), actorClock(vcpu));
+        pagePut(mm, faultPfn(vcpu), vcpu);
         if (!retry(vcpu)) return STEP_AGAIN;
         continue;
       }
@@ -174,7 +174,7 @@ export function pageFaultStep(vcpu: usize): i32 {
     } else {
       assert(pc === UNLOCK);
       unlockRead(vmMmuLock(vm), vcpu);
-      pagePut(mm, faultPfn(vcpu), actorClock(vcpu)); // sptes hold no references
+      pagePut(mm, faultPfn(vcpu), vcpu); // sptes hold no references
       return enterGuest(vcpu);
     }
   }

@@ -2,7 +2,8 @@ import { PFN_NONE } from "../memory/layout";
 import { frameStamp, setFrameStamp } from "../mm/instance";
 import { PTE_NONE, pteEntry, ptePfn, ptePresent } from "../mm/pte";
 import { spacePte } from "../mm/space";
-import { slotStamp, swapCacheLookup } from "../mm/swap";
+import { slotStamp } from "../mm/swaparea";
+import { swapCacheLookup } from "../mm/swapmap";
 import { VM_CHECKED, VM_LOST_WRITES, VM_STALE_READS, vmCountAdd } from "./stats";
 import { gfnToIndex, vmExpected, vmId, vmMm, vmSpace, vmStats, vmWritten } from "./vm";
 

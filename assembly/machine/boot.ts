@@ -15,22 +15,26 @@ import {
 import { PFN_NONE } from "../memory/layout";
 import { E_HOST_TOO_SMALL, OK } from "../memory/status";
 import { allocBootTable } from "../mm/alloc";
-import { buddyStart } from "../mm/buddy";
 import {
   mmArea,
   mmAreas,
-  mmFree,
   mmLayout,
   mmResetMinFree,
   mmSpace,
   mmSpaces,
   mmStampsLayout,
   mmWatermarkHigh,
+  mmWatermarkScale,
+  mmZoneAt,
+  mmZones,
 } from "../mm/instance";
+import { pcpSetup, zoneReleaseAll } from "../mm/pagealloc";
 import { psiStart } from "../mm/psi";
 import { spaceLayout, spacePsi, spaceUpperTables } from "../mm/space";
-import { swapDevice, swapLayout, swapStart } from "../mm/swap";
+import { swapStart } from "../mm/swap";
+import { swapDevice, swapLayout } from "../mm/swaparea";
 import { watermarksSet } from "../mm/watermark";
+import { zoneManaged, zoneStart } from "../mm/zone";
 import { deviceCapacity } from "../sim/device";
 import { EVENT_WAKE, eventPost, eventsLayout } from "../sim/events";
 import { traceEnable, traceLayout } from "../sim/trace";
@@ -49,6 +53,7 @@ import {
 import { zipfBuild, zipfLayout } from "../workload/zipf";
 import {
   actorCount,
+  cpuCount,
   finiteLeft,
   host,
   integrity,
@@ -91,7 +96,7 @@ function layout(traceRecords: u32): void {
   if (integrity()) mmStampsLayout(mm);
   for (let id: u32 = 0; id < mmSpaces(mm); id++) spaceLayout(mmSpace(mm, id));
   for (let type: u32 = 0; type < mmAreas(mm); type++) {
-    swapLayout(mmArea(mm, type), integrity());
+    swapLayout(mm, mmArea(mm, type), integrity());
     events += deviceCapacity(swapDevice(mmArea(mm, type)));
   }
   for (let id: u32 = 0; id < vmTableCount(); id++) {
@@ -132,13 +137,24 @@ function zipfTwin(index: u32, workload: usize): usize {
   return 0;
 }
 
-function startMemory(mm: usize): i32 {
-  watermarksSet(mm);
-  buddyStart(mm);
+/** Is the host larger than its watermarks and the page tables that its VMs start with? */
+export function bootFits(): bool {
+  const mm = host();
   let tables: u32 = 0;
   for (let id: u32 = 0; id < mmSpaces(mm); id++) tables += spaceUpperTables(mmSpace(mm, id)) + 1;
   store<u32>(NEED, mmWatermarkHigh(mm) + tables + 1);
-  if (mmFree(mm) < load<u32>(NEED)) return E_HOST_TOO_SMALL;
+  let managed: u32 = 0;
+  for (let place: u32 = 0; place < mmZones(mm); place++) managed += zoneManaged(mmZoneAt(mm, place));
+  return managed >= load<u32>(NEED);
+}
+
+function startMemory(mm: usize): i32 {
+  const zone = mmZoneAt(mm, 0);
+  zoneStart(zone);
+  watermarksSet(zone, mmWatermarkScale(mm));
+  pcpSetup(zone, cpuCount());
+  zoneReleaseAll(mm, zone);
+  if (!bootFits()) return E_HOST_TOO_SMALL;
   for (let id: u32 = 0; id < mmSpaces(mm); id++) {
     for (let table: u32 = spaceUpperTables(mmSpace(mm, id)); table > 0; table--) {
       const pfn = allocBootTable(mm);

@@ -17,11 +17,23 @@ import { DAEMON_BYTES, setVcpuNext, vcpuCreate } from "../kvm/vcpu";
 import { setVmVcpus, vmCreate, vmVcpuList } from "../kvm/vm";
 import { vmAt, vmTableAdd, vmTableCount, vmTableInit } from "../kvm/vmtable";
 import { arenaCommit, arenaInit, arenaTake, PART_RECORDS } from "../memory/arena";
+import { PFN_BASE } from "../memory/layout";
 import { E_NO_MEMORY, OK } from "../memory/status";
 import { ACTOR_MM } from "../mm/context";
-import { mmCreate, setMmKswapd, setMmSwappiness, setMmWatermarkScale } from "../mm/instance";
+import { ZONE_NORMAL } from "../mm/gfp";
+import {
+  mmAddZone,
+  mmCreate,
+  setMmKswapd,
+  setMmSwappiness,
+  setMmWatermarkScale,
+  setMmZeroPage,
+} from "../mm/instance";
+import { lruBatchesCreate } from "../mm/lrubatch";
 import { spaceCreate } from "../mm/space";
-import { swapCreate, swapDevice } from "../mm/swap";
+import { swapCreate, swapDevice } from "../mm/swaparea";
+import { setReadaheadMax, swapStateCreate } from "../mm/swapstate";
+import { zoneCreate } from "../mm/zone";
 import { ACTOR_KSWAPD, actorInit, setActorNext } from "../sim/actor";
 import { costSet, costsPreset } from "../sim/costs";
 import { deviceInit, devicePreset } from "../sim/device";
@@ -97,11 +109,15 @@ export function configHost(
   if (arenaCommit() !== OK) return E_NO_MEMORY;
   setSeed(seedValue);
   setQuantum(quantumNs);
-  const mm = mmCreate(memoryPages);
+  const mm = mmCreate(PFN_BASE, PFN_BASE + memoryPages);
+  const zone = zoneCreate(ZONE_NORMAL, PFN_BASE, memoryPages, memoryPages, cpus);
   const records = arenaTake(PART_RECORDS, <u64>cpus * CPU_BYTES);
   const kswapd = arenaTake(PART_RECORDS, DAEMON_BYTES);
-  if (mm === 0 || records === 0 || kswapd === 0) return E_NO_MEMORY;
+  if (mm === 0 || zone === 0 || records === 0 || kswapd === 0) return E_NO_MEMORY;
+  if (!swapStateCreate(mm, cpus, seedValue) || !lruBatchesCreate(mm, cpus)) return E_NO_MEMORY;
   setHost(mm);
+  mmAddZone(mm, zone);
+  setMmZeroPage(mm, true);
   setMmSwappiness(mm, swappiness);
   setMmWatermarkScale(mm, watermarkScale);
   setCpus(records, cpus);
@@ -123,6 +139,11 @@ export function configCosts(preset: u32): void {
 
 export function configCost(key: u32, ns: u32): void {
   costSet(key, ns);
+}
+
+/** 2^page_cluster: the largest window of pages that is read ahead from swap, a power of two. */
+export function configReadahead(pages: u32): void {
+  setReadaheadMax(host(), pages);
 }
 
 /** A swap area of `slots` usable slots. `kind` is a DEVICE_*; its figures can then be changed with configSwapDevice(). */

@@ -1,18 +1,25 @@
 import { PFN_NONE } from "../memory/layout";
 import { STEP_DONE, STEP_OOM } from "../memory/status";
-import { actorClock } from "../sim/actor";
+import { actorClock, actorCpu } from "../sim/actor";
 import { emit, TRACE_MM_PAGE_ALLOC } from "../sim/trace";
-import { buddyAlloc } from "./buddy";
 import { ALLOC_MEMCG, ALLOC_PC, ALLOC_PFN, ALLOC_RETRIES } from "./context";
 import { pageFree } from "./free";
-import { mmFree, mmWatermarkLow, mmWatermarkMin, mmWriteback, pageOf } from "./instance";
+import { GFP_TABLE_PAGE, GFP_USER_PAGE, gfpMigratetype } from "./gfp";
+import { mmWriteback } from "./instance";
 import { kswapdWake } from "./kswapd";
 import { memcgCharge, memcgMax, memcgUsage } from "./memcg";
-import { PG_TABLE, setPageFlags, setPageMaps, setPageOwner, setPageRefs } from "./page";
+import { PG_TABLE, pageOf, setPageFlags, setPageMaps, setPageOwner } from "./page";
+import {
+  allocPagesNoReclaim,
+  drainAllPages,
+  fastFlags,
+  pageFromFreelist,
+  slowFlags,
+  takeBoostFlag,
+} from "./pagealloc";
 import { PSI_RECLAIM, psiMemstall } from "./psi";
 import { RECLAIM_RETRIES, reclaimBegin, reclaimProgress, reclaimStep } from "./reclaim";
 import { spaceId, spaceMemcg } from "./space";
-import { watermarkOk } from "./watermark";
 
 // Allocation of one page as a fault does it: __alloc_pages() with its watermarks, kswapd and direct reclaim, then the
 // charge to the cgroup (try_charge_memcg()) with its own reclaim. A machine of steps, because both may reclaim.
@@ -21,6 +28,7 @@ const ZONE: u32 = 0;
 const ZONE_RECLAIM: u32 = 1;
 const CHARGE: u32 = 2;
 const CHARGE_RECLAIM: u32 = 3;
+const ZONE_RECLAIMED: u32 = 4;
 
 /** Starts the allocation of a page charged to `space`, or of an uncharged page for a page table with space 0. */
 export function allocBegin(actor: usize, space: usize): void {
@@ -38,8 +46,8 @@ export function allocated(actor: usize): u32 {
 export function allocStep(mm: usize, actor: usize): i32 {
   while (true) {
     const pc = load<u32>(actor, ALLOC_PC);
-    if (pc === ZONE) {
-      if (!takeFrame(mm, actor)) {
+    if (pc === ZONE || pc === ZONE_RECLAIMED) {
+      if (!takeFrame(mm, actor, pc === ZONE_RECLAIMED)) {
         if (giveUp(mm, actor)) return STEP_OOM;
         psiMemstall(actor, PSI_RECLAIM, true);
         reclaimBegin(mm, actor, 0);
@@ -61,7 +69,7 @@ export function allocStep(mm: usize, actor: usize): i32 {
       if (giveUp(mm, actor)) {
         memcgCharge(memcg); // pageFree() returns a charge
         setPageOwner(pageOf(mm, load<u32>(actor, ALLOC_PFN)), spaceId(space), 0);
-        pageFree(mm, load<u32>(actor, ALLOC_PFN), actorClock(actor));
+        pageFree(mm, load<u32>(actor, ALLOC_PFN), actor);
         return STEP_OOM;
       }
       psiMemstall(actor, PSI_RECLAIM, true);
@@ -73,7 +81,7 @@ export function allocStep(mm: usize, actor: usize): i32 {
       psiMemstall(actor, PSI_RECLAIM, false);
       const retries = reclaimProgress(actor) !== 0 ? 0 : load<u32>(actor, ALLOC_RETRIES) + 1;
       store<u32>(actor, retries, ALLOC_RETRIES);
-      store<u32>(actor, pc === ZONE_RECLAIM ? ZONE : CHARGE, ALLOC_PC);
+      store<u32>(actor, pc === ZONE_RECLAIM ? ZONE_RECLAIMED : CHARGE, ALLOC_PC);
     }
   }
 }
@@ -83,29 +91,38 @@ function giveUp(mm: usize, actor: usize): bool {
   return load<u32>(actor, ALLOC_RETRIES) >= RECLAIM_RETRIES && mmWriteback(mm) === 0;
 }
 
-// get_page_from_freelist(): above LOW at once; below it kswapd is woken and MIN decides.
-function takeFrame(mm: usize, actor: usize): bool {
-  if (!watermarkOk(mm, mmWatermarkLow(mm))) {
-    kswapdWake(mm, actorClock(actor));
-    if (!watermarkOk(mm, mmWatermarkMin(mm))) return false;
+// The fast path, then, with kswapd woken, the slow path's attempts. After reclaim only these are repeated; what it has freed may
+// stand on per-CPU lists, where the watermarks do not see it: they are emptied before the request gives in
+// (__alloc_pages_direct_reclaim()).
+function takeFrame(mm: usize, actor: usize, reclaimed: bool): bool {
+  const table = load<u32>(actor, ALLOC_MEMCG) === 0;
+  const gfp = table ? GFP_TABLE_PAGE : GFP_USER_PAGE;
+  const cpu = actorCpu(actor);
+  let pfn = PFN_NONE;
+  if (reclaimed) {
+    pfn = pageFromFreelist(mm, cpu, 0, gfp, slowFlags(gfp));
+    if (pfn === PFN_NONE) drainAllPages(mm);
+  } else {
+    pfn = pageFromFreelist(mm, cpu, 0, gfp, fastFlags(mm, gfp));
+    if (pfn === PFN_NONE) kswapdWake(mm, actorClock(actor));
   }
-  const pfn = buddyAlloc(mm, 0);
-  assert(pfn !== PFN_NONE && mmFree(mm) !== 0xffffffff);
+  if (pfn === PFN_NONE) pfn = pageFromFreelist(mm, cpu, 0, gfp, slowFlags(gfp));
+  if (pfn === PFN_NONE && reclaimed) kswapdWake(mm, actorClock(actor));
+  if (pfn === PFN_NONE) return false;
+  if (takeBoostFlag(mm)) kswapdWake(mm, actorClock(actor));
   const page = pageOf(mm, pfn);
-  setPageFlags(page, load<u32>(actor, ALLOC_MEMCG) === 0 ? PG_TABLE : 0);
-  setPageRefs(page, 1);
+  setPageFlags(page, table ? PG_TABLE : 0);
   setPageMaps(page, 0);
   store<u32>(actor, pfn, ALLOC_PFN);
-  emit(TRACE_MM_PAGE_ALLOC, actorClock(actor), pfn, load<u32>(actor, ALLOC_MEMCG) === 0 ? 0 : 1, 0, 0);
+  emit(TRACE_MM_PAGE_ALLOC, actorClock(actor), pfn, 0, gfpMigratetype(gfp), 0);
   return true;
 }
 
 /** Takes a frame for a page table at boot, before time starts. PFN_NONE when memory is exhausted. */
 export function allocBootTable(mm: usize): u32 {
-  const pfn = buddyAlloc(mm, 0);
+  const pfn = allocPagesNoReclaim(mm, 0, 0, GFP_TABLE_PAGE);
   if (pfn === PFN_NONE) return PFN_NONE;
   setPageFlags(pageOf(mm, pfn), PG_TABLE);
-  setPageRefs(pageOf(mm, pfn), 1);
   return pfn;
 }
 

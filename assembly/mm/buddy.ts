@@ -1,125 +1,164 @@
-import { PFN_BASE, PFN_NONE } from "../memory/layout";
-import {
-  MAX_ORDER,
-  mmFree,
-  mmFreeArea,
-  mmManaged,
-  mmPfnEnd,
-  mmResetMinFree,
-  pageOf,
-  setMmFree,
-} from "./instance";
-import { checkList, listAddHead, listAddTail, listHead, listLength, listRemove } from "./list";
+import { PFN_NONE } from "../memory/layout";
+import { MIGRATE_HIGHATOMIC, MIGRATE_ISOLATE, MIGRATE_PCPTYPES, MIGRATE_TYPES } from "./gfp";
+import { checkList, listAddHead, listAddTail, listHead, listRemove } from "./list";
 import {
   LIST_BUDDY,
+  mmPfnEnd,
+  mmPfnFirst,
   PG_BUDDY,
   pageClear,
-  pageList,
   pageNext,
+  pageOf,
   pageOrder,
   pageRefs,
   pageSet,
   pageTest,
+  pageType,
   setPageOrder,
+  setPageType,
 } from "./page";
+import {
+  blockType,
+  MAX_ORDER,
+  PAGEBLOCK_ORDER,
+  zoneFreeList,
+  zoneFreePages,
+  zoneModFree,
+  zoneSpans,
+} from "./zone";
 
-// The buddy allocator of one zone: free blocks of 2^order pages, orders 0..10, aligned to their size.
-// Follows __rmqueue_smallest(), expand() and __free_one_page(), with the order of the lists: blocks leave from the head; a
-// split puts the upper half at the head; a freed block goes to the tail when its next merge is likely.
-// Left out for now: migratetypes and fallback, per-CPU lists, isolation.
+// The buddy allocator of a zone: free blocks of 2^order pages, orders 0..10, aligned to their size, one list an order and
+// migratetype. Follows __rmqueue_smallest(), expand() and __free_one_page(), down to the order of the lists: blocks leave from
+// the head; a split puts the upper half at the head; a freed block goes to the tail when its next merge is likely.
+// Left out: shuffling, capture by compaction.
 //
-// invariant: a page flagged PG_BUDDY heads a free block and is on the list of its order; tails carry nothing
-// invariant: two free buddies of one order never stand unmerged
-// invariant: the blocks' sizes sum to the zone's free pages
+// A free block's page record: PG_BUDDY, its order, and the type of the list that it is on.
+//
+// invariant: a page flagged PG_BUDDY heads a free block and is on the list of its order and type; tails carry nothing
+// invariant: two free buddies of one order stand unmerged only where an isolated or reserved pageblock keeps them apart
+// invariant: the sizes of the blocks that are not isolated sum to the zone's free pages
 
-/** Takes a block off the lists, splitting a larger one if need be. PFN_NONE when no block is large enough. */
-export function buddyAlloc(mm: usize, order: u32): u32 {
-  assert(order < MAX_ORDER);
+/** The block is put at the tail of its list. */
+export const FREE_TO_TAIL: u32 = 1;
+
+/** May blocks of the two types be merged above pageblock size? */
+function mergeable(type: u32): bool {
+  return type < MIGRATE_PCPTYPES;
+}
+
+/** Puts a block on a list; head or tail. */
+export function addToFreeList(mm: usize, zone: usize, pfn: u32, order: u32, type: u32, toTail: bool): void {
+  const page = pageOf(mm, pfn);
+  pageSet(page, PG_BUDDY);
+  setPageOrder(page, order);
+  setPageType(page, type);
+  const list = zoneFreeList(zone, order, type);
+  if (toTail) listAddTail(mm, list, LIST_BUDDY, pfn);
+  else listAddHead(mm, list, LIST_BUDDY, pfn);
+}
+
+/** Takes a free block off its list; it is no longer free. */
+export function delFromFreeList(mm: usize, zone: usize, pfn: u32): void {
+  const page = pageOf(mm, pfn);
+  assert(pageTest(page, PG_BUDDY));
+  listRemove(mm, zoneFreeList(zone, pageOrder(page), pageType(page)), pfn);
+  pageClear(page, PG_BUDDY);
+}
+
+/** Moves a free block to the tail of another type's list; its order stays (move_to_free_list()). */
+export function moveToFreeList(mm: usize, zone: usize, pfn: u32, type: u32): void {
+  const page = pageOf(mm, pfn);
+  assert(pageTest(page, PG_BUDDY));
+  const order = pageOrder(page);
+  listRemove(mm, zoneFreeList(zone, order, pageType(page)), pfn);
+  setPageType(page, type);
+  listAddTail(mm, zoneFreeList(zone, order, type), LIST_BUDDY, pfn);
+}
+
+/** True when a free block of exactly `order` starts at `pfn` in the zone. */
+export function isFreeBlock(mm: usize, zone: usize, pfn: u32, order: u32): bool {
+  if (pfn < mmPfnFirst(mm) || pfn >= mmPfnEnd(mm) || !zoneSpans(zone, pfn)) return false;
+  const page = pageOf(mm, pfn);
+  return pageTest(page, PG_BUDDY) && pageOrder(page) === order;
+}
+
+/** __rmqueue_smallest(): a block from the lists of one type, splitting a larger one. PFN_NONE when none is large enough. */
+export function rmqueueSmallest(mm: usize, zone: usize, order: u32, type: u32): u32 {
   for (let from = order; from < MAX_ORDER; from++) {
-    const area = mmFreeArea(mm, from);
-    const pfn = listHead(area);
+    const pfn = listHead(zoneFreeList(zone, from, type));
     if (pfn === PFN_NONE) continue;
-    listRemove(mm, area, pfn);
-    pageClear(pageOf(mm, pfn), PG_BUDDY);
+    delFromFreeList(mm, zone, pfn);
     for (let half = from; half > order; ) {
       half--;
-      addFree(mm, pfn + (1 << half), half, false);
+      addToFreeList(mm, zone, pfn + (1 << half), half, type, false);
     }
-    setMmFree(mm, mmFree(mm) - (1 << order));
+    setPageType(pageOf(mm, pfn), type);
     return pfn;
   }
   return PFN_NONE;
 }
 
-/** Gives a block back and merges it with its free buddies. */
-export function buddyFree(mm: usize, pfn: u32, order: u32): void {
+/** __free_one_page(): gives a block back to the lists of `type` and merges it with its free buddies. */
+export function freeOnePage(
+  mm: usize,
+  zone: usize,
+  cpu: u32,
+  pfn: u32,
+  order: u32,
+  type: u32,
+  flags: u32,
+): void {
   assert(order < MAX_ORDER && (pfn & ((1 << order) - 1)) === 0);
   assert(!pageTest(pageOf(mm, pfn), PG_BUDDY) && pageRefs(pageOf(mm, pfn)) === 0);
-  setMmFree(mm, mmFree(mm) + (1 << order));
+  if (type !== MIGRATE_ISOLATE) zoneModFree(zone, cpu, 1 << order);
   while (order < MAX_ORDER - 1) {
     const buddy = pfn ^ (1 << order);
-    if (!isFreeBlock(mm, buddy, order)) break;
-    listRemove(mm, mmFreeArea(mm, order), buddy);
-    pageClear(pageOf(mm, buddy), PG_BUDDY);
+    if (!isFreeBlock(mm, zone, buddy, order)) break;
+    if (order >= PAGEBLOCK_ORDER) {
+      const other = blockType(zone, buddy);
+      if (type !== other && (!mergeable(type) || !mergeable(other))) break;
+    }
+    delFromFreeList(mm, zone, buddy);
     pfn &= buddy;
     order++;
   }
-  addFree(mm, pfn, order, mergeLikely(mm, pfn, order));
-}
-
-function isFreeBlock(mm: usize, pfn: u32, order: u32): bool {
-  if (pfn < PFN_BASE || pfn >= mmPfnEnd(mm)) return false;
-  const page = pageOf(mm, pfn);
-  return pageTest(page, PG_BUDDY) && pageOrder(page) === order;
+  const toTail = (flags & FREE_TO_TAIL) !== 0 || mergeLikely(mm, zone, pfn, order);
+  addToFreeList(mm, zone, pfn, order, type, toTail);
 }
 
 // buddy_merge_likely(): would the pair, once whole, merge again? Then this block is better left alone, at the tail.
-function mergeLikely(mm: usize, pfn: u32, order: u32): bool {
+function mergeLikely(mm: usize, zone: usize, pfn: u32, order: u32): bool {
   if (order >= MAX_ORDER - 2) return false;
   const pair = pfn & ~(1 << order);
-  return isFreeBlock(mm, pair ^ (2 << order), order + 1);
+  return isFreeBlock(mm, zone, pair ^ (2 << order), order + 1);
 }
 
-function addFree(mm: usize, pfn: u32, order: u32, toTail: bool): void {
-  const page = pageOf(mm, pfn);
-  pageSet(page, PG_BUDDY);
-  setPageOrder(page, order);
-  const area = mmFreeArea(mm, order);
-  if (toTail) listAddTail(mm, area, LIST_BUDDY, pfn);
-  else listAddHead(mm, area, LIST_BUDDY, pfn);
-}
-
-/** Boot: all managed memory becomes free in the largest aligned blocks, lowest first, as __free_pages_core() hands it over. */
-export function buddyStart(mm: usize): void {
-  const end = mmPfnEnd(mm);
-  let pfn = PFN_BASE;
-  while (pfn < end) {
-    let order = MAX_ORDER - 1;
-    while ((pfn & ((1 << order) - 1)) !== 0 || pfn + (1 << order) > end) order--;
-    addFree(mm, pfn, order, true);
-    pfn += 1 << order;
-  }
-  setMmFree(mm, mmManaged(mm));
-  mmResetMinFree(mm);
-}
-
-export function checkBuddy(mm: usize): void {
+export function checkBuddy(mm: usize, zone: usize): void {
   let free: u32 = 0;
-  let blocks: u32 = 0;
   for (let order: u32 = 0; order < MAX_ORDER; order++) {
-    const area = mmFreeArea(mm, order);
-    checkList(mm, area, LIST_BUDDY);
-    for (let pfn = listHead(area); pfn !== PFN_NONE; pfn = pageNext(pageOf(mm, pfn))) {
-      const page = pageOf(mm, pfn);
-      assert(pageTest(page, PG_BUDDY) && pageOrder(page) === order && pageRefs(page) === 0);
-      if (order < MAX_ORDER - 1) assert(!isFreeBlock(mm, pfn ^ (1 << order), order));
-      free += 1 << order;
+    for (let type: u32 = 0; type < MIGRATE_TYPES; type++) {
+      const list = zoneFreeList(zone, order, type);
+      checkList(mm, list, LIST_BUDDY);
+      for (let pfn = listHead(list); pfn !== PFN_NONE; pfn = pageNext(pageOf(mm, pfn))) {
+        const page = pageOf(mm, pfn);
+        assert(pageTest(page, PG_BUDDY) && pageOrder(page) === order && pageRefs(page) === 0);
+        assert(pageType(page) === type && (pfn & ((1 << order) - 1)) === 0);
+        if (order < MAX_ORDER - 1) checkUnmerged(mm, zone, pfn, order, type);
+        if (type !== MIGRATE_ISOLATE) free += 1 << order;
+      }
     }
-    blocks += listLength(area);
   }
-  assert(free === mmFree(mm));
-  for (let pfn = PFN_BASE; pfn < mmPfnEnd(mm); pfn++) {
-    if (pageList(pageOf(mm, pfn)) === LIST_BUDDY) blocks--;
-  }
-  assert(blocks === 0);
+  assert(free === zoneFreePages(zone));
+}
+
+function checkUnmerged(mm: usize, zone: usize, pfn: u32, order: u32, type: u32): void {
+  const buddy = pfn ^ (1 << order);
+  if (!isFreeBlock(mm, zone, buddy, order)) return;
+  const other = pageType(pageOf(mm, buddy));
+  const apart =
+    type === MIGRATE_HIGHATOMIC ||
+    other === MIGRATE_HIGHATOMIC ||
+    type === MIGRATE_ISOLATE ||
+    other === MIGRATE_ISOLATE;
+  assert(order >= PAGEBLOCK_ORDER && apart);
 }

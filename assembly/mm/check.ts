@@ -1,15 +1,19 @@
-import { PFN_BASE } from "../memory/layout";
 import { checkBuddy } from "./buddy";
-import { mmPfnEnd, mmSpace, mmSpaces, mmWriteback, pageOf } from "./instance";
+import { mmSpace, mmSpaces, mmWriteback, mmZoneAt, mmZones } from "./instance";
 import { checkList } from "./list";
-import { lruActive, lruInactive, memcgUsage } from "./memcg";
+import { checkLruBatches } from "./lrubatch";
+import { lruActive, lruInactive, lruInactiveFile, lruKind, memcgUsage } from "./memcg";
 import {
   LIST_ACTIVE,
   LIST_BUDDY,
   LIST_INACTIVE,
+  LIST_INACTIVE_FILE,
   LIST_ISOLATED,
   LIST_NONE,
-  PG_ACTIVE,
+  LIST_PCP,
+  mmPfnEnd,
+  mmPfnFirst,
+  PG_ANON_EXCLUSIVE,
   PG_BUDDY,
   PG_LOCKED,
   PG_LRU,
@@ -20,24 +24,40 @@ import {
   pageIndex,
   pageList,
   pageMaps,
+  pageOf,
   pageOwner,
   pagePrivate,
   pageRefs,
   pageTest,
 } from "./page";
-import { PTE_NONE, pteEntry, ptePfn, ptePresent } from "./pte";
+import { checkBlocks } from "./pagealloc";
+import { checkPcp } from "./pcp";
+import { PTE_DIRTY, PTE_NONE, PTE_WRITE, pteEntry, ptePfn, ptePresent, pteZero } from "./pte";
 import { spaceMemcg, spacePages, spacePte, spaceRss, spaceSwapents } from "./space";
-import { checkSwap, swapCacheLookup, swapCount } from "./swap";
+import { checkSwap, swapUsers } from "./swap";
+import { swapCacheLookup, swapCount } from "./swapmap";
+import { swapCpus } from "./swapstate";
+import { zoneCpus } from "./zone";
 
 // The invariants that join several structures of one mm instance: each frame in exactly one place, each reference
 // accounted for, each pte and each slot naming each other.
 
 /** `pinned` counts references that the upper floors hold (get_user_pages) and pages in the hands of a step. */
 export function checkMm(mm: usize, pinned: u32): void {
-  checkBuddy(mm);
+  for (let place: u32 = 0; place < mmZones(mm); place++) {
+    const zone = mmZoneAt(mm, place);
+    checkBuddy(mm, zone);
+    checkBlocks(mm, zone);
+    for (let cpu: u32 = 0; cpu < zoneCpus(zone); cpu++) checkPcp(mm, zone, cpu);
+  }
   checkSwap(mm);
-  for (let id: u32 = 0; id < mmSpaces(mm); id++) checkSpace(mm, id);
-  checkFrames(mm, pinned);
+  let users: u32 = 0;
+  for (let id: u32 = 0; id < mmSpaces(mm); id++) {
+    checkSpace(mm, id);
+    users += spaceSwapents(mmSpace(mm, id));
+  }
+  assert(users === swapUsers(mm));
+  checkFrames(mm, pinned + checkLruBatches(mm, swapCpus(mm)));
 }
 
 function checkSpace(mm: usize, id: u32): void {
@@ -45,18 +65,24 @@ function checkSpace(mm: usize, id: u32): void {
   const memcg = spaceMemcg(space);
   checkList(mm, lruInactive(memcg), LIST_INACTIVE);
   checkList(mm, lruActive(memcg), LIST_ACTIVE);
+  checkList(mm, lruInactiveFile(memcg), LIST_INACTIVE_FILE);
   let rss: u32 = 0;
   let swapents: u32 = 0;
   for (let index: u32 = 0; index < spacePages(space); index++) {
     const pte = spacePte(space, index);
     if (pte === PTE_NONE) continue;
     if (ptePresent(pte)) {
+      if (pteZero(pte)) {
+        assert((pte & (PTE_WRITE | PTE_DIRTY)) === 0);
+        continue;
+      }
       rss++;
       const page = pageOf(mm, ptePfn(pte));
-      assert(pageOwner(page) === id && pageIndex(page) === index && pageMaps(page) === 1);
+      assert(pageIndex(page) === index && pageMaps(page) !== 0);
+      if (pageTest(page, PG_ANON_EXCLUSIVE)) assert(pageOwner(page) === id && pageMaps(page) === 1);
     } else {
       swapents++;
-      assert(swapCount(mm, pteEntry(pte)) === 1);
+      assert(swapCount(mm, pteEntry(pte)) !== 0);
     }
   }
   assert(rss === spaceRss(space));
@@ -68,18 +94,19 @@ function checkFrames(mm: usize, pinned: u32): void {
   let writeback: u32 = 0;
   const charged = memcgTotal(mm);
   let owned: u32 = 0;
-  for (let pfn = PFN_BASE; pfn < mmPfnEnd(mm); pfn++) {
+  for (let pfn = mmPfnFirst(mm); pfn < mmPfnEnd(mm); pfn++) {
     const page = pageOf(mm, pfn);
     const list = pageList(page);
     assert((list === LIST_BUDDY) === pageTest(page, PG_BUDDY));
+    if (list === LIST_PCP) assert(pageRefs(page) === 0);
     if (pageTest(page, PG_BUDDY) || pageRefs(page) === 0) continue;
     if (pageTest(page, PG_TABLE)) {
       assert(list === LIST_NONE && pageRefs(page) === 1 && pageMaps(page) === 0);
       continue;
     }
     owned++;
-    assert((list === LIST_INACTIVE || list === LIST_ACTIVE) === pageTest(page, PG_LRU));
-    if (pageTest(page, PG_LRU)) assert((list === LIST_ACTIVE) === pageTest(page, PG_ACTIVE));
+    if (pageTest(page, PG_LRU)) assert(list === lruKind(page));
+    else assert(list === LIST_NONE || list === LIST_ISOLATED);
     const cached = pageTest(page, PG_SWAPCACHE);
     if (cached) assert(swapCacheLookup(mm, pagePrivate(page)) === pfn);
     if (pageTest(page, PG_WRITEBACK)) {

@@ -65,4 +65,30 @@ export const PSI_FLAGS: usize = ACTOR_BYTES + 180;
 // pages freed before the present batch: shrink.ts
 export const SHRINK_FREED_BEFORE: usize = ACTOR_BYTES + 184;
 
-export const MM_CONTEXT_END: usize = ACTOR_BYTES + 192;
+// the page that a write fault copies: fault.ts
+export const FAULT_OLD: usize = ACTOR_BYTES + 188;
+
+// read ahead from swap: readahead.ts
+export const READAHEAD_PC: usize = ACTOR_BYTES + 192;
+export const READAHEAD_NEXT: usize = ACTOR_BYTES + 196; // page or slot to look at
+export const READAHEAD_END: usize = ACTOR_BYTES + 200;
+export const READAHEAD_PLUGGED: usize = ACTOR_BYTES + 204; // frames whose reads wait
+export const READAHEAD_SUBMITTED: usize = ACTOR_BYTES + 208;
+export const READAHEAD_PLUG: usize = ACTOR_BYTES + 212; // u32 × 32: the frames
+
+// advise: pages still to be looked at: advise.ts
+export const ADVISE_NEXT: usize = ACTOR_BYTES + 340;
+export const ADVISE_END: usize = ACTOR_BYTES + 344;
+export const ADVISE_PC: usize = ACTOR_BYTES + 348;
+export const ADVISE_SPACE: usize = ACTOR_BYTES + 352;
+
+// writes that wait to be submitted together: plug.ts
+export const PLUG_COUNT: usize = ACTOR_BYTES + 356;
+export const PLUG_NEXT: usize = ACTOR_BYTES + 360;
+export const PLUG_PAGE: usize = ACTOR_BYTES + 364;
+export const PLUG_RUNS: usize = ACTOR_BYTES + 368; // (entry, pages) × 32
+
+// the frame that this fault's window reads for the fault itself, PFN_NONE for none: readahead.ts
+export const READAHEAD_OWN: usize = ACTOR_BYTES + 624;
+
+export const MM_CONTEXT_END: usize = ACTOR_BYTES + 632;

@@ -1,5 +1,5 @@
 import { STEP_AGAIN, STEP_DONE } from "../memory/status";
-import { actorClock, actorGoesOn, actorSpend, STAGE_RECLAIM } from "../sim/actor";
+import { actorClock, actorCpu, actorGoesOn, actorSpend, STAGE_RECLAIM } from "../sim/actor";
 import { COST_AGE_RMAP_PAGE_NS, COST_SWAP_OUT_CPU_NS, cost } from "../sim/costs";
 import { deviceSynchronous, deviceSynchronousNs } from "../sim/device";
 import { DIGEST_RECLAIM, DIGEST_SWAP_OUT, digestAdd } from "../sim/digest";
@@ -14,7 +14,6 @@ import {
   mmSpace,
   mmStamped,
   mmWriteback,
-  pageOf,
   setMmWriteback,
 } from "./instance";
 import { lruNoteAnonCost } from "./memcg";
@@ -23,6 +22,7 @@ import {
   PG_ACTIVE,
   PG_ANON_EXCLUSIVE,
   PG_DIRTY,
+  PG_LAZYFREE,
   PG_PLUGGED,
   PG_RECLAIM,
   PG_REFERENCED,
@@ -31,6 +31,7 @@ import {
   pageClear,
   pageIndex,
   pageMaps,
+  pageOf,
   pageOwner,
   pagePrivate,
   pageRefs,
@@ -40,10 +41,12 @@ import {
   setPageRefs,
 } from "./page";
 import { pageTrylock, pageUnlock } from "./pagelock";
-import { ENTRY_NONE, PTE_ACCESSED, PTE_DIRTY, pteOfEntry, ptePfn, ptePresent } from "./pte";
+import { ENTRY_NONE, PTE_ACCESSED, PTE_DIRTY, PTE_NONE, pteOfEntry, ptePfn, ptePresent } from "./pte";
 import { setSpacePte, spaceAccount, spaceMemcg, spacePte } from "./space";
-import { setSlotStamp, swapAlloc, swapArea, swapDevice, swapDup, swapFull } from "./swap";
+import { swapAlloc } from "./swap";
+import { setSlotOwner, setSlotStamp, swapArea, swapDevice, swapFull } from "./swaparea";
 import { swapCacheAdd, swapCacheDelete, swapCacheTryFree } from "./swapcache";
+import { swapDup } from "./swapmap";
 
 // What reclaim does with one isolated page: shrink_page_list() for an anonymous page, try_to_unmap_one(), pageout() and
 // __remove_mapping(). A machine of steps: time passes, and others may act, between the reference check, the notifier's
@@ -118,6 +121,11 @@ function check(mm: usize, actor: usize): i32 {
     tally(actor + TALLY_WRITEBACK);
     return activate(mm, actor);
   }
+  if (pageMaps(page) > 1) {
+    // Left out: unmapping from several processes; advice does not touch such pages, and guests share none.
+    pageUnlock(mm, pfn, actorClock(actor));
+    return finish(actor, EVICT_KEEP);
+  }
   const mapped = pageMaps(page) !== 0;
   const young = mapped && pageYoung(mm, actor, page);
   const referenced = pageTest(page, PG_REFERENCED);
@@ -130,13 +138,14 @@ function check(mm: usize, actor: usize): i32 {
     pageUnlock(mm, pfn, actorClock(actor));
     return finish(actor, EVICT_KEEP);
   }
-  if (!pageTest(page, PG_SWAPCACHE)) {
-    const entry = swapAlloc(mm);
+  if (!pageTest(page, PG_SWAPCACHE | PG_LAZYFREE)) {
+    const entry = swapAlloc(mm, actor);
     if (entry === ENTRY_NONE) {
       mmCountAdd(mm, MM_SWAP_ALLOC_FAILED, 1);
       return activate(mm, actor);
     }
     swapCacheAdd(mm, pfn, entry);
+    setSlotOwner(mm, entry, pageOwner(page));
     pageSet(page, PG_DIRTY);
   }
   store<u32>(actor, mapped ? UNMAP_START : WRITE, EVICT_PC);
@@ -161,7 +170,7 @@ export function pageYoung(mm: usize, actor: usize, page: usize): bool {
 
 function activate(mm: usize, actor: usize): i32 {
   const pfn = load<u32>(actor, EVICT_PFN);
-  if (swapFull(mm)) swapCacheTryFree(mm, pfn);
+  if (swapFull(mm)) swapCacheTryFree(mm, actorCpu(actor), pfn);
   tally(actor + TALLY_ACTIVATED);
   pageSet(pageOf(mm, pfn), PG_ACTIVE);
   pageUnlock(mm, pfn, actorClock(actor));
@@ -176,16 +185,27 @@ function unmapPte(mm: usize, actor: usize): i32 {
   const index = pageIndex(page);
   const pte = spacePte(space, index);
   assert(ptePresent(pte) && ptePfn(pte) === pfn);
+  store<u32>(actor, UNMAP_END, EVICT_PC);
+  actorSpend(actor, STAGE_RECLAIM, cost(COST_SWAP_OUT_CPU_NS));
   if (pte & PTE_DIRTY) pageSet(page, PG_DIRTY);
-  const entry = pagePrivate(page);
-  swapDup(mm, entry);
-  setSpacePte(space, index, pteOfEntry(entry, pageTest(page, PG_ANON_EXCLUSIVE)));
+  if (pageTest(page, PG_LAZYFREE)) {
+    // Written again, or wanted by somebody: it stays, and is an ordinary page from now on.
+    if (pageTest(page, PG_DIRTY) || pageRefs(page) !== 1 + pageMaps(page)) {
+      pageClear(page, PG_LAZYFREE);
+      return STEP_AGAIN;
+    }
+    setSpacePte(space, index, PTE_NONE);
+    spaceAccount(space, -1, 0);
+  } else {
+    const entry = pagePrivate(page);
+    const counted = swapDup(mm, entry);
+    assert(counted);
+    setSpacePte(space, index, pteOfEntry(entry, pageTest(page, PG_ANON_EXCLUSIVE)));
+    spaceAccount(space, -1, 1);
+  }
   pageClear(page, PG_ANON_EXCLUSIVE);
   setPageMaps(page, pageMaps(page) - 1);
   setPageRefs(page, pageRefs(page) - 1);
-  spaceAccount(space, -1, 1);
-  actorSpend(actor, STAGE_RECLAIM, cost(COST_SWAP_OUT_CPU_NS));
-  store<u32>(actor, UNMAP_END, EVICT_PC);
   return STEP_AGAIN; // yield: the pte is a swap entry, the notifier's range is still open
 }
 
@@ -195,7 +215,8 @@ function write(mm: usize, actor: usize): i32 {
   const pfn = load<u32>(actor, EVICT_PFN);
   const page = pageOf(mm, pfn);
   store<u32>(actor, REMOVE, EVICT_PC);
-  if (!pageTest(page, PG_DIRTY)) return remove(mm, actor);
+  if (pageMaps(page) !== 0) return activate(mm, actor); // it could not be unmapped
+  if (!pageTest(page, PG_DIRTY) || pageTest(page, PG_LAZYFREE)) return remove(mm, actor);
 
   pageClear(page, PG_DIRTY);
   const entry = pagePrivate(page);
@@ -222,13 +243,15 @@ function remove(mm: usize, actor: usize): i32 {
   const pfn = load<u32>(actor, EVICT_PFN);
   const page = pageOf(mm, pfn);
   const time = actorClock(actor);
-  if (pageRefs(page) !== 2 || pageTest(page, PG_DIRTY)) {
+  const cached = pageTest(page, PG_SWAPCACHE);
+  if (pageRefs(page) !== (cached ? 2 : 1) || pageTest(page, PG_DIRTY)) {
     pageUnlock(mm, pfn, time);
     return finish(actor, EVICT_KEEP);
   }
-  digestAdd(DIGEST_RECLAIM, time, pageOwner(page), pageIndex(page), pfn, pagePrivate(page));
-  swapCacheDelete(mm, pfn);
+  const entry = cached ? pagePrivate(page) : ENTRY_NONE;
+  digestAdd(DIGEST_RECLAIM, time, pageOwner(page), pageIndex(page), pfn, entry);
+  if (cached) swapCacheDelete(mm, actorCpu(actor), pfn);
   pageUnlock(mm, pfn, time);
-  pageFree(mm, pfn, time);
+  pageFree(mm, pfn, actor);
   return finish(actor, EVICT_FREED);
 }

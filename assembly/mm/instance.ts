@@ -1,25 +1,20 @@
-import { arenaReserve, arenaTake, PART_FRAMES, PART_INTEGRITY, PART_RECORDS } from "../memory/arena";
-import { PFN_BASE } from "../memory/layout";
+import { arenaReserve, arenaTake, PART_INTEGRITY, PART_RECORDS } from "../memory/arena";
 import { WAITQUEUE_BYTES } from "../sim/waitqueue";
-import { PAGE_RECORD_SHIFT } from "./page";
+import { MAX_ZONES, WMARK_HIGH } from "./gfp";
+import { MEM_MAP_BYTES, memMapCreate, memMapLayout, mmPfnEnd, mmPfnFirst } from "./page";
+import { ZERO_PFN } from "./pte";
+import { zoneFreePages, zoneLayout, zoneMinFree, zoneResetMinFree, zoneSpans, zoneWatermark } from "./zone";
 
-// An instance of memory management: one zone with its page records, free lists, watermarks and counters. The host has one.
+// An instance of memory management: the page records of a range of frames, its zones, address spaces, swap areas and
+// counters. The host has one.
 //
-// record   0       4        8         12     16        20     24    28     32        …
-//          +-------+--------+---------+------+---------+------+-----+------+---------+-----------+-----------+--------+
-//          | pages | pfnEnd | managed | free | minFree | MIN  | LOW | HIGH | kswapd  | queues …  | free areas| counts |
-//          +-------+--------+---------+------+---------+------+-----+------+---------+-----------+-----------+--------+
-//
-// free area, 12 bytes, one an order: head, tail, blocks
+// record   0 .. 11      12        16 .. 31   32      36       40          44      48        52 …
+//          +------------+---------+----------+-------+--------+-----------+-------+---------+--------+
+//          | memory map | zones n | zones    | kswapd| spaces | spaces n  | areas | areas n | counts …
+//          +------------+---------+----------+-------+--------+-----------+-------+---------+--------+
 
-const PAGES: usize = 0;
-const PFN_END: usize = 4;
-const MANAGED: usize = 8;
-const FREE: usize = 12;
-const MIN_FREE: usize = 16;
-const WATERMARK_MIN: usize = 20;
-const WATERMARK_LOW: usize = 24;
-const WATERMARK_HIGH: usize = 28;
+const ZONE_COUNT: usize = MEM_MAP_BYTES;
+const ZONES: usize = 16; // u32 × MAX_ZONES, in index order
 const KSWAPD: usize = 32;
 const SPACES: usize = 36;
 const SPACE_COUNT: usize = 40;
@@ -32,13 +27,12 @@ const WATERMARK_SCALE: usize = 64;
 const STAMPS: usize = 68;
 const WRITEBACK: usize = 72;
 const KSWAPD_FAILURES: usize = 76;
-const PAGE_WAITERS: usize = 80;
+const SWAP_STATE: usize = 80;
+const ZERO_PAGE: usize = 84;
+const LRU_BATCHES: usize = 88;
+const PAGE_WAITERS: usize = 96;
 const THROTTLED: usize = PAGE_WAITERS + WAITQUEUE_BYTES;
-const FREE_AREAS: usize = THROTTLED + WAITQUEUE_BYTES;
-export const MAX_ORDER: u32 = 11;
-const FREE_AREA_BYTES: usize = 12;
-const SWAP_TURN: usize = FREE_AREAS + <usize>MAX_ORDER * FREE_AREA_BYTES + 4;
-const COUNTS: usize = SWAP_TURN + 8;
+const COUNTS: usize = THROTTLED + WAITQUEUE_BYTES;
 
 export const MM_SCANNED: u32 = 0;
 export const MM_RECLAIMED_DIRECT: u32 = 1;
@@ -53,12 +47,11 @@ const MAX_SPACES: u32 = 4096;
 /** Swap areas an instance can have: the swap type has 5 bits, a few are special (MAX_SWAPFILES). */
 export const MAX_AREAS: u32 = 23;
 
-/** Takes the record of an instance of `managed` pages; 0 when memory is exhausted. */
-export function mmCreate(managed: u32): usize {
+/** Takes the record of an instance of the frames pfnFirst..pfnEnd-1; 0 when memory is exhausted. Its zones are added. */
+export function mmCreate(pfnFirst: u32, pfnEnd: u32): usize {
   const mm = arenaTake(PART_RECORDS, MM_BYTES + 4 * <u64>MAX_SPACES + 4 * <u64>MAX_AREAS);
   if (mm === 0) return 0;
-  store<u32>(mm, PFN_BASE + managed, PFN_END);
-  store<u32>(mm, managed, MANAGED);
+  memMapCreate(mm, pfnFirst, pfnEnd);
   store<u32>(mm, <u32>(mm + MM_BYTES), SPACES);
   store<u32>(mm, <u32>(mm + MM_BYTES + 4 * <usize>MAX_SPACES), AREAS);
   store<u32>(mm, 60, SWAPPINESS);
@@ -66,66 +59,68 @@ export function mmCreate(managed: u32): usize {
   return mm;
 }
 
-/** Reserves the page records. */
+/** Reserves the page records and what belongs to the zones. */
 export function mmLayout(mm: usize): void {
-  const base = arenaReserve(PART_FRAMES, (<u64>load<u32>(mm, MANAGED)) << PAGE_RECORD_SHIFT, 64);
-  store<u32>(mm, <u32>(base - ((<usize>PFN_BASE) << PAGE_RECORD_SHIFT)), PAGES);
+  memMapLayout(mm);
+  for (let place: u32 = 0; place < mmZones(mm); place++) zoneLayout(mmZoneAt(mm, place));
+}
+
+/** Adds a zone; zones come in index order. */
+export function mmAddZone(mm: usize, zone: usize): void {
+  const count = load<u32>(mm, ZONE_COUNT);
+  assert(count < MAX_ZONES);
+  store<u32>(mm + ((<usize>count) << 2), <u32>zone, ZONES);
+  store<u32>(mm, count + 1, ZONE_COUNT);
+}
+
+/** Populated zones. */
+export function mmZones(mm: usize): u32 {
+  return load<u32>(mm, ZONE_COUNT);
+}
+
+export function mmZoneAt(mm: usize, place: u32): usize {
+  assert(place < load<u32>(mm, ZONE_COUNT));
+  return <usize>load<u32>(mm + ((<usize>place) << 2), ZONES);
+}
+
+/** The zone that frame `pfn` lies in. */
+export function mmZone(mm: usize, pfn: u32): usize {
+  let place: u32 = 0;
+  while (!zoneSpans(mmZoneAt(mm, place), pfn)) place++;
+  return mmZoneAt(mm, place);
 }
 
 /** Reserves a content stamp (u32) a frame. */
 export function mmStampsLayout(mm: usize): void {
-  const base = arenaReserve(PART_INTEGRITY, (<u64>load<u32>(mm, MANAGED)) << 2);
-  store<u32>(mm, <u32>(base - ((<usize>PFN_BASE) << 2)), STAMPS);
+  const first = mmPfnFirst(mm);
+  const base = arenaReserve(PART_INTEGRITY, (<u64>(mmPfnEnd(mm) - first)) << 2);
+  store<u32>(mm, <u32>(base - ((<usize>first) << 2)), STAMPS);
 }
 
-/** Address of the record of frame `pfn`. */
-export function pageOf(mm: usize, pfn: u32): usize {
-  assert(pfn >= PFN_BASE && pfn < load<u32>(mm, PFN_END));
-  return <usize>load<u32>(mm, PAGES) + ((<usize>pfn) << PAGE_RECORD_SHIFT);
-}
-
-export function mmPfnEnd(mm: usize): u32 {
-  return load<u32>(mm, PFN_END);
-}
-
-export function mmManaged(mm: usize): u32 {
-  return load<u32>(mm, MANAGED);
-}
-
+/** Free pages of all zones, without those on per-CPU lists. */
 export function mmFree(mm: usize): u32 {
-  return load<u32>(mm, FREE);
+  let pages: u32 = 0;
+  for (let place: u32 = 0; place < mmZones(mm); place++) pages += zoneFreePages(mmZoneAt(mm, place));
+  return pages;
 }
 
-export function setMmFree(mm: usize, pages: u32): void {
-  store<u32>(mm, pages, FREE);
-  if (pages < load<u32>(mm, MIN_FREE)) store<u32>(mm, pages, MIN_FREE);
-}
-
-/** Least free pages since mmResetMinFree(). */
+/** Least free pages since mmResetMinFree(), zone by zone. */
 export function mmMinFree(mm: usize): u32 {
-  return load<u32>(mm, MIN_FREE);
+  let pages: u32 = 0;
+  for (let place: u32 = 0; place < mmZones(mm); place++) pages += zoneMinFree(mmZoneAt(mm, place));
+  return pages;
 }
 
 export function mmResetMinFree(mm: usize): void {
-  store<u32>(mm, load<u32>(mm, FREE), MIN_FREE);
+  for (let place: u32 = 0; place < mmZones(mm); place++) zoneResetMinFree(mmZoneAt(mm, place));
 }
 
-export function mmWatermarkMin(mm: usize): u32 {
-  return load<u32>(mm, WATERMARK_MIN);
-}
-
-export function mmWatermarkLow(mm: usize): u32 {
-  return load<u32>(mm, WATERMARK_LOW);
-}
-
+/** The HIGH watermarks of all zones, without boost. */
 export function mmWatermarkHigh(mm: usize): u32 {
-  return load<u32>(mm, WATERMARK_HIGH);
-}
-
-export function setMmWatermarks(mm: usize, min: u32, low: u32, high: u32): void {
-  store<u32>(mm, min, WATERMARK_MIN);
-  store<u32>(mm, low, WATERMARK_LOW);
-  store<u32>(mm, high, WATERMARK_HIGH);
+  let pages: u32 = 0;
+  for (let place: u32 = 0; place < mmZones(mm); place++)
+    pages += zoneWatermark(mmZoneAt(mm, place), WMARK_HIGH);
+  return pages;
 }
 
 /** watermark_scale_factor, in 1/10,000 of the managed pages. */
@@ -227,6 +222,33 @@ export function setMmSwapTotal(mm: usize, slots: u32): void {
   store<u32>(mm, slots, SWAP_TOTAL);
 }
 
+/** Address of the record of swapstate.ts. */
+export function mmSwapState(mm: usize): usize {
+  return <usize>load<u32>(mm, SWAP_STATE);
+}
+
+export function setMmSwapState(mm: usize, state: usize): void {
+  store<u32>(mm, <u32>state, SWAP_STATE);
+}
+
+/** Address of the batches of lrubatch.ts. */
+export function mmLruBatches(mm: usize): usize {
+  return <usize>load<u32>(mm, LRU_BATCHES);
+}
+
+export function setMmLruBatches(mm: usize, batches: usize): void {
+  store<u32>(mm, <u32>batches, LRU_BATCHES);
+}
+
+/** A read of a page that was never written maps the shared page of zeroes. */
+export function mmZeroPage(mm: usize): bool {
+  return load<u32>(mm, ZERO_PAGE) !== 0;
+}
+
+export function setMmZeroPage(mm: usize, shared: bool): void {
+  store<u32>(mm, shared ? 1 : 0, ZERO_PAGE);
+}
+
 /** Sleepers on locked pages. */
 export function mmPageWaiters(mm: usize): usize {
   return mm + PAGE_WAITERS;
@@ -235,11 +257,6 @@ export function mmPageWaiters(mm: usize): usize {
 /** Reclaimers that wait for writeback to make progress. */
 export function mmThrottled(mm: usize): usize {
   return mm + THROTTLED;
-}
-
-export function mmFreeArea(mm: usize, order: u32): usize {
-  assert(order < MAX_ORDER);
-  return mm + FREE_AREAS + <usize>order * FREE_AREA_BYTES;
 }
 
 export function mmCount(mm: usize, counter: u32): u64 {
@@ -259,23 +276,16 @@ export function mmStamped(mm: usize): bool {
 
 /** Content stamp of a frame: the number of the last write to it; 0 is a zeroed page. Only with mmStamped(). */
 export function frameStamp(mm: usize, pfn: u32): u32 {
+  if (pfn === ZERO_PFN) return 0;
   return load<u32>(<usize>load<u32>(mm, STAMPS) + ((<usize>pfn) << 2));
 }
 
 export function setFrameStamp(mm: usize, pfn: u32, stamp: u32): void {
+  assert(pfn !== ZERO_PFN);
   store<u32>(<usize>load<u32>(mm, STAMPS) + ((<usize>pfn) << 2), stamp);
 }
 
 /** Frames carry no stamps any more. */
 export function mmDropStamps(mm: usize): void {
   store<u32>(mm, 0, STAMPS);
-}
-
-/** Number of the last turn that a swap area has taken among its equals. */
-export function mmSwapTurn(mm: usize): u32 {
-  return load<u32>(mm, SWAP_TURN);
-}
-
-export function setMmSwapTurn(mm: usize, turn: u32): void {
-  store<u32>(mm, turn, SWAP_TURN);
 }

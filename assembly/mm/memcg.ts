@@ -1,14 +1,25 @@
-import { pageOf } from "./instance";
 import { LIST_BYTES, listAddHead, listAddTail, listLength, listRemove } from "./list";
-import { LIST_ACTIVE, LIST_INACTIVE, PG_ACTIVE, PG_LRU, pageClear, pageSet, pageTest } from "./page";
+import {
+  LIST_ACTIVE,
+  LIST_INACTIVE,
+  LIST_INACTIVE_FILE,
+  PG_ACTIVE,
+  PG_LAZYFREE,
+  PG_LRU,
+  pageClear,
+  pageOf,
+  pageSet,
+  pageTest,
+} from "./page";
 
-// A memory cgroup and its lruvec: what one VM is charged for, its limit, and its two lists of anonymous pages.
-// Left out for now: charge batches, per-CPU LRU batches, file lists, memory.high and memory.low.
+// A memory cgroup and its lruvec: what one VM is charged for, its limit, its two lists of anonymous
+// pages, and the inactive file list, where pages lie whose owner has given them up (MADV_FREE).
+// Left out for now: charge batches, other file pages, memory.high and memory.low.
 //
-// record   0       4     8             20            32          36
-//          +-------+-----+-------------+-------------+-----------+----------+
-//          | usage | max | inactive    | active      | anonCost  | fileCost |
-//          +-------+-----+-------------+-------------+-----------+----------+
+// record   0       4     8             20            32             44          48
+//          +-------+-----+-------------+-------------+--------------+-----------+----------+
+//          | usage | max | inactive    | active      | inactiveFile | anonCost  | fileCost |
+//          +-------+-----+-------------+-------------+--------------+-----------+----------+
 //
 // invariant: usage is the number of frames charged: resident guest pages and swap cache pages
 
@@ -16,7 +27,8 @@ const USAGE: usize = 0;
 const MAX: usize = 4;
 const INACTIVE: usize = 8;
 const ACTIVE: usize = INACTIVE + LIST_BYTES;
-const ANON_COST: usize = ACTIVE + LIST_BYTES;
+const INACTIVE_FILE: usize = ACTIVE + LIST_BYTES;
+const ANON_COST: usize = INACTIVE_FILE + LIST_BYTES;
 const FILE_COST: usize = ANON_COST + 4;
 export const MEMCG_BYTES: usize = FILE_COST + 4;
 
@@ -53,6 +65,11 @@ export function lruActive(memcg: usize): usize {
   return memcg + ACTIVE;
 }
 
+/** Pages that their owner has given up. */
+export function lruInactiveFile(memcg: usize): usize {
+  return memcg + INACTIVE_FILE;
+}
+
 /** Cost of reclaiming anonymous pages lately: pages written out (lru_note_cost()). */
 export function lruAnonCost(memcg: usize): u32 {
   return load<u32>(memcg, ANON_COST);
@@ -75,12 +92,23 @@ export function lruNoteAnonCost(memcg: usize, pages: u32): void {
   store<u32>(memcg, file, FILE_COST);
 }
 
-/** Puts a page on the list that its PG_ACTIVE names. */
+// folio_lru_list(): the list that a page's flags name.
+function listOf(memcg: usize, page: usize): usize {
+  if (pageTest(page, PG_ACTIVE)) return memcg + ACTIVE;
+  return pageTest(page, PG_LAZYFREE) ? memcg + INACTIVE_FILE : memcg + INACTIVE;
+}
+
+/** What pages of that list carry (LIST_*). */
+export function lruKind(page: usize): u8 {
+  if (pageTest(page, PG_ACTIVE)) return LIST_ACTIVE;
+  return pageTest(page, PG_LAZYFREE) ? LIST_INACTIVE_FILE : LIST_INACTIVE;
+}
+
+/** Puts a page on the list that its flags name. */
 export function lruAdd(mm: usize, memcg: usize, pfn: u32, toTail: bool): void {
   const page = pageOf(mm, pfn);
-  const active = pageTest(page, PG_ACTIVE);
-  const list = active ? memcg + ACTIVE : memcg + INACTIVE;
-  const kind = active ? LIST_ACTIVE : LIST_INACTIVE;
+  const list = listOf(memcg, page);
+  const kind = lruKind(page);
   pageSet(page, PG_LRU);
   if (toTail) listAddTail(mm, list, kind, pfn);
   else listAddHead(mm, list, kind, pfn);
@@ -90,6 +118,6 @@ export function lruAdd(mm: usize, memcg: usize, pfn: u32, toTail: bool): void {
 export function lruRemove(mm: usize, memcg: usize, pfn: u32): void {
   const page = pageOf(mm, pfn);
   assert(pageTest(page, PG_LRU));
-  listRemove(mm, pageTest(page, PG_ACTIVE) ? memcg + ACTIVE : memcg + INACTIVE, pfn);
+  listRemove(mm, listOf(memcg, page), pfn);
   pageClear(page, PG_LRU);
 }

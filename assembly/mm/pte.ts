@@ -16,6 +16,9 @@ export const PTE_SWP_EXCLUSIVE: u64 = 1 << 3;
 export const PTE_ACCESSED: u64 = 1 << 5;
 export const PTE_DIRTY: u64 = 1 << 6;
 
+/** The shared page of zeroes: it lies in the kernel's image, has no page record and is never freed or reclaimed. */
+export const ZERO_PFN: u32 = 1;
+
 const PFN_SHIFT: u64 = 12;
 const PFN_MASK: u64 = 0x000ffffffffff000;
 const OFFSET_SHIFT: u64 = 9;
@@ -52,6 +55,11 @@ export function pteSwapped(pte: u64): bool {
 
 export function ptePfn(pte: u64): u32 {
   return <u32>((pte & PFN_MASK) >> PFN_SHIFT);
+}
+
+/** Maps the page of zeroes. */
+export function pteZero(pte: u64): bool {
+  return (pte & PTE_PRESENT) !== 0 && ptePfn(pte) === ZERO_PFN;
 }
 
 export function pteOfPfn(pfn: u32, flags: u64): u64 {

@@ -1,7 +1,8 @@
-import { mmFree, mmSpace, mmSpaces, mmSwapFree, mmSwappiness, mmWatermarkHigh } from "./instance";
+import { mmFree, mmSpace, mmSpaces, mmSwapFree, mmSwappiness } from "./instance";
 import { listLength } from "./list";
 import { lruActive, lruAnonCost, lruFileCost, lruInactive } from "./memcg";
 import { spaceMemcg } from "./space";
+import { hostHigh } from "./watermark";
 
 // How many anonymous pages a pass looks at: get_scan_count(), inactive_is_low() and the tests of prepare_scan_count(), for
 // lists that hold anonymous pages only. The file lists exist as empty ones, because their share of the work counts.
@@ -40,7 +41,7 @@ export function activePages(mm: usize, space: usize): u32 {
 
 /** file_is_tiny: with next to no file pages and free memory below HIGH, global reclaim takes anonymous pages only. */
 export function fileIsTiny(mm: usize, mayDeactivate: bool, priority: u32): bool {
-  return mmFree(mm) <= mmWatermarkHigh(mm) && !mayDeactivate && inactivePages(mm, 0) >> priority !== 0;
+  return mmFree(mm) <= hostHigh(mm) && !mayDeactivate && inactivePages(mm, 0) >> priority !== 0;
 }
 
 /**

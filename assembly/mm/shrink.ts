@@ -1,6 +1,6 @@
 import { PFN_NONE } from "../memory/layout";
 import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
-import { actorClock, actorGoesOn, actorSpend, STAGE_RECLAIM } from "../sim/actor";
+import { actorClock, actorCpu, actorGoesOn, actorSpend, STAGE_RECLAIM } from "../sim/actor";
 import { COST_RECLAIM_SCAN_PAGE_NS, cost } from "../sim/costs";
 import { deviceSubmit, deviceWaitTag } from "../sim/device";
 import {
@@ -30,8 +30,9 @@ import {
 } from "./context";
 import { EVICT_FREED, evictBegin, evictOutcome, evictStep, pageYoung } from "./evict";
 import { pagePut } from "./free";
-import { MM_SCANNED, mmCountAdd, pageOf } from "./instance";
+import { MM_SCANNED, mmCountAdd } from "./instance";
 import { listAddTail, listHead, listLength, listRemove, listTail } from "./list";
+import { lruAddDrain, lruCacheAdd } from "./lrubatch";
 import { lruActive, lruAdd, lruInactive, lruRemove } from "./memcg";
 import {
   LIST_ISOLATED,
@@ -41,19 +42,21 @@ import {
   pageClear,
   pageGet,
   pageMaps,
+  pageOf,
   pagePrivate,
   pageRefs,
   pageSet,
   pageTest,
 } from "./page";
+import { plugAdd, plugFlush, plugFull } from "./plug";
 import { entryOffset } from "./pte";
 import { inactiveIsLow, scanCount } from "./scancount";
 import { spaceMemcg } from "./space";
-import { swapArea, swapDevice } from "./swap";
+import { swapArea, swapDevice } from "./swaparea";
 
 // One cgroup's lists under reclaim: shrink_lruvec() with shrink_inactive_list() and shrink_active_list(), in batches of 32.
 // A batch is isolated, its pages go through evict.ts one by one, those that stay go back to the lists, and the writes that
-// were plugged are submitted together. Left out for now: file lists, per-CPU LRU batches.
+// were plugged are submitted together. Left out for now: file lists.
 //
 // SHRINK_LIST: isolated, not yet looked at; SHRINK_KEPT: looked at, going back. An isolated page is off the LRU and carries
 // a reference of the reclaimer.
@@ -71,6 +74,8 @@ export const RECLAIM_MAY_DEACTIVATE: u32 = 4;
 export const RECLAIM_SKIPPED: u32 = 8;
 /** Deactivate whatever the ratio says: the last resort before giving up. */
 export const RECLAIM_FORCE: u32 = 16;
+/** The pages were chosen by advice (reclaim_pages()): evicting them is all. */
+export const RECLAIM_ADVICE: u32 = 64;
 /** file_is_tiny was true at the start of this round. */
 export const RECLAIM_TINY: u32 = 32;
 
@@ -97,6 +102,30 @@ export function shrinkBegin(mm: usize, actor: usize, space: usize): void {
   store<u32>(actor, 0, SHRINK_FREED);
   store<u32>(actor, 0, SHRINK_BUSY);
   store<u32>(actor, BATCH, SHRINK_PC);
+}
+
+/** Starts the eviction of the pages that the caller has isolated with shrinkIsolate(). */
+export function shrinkListBegin(actor: usize, space: usize): void {
+  store<u32>(actor, <u32>space, SHRINK_SPACE);
+  store<u32>(actor, 0, SHRINK_FREED);
+  store<u32>(actor, 0, SHRINK_BUSY);
+  store<u32>(actor, RECLAIM_ADVICE, RECLAIM_FLAGS);
+  store<u32>(actor, 0, TALLY_ACTIVATED);
+  store<u32>(actor, 0, TALLY_REFERENCED);
+  store<u32>(actor, 0, TALLY_WRITEBACK);
+  store<u32>(actor, EVICT, SHRINK_PC);
+}
+
+/** The list of isolated pages that are to be evicted. */
+export function shrinkIsolated(actor: usize): usize {
+  return actor + SHRINK_LIST;
+}
+
+/** Takes a page off its list and puts it behind those that are already isolated (folio_isolate_lru()). */
+export function shrinkIsolate(mm: usize, actor: usize, memcg: usize, pfn: u32): void {
+  lruRemove(mm, memcg, pfn);
+  pageGet(pageOf(mm, pfn));
+  listAddTail(mm, actor + SHRINK_LIST, LIST_ISOLATED, pfn);
 }
 
 /** Pages freed by the pass. */
@@ -127,13 +156,12 @@ function batch(mm: usize, actor: usize): i32 {
     return STEP_DONE;
   }
   const memcg = spaceMemcg(<usize>load<u32>(actor, SHRINK_SPACE));
+  lruAddDrain(mm, actor);
   let taken: u32 = 0;
   while (taken < wanted) {
     const pfn = listTail(lruInactive(memcg));
     if (pfn === PFN_NONE) break;
-    lruRemove(mm, memcg, pfn);
-    pageGet(pageOf(mm, pfn));
-    listAddTail(mm, actor + SHRINK_LIST, LIST_ISOLATED, pfn);
+    shrinkIsolate(mm, actor, memcg, pfn);
     taken++;
   }
   store<u32>(actor, load<u32>(actor, SHRINK_INACTIVE) - wanted, SHRINK_INACTIVE);
@@ -154,6 +182,10 @@ function batch(mm: usize, actor: usize): i32 {
 function evict(mm: usize, actor: usize): i32 {
   while (true) {
     if (load<u32>(actor, SHRINK_BUSY) === 0) {
+      if (advised(actor)) {
+        const step = plugLast(mm, actor);
+        if (step !== STEP_DONE) return step;
+      }
       const list = actor + SHRINK_LIST;
       const pfn = listHead(list);
       if (pfn === PFN_NONE) {
@@ -176,25 +208,51 @@ function evict(mm: usize, actor: usize): i32 {
   }
 }
 
+// True for a pass over pages that advice has chosen.
+function advised(actor: usize): bool {
+  return (load<u32>(actor, RECLAIM_FLAGS) & RECLAIM_ADVICE) !== 0;
+}
+
+// Advice has one plug for its whole range: the write of the page that was looked at last goes there.
+function plugLast(mm: usize, actor: usize): i32 {
+  const pfn = listTail(actor + SHRINK_KEPT);
+  if (pfn === PFN_NONE || !pageTest(pageOf(mm, pfn), PG_PLUGGED)) return STEP_DONE;
+  const entry = pagePrivate(pageOf(mm, pfn));
+  if (plugFull(actor, entry)) {
+    const step = plugFlush(mm, actor);
+    return step === STEP_DONE ? STEP_AGAIN : step; // yield: the device works
+  }
+  plugAdd(actor, entry);
+  pageClear(pageOf(mm, pfn), PG_PLUGGED);
+  return STEP_DONE;
+}
+
 // move_folios_to_lru() and the end of the plug. A write without a free tag makes the reclaimer wait here.
 function putback(mm: usize, actor: usize): i32 {
   const list = actor + SHRINK_KEPT;
   const memcg = spaceMemcg(<usize>load<u32>(actor, SHRINK_SPACE));
   const time = actorClock(actor);
+  const advice = advised(actor);
   for (let pfn = listHead(list); pfn !== PFN_NONE; pfn = listHead(list)) {
     const page = pageOf(mm, pfn);
     if (pageTest(page, PG_PLUGGED)) {
       const entry = pagePrivate(page);
       const device = swapDevice(swapArea(mm, entry));
-      if (!deviceSubmit(device, true, pfn, entryOffset(entry), 0, time)) {
+      if (!deviceSubmit(device, true, pfn, entryOffset(entry), 0, actorCpu(actor), time)) {
         deviceWaitTag(device, actor);
         return STEP_BLOCKED;
       }
       pageClear(page, PG_PLUGGED);
     }
     listRemove(mm, list, pfn);
-    if (pageRefs(page) > 1) lruAdd(mm, memcg, pfn, false);
-    pagePut(mm, pfn, time);
+    // reclaim_folio_list() puts back as if the page were new: folio_putback_lru().
+    if (advice) lruCacheAdd(mm, actor, pfn);
+    else if (pageRefs(page) > 1) lruAdd(mm, memcg, pfn, false);
+    pagePut(mm, pfn, actor);
+  }
+  if (advice) {
+    store<u32>(actor, DONE, SHRINK_PC);
+    return STEP_DONE;
   }
   const freed = load<u32>(actor, SHRINK_FREED) - load<u32>(actor, SHRINK_FREED_BEFORE);
   const priority = load<u32>(actor, RECLAIM_PRIORITY);
@@ -237,6 +295,7 @@ function finish(mm: usize, actor: usize): void {
 // shrink_active_list(): anonymous pages are deactivated whether they were used or not; the look clears their accessed bits.
 function shrinkActive(mm: usize, actor: usize, wanted: u32): i32 {
   const memcg = spaceMemcg(<usize>load<u32>(actor, SHRINK_SPACE));
+  lruAddDrain(mm, actor);
   const there = min<u32>(wanted, listLength(lruActive(memcg)));
   if (there === 0) return STEP_DONE;
   emit(TRACE_MM_VMSCAN_LRU_ISOLATE, actorClock(actor), wanted, there, there, 1);

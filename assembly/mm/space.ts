@@ -10,7 +10,7 @@ import { PSI_BYTES } from "./psi";
 //
 // record   0    4      8       12       16    20       24          28       32
 //          +----+------+-------+--------+-----+--------+-----------+--------+-------+
-//          | id | ptes | pages | tables | rss | rssMax | swapEnts  | memcg …
+//          | id | ptes | pages | tables | rss | rssMax | swapEnts  | first | readahead: address, window, hits | memcg …
 //          +----+------+-------+--------+-----+--------+-----------+--------+-------+
 //
 // invariant: rss and swapEnts count the present and the swapped entries
@@ -22,7 +22,9 @@ const TABLES: usize = 12;
 const RSS: usize = 16;
 const RSS_PEAK: usize = 20;
 const SWAPENTS: usize = 24;
-const MEMCG: usize = 32;
+const FIRST: usize = 28;
+const READAHEAD: usize = 32; // u32 × 3
+const MEMCG: usize = 48;
 const PSI: usize = (MEMCG + MEMCG_BYTES + 7) & ~7;
 const SPACE_BYTES: usize = PSI + PSI_BYTES;
 
@@ -91,6 +93,29 @@ export function spaceTable(space: usize, index: u32): u32 {
 export function setSpaceTable(space: usize, index: u32, pfn: u32): void {
   assert(pfn !== PFN_NONE && spaceTable(space, index) === PFN_NONE);
   store<u32>(<usize>load<u32>(space, TABLES) + ((<usize>(index >> PTES_PER_TABLE_SHIFT)) << 2), pfn);
+}
+
+/** The leaf table is gone. */
+export function dropSpaceTable(space: usize, index: u32): void {
+  store<u32>(<usize>load<u32>(space, TABLES) + ((<usize>(index >> PTES_PER_TABLE_SHIFT)) << 2), PFN_NONE);
+}
+
+/**
+ * Position of page 0 within its 2 MiB: walks that go table by table (advice, readahead) stop where a multiple of 512 is
+ * reached from there. 0 in a VM's process, whose memory is aligned.
+ */
+export function spaceFirst(space: usize): u32 {
+  return load<u32>(space, FIRST);
+}
+
+export function setSpaceFirst(space: usize, pages: u32): void {
+  assert(pages < 1 << PTES_PER_TABLE_SHIFT);
+  store<u32>(space, pages, FIRST);
+}
+
+/** Address of the readahead state of the mapping (vma->swap_readahead_info): last page + 1, its window, hits. */
+export function spaceReadahead(space: usize): usize {
+  return space + READAHEAD;
 }
 
 /** Present pages. */

@@ -11,10 +11,10 @@ import { waitqueueSleep, waitqueueWakeOne } from "./waitqueue";
 //          +------+-------+-------+------+------+-----+--------+-------+--------+----+------+-----+------+-----------+
 //          |readNs|writeNs|servers|readX |writeX|flags|inFlight|waiting|capacity|free|queue |tags |busyNs|reads … peak|
 //          +------+-------+-------+------+------+-----+--------+-------+--------+----+------+-----+------+-----------+
-// request  0     4        8       12     16      20   24
-//          +-----+--------+-------+------+-------+----+---------+
-//          | next| device | write | pfn  | actor |slot| startNs |
-//          +-----+--------+-------+------+-------+----+---------+
+// request  0     4        8       10    12     16      20   24
+//          +-----+--------+-------+-----+------+-------+----+---------+
+//          | next| device | write | cpu | pfn  | actor |slot| startNs |
+//          +-----+--------+-------+-----+------+-------+----+---------+
 //
 // invariant: a request waits only while all units are busy
 // invariant: inFlight + waiting + free requests === capacity (the block layer's tags); a submitter without a tag sleeps
@@ -41,6 +41,7 @@ export const DEVICE_BYTES: usize = 88;
 const REQUEST_NEXT: usize = 0;
 const REQUEST_DEVICE: usize = 4;
 const REQUEST_WRITE: usize = 8;
+const REQUEST_CPU: usize = 10; // u16
 const REQUEST_PFN: usize = 12;
 const REQUEST_ACTOR: usize = 16;
 const REQUEST_SLOT: usize = 20;
@@ -130,6 +131,11 @@ export function deviceSynchronous(device: usize): bool {
   return (load<u32>(device, FLAGS) & DEVICE_SYNCHRONOUS) !== 0;
 }
 
+/** One head that must travel (SWP_SOLIDSTATE is its opposite). */
+export function deviceRotational(device: usize): bool {
+  return (load<u32>(device, FLAGS) & DEVICE_ROTATIONAL) !== 0;
+}
+
 /** CPU ns of a synchronous device's read or write; counts it. */
 export function deviceSynchronousNs(device: usize, write: bool): u32 {
   assert(deviceSynchronous(device));
@@ -155,7 +161,7 @@ function serviceNs(device: usize, write: bool): u64 {
 }
 
 function serve(device: usize, request: usize, time: u64): void {
-  const write = load<u32>(request, REQUEST_WRITE) !== 0;
+  const write = load<u16>(request, REQUEST_WRITE) !== 0;
   const ns = serviceNs(device, write);
   store<u32>(device, load<u32>(device, IN_FLIGHT) + 1, IN_FLIGHT);
   store<u64>(request, time, REQUEST_START);
@@ -164,16 +170,26 @@ function serve(device: usize, request: usize, time: u64): void {
 }
 
 /**
- * Submits the transfer of frame `pfn` at `time`. `actor` waits for a read, 0 for a write nobody waits for.
+ * Submits the transfer of frame `pfn` at `time` on `cpu`, where it will be completed. `actor` waits for a read, 0 for a write
+ * nobody waits for.
  * @returns false when no tag is free: the submitter sleeps in deviceWaitTag() and tries again.
  */
-export function deviceSubmit(device: usize, write: bool, pfn: u32, slot: u32, actor: usize, time: u64): bool {
+export function deviceSubmit(
+  device: usize,
+  write: bool,
+  pfn: u32,
+  slot: u32,
+  actor: usize,
+  cpu: u32,
+  time: u64,
+): bool {
   const request = <usize>load<u32>(device, FREE);
   if (request === 0) return false;
   store<u32>(device, load<u32>(request, REQUEST_NEXT), FREE);
   store<u32>(request, 0, REQUEST_NEXT);
   store<u32>(request, <u32>device, REQUEST_DEVICE);
-  store<u32>(request, write ? 1 : 0, REQUEST_WRITE);
+  store<u16>(request, write ? 1 : 0, REQUEST_WRITE);
+  store<u16>(request, <u16>cpu, REQUEST_CPU);
   store<u32>(request, pfn, REQUEST_PFN);
   store<u32>(request, <u32>actor, REQUEST_ACTOR);
   store<u32>(request, slot, REQUEST_SLOT);
@@ -216,11 +232,16 @@ export function deviceComplete(request: usize, time: u64): void {
 }
 
 export function requestWrite(request: usize): bool {
-  return load<u32>(request, REQUEST_WRITE) !== 0;
+  return load<u16>(request, REQUEST_WRITE) !== 0;
 }
 
 export function requestPfn(request: usize): u32 {
   return load<u32>(request, REQUEST_PFN);
+}
+
+/** The CPU that submitted the request and takes the interrupt at its end. */
+export function requestCpu(request: usize): u32 {
+  return load<u16>(request, REQUEST_CPU);
 }
 
 export function requestSlot(request: usize): u32 {

@@ -5,7 +5,15 @@ import { type ErrorCode, PagevisorError } from "../errors.js";
 import type { RunStatus } from "../result.js";
 
 /** Exit codes; `internal` is EX_SOFTWARE of sysexits.h. */
-export const EXIT = { done: 0, oom: 1, usage: 2, violation: 3, internal: 70, interrupted: 130 } as const;
+export const EXIT = {
+  done: 0,
+  oom: 1,
+  disagreement: 1,
+  usage: 2,
+  violation: 3,
+  internal: 70,
+  interrupted: 130,
+} as const;
 
 /** Codes that are a bug when they reach the command line; all others are about input or use. */
 const BUGS: ReadonlySet<ErrorCode> = new Set<ErrorCode>(["E_INTERNAL", "E_DISPOSED"]);

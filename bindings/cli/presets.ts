@@ -3,7 +3,7 @@
 import { readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
-import { parseJson } from "./json.js";
+import { parseJson } from "../json.js";
 import { type Column, table, WIDTH, wrap } from "./table.js";
 import type { Terminal } from "./terminal.js";
 

@@ -12,11 +12,13 @@ import { schema } from "./schemacmd.js";
 import { SERIES_HELP } from "./series.js";
 import { readSource, type Source } from "./source.js";
 import type { Terminal } from "./terminal.js";
+import { VALIDATE_HELP, type ValidateFlags, validateCommand } from "./validate.js";
 import { packageVersion } from "./version.js";
 
 const EXIT_HELP = `\
-Exit codes: 0 done; 1 out of memory; 2 wrong usage or input; 3 a violation was
-found; 130 interrupted (Ctrl-C prints the results so far).`;
+Exit codes: 0 done; 1 out of memory, or validate found a difference; 2 wrong
+usage or input; 3 a violation was found; 130 interrupted (Ctrl-C prints the
+results so far).`;
 
 const RUN_HELP = `\
 On the page, "blocked" is the time that a guest's vCPUs waited in the host,
@@ -77,6 +79,7 @@ function programFor(invocation: Invocation): Command {
     .addHelpText("after", `\n${EXIT_HELP}`);
   addRun(program, invocation);
   addReplay(program, invocation);
+  addValidate(program, invocation);
   addPresets(program, invocation);
   addSchema(program, invocation);
   return program;
@@ -131,6 +134,19 @@ async function runIn(
   };
   const job = { source, flags, rowsByDefault, terminal, onSeed };
   invocation.exitCode = await run(create === undefined ? job : { ...job, create });
+}
+
+function addValidate(program: Command, invocation: Invocation): void {
+  program
+    .command("validate")
+    .description("compare the model with captures of a real kernel")
+    .argument("<path...>", "captured case, or a directory that holds cases")
+    .addOption(new Option("--json", "print the result as one JSON document, nothing else"))
+    .addHelpText("before", example("pagevisor validate test/fixtures/captures"))
+    .addHelpText("after", `\n${VALIDATE_HELP}`)
+    .action(async (paths: string[], flags: ValidateFlags) => {
+      invocation.exitCode = await validateCommand(paths, flags, invocation.terminal);
+    });
 }
 
 function addPresets(program: Command, invocation: Invocation): void {

@@ -3,8 +3,8 @@
 import { readFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { PagevisorError } from "../errors.js";
+import { parseJson } from "../json.js";
 import type { Scenario } from "../scenario.js";
-import { parseJson } from "./json.js";
 import { presetPath } from "./presets.js";
 
 export interface Source {

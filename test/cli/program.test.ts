@@ -263,7 +263,7 @@ test("schema prints the JSON Schema of scenarios", async () => {
 test("help starts with an example, everywhere", async () => {
   for (const args of [
     ["--help"],
-    ...["run", "replay", "presets", "schema"].map((name) => [name, "--help"]),
+    ...["run", "replay", "validate", "presets", "schema"].map((name) => [name, "--help"]),
   ]) {
     const { exitCode, out, err } = await pagevisor(args);
     assert.is(exitCode, 0);
@@ -295,6 +295,8 @@ for (const [args, message] of [
   [["rnu", "x"], /unknown command 'rnu' \(Did you mean run\?\)/],
   [["run"], /missing required argument 'file\|preset'/],
   [["run", "a", "b"], /too many arguments/],
+  [["validate"], /missing required argument 'path'/],
+  [["validate", "no-such-folder"], /no-such-folder: no such file or directory/],
   [["run", "overcommit", "--jsno"], /unknown option '--jsno' \(Did you mean --json\?\)/],
   [["run", "overcommit", "--seed", "-1"], /--seed.*'-1'.*from 0 to 4294967295/],
   [["run", "overcommit", "--seed", "4294967296"], /from 0 to 4294967295/],

@@ -34,12 +34,13 @@ export function* evict(host: Host, actor: Actor, page: Page): Process<Outcome> {
     return "keep";
   }
   if (page.slot === null) {
-    const slot = host.swap.take(page);
+    const slot = host.swap.take(actor.cpu!.index);
     if (slot === null) {
       host.counts.swapAllocFailed++;
       return activate(host, actor, page); // row 13
     }
-    page.slot = slot;
+    host.enterSwapCache(page, slot);
+    slot.owner = page.vm;
     page.dirty = true;
   }
   yield "step";
@@ -48,7 +49,7 @@ export function* evict(host: Host, actor: Actor, page: Page): Process<Outcome> {
 }
 
 function activate(host: Host, actor: Actor, page: Page): Outcome {
-  if (host.swap.full) host.tryFreeSwap(page);
+  if (host.swap.full) host.tryFreeSwap(page, actor.cpu!.index);
   page.active = true;
   host.unlock(page, actor.clock);
   return "activate";
@@ -85,11 +86,11 @@ function* pageout(host: Host, actor: Actor, page: Page): Process<Outcome> {
     actor.spend("reclaim", device.synchronousNs(true));
     yield "step";
   }
-  if (page.holders > 0 || page.dirty) {
+  if (page.holders > 0 || page.dirty || page.batches > 0) {
     host.unlock(page, actor.clock);
     return "keep";
   }
-  host.leaveSwapCache(page);
+  host.leaveSwapCache(page, actor.cpu!.index);
   host.unlock(page, actor.clock);
   host.free(page);
   return "freed";

@@ -1,8 +1,9 @@
 // A fault of KVM's page table (kvm.md 2.8): tables are set aside, the host's page table is asked for the page, and the entry is
 // installed under mmu_lock unless an invalidation has come between; then the fault starts over with another exit.
 
+import { allocate } from "./alloc.js";
 import type { Host } from "./host.js";
-import { allocate, type Found, faultIn } from "./hostfault.js";
+import { type Found, faultIn } from "./hostfault.js";
 import type { Process } from "./time.js";
 import type { Vcpu } from "./vm.js";
 

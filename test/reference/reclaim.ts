@@ -68,7 +68,8 @@ function* round(host: Host, actor: Actor, sc: Control): Process {
   const inactive = vms.reduce((sum, vm) => sum + vm.inactive.length, 0);
   const active = vms.reduce((sum, vm) => sum + vm.active.length, 0);
   sc.mayDeactivate = sc.force || inactiveIsLow(inactive, active);
-  const few = host.frames.free <= host.frames.high && Math.floor(inactive / 2 ** sc.priority) > 0;
+  const few =
+    host.frames.free <= host.frames.zone.watermarks.of("high") && Math.floor(inactive / 2 ** sc.priority) > 0;
   sc.fileIsTiny = sc.memcg === null && few && !sc.mayDeactivate;
   for (const vm of vms) {
     const freed = yield* shrink(host, actor, vm, sc);
@@ -106,6 +107,7 @@ function* shrink(host: Host, actor: Actor, vm: Vm, sc: Control): Process<number>
 }
 
 function* shrinkInactive(host: Host, actor: Actor, vm: Vm, sc: Control, wanted: number): Process<number> {
+  host.lru.drain(actor.cpu!.index);
   const taken = vm.inactive.splice(-wanted).reverse();
   for (const page of taken) page.isolated = true;
   scanned(host, actor, sc, taken.length);
@@ -119,9 +121,13 @@ function* shrinkInactive(host: Host, actor: Actor, vm: Vm, sc: Control, wanted: 
     else kept.push({ page, write: outcome === "write" });
   }
   for (const { page, write } of kept) {
-    if (write) submitWrite(host, page, actor.clock);
+    if (write) {
+      yield* host.tag(page.slot!.area.device, actor);
+      submitWrite(host, page, actor.clock, actor.cpu!.index);
+    }
     page.isolated = false;
     vm.addToList(page);
+    host.freeUnused(page);
   }
   return freed;
 }
@@ -133,20 +139,15 @@ function scanned(host: Host, actor: Actor, sc: Control, pages: number): void {
 }
 
 // The end of the write: to the tail, to be freed by the next scan, unless somebody wants the page again (mm.md 3.8).
-function submitWrite(host: Host, page: Page, now: number): void {
+function submitWrite(host: Host, page: Page, now: number, cpu: number): void {
   const { device } = page.slot!.area;
   const served = (time: number): void => {
-    const { vm } = page;
-    const rotate = page.reclaim && !page.isolated && !page.locked && !page.dirty;
+    const rotate = page.reclaim && page.vm.lists(page) && !page.locked && !page.dirty;
     page.writeback = false;
     page.reclaim = false;
     host.writeback--;
-    if (rotate) {
-      vm.removeFromList(page);
-      page.active = false;
-      vm.inactive.push(page);
-    }
-    device.complete(time);
+    if (rotate) host.lru.rotate(page, cpu);
+    host.complete(device, time);
     for (const actor of host.throttled.splice(0)) host.wake(actor, time);
   };
   device.submit(now, { write: true, served });
@@ -154,6 +155,7 @@ function submitWrite(host: Host, page: Page, now: number): void {
 
 /** shrink_active_list(): everything is deactivated; the look clears the accessed bits. */
 function shrinkActive(host: Host, actor: Actor, vm: Vm, sc: Control, wanted: number): number {
+  host.lru.drain(actor.cpu!.index);
   const taken = vm.active.splice(-wanted).reverse();
   for (const page of taken) {
     if (page.mapped) young(host, actor, page);
@@ -204,29 +206,41 @@ export function* kswapd(host: Host, actor: Actor): Process {
   }
 }
 
+// balance_pgdat(), run after run. The boost that a run has found is worked off when it ends. A zone that lacks nothing but its boost
+// would be reclaimed from without swapping: of anonymous pages that is nothing.
 function* balance(host: Host, actor: Actor): Process {
-  const { frames } = host;
-  for (;;) {
-    let reclaimed = 0;
-    let priority = DEF_PRIORITY;
-    const target = Math.max(frames.high, BATCH);
-    while (priority >= 1) {
-      if (frames.free > frames.high) return;
-      const sc = control(true, null, target);
-      sc.priority = priority;
-      yield* round(host, actor, sc);
-      reclaimed += sc.reclaimed;
-      if (sc.scanned < target || sc.reclaimed === 0) priority--;
-    }
-    if (frames.free > frames.high) return;
-    if (reclaimed > 0) {
+  const { zone } = host.frames;
+  zone.reclaimActive = true;
+  for (let again = true; again; ) {
+    const { boost } = zone.watermarks;
+    const reclaimed = yield* balanceOnce(host, actor);
+    zone.watermarks.boost -= boost;
+    if (host.frames.above("high")) {
+      again = false;
+    } else if (reclaimed > 0) {
       yield "step";
     } else if (host.writeback > 0) {
       yield* throttle(host, actor);
     } else {
       host.kswapdFailures++;
-      if (host.kswapdFailures >= MAX_RECLAIM_RETRIES) return;
-      yield "step";
+      again = host.kswapdFailures < MAX_RECLAIM_RETRIES;
+      if (again) yield "step";
     }
   }
+  zone.reclaimActive = false;
+}
+
+// Rounds of rising urgency until HIGH is free. Returns the pages freed.
+function* balanceOnce(host: Host, actor: Actor): Process<number> {
+  const { frames } = host;
+  let reclaimed = 0;
+  for (let priority = DEF_PRIORITY; priority >= 1 && !frames.above("high"); ) {
+    const target = Math.max(frames.zone.watermarks.of("high"), BATCH);
+    const sc = control(true, null, target);
+    sc.priority = priority;
+    yield* round(host, actor, sc);
+    reclaimed += sc.reclaimed;
+    if (sc.scanned < target || sc.reclaimed === 0) priority--;
+  }
+  return reclaimed;
 }

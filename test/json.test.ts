@@ -3,8 +3,8 @@
 import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { parseJson } from "#dist/cli/json.js";
 import { PagevisorError } from "#dist/errors.js";
+import { parseJson } from "#dist/json.js";
 
 function mistake(text: string): string {
   try {

@@ -1,6 +1,6 @@
 // JSON text to a value, with the place of the first mistake: JSON.parse does not always tell one.
 
-import { PagevisorError } from "../errors.js";
+import { PagevisorError } from "./errors.js";
 
 const SPACE = /[ \t\n\r]*/y;
 const LITERAL = /(?:true|false|null)(?![\w])/y;
@@ -15,15 +15,16 @@ interface Mistake {
 /**
  * Parses `text`, the content of `file`.
  *
+ * @param line the line of `file` on which `text` begins
  * @throws PagevisorError `E_FILE`: one line with file, line, column, what stands there and what is allowed
  */
-export function parseJson(text: string, file: string): unknown {
+export function parseJson(text: string, file: string, line = 1): unknown {
   const plain = text.startsWith("\uFEFF") ? text.slice(1) : text;
   try {
     return JSON.parse(plain);
   } catch (error) {
     const mistake = findMistake(plain);
-    const place = mistake === null ? file : `${file}:${lineAndColumn(plain, mistake.offset)}`;
+    const place = mistake === null ? file : `${file}:${lineAndColumn(plain, mistake.offset, line)}`;
     const problem =
       mistake === null
         ? (error as Error).message
@@ -32,9 +33,9 @@ export function parseJson(text: string, file: string): unknown {
   }
 }
 
-function lineAndColumn(text: string, offset: number): string {
+function lineAndColumn(text: string, offset: number, line: number): string {
   const before = text.slice(0, offset).split("\n");
-  return `${before.length}:${(before.at(-1) ?? "").length + 1}`;
+  return `${line + before.length - 1}:${(before.at(-1) ?? "").length + 1}`;
 }
 
 function found(text: string, offset: number): string {

@@ -1,0 +1,110 @@
+import {
+  FAULT_ENTRY,
+  FAULT_INDEX,
+  FAULT_KIND,
+  FAULT_PC,
+  FAULT_PFN,
+  FAULT_SPACE,
+  FAULT_WRITABLE,
+  FAULT_WRITE,
+} from "./context";
+import {
+  PG_ANON_EXCLUSIVE,
+  PG_UPTODATE,
+  pageGet,
+  pageMaps,
+  pageOf,
+  pageOwner,
+  pageSet,
+  setPageMaps,
+  setPageOwner,
+} from "./page";
+import { PSI_SWAP_IN, psiMemstall } from "./psi";
+import { PTE_NONE, PTE_WRITE, pteEntry, pteOfPfn, ptePresent, ZERO_PFN } from "./pte";
+import { setSpacePte, spaceId, spacePte } from "./space";
+
+// The locals of a fault of the primary MMU and what its two halves share: fault.ts (anonymous pages, copy-on-write) and
+// swapin.ts (do_swap_page()). A fault's state is one of the numbers below; those from FAULT_AT_SWAP on wait for, or read
+// from, swap.
+
+/** What the fault needed, cheapest first; an access is counted by the most expensive thing it needed. */
+export const FAULT_SPURIOUS: u32 = 0;
+export const FAULT_WRITE_PROTECT: u32 = 1;
+export const FAULT_MINOR: u32 = 2;
+export const FAULT_MAJOR: u32 = 3;
+export const FAULT_KINDS: u32 = 4;
+
+export const AT_START: u32 = 0;
+export const AT_TABLE: u32 = 1;
+export const AT_ANON: u32 = 2;
+export const AT_ANON_INSTALL: u32 = 3;
+export const AT_COPY: u32 = 4;
+export const AT_COPY_NOTIFY: u32 = 5;
+export const AT_COPY_INSTALL: u32 = 6;
+export const AT_COPY_END: u32 = 7;
+export const AT_SWAP: u32 = 8;
+export const AT_BYPASS: u32 = 9;
+export const AT_BYPASS_INSTALL: u32 = 10;
+export const AT_READAHEAD: u32 = 11;
+export const AT_READ: u32 = 12;
+export const AT_SUBMIT: u32 = 13;
+export const AT_CACHED: u32 = 14;
+export const AT_CACHED_INSTALL: u32 = 15;
+
+/** Waiting for a page to come back from swap is a stall, from the choice to read until the pte is looked at again. */
+export function faultGoto(actor: usize, pc: u32): void {
+  store<u32>(actor, pc, FAULT_PC);
+  psiMemstall(actor, PSI_SWAP_IN, pc >= AT_BYPASS);
+}
+
+export function faultAt(actor: usize): u32 {
+  return load<u32>(actor, FAULT_PC);
+}
+
+/** The fault needed `kind`, or something more expensive. */
+export function faultNeeded(actor: usize, kind: u32): void {
+  if (kind > load<u32>(actor, FAULT_KIND)) store<u32>(actor, kind, FAULT_KIND);
+}
+
+export function faultSpace(actor: usize): usize {
+  return <usize>load<u32>(actor, FAULT_SPACE);
+}
+
+export function faultIndex(actor: usize): u32 {
+  return load<u32>(actor, FAULT_INDEX);
+}
+
+export function faultWrite(actor: usize): bool {
+  return load<u32>(actor, FAULT_WRITE) !== 0;
+}
+
+export function faultEntry(actor: usize): u32 {
+  return load<u32>(actor, FAULT_ENTRY);
+}
+
+/** The caller's reference (FOLL_GET), and what the pte allows. The page of zeroes has no record to count in. */
+export function faultGrab(mm: usize, actor: usize, pfn: u32, pte: u64): void {
+  if (pfn !== ZERO_PFN) pageGet(pageOf(mm, pfn));
+  psiMemstall(actor, PSI_SWAP_IN, false);
+  store<u32>(actor, pfn, FAULT_PFN);
+  store<u32>(actor, pte & PTE_WRITE ? 1 : 0, FAULT_WRITABLE);
+}
+
+/** Maps a frame where the fault is; the pte takes over the reference that the frame came with. Returns the pte. */
+export function faultMap(mm: usize, actor: usize, pfn: u32, flags: u64, exclusive: bool): u64 {
+  const page = pageOf(mm, pfn);
+  const pte = pteOfPfn(pfn, flags);
+  setSpacePte(faultSpace(actor), faultIndex(actor), pte);
+  setPageMaps(page, pageMaps(page) + 1);
+  pageSet(page, exclusive ? PG_UPTODATE | PG_ANON_EXCLUSIVE : PG_UPTODATE);
+  // page_add_anon_rmap(): a page that was read ahead by its slot learns here which page it is.
+  assert(pageOwner(page) === spaceId(faultSpace(actor)));
+  setPageOwner(page, pageOwner(page), faultIndex(actor));
+  return pte;
+}
+
+/** pte_same(): the pte still holds the entry that the fault began with. */
+export function faultEntryStands(actor: usize): bool {
+  const pte = spacePte(faultSpace(actor), faultIndex(actor));
+  return pte !== PTE_NONE && !ptePresent(pte) && pteEntry(pte) === faultEntry(actor);
+}

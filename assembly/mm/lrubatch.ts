@@ -1,0 +1,150 @@
+import { arenaTake, PART_RECORDS } from "../memory/arena";
+import { actorClock, actorCpu } from "../sim/actor";
+import { pageFreeOn } from "./free";
+import { mmLruBatches, mmSpace, setMmLruBatches } from "./instance";
+import { lruAdd, lruRemove } from "./memcg";
+import {
+  PG_ACTIVE,
+  PG_LAZYFREE,
+  PG_LRU,
+  PG_REFERENCED,
+  PG_SWAPCACHE,
+  pageClear,
+  pageGet,
+  pageOf,
+  pageOwner,
+  pageRefs,
+  pageSet,
+  pageTest,
+  setPageRefs,
+} from "./page";
+import { spaceMemcg } from "./space";
+
+// Per-CPU batches in front of the LRU lists (struct cpu_fbatches): what is to happen to a page of the lists is noted, and
+// done for 15 pages at a time. A page in a batch has a reference of the batch; a new page is on no list until its batch is
+// flushed. Others see that: a page in another CPU's batch cannot be isolated, or not be freed.
+//
+// batches  0                  64                 128                192
+//          +------------------+------------------+------------------+------------------+   one such row a CPU
+//          | add              | rotate           | deactivate       | lazyfree         |
+//          +------------------+------------------+------------------+------------------+
+// batch    0       4
+//          +-------+----------+
+//          | count | pfn × 15 |
+//          +-------+----------+
+//
+// Left out: activate and deactivate-file, which only file pages and mark_page_accessed() use.
+
+/** PAGEVEC_SIZE: a batch is flushed when it has that many pages. */
+const BATCH_PAGES: u32 = 15;
+const BATCH_BYTES: usize = 64;
+
+// In the order in which lru_add_drain_cpu() flushes them.
+const ADD: u32 = 0;
+const ROTATE: u32 = 1;
+const DEACTIVATE: u32 = 2;
+const LAZYFREE: u32 = 3;
+const KINDS: u32 = 4;
+
+/** Takes the batches of a host of `cpus` CPUs. False when memory is exhausted. */
+export function lruBatchesCreate(mm: usize, cpus: u32): bool {
+  const batches = arenaTake(PART_RECORDS, <u64>(cpus * KINDS) * BATCH_BYTES);
+  if (batches === 0) return false;
+  setMmLruBatches(mm, batches);
+  return true;
+}
+
+function batchOf(mm: usize, cpu: u32, kind: u32): usize {
+  return mmLruBatches(mm) + <usize>(cpu * KINDS + kind) * BATCH_BYTES;
+}
+
+/** folio_add_lru(): a page that is new to the lists. */
+export function lruCacheAdd(mm: usize, actor: usize, pfn: u32): void {
+  assert(!pageTest(pageOf(mm, pfn), PG_LRU));
+  append(mm, actorCpu(actor), actorClock(actor), ADD, pfn);
+}
+
+/** folio_rotate_reclaimable(): a page is clean now, the next scan of the inactive list is to find it first. */
+export function lruRotate(mm: usize, cpu: u32, time: u64, pfn: u32): void {
+  append(mm, cpu, time, ROTATE, pfn);
+}
+
+/** folio_deactivate(): an active page goes to the inactive list. */
+export function lruDeactivate(mm: usize, actor: usize, pfn: u32): void {
+  if (pageTest(pageOf(mm, pfn), PG_ACTIVE)) append(mm, actorCpu(actor), actorClock(actor), DEACTIVATE, pfn);
+}
+
+/** folio_mark_lazyfree(): a page whose contents its owner has given up. */
+export function lruLazyfree(mm: usize, actor: usize, pfn: u32): void {
+  const page = pageOf(mm, pfn);
+  if (!pageTest(page, PG_LRU) || pageTest(page, PG_SWAPCACHE | PG_LAZYFREE)) return;
+  append(mm, actorCpu(actor), actorClock(actor), LAZYFREE, pfn);
+}
+
+/** lru_add_drain(): flushes the batches of the actor's CPU. */
+export function lruAddDrain(mm: usize, actor: usize): void {
+  for (let kind: u32 = 0; kind < KINDS; kind++) flush(mm, actorCpu(actor), actorClock(actor), kind);
+}
+
+function append(mm: usize, cpu: u32, time: u64, kind: u32, pfn: u32): void {
+  const batch = batchOf(mm, cpu, kind);
+  const count = load<u32>(batch) + 1;
+  pageGet(pageOf(mm, pfn));
+  store<u32>(batch + ((<usize>count) << 2), pfn);
+  store<u32>(batch, count);
+  if (count === BATCH_PAGES) flush(mm, cpu, time, kind);
+}
+
+// folio_batch_move_lru(). A page that somebody has isolated meanwhile is not moved.
+function flush(mm: usize, cpu: u32, time: u64, kind: u32): void {
+  const batch = batchOf(mm, cpu, kind);
+  const count = load<u32>(batch);
+  store<u32>(batch, 0);
+  for (let place: usize = 1; place <= count; place++) {
+    const pfn = load<u32>(batch + (place << 2));
+    const page = pageOf(mm, pfn);
+    if (kind === ADD || pageTest(page, PG_LRU)) move(mm, page, pfn, kind);
+  }
+  // release_pages() gathers what it frees on a list, newest first.
+  for (let place: usize = count; place > 0; place--) {
+    const pfn = load<u32>(batch + (place << 2));
+    const page = pageOf(mm, pfn);
+    const refs = pageRefs(page);
+    if (refs > 1) setPageRefs(page, refs - 1);
+    else pageFreeOn(mm, pfn, cpu, time);
+  }
+}
+
+// lru_add_fn(), lru_move_tail_fn(), lru_deactivate_fn() and lru_lazyfree_fn().
+function move(mm: usize, page: usize, pfn: u32, kind: u32): void {
+  const memcg = spaceMemcg(mmSpace(mm, pageOwner(page)));
+  if (kind === ADD) {
+    lruAdd(mm, memcg, pfn, false);
+    return;
+  }
+  if (kind === DEACTIVATE && !pageTest(page, PG_ACTIVE)) return;
+  if (kind === LAZYFREE && pageTest(page, PG_SWAPCACHE | PG_LAZYFREE)) return;
+  lruRemove(mm, memcg, pfn);
+  pageClear(page, kind === ROTATE ? PG_ACTIVE : PG_ACTIVE | PG_REFERENCED);
+  if (kind === LAZYFREE) pageSet(page, PG_LAZYFREE);
+  lruAdd(mm, memcg, pfn, kind === ROTATE);
+}
+
+/** References that batches hold; asserts that new pages are on no list. */
+export function checkLruBatches(mm: usize, cpus: u32): u32 {
+  let refs: u32 = 0;
+  for (let cpu: u32 = 0; cpu < cpus; cpu++) {
+    for (let kind: u32 = 0; kind < KINDS; kind++) {
+      const batch = batchOf(mm, cpu, kind);
+      const count = load<u32>(batch);
+      assert(count < BATCH_PAGES);
+      refs += count;
+      for (let place: usize = 1; place <= count; place++) {
+        const page = pageOf(mm, load<u32>(batch + (place << 2)));
+        assert(pageRefs(page) !== 0);
+        if (kind === ADD) assert(!pageTest(page, PG_LRU));
+      }
+    }
+  }
+  return refs;
+}

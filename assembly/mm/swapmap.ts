@@ -1,0 +1,112 @@
+import { PFN_NONE } from "../memory/layout";
+import { entryOffset } from "./pte";
+import { SWAP_HAS_CACHE, slotByte, slotCached, slotContinued, swapArea } from "./swaparea";
+import { slotFree } from "./swapslots";
+
+// The use counts of slots: swap_map with its continuation, and the swap cache as seen from the slot.
+//
+// byte     7           6           5       0
+//          +-----------+-----------+-------+
+//          | CONTINUED | HAS_CACHE | count |     a second digit of base 128 counts full rounds of 63
+//          +-----------+-----------+-------+
+//
+// A count that outgrows SWAP_MAP_MAX starts over at 0 and moves the second digit on; with 127 such rounds it can count more
+// processes than an mm instance has, so one further digit is enough. Where processes never fork there is no second digit.
+//
+// invariant: users of a slot = count + 63 × digit, the digit counting only while CONTINUED is set; it is then at least 1
+// invariant: SWAP_HAS_CACHE is set exactly where the cache names a frame or a slot cache holds the entry
+
+const SWAP_MAP_MAX: u8 = 0x3e;
+const COUNT_CONTINUED: u8 = 0x80;
+const SWAP_CONT_MAX: u8 = 0x7f;
+const COUNT_MASK: u8 = 0x3f;
+
+function byteOf(mm: usize, entry: u32): usize {
+  return slotByte(swapArea(mm, entry), entryOffset(entry));
+}
+
+function digitOf(mm: usize, entry: u32): usize {
+  return slotContinued(swapArea(mm, entry), entryOffset(entry));
+}
+
+/** Number of ptes that hold `entry` (swp_swapcount()). */
+export function swapCount(mm: usize, entry: u32): u32 {
+  const byte = load<u8>(byteOf(mm, entry));
+  const count = <u32>(byte & COUNT_MASK);
+  if ((byte & COUNT_CONTINUED) === 0) return count;
+  return count + <u32>(SWAP_MAP_MAX + 1) * load<u8>(digitOf(mm, entry));
+}
+
+/**
+ * swap_duplicate(): one more pte holds `entry`. False when the count would outgrow what the area can count; the slot is then
+ * unchanged.
+ */
+export function swapDup(mm: usize, entry: u32): bool {
+  const at = byteOf(mm, entry);
+  const byte = load<u8>(at);
+  assert(byte !== 0);
+  const count = byte & COUNT_MASK;
+  assert(count <= SWAP_MAP_MAX);
+  if (count < SWAP_MAP_MAX) {
+    store<u8>(at, byte + 1);
+    return true;
+  }
+  // swap_count_continued()
+  const digit = digitOf(mm, entry);
+  const rounds = byte & COUNT_CONTINUED ? load<u8>(digit) : 0;
+  if (digit === 0 || rounds === SWAP_CONT_MAX) return false;
+  store<u8>(digit, rounds + 1);
+  store<u8>(at, (byte & SWAP_HAS_CACHE) | COUNT_CONTINUED);
+  return true;
+}
+
+/** swap_free(): one pte less holds `entry`; without a pte and without a cached page the slot goes back through `cpu`. */
+export function swapFree(mm: usize, cpu: u32, entry: u32): void {
+  const at = byteOf(mm, entry);
+  const byte = load<u8>(at);
+  assert(swapCount(mm, entry) > 0);
+  if ((byte & COUNT_MASK) !== 0) {
+    store<u8>(at, byte - 1);
+  } else {
+    const digit = digitOf(mm, entry);
+    const rounds = load<u8>(digit) - 1;
+    store<u8>(digit, rounds);
+    store<u8>(at, (byte & SWAP_HAS_CACHE) | SWAP_MAP_MAX | (rounds !== 0 ? COUNT_CONTINUED : 0));
+  }
+  releaseUnused(mm, cpu, entry);
+}
+
+function releaseUnused(mm: usize, cpu: u32, entry: u32): void {
+  const at = byteOf(mm, entry);
+  if (load<u8>(at) !== 0) return;
+  store<u8>(at, SWAP_HAS_CACHE);
+  slotFree(mm, cpu, entry);
+}
+
+/** swapcache_prepare(): claims the cache of `entry`. False when somebody else has it, or no pte holds the entry. */
+export function swapCachePrepare(mm: usize, entry: u32): bool {
+  const at = byteOf(mm, entry);
+  const byte = load<u8>(at);
+  if (byte & SWAP_HAS_CACHE || byte === 0) return false;
+  store<u8>(at, byte | SWAP_HAS_CACHE);
+  return true;
+}
+
+/** The frame that caches `entry`, PFN_NONE without one (lookup_swap_cache()). */
+export function swapCacheLookup(mm: usize, entry: u32): u32 {
+  return load<u32>(slotCached(swapArea(mm, entry), entryOffset(entry)));
+}
+
+/** Puts `pfn` into the cache of `entry`, whose SWAP_HAS_CACHE the caller owns. */
+export function swapCacheSet(mm: usize, entry: u32, pfn: u32): void {
+  assert((load<u8>(byteOf(mm, entry)) & SWAP_HAS_CACHE) !== 0);
+  store<u32>(slotCached(swapArea(mm, entry), entryOffset(entry)), pfn);
+}
+
+/** put_swap_folio(): the cache lets go of `entry`; without a pte the slot goes back through `cpu`. */
+export function swapCacheClear(mm: usize, cpu: u32, entry: u32): void {
+  swapCacheSet(mm, entry, PFN_NONE);
+  const at = byteOf(mm, entry);
+  store<u8>(at, load<u8>(at) & ~SWAP_HAS_CACHE);
+  releaseUnused(mm, cpu, entry);
+}

@@ -1,0 +1,11 @@
+// Which formats of captures are modelled: one line a format.
+
+import { replayBuddy } from "./buddy.js";
+import type { Replayer } from "./result.js";
+import { replaySwap } from "./swap.js";
+
+/** Replayers by the format that a case.json names. Every other format is skipped. */
+export const REPLAYERS: ReadonlyMap<string, Replayer> = new Map<string, Replayer>([
+  ["mm-buddy-1", replayBuddy],
+  ["mm-swap-1", replaySwap],
+]);

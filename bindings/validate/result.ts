@@ -1,0 +1,59 @@
+// What validation says about captured cases, and what replays one of them. The shape is that of `pagevisor validate --json`.
+
+/** A field of a step for which the model and the capture do not agree. */
+export interface Difference {
+  /** The step's own number in the capture. */
+  step: number;
+  /** The field, or the path into it: `pfn`, `state[1].free_lists[3][1]`. */
+  field: string;
+  /** What the capture holds; null where it holds nothing. */
+  expected: unknown;
+  /** What the model says; null where it says nothing. */
+  got: unknown;
+}
+
+/** Agreement with one captured case. */
+export interface CaseResult {
+  name: string;
+  format: string;
+  /** Steps of which every compared field agrees. */
+  agree: number;
+  /** Steps of which at least one field was compared. */
+  steps: number;
+  /** Names of the fields that were compared, without indexes. */
+  compared: string[];
+  /** The first difference; absent when everything agrees. */
+  first?: Difference;
+}
+
+/** A case that was found and not replayed. */
+export interface SkippedCase {
+  name: string;
+  why: string;
+}
+
+/** Agreement with all cases that were found. */
+export interface ValidateResult {
+  schema: "pagevisor.validate/1";
+  /** Over all cases. */
+  agree: number;
+  /** Over all cases. */
+  steps: number;
+  skipped: SkippedCase[];
+  cases: CaseResult[];
+}
+
+/** A captured case as it was read: nothing but its being JSON objects has been checked. */
+export interface CaseInput {
+  name: string;
+  caseJson: unknown;
+  steps: readonly Record<string, unknown>[];
+}
+
+/**
+ * Replays a case through the model.
+ *
+ * @throws PagevisorError E_FILE for a case that is not of the format, with the place in case.json or the step;
+ *   E_TOO_BIG for one that does not fit an instance
+ */
+export type Replayer = (input: CaseInput, module: WebAssembly.Module) => CaseResult;
