@@ -11,6 +11,7 @@ import { type CreateSimulation, run } from "./run.js";
 import { schema } from "./schemacmd.js";
 import { SERIES_HELP } from "./series.js";
 import { readSource, type Source } from "./source.js";
+import { addSweepOptions, SWEEP_HELP, type SweepFlags, sweepCommand } from "./sweep.js";
 import type { Terminal } from "./terminal.js";
 import { VALIDATE_HELP, type ValidateFlags, validateCommand } from "./validate.js";
 import { packageVersion } from "./version.js";
@@ -78,6 +79,7 @@ function programFor(invocation: Invocation): Command {
     .addHelpText("before", example("pagevisor run overcommit"))
     .addHelpText("after", `\n${EXIT_HELP}`);
   addRun(program, invocation);
+  addSweep(program, invocation);
   addReplay(program, invocation);
   addValidate(program, invocation);
   addPresets(program, invocation);
@@ -96,6 +98,19 @@ function addRun(program: Command, invocation: Invocation): void {
   addRunOptions(command)
     .addHelpText("before", example("pagevisor run overcommit --set host.memory=24MiB --no-rows"))
     .addHelpText("after", `\n${RUN_HELP}\n\n${SERIES_HELP}\n\n${EXIT_HELP}`);
+}
+
+function addSweep(program: Command, invocation: Invocation): void {
+  const command = program
+    .command("sweep")
+    .description("run a scenario many times, with other values or seeds")
+    .argument("<file|preset>", "scenario file (JSON), or the name of a preset")
+    .action(async (name: string, flags: SweepFlags) => {
+      invocation.exitCode = await sweepCommand(readSource(name), flags, invocation.terminal);
+    });
+  addSweepOptions(command)
+    .addHelpText("before", example("pagevisor sweep overcommit-curve"))
+    .addHelpText("after", `\n${SWEEP_HELP}`);
 }
 
 function addReplay(program: Command, invocation: Invocation): void {
