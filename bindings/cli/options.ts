@@ -9,6 +9,8 @@ import { parseSize, parseTime, type Reading } from "../units.js";
 
 const SEED_MAX = 0xffff_ffff; // the scenario's seed is a u32
 
+const COUNT_MAX = 4096; // each reference walks the list
+
 export interface Assignment {
   path: string;
   value: string;
@@ -112,6 +114,13 @@ function readSeed(text: string): number {
   const seed = Number(text);
   if (/^\d+$/.test(text) && seed <= SEED_MAX) return seed;
   throw new InvalidArgumentError(`Allowed is a whole number from 0 to ${SEED_MAX}.`);
+}
+
+/** A number of pages of a small list. */
+export function readCount(text: string): number {
+  const value = Number(text);
+  if (/^\d+$/.test(text) && value <= COUNT_MAX) return value;
+  throw new InvalidArgumentError(`Allowed is a whole number from 0 to ${COUNT_MAX}.`);
 }
 
 /** A whole number from 1. */

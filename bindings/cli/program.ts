@@ -3,8 +3,9 @@
 
 import { Command, Option } from "commander";
 import { SWAP_KINDS } from "../schema.js";
+import { CONVERT_HELP, type ConvertFlags, convertCommand } from "./convert.js";
 import { type Circumstances, EXIT, failureOf } from "./exit.js";
-import { addRunOptions, type RunFlags, readSize } from "./options.js";
+import { addRunOptions, type RunFlags, readCount, readSize } from "./options.js";
 import { presets } from "./presets.js";
 import { type ReplayFlags, replaySource } from "./replay.js";
 import { type CreateSimulation, run } from "./run.js";
@@ -81,6 +82,7 @@ function programFor(invocation: Invocation): Command {
   addRun(program, invocation);
   addSweep(program, invocation);
   addReplay(program, invocation);
+  addConvert(program, invocation);
   addValidate(program, invocation);
   addPresets(program, invocation);
   addSchema(program, invocation);
@@ -135,6 +137,27 @@ function addReplay(program: Command, invocation: Invocation): void {
   addRunOptions(command)
     .addHelpText("before", example(`pagevisor replay trace.u32.gz ${sizes}`))
     .addHelpText("after", `\n${RUN_HELP}\n\n${SERIES_HELP}\n\n${EXIT_HELP}`);
+}
+
+function addConvert(program: Command, invocation: Invocation): void {
+  program
+    .command("convert")
+    .description("make a page trace of recorded memory references")
+    .argument("<in>", "recording, plain or gzip; - is standard input")
+    .addOption(new Option("-o, --output <file>", "page trace, as in out.u32.gz").makeOptionMandatory())
+    .addOption(new Option("--from <format>", "format").choices(["lackey", "text"]).makeOptionMandatory())
+    .addOption(new Option("--unit <unit>", "what a line of text holds").choices(["address", "page"]))
+    .addOption(
+      new Option("--filter <n>", "pages of the filter, 0 for none (default: lackey 16, text 0)").argParser(
+        readCount,
+      ),
+    )
+    .addOption(new Option("--pages <file>", "write which virtual page each page of the trace is"))
+    .addHelpText("before", example("pagevisor convert ls.lackey -o ls.u32.gz --from lackey"))
+    .addHelpText("after", `\n${CONVERT_HELP}\n\n${EXIT_HELP}`)
+    .action(async (input: string, flags: ConvertFlags) => {
+      invocation.exitCode = await convertCommand(input, flags, invocation.terminal);
+    });
 }
 
 async function runIn(
