@@ -10,9 +10,17 @@ import { faultPath } from "./faultpath.bench.js";
 import { faults } from "./faults.bench.js";
 import { buddy } from "./mm/buddy.bench.js";
 import { hostLine, type Suite, type SuiteReport, thisHost } from "./report.js";
+import { sweeps } from "./sweep.bench.js";
 import { yardstick, yardstickLine } from "./yardstick.js";
 
-const SUITES: Readonly<Record<string, Suite>> = { accesses, faults, boot, "fault-path": faultPath, buddy };
+const SUITES: Readonly<Record<string, Suite>> = {
+  accesses,
+  faults,
+  boot,
+  "fault-path": faultPath,
+  buddy,
+  sweep: sweeps,
+};
 
 const HELP = `npm run bench -- [SUITE …] [options]
 
