@@ -1,13 +1,15 @@
 // Many short runs, as a sweep makes them: how many a second, how much of that is setting machines up, and what the process holds after the
 // hundredth and after the last. Wall time for the workers' sake; boot is timed in this thread.
 
-import { Machine, type Scenario, sweep } from "#dist/index.js";
-import { collectGarbage, median, race } from "./measure.js";
+import { type Scenario, sweep } from "#dist/index.js";
+import { race, speedup } from "./measure.js";
 import { figure, percent, type Setting, type SuiteReport, table } from "./report.js";
+import { Rig } from "./rig.js";
 
 const MIB = 2 ** 20;
 const RUNS = 1000;
 const WARM_RUNS = 100;
+const ACCESSES = 100_000;
 
 interface SweepResult {
   workers: number;
@@ -20,7 +22,7 @@ interface SweepResult {
 }
 
 /** A guest of 64 MiB, all of whose pages fit the host, and 100,000 accesses. */
-export function sweptScenario(accesses = 100_000): Scenario {
+export function sweptScenario(accesses = ACCESSES): Scenario {
   const workload = { kind: "zipf" as const, pages: 16_384, theta: 0.99, writes: 0.3, accesses };
   return {
     host: { memory: 96 * MIB, swap: [{ kind: "nvme", size: 64 * MIB }] },
@@ -52,22 +54,17 @@ function residentMib(): number {
 }
 
 /** Share of a run that goes by before its first access. */
-async function bootShare({ module }: Setting): Promise<number> {
-  const machines: Machine[] = [];
-  for (let round = 0; round < 50; round++) machines.push(await Machine.create(sweptScenario(), { module }));
-  const [runs] = race([{ name: "run", run: () => machines.pop()!.run() }]);
-  const began = process.cpuUsage();
-  const boots = 20;
-  for (let round = 0; round < boots; round++) await Machine.create(sweptScenario(), { module });
-  const { user, system } = process.cpuUsage(began);
-  const boot = (user + system) / 1e6 / boots;
-  collectGarbage();
-  return boot / (boot + median(runs!));
+function bootShare({ module }: Setting): number {
+  const [boot, whole] = race([
+    { name: "boot", run: () => Rig.boot(module, sweptScenario()) },
+    { name: "boot and run", run: () => Rig.boot(module, sweptScenario()).run(ACCESSES) },
+  ]);
+  return 1 / speedup(boot!, whole!);
 }
 
 export async function sweeps(setting: Setting): Promise<SuiteReport> {
   const rows = [
-    { ...(await sweepRow(setting, 1)), bootShare: await bootShare(setting) },
+    { ...(await sweepRow(setting, 1)), bootShare: bootShare(setting) },
     await sweepRow(setting, 2),
   ];
   const columns = [
