@@ -95,16 +95,23 @@ test("an interrupted sweep goes on in its output: the same rows as at one go, wh
   }
 });
 
-test("Ctrl-C ends with 130; what is written are whole rows", async ({ file, out }) => {
-  const terminal = recordingTerminal();
-  const args = [file, "--seeds", "100000", "--workers", "1", "--ndjson", "--output", out];
-  setTimeout(() => terminal.interrupt.abort(), 300);
-  const { exitCode } = await pagevisor(args, terminal);
-  assert.is(exitCode, 130);
-  const rows = linesOf(readFileSync(out, "utf8")).map(
-    (line) => (JSON.parse(line) as SweepRow).result!.status,
-  );
-  assert.ok(rows.length > 0 && rows.every((status) => status === "done"));
+test("Ctrl-C ends with 130, after the rows that were printed", async ({ file }) => {
+  for (const workers of ["1", "2"]) {
+    const terminal = recordingTerminal();
+    const print = terminal.out;
+    terminal.out = (text) => {
+      print(text);
+      if (linesOf(terminal.written.out).length === 3) terminal.interrupt.abort();
+    };
+    const args = [file, "--seeds", "100000", "--workers", workers, "--ndjson"];
+    const { exitCode, out } = await pagevisor(args, terminal);
+    assert.is(exitCode, 130);
+    const rows = linesOf(out).map((line) => JSON.parse(line) as SweepRow);
+    assert.equal(
+      rows.map(({ point, result }) => [point.index, result!.status]),
+      [0, 1, 2].map((index) => [index, "done"]),
+    );
+  }
 });
 
 test("the output of another sweep is refused and left as it is", async ({ file, out }) => {
