@@ -66,6 +66,16 @@ export interface CoreFunctions {
   cost: Call;
   devicePreset: Call;
   checkAll: Call;
+  policyCaseBegin: Call;
+  policyCaseTrace: Call;
+  policyCaseReady: Call;
+  policyCaseStart: Call;
+  policyCaseRun: Call;
+  policyCaseStep: Call;
+  policyCaseResize: Call;
+  policyCaseForget: Call;
+  policyCaseResident: Call;
+  policyCaseCheck: Call;
   zoneCaseBegin: Call;
   zoneCaseZone: Call;
   zoneCaseReady: Call;
