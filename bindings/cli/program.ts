@@ -139,8 +139,9 @@ async function runIn(
 function addValidate(program: Command, invocation: Invocation): void {
   program
     .command("validate")
-    .description("compare the model with captures of a real kernel")
-    .argument("<path...>", "captured case, or a directory that holds cases")
+    .description("compare the model with captures of a real kernel, and with tables of misses")
+    .argument("<path...>", "captured case, table of misses, or a directory that holds such")
+    .addOption(new Option("--traces <dir>", "where to look for traces that are not beside their tables"))
     .addOption(new Option("--json", "print the result as one JSON document, nothing else"))
     .addHelpText("before", example("pagevisor validate test/fixtures/captures"))
     .addHelpText("after", `\n${VALIDATE_HELP}`)
