@@ -49,21 +49,23 @@ export class PolicyRuns {
     call.policyCaseReady();
   }
 
-  /** Runs the whole trace and yields the misses so far, now and then: the last of them is the result. */
-  *run(policy: PolicyName, size: number): Generator<number, void> {
+  /** Runs the whole trace and says now and then how many references are done and how many of them missed; the last time at the end. */
+  *run(policy: PolicyName, size: number): Generator<{ done: number; misses: number }, void> {
     const { call } = this.core;
     call.policyCaseStart(this.core.constant(`POLICY_${constantName(policy)}`), Math.min(size, this.room));
     let misses = 0;
-    for (let done = 0; done < this.references; done += CHUNK) {
-      misses += call.policyCaseRun(Math.min(CHUNK, this.references - done)) >>> 0;
-      yield misses;
+    for (let done = 0; done < this.references; ) {
+      const count = Math.min(CHUNK, this.references - done);
+      misses += call.policyCaseRun(count) >>> 0;
+      done += count;
+      yield { done, misses };
     }
   }
 
   /** References to pages that are not in memory, of which `size` pages fit there. */
   misses(policy: PolicyName, size: number): number {
-    let misses = 0;
-    for (const sofar of this.run(policy, size)) misses = sofar;
-    return misses;
+    let last = 0;
+    for (const { misses } of this.run(policy, size)) last = misses;
+    return last;
   }
 }

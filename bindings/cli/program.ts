@@ -3,8 +3,9 @@
 
 import { Command, Option } from "commander";
 import { SWAP_KINDS } from "../schema.js";
+import { CURVE_HELP, type CurveFlags, curveCommand } from "./curve.js";
 import { type Circumstances, EXIT, failureOf } from "./exit.js";
-import { addRunOptions, type RunFlags, readSize } from "./options.js";
+import { addRunOptions, type RunFlags, readList, readSize } from "./options.js";
 import { presets } from "./presets.js";
 import { type ReplayFlags, replaySource } from "./replay.js";
 import { type CreateSimulation, run } from "./run.js";
@@ -79,6 +80,7 @@ function programFor(invocation: Invocation): Command {
     .addHelpText("after", `\n${EXIT_HELP}`);
   addRun(program, invocation);
   addReplay(program, invocation);
+  addCurve(program, invocation);
   addValidate(program, invocation);
   addPresets(program, invocation);
   addSchema(program, invocation);
@@ -134,6 +136,27 @@ async function runIn(
   };
   const job = { source, flags, rowsByDefault, terminal, onSeed };
   invocation.exitCode = await run(create === undefined ? job : { ...job, create });
+}
+
+function addCurve(program: Command, invocation: Invocation): void {
+  program
+    .command("curve")
+    .description("count the misses of replacement policies on a page trace, over sizes of memory")
+    .argument("<trace>", "page trace: little-endian u32, bit 31 marks a write; plain or gzip")
+    .addOption(new Option("--policy <names>", "policies, as in lru,clock,belady").argParser(readList))
+    .addOption(
+      new Option("--sizes <sizes>", "pages, bytes or shares, as in 500,16MiB,10%").argParser(readList),
+    )
+    .addOption(new Option("--json", "print the result as one JSON document, nothing else"))
+    .addOption(new Option("--csv", "print a line for each policy and size"))
+    .addHelpText(
+      "before",
+      example("pagevisor curve trace.u32.gz --policy lru,clock,belady --sizes 10%,25%,50%"),
+    )
+    .addHelpText("after", `\n${CURVE_HELP}\n\n${EXIT_HELP}`)
+    .action(async (trace: string, flags: CurveFlags) => {
+      invocation.exitCode = await curveCommand(trace, flags, invocation.terminal);
+    });
 }
 
 function addValidate(program: Command, invocation: Invocation): void {
