@@ -12,6 +12,7 @@ export interface CoreFunctions {
   configCheck: Call;
   configCosts: Call;
   configCost: Call;
+  configPolicy: Call;
   configReadahead: Call;
   configSwap: Call;
   configSwapDevice: Call;
@@ -29,6 +30,7 @@ export interface CoreFunctions {
   bootBytes: Call;
   bootPartBytes: Call;
   bootPagesNeeded: Call;
+  bootPolicies: Call;
   bootPrefaulting: Call;
   bootFiniteTasks: Call;
   bootHeapBase: Call;

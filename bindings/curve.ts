@@ -5,7 +5,8 @@ import { PagevisorError } from "./errors.js";
 import { nextTask } from "./eventloop.js";
 import { parseTrace, type Trace } from "./files.js";
 import { nearestName } from "./nearest.js";
-import { POLICIES, type PolicyName, PolicyRuns } from "./policies.js";
+import { PolicyRuns } from "./policies.js";
+import { POLICIES, type PolicyName } from "./policynames.js";
 import { show } from "./problems.js";
 import { parseSize } from "./units.js";
 

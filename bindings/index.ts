@@ -11,7 +11,7 @@ export {
   type Progress,
   type RunOptions,
 } from "./machine.js";
-export { POLICIES, type PolicyName } from "./policies.js";
+export { POLICIES, type PolicyName } from "./policynames.js";
 export type {
   FaultKind,
   FaultStages,

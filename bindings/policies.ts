@@ -5,12 +5,8 @@ import { constantName } from "./boot.js";
 import { Core } from "./core.js";
 import { PagevisorError } from "./errors.js";
 import type { Trace } from "./files.js";
+import type { PolicyName } from "./policynames.js";
 import { formatBytes } from "./units.js";
-
-/** The policies by the names that scenarios call them, in the order in which lists and tables show them. */
-export const POLICIES = ["lru", "fifo", "clock", "sieve", "s3fifo", "arc", "2q", "lfu", "belady"] as const;
-
-export type PolicyName = (typeof POLICIES)[number];
 
 /** References a call: short enough for the engine to change to its optimized code, and for others to have their turn. */
 const CHUNK = 65_536;

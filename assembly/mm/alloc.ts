@@ -5,6 +5,7 @@ import { emit, TRACE_MM_PAGE_ALLOC } from "../sim/trace";
 import { ALLOC_MEMCG, ALLOC_PC, ALLOC_PFN, ALLOC_RETRIES } from "./context";
 import { pageFree } from "./free";
 import { GFP_TABLE_PAGE, GFP_USER_PAGE, gfpMigratetype } from "./gfp";
+import { idealizedBegin, idealizedProgress, idealizedStep } from "./idealized";
 import { mmWriteback, pageOf } from "./instance";
 import { kswapdWake } from "./kswapd";
 import { memcgCharge, memcgMax, memcgUsage } from "./memcg";
@@ -19,7 +20,7 @@ import {
 } from "./pagealloc";
 import { PSI_RECLAIM, psiMemstall } from "./psi";
 import { RECLAIM_RETRIES, reclaimBegin, reclaimProgress, reclaimStep } from "./reclaim";
-import { spaceId, spaceMemcg } from "./space";
+import { spaceId, spaceMemcg, spacePolicy } from "./space";
 
 // Allocation of one page as a fault does it: __alloc_pages() with its watermarks, kswapd and direct reclaim, then the
 // charge to the cgroup (try_charge_memcg()) with its own reclaim. A machine of steps, because both may reclaim.
@@ -73,13 +74,16 @@ export function allocStep(mm: usize, actor: usize): i32 {
         return STEP_OOM;
       }
       psiMemstall(actor, PSI_RECLAIM, true);
-      reclaimBegin(mm, actor, space);
+      if (spacePolicy(space) !== 0) idealizedBegin(actor, space);
+      else reclaimBegin(mm, actor, space);
       store<u32>(actor, CHARGE_RECLAIM, ALLOC_PC);
     } else {
-      const step = reclaimStep(mm, actor);
+      const idealized = pc === CHARGE_RECLAIM && spacePolicy(<usize>load<u32>(actor, ALLOC_MEMCG)) !== 0;
+      const step = idealized ? idealizedStep(mm, actor) : reclaimStep(mm, actor);
       if (step !== STEP_DONE) return step;
       psiMemstall(actor, PSI_RECLAIM, false);
-      const retries = reclaimProgress(actor) !== 0 ? 0 : load<u32>(actor, ALLOC_RETRIES) + 1;
+      const progress = idealized ? idealizedProgress(actor) : reclaimProgress(actor);
+      const retries = progress !== 0 ? 0 : load<u32>(actor, ALLOC_RETRIES) + 1;
       store<u32>(actor, retries, ALLOC_RETRIES);
       store<u32>(actor, pc === ZONE_RECLAIM ? ZONE_RECLAIMED : CHARGE, ALLOC_PC);
     }

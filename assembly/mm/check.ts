@@ -29,7 +29,8 @@ import {
 } from "./page";
 import { checkPcp } from "./pcp";
 import { PTE_NONE, pteEntry, ptePfn, ptePresent, pteZero } from "./pte";
-import { spaceMemcg, spacePages, spacePte, spaceRss, spaceSwapents } from "./space";
+import { checkResidency } from "./residency";
+import { spaceMemcg, spacePages, spacePolicy, spacePte, spaceRss, spaceSwapents } from "./space";
 import { checkSwap, swapUsers } from "./swap";
 import { swapCacheLookup, swapCount } from "./swapmap";
 import { swapCpus } from "./swapstate";
@@ -77,6 +78,7 @@ function checkSpace(mm: usize, id: u32): void {
       assert(swapCount(mm, pteEntry(pte)) !== 0);
     }
   }
+  if (spacePolicy(space) !== 0) checkResidency(space);
   assert(rss === spaceRss(space));
   assert(swapents === spaceSwapents(space));
 }

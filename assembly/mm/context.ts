@@ -88,4 +88,12 @@ export const PLUG_NEXT: usize = ACTOR_BYTES + 360;
 export const PLUG_PAGE: usize = ACTOR_BYTES + 364;
 export const PLUG_RUNS: usize = ACTOR_BYTES + 368; // (entry, pages) × 32
 
-export const MM_CONTEXT_END: usize = ACTOR_BYTES + 624;
+// evict what a policy has chosen: idealized.ts
+export const IDEALIZED_PC: usize = ACTOR_BYTES + 624;
+export const IDEALIZED_SPACE: usize = ACTOR_BYTES + 628;
+export const IDEALIZED_PFN: usize = ACTOR_BYTES + 632;
+export const IDEALIZED_FREED: usize = ACTOR_BYTES + 636;
+// the page goes whether it was used or not: evict.ts
+export const EVICT_CHOSEN: usize = ACTOR_BYTES + 640;
+
+export const MM_CONTEXT_END: usize = ACTOR_BYTES + 648;

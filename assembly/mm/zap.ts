@@ -4,6 +4,7 @@ import { pageOf } from "./instance";
 import { lruAddDrain } from "./lrubatch";
 import { PG_ANON_EXCLUSIVE, PG_LOCKED, pageClear, pageMaps, pageTest, setPageMaps } from "./page";
 import { PTE_NONE, pteEntry, ptePfn, ptePresent, pteSwapped, pteZero } from "./pte";
+import { spaceUnmapped } from "./residency";
 import { setSpacePte, spaceAccount, spacePte } from "./space";
 import { swapCacheReclaim, swapCacheTryFree } from "./swapcache";
 import { swapFree } from "./swapmap";
@@ -29,6 +30,7 @@ export function zapRange(mm: usize, actor: usize, space: usize, start: u32, end:
     const pte = spacePte(space, index);
     if (!ptePresent(pte)) continue;
     setSpacePte(space, index, PTE_NONE);
+    spaceUnmapped(space, index);
     spaceAccount(space, -1, 0);
     zapPage(mm, actor, ptePfn(pte));
   }

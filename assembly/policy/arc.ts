@@ -79,7 +79,7 @@ export class Arc extends Policy {
 
   choose(page: u32): u32 {
     const state = this.state(page);
-    if (state & KNOWN) {
+    if ((state & (KNOWN | RESIDENT)) === KNOWN) {
       this.recall(page);
       return this.replace((state & QUEUE) === B2);
     }

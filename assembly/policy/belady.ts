@@ -37,6 +37,7 @@ export class Belady extends Policy {
   layout(at: u64): u64 {
     const keys = this.place(at, 0);
     this.keyOf = <usize>keys;
+    this.scratch = this.keyOf;
     return keysetLayout(this.set(), this.references + this.pages, keys + ((<u64>this.pages + 1) & ~1) * 4);
   }
 
@@ -68,7 +69,7 @@ export class Belady extends Policy {
   }
 
   evict(page: u32): u32 {
-    assert(!this.resident(page));
+    assert(page < this.pages && this.used > 0);
     const key = keysetGreatest(this.set());
     const references = this.references;
     const victim =

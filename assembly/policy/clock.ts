@@ -29,7 +29,7 @@ export class Clock extends Policy {
   }
 
   evict(page: u32): u32 {
-    assert(!this.resident(page) && this.used > 0);
+    assert(page < this.pages && this.used > 0);
     const links = this.links;
     let hand = this.hand;
     while (hand === this.pages || this.state(hand) & REFERENCED) {

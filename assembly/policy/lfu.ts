@@ -122,7 +122,7 @@ export class Lfu extends Policy {
   }
 
   evict(page: u32): u32 {
-    assert(!this.resident(page));
+    assert(page < this.pages && this.used > 0);
     const victim = queueTail(this.links, this.queueOf(this.following(0)));
     assert(victim !== PAGE_NONE);
     this.forget(victim);

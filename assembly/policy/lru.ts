@@ -20,7 +20,7 @@ export class Lru extends Policy {
   }
 
   evict(page: u32): u32 {
-    assert(!this.resident(page));
+    assert(page < this.pages && this.used > 0);
     const victim = queueTail(this.links, this.pages);
     this.forget(victim);
     return victim;

@@ -17,7 +17,7 @@ import { unitsFor } from "../memory/layout";
 //   forget(page)      a page goes for another reason than the policy's choice, and with it what is known about it
 //   check()           walks the whole structure and asserts its invariants
 //
-// invariant: used is the number of pages with R set, and never above the capacity when a page has entered
+// invariant: used is the number of pages with R set
 
 /** No page. */
 export const PAGE_NONE: u32 = 0xffffffff;
@@ -47,6 +47,8 @@ export class Policy {
   trace: usize;
   nextUses: usize;
   references: u32;
+  /** Room for one u32 a page that is free before reset(). */
+  scratch: usize;
 
   state(page: u32): u8 {
     return load<u8>(this.states + page);
@@ -67,7 +69,6 @@ export class Policy {
   /** The page enters with `state`. */
   join(page: u32, state: u8): void {
     assert(page < this.pages && !this.resident(page));
-    assert(this.used < this.capacity);
     this.setState(page, RESIDENT | state);
     this.used++;
   }

@@ -4,7 +4,7 @@ import { type CurveResult, curveOf } from "../curve.js";
 import { PagevisorError } from "../errors.js";
 import { parseTrace } from "../files.js";
 import { readNodeFile } from "../nodefiles.js";
-import type { PolicyName } from "../policies.js";
+import type { PolicyName } from "../policynames.js";
 import { formatBytes } from "../units.js";
 import { EXIT } from "./exit.js";
 import { count } from "./numbers.js";

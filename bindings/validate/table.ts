@@ -1,7 +1,8 @@
 // Compares a miss table with the idealized policies: every count is a step, and agrees when it is the same integer.
 
 import type { Trace } from "../files.js";
-import { POLICIES, type PolicyName, PolicyRuns } from "../policies.js";
+import { PolicyRuns } from "../policies.js";
+import { POLICIES, type PolicyName } from "../policynames.js";
 import { Agreement } from "./agreement.js";
 import type { CaseResult, SkippedCase } from "./result.js";
 import { type MissTable, traceName } from "./tables.js";

@@ -7,7 +7,8 @@ import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Core } from "#dist/core.js";
-import { POLICIES, type PolicyName, PolicyRuns } from "#dist/policies.js";
+import { PolicyRuns } from "#dist/policies.js";
+import { POLICIES, type PolicyName } from "#dist/policynames.js";
 import { parameters } from "../reference/report.js";
 import { PLAIN } from "./plain.js";
 

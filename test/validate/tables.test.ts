@@ -18,7 +18,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { validateCommand } from "#dist/cli/validate.js";
 import { PagevisorError } from "#dist/errors.js";
-import { POLICIES } from "#dist/policies.js";
+import { POLICIES } from "#dist/policynames.js";
 import { validate } from "#dist/validate/index.js";
 import { recordingTerminal } from "../cli/made.js";
 
