@@ -20,7 +20,7 @@ import {
 } from "./pagealloc";
 import { PSI_RECLAIM, psiMemstall } from "./psi";
 import { RECLAIM_RETRIES, reclaimBegin, reclaimProgress, reclaimStep } from "./reclaim";
-import { spaceId, spaceMemcg, spacePolicy } from "./space";
+import { spaceId, spaceMemcg } from "./space";
 
 // Allocation of one page as a fault does it: __alloc_pages() with its watermarks, kswapd and direct reclaim, then the
 // charge to the cgroup (try_charge_memcg()) with its own reclaim. A machine of steps, because both may reclaim.
@@ -30,6 +30,7 @@ const ZONE_RECLAIM: u32 = 1;
 const CHARGE: u32 = 2;
 const CHARGE_RECLAIM: u32 = 3;
 const ZONE_RECLAIMED: u32 = 4;
+const CHARGE_IDEALIZED: u32 = 5;
 
 /** Starts the allocation of a page charged to `space`, or of an uncharged page for a page table with space 0. */
 export function allocBegin(actor: usize, space: usize): void {
@@ -74,11 +75,11 @@ export function allocStep(mm: usize, actor: usize): i32 {
         return STEP_OOM;
       }
       psiMemstall(actor, PSI_RECLAIM, true);
-      if (spacePolicy(space) !== 0) idealizedBegin(actor, space);
-      else reclaimBegin(mm, actor, space);
-      store<u32>(actor, CHARGE_RECLAIM, ALLOC_PC);
+      const idealized = idealizedBegin(actor, space);
+      if (!idealized) reclaimBegin(mm, actor, space);
+      store<u32>(actor, idealized ? CHARGE_IDEALIZED : CHARGE_RECLAIM, ALLOC_PC);
     } else {
-      const idealized = pc === CHARGE_RECLAIM && spacePolicy(<usize>load<u32>(actor, ALLOC_MEMCG)) !== 0;
+      const idealized = pc === CHARGE_IDEALIZED;
       const step = idealized ? idealizedStep(mm, actor) : reclaimStep(mm, actor);
       if (step !== STEP_DONE) return step;
       psiMemstall(actor, PSI_RECLAIM, false);

@@ -19,7 +19,7 @@ import { spaceId, spaceMemcg, spacePolicy, spacePte } from "./space";
 // Reclaim for a cgroup's limit under an idealized policy: the page that the policy chooses goes, used or not, and no other. It leaves
 // by the path of every page (evict.ts). A device that takes its time has written it before the reclaimer goes on.
 //
-//   CHOOSE → EVICT → free                 the policy knows no page, or the page could not go: no progress
+//   CHOOSE → EVICT → free                 a page that could not go is no progress
 //              ^  \
 //              |   → WRITTEN: under writeback
 //              +-------+
@@ -28,12 +28,17 @@ const CHOOSE: u32 = 0;
 const EVICT: u32 = 1;
 const WRITTEN: u32 = 2;
 
-/** Starts the eviction of one page of `space`, for the fault that the actor is in. */
-export function idealizedBegin(actor: usize, space: usize): void {
+/**
+ * Starts the eviction of one page of `space`, for the fault that the actor is in. False without such a policy, or when the policy knows
+ * of no page: what is charged then is on its way in or out, and Linux' own reclaim deals with it.
+ */
+export function idealizedBegin(actor: usize, space: usize): bool {
+  if (spacePolicy(space) === 0 || changetype<Policy>(spacePolicy(space)).used === 0) return false;
   store<u32>(actor, <u32>space, IDEALIZED_SPACE);
   store<u32>(actor, 0, IDEALIZED_FREED);
   store<u32>(actor, CHOOSE, IDEALIZED_PC);
   emit(TRACE_MM_VMSCAN_MEMCG_RECLAIM_BEGIN, actorClock(actor), 0, 0, 0, 0);
+  return true;
 }
 
 /** Pages freed by the reclaim that idealizedStep() has finished. */
