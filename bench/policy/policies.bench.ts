@@ -15,8 +15,8 @@ export interface PolicyStream {
 }
 
 export const POLICY_STREAMS: readonly PolicyStream[] = [
-  { name: "zipf 1.0, 100,000 pages", pages: 100_000, theta: 1, references: 2_000_000 },
-  { name: "zipf 0.8, 1,000,000 pages", pages: 1_000_000, theta: 0.8, references: 4_000_000 },
+  { name: "zipf 1.0, 100,000 pages", pages: 100_000, theta: 1, references: 1_000_000 },
+  { name: "zipf 0.8, 1,000,000 pages", pages: 1_000_000, theta: 0.8, references: 2_000_000 },
 ];
 
 interface PolicyResult {
