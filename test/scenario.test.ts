@@ -436,7 +436,8 @@ test("what is not modelled is refused as such, with what is", () => {
   const reclaim = (value: object) => refusal({ ...scenarioOf([]), host: { memory: "2MiB", reclaim: value } });
   assert.is(
     reclaim({ policy: "mglru" }),
-    'host.reclaim.policy: "mglru" is not modelled in this version. Allowed: "two-list", "classic", "upstream"',
+    'host.reclaim.policy: "mglru" is not modelled in this version. Allowed: "two-list", "lru", "fifo", "clock", "sieve", "s3fifo", ' +
+      '"arc", "2q", "lfu", "belady", "classic", "upstream"',
   );
   assert.is(
     vm("mmu", "shadow"),
