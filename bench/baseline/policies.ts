@@ -265,39 +265,54 @@ class Arc extends Plain {
   }
 }
 
+/** A bucket for each count that occurs, in a chain by count; list 0 of the chain is its end. */
 class Lfu extends Plain {
-  private readonly counts = new Uint32Array(this.pages);
-  /** Pages of a count, by count. */
-  private readonly queues = new Map<number, Set<number>>();
-  private least = 1;
-  protected hit(page: number): void {
-    const count = this.counts[page]!++;
-    const queue = this.queues.get(count)!;
-    queue.delete(page);
-    if (queue.size === 0) {
-      this.queues.delete(count);
-      if (this.least === count) this.least = count + 1;
-    }
-    this.put(page, count + 1);
+  private readonly buckets = this.capacity + 1;
+  private readonly lists = new Lists(this.pages, this.buckets);
+  private readonly chain = new Lists(0, this.buckets);
+  private readonly counts = new Uint32Array(this.buckets);
+  private readonly bucketOf = new Uint32Array(this.pages);
+  private readonly free = Uint32Array.from({ length: this.capacity }, (_, index) => index + 1);
+  private frees = this.capacity;
+
+  private after(bucket: number, count: number): number {
+    const next = this.chain.next[bucket]!;
+    if (this.counts[next] === count) return next;
+    const made = this.free[--this.frees]!;
+    this.counts[made] = count;
+    this.chain.insert(bucket, made);
+    return made;
   }
-  private put(page: number, count: number): void {
-    const queue = this.queues.get(count);
-    if (queue === undefined) this.queues.set(count, new Set([page]));
-    else queue.add(page);
+  private put(bucket: number, page: number): void {
+    this.lists.add(bucket, page);
+    this.bucketOf[page] = bucket;
+  }
+  private take(page: number): void {
+    const bucket = this.bucketOf[page]!;
+    this.lists.remove(bucket, page);
+    if (this.lists.length[bucket] !== 0) return;
+    this.chain.remove(bucket, bucket);
+    this.free[this.frees++] = bucket;
+  }
+  protected hit(page: number): void {
+    const bucket = this.bucketOf[page]!;
+    const count = this.counts[bucket]! + 1;
+    if (this.lists.length[bucket] === 1 && this.counts[this.chain.next[bucket]!] !== count) {
+      this.counts[bucket] = count;
+      return;
+    }
+    const next = this.after(bucket, count);
+    this.take(page);
+    this.put(next, page);
   }
   protected miss(page: number, full: boolean): void {
     if (full) {
-      while (!this.queues.has(this.least)) this.least++;
-      const queue = this.queues.get(this.least)!;
-      const [victim] = queue as Iterable<number> as [number];
-      queue.delete(victim);
-      if (queue.size === 0) this.queues.delete(this.least);
+      const victim = this.lists.tail(this.chain.next[0]!);
+      this.take(victim);
       this.states[victim] = 0;
     }
     this.states[page] = RESIDENT;
-    this.counts[page] = 1;
-    this.least = 1;
-    this.put(page, 1);
+    this.put(this.after(0, 1), page);
   }
 }
 
