@@ -269,7 +269,7 @@ test("an unknown key is refused with the nearest name and not also as the missin
   );
   assert.is(
     refusal({ ...scenarioOf([]), "a b\n": 1 }),
-    '["a b\\n"]: unknown key. Allowed: $schema, name, description, seed, duration, host, costs, vms, trace, check',
+    '["a b\\n"]: unknown key. Allowed: $schema, name, description, seed, duration, host, costs, vms, trace, check, sweep',
   );
 });
 
@@ -436,8 +436,7 @@ test("what is not modelled is refused as such, with what is", () => {
   const reclaim = (value: object) => refusal({ ...scenarioOf([]), host: { memory: "2MiB", reclaim: value } });
   assert.is(
     reclaim({ policy: "mglru" }),
-    'host.reclaim.policy: "mglru" is not modelled in this version. Allowed: "two-list", "lru", "fifo", "clock", "sieve", "s3fifo", ' +
-      '"arc", "2q", "lfu", "belady", "classic", "upstream"',
+    'host.reclaim.policy: "mglru" is not modelled in this version. Allowed: "two-list", "lru", "fifo", "clock", "sieve", "s3fifo", "arc", "2q", "lfu", "belady", "classic", "upstream"',
   );
   assert.is(
     vm("mmu", "shadow"),
