@@ -10,7 +10,9 @@ import { faultPath } from "./faultpath.bench.js";
 import { faults } from "./faults.bench.js";
 import { buddy } from "./mm/buddy.bench.js";
 import { swap } from "./mm/swap.bench.js";
+import { policies } from "./policy/policies.bench.js";
 import { hostLine, type Suite, type SuiteReport, thisHost } from "./report.js";
+import { sweeps } from "./sweep.bench.js";
 import { yardstick, yardstickLine } from "./yardstick.js";
 
 const SUITES: Readonly<Record<string, Suite>> = {
@@ -20,6 +22,8 @@ const SUITES: Readonly<Record<string, Suite>> = {
   "fault-path": faultPath,
   buddy,
   swap,
+  sweep: sweeps,
+  policies,
 };
 
 const HELP = `npm run bench -- [SUITE …] [options]

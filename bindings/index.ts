@@ -1,5 +1,6 @@
 // The public face of the library.
 
+export { type Curve, type CurveOptions, type CurveResult, type CurveSize, curve } from "./curve.js";
 export { type ErrorCode, PagevisorError } from "./errors.js";
 export type { FileSource } from "./files.js";
 export {
@@ -10,6 +11,7 @@ export {
   type Progress,
   type RunOptions,
 } from "./machine.js";
+export { POLICIES, type PolicyName } from "./policynames.js";
 export type {
   FaultKind,
   FaultStages,
@@ -22,6 +24,8 @@ export type {
   VmResult,
 } from "./result.js";
 export { type ResolvedScenario, resolveScenario, type Scenario } from "./scenario.js";
+export type { SweepError, SweepPoint, SweepRow } from "./sweep/row.js";
+export { type SweepOptions, sweep } from "./sweep/sweep.js";
 export { TRACEPOINTS } from "./tracepoints.js";
 export { type ValidateOptions, validate } from "./validate/index.js";
 export type {

@@ -4,7 +4,7 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { coreModule } from "#dist/core.js";
-import { Machine } from "#dist/index.js";
+import { Machine, POLICIES } from "#dist/index.js";
 import { accessRows, plainGuest } from "../bench/accesses.bench.js";
 import { PlainBuddy } from "../bench/baseline/buddy.js";
 import { bootRows, copyScenario } from "../bench/boot.bench.js";
@@ -14,9 +14,11 @@ import { faultRows, perFault } from "../bench/faults.bench.js";
 import { median, speedup } from "../bench/measure.js";
 import { buddyRows, buddyScript, limitsOf, MOVABLE, ZONE, zoneWith } from "../bench/mm/buddy.bench.js";
 import { coreWith, plainWith, slotRows, slotScript } from "../bench/mm/swap.bench.js";
+import { policyContenders } from "../bench/policy/policies.bench.js";
 import { figure, table, whole } from "../bench/report.js";
 import { faultCount, Rig } from "../bench/rig.js";
 import { sequentialStream, uniformStream, zipfStream } from "../bench/streams.js";
+import { sweepRow, sweptScenario } from "../bench/sweep.bench.js";
 
 const MIB = 2 ** 20;
 const PAGES = 4096;
@@ -77,6 +79,16 @@ for (const row of accessRows(PAGES, LENGTH).filter(({ stream }) => stream !== un
     assert.is(plain.clock - clock, change.runNs);
   });
 }
+
+test("sweeps: every run is counted, and has the accesses that its name promises", async () => {
+  const row = await sweepRow({ module: await coreModule(), against: undefined }, 1, 3, 2);
+  assert.is(row.runs, 3);
+  assert.ok(row.mibAfterWarm > 0 && row.mibAfterAll > 0);
+  const machine = await Machine.create(sweptScenario());
+  const { accesses, footprintBytes } = machine.run();
+  assert.is(accesses, 100_000);
+  assert.ok(footprintBytes < 16 * MIB);
+});
 
 test("the plain TypeScript stops before the first access that would begin too late", async () => {
   const row = accessRows(PAGES, LENGTH).at(-1)!;
@@ -145,6 +157,19 @@ test("streams: pages within the guest, the share of writes that was asked for, t
     assert.ok(stream.every((word) => (word & ~WRITE) < PAGES));
   }
   assert.equal(uniformStream(100, PAGES, 0.3), uniformStream(100, PAGES, 0.3));
+});
+
+test("policies: the plain TypeScript misses as often as the core, under every policy", async () => {
+  for (const theta of [0.8, 1]) {
+    const stream = { name: "small", pages: 2000, theta, references: 30_000 };
+    const contendersOf = policyContenders(await coreModule(), stream);
+    for (const policy of POLICIES) {
+      const { core, plain } = contendersOf(policy);
+      const misses = core();
+      assert.is(plain(), misses, `${policy}, zipf ${theta}`);
+      assert.ok(misses > 2000 && misses < 30_000);
+    }
+  }
 });
 
 test("streams: zipf gives the first rank its share", () => {

@@ -8,6 +8,7 @@ import * as assert from "uvu/assert";
 import { COST_KEYS } from "#dist/costkeys.js";
 import { PagevisorError } from "#dist/errors.js";
 import { nearestName } from "#dist/nearest.js";
+import type { PolicyName } from "#dist/policynames.js";
 import { resolveScenario, type Scenario } from "#dist/scenario.js";
 import { SWAP_KINDS, scenarioSchema } from "#dist/schema.js";
 import { keysOf, meaningOf, schemaAt } from "#dist/schemapath.js";
@@ -268,7 +269,7 @@ test("an unknown key is refused with the nearest name and not also as the missin
   );
   assert.is(
     refusal({ ...scenarioOf([]), "a b\n": 1 }),
-    '["a b\\n"]: unknown key. Allowed: $schema, name, description, seed, duration, host, costs, vms, trace, check',
+    '["a b\\n"]: unknown key. Allowed: $schema, name, description, seed, duration, host, costs, vms, trace, check, sweep',
   );
 });
 
@@ -435,7 +436,7 @@ test("what is not modelled is refused as such, with what is", () => {
   const reclaim = (value: object) => refusal({ ...scenarioOf([]), host: { memory: "2MiB", reclaim: value } });
   assert.is(
     reclaim({ policy: "mglru" }),
-    'host.reclaim.policy: "mglru" is not modelled in this version. Allowed: "two-list", "classic", "upstream"',
+    'host.reclaim.policy: "mglru" is not modelled in this version. Allowed: "two-list", "lru", "fifo", "clock", "sieve", "s3fifo", "arc", "2q", "lfu", "belady", "classic", "upstream"',
   );
   assert.is(
     vm("mmu", "shadow"),
@@ -554,7 +555,7 @@ test("every key says what it means", () => {
 });
 
 test("the types know the keys, the designs and what becomes of them", () => {
-  const policy: "two-list" = resolveScenario(scenarioOf([])).host.reclaim.policy;
+  const policy: "two-list" | PolicyName = resolveScenario(scenarioOf([])).host.reclaim.policy;
   const memory: number = resolveScenario(scenarioOf([])).vms[0]!.memory;
   assert.equal([policy, memory], ["two-list", 4 * 2 ** 20]);
   // @ts-expect-error a policy that does not exist

@@ -5,6 +5,7 @@ import { emit, TRACE_MM_PAGE_ALLOC } from "../sim/trace";
 import { ALLOC_MEMCG, ALLOC_PC, ALLOC_PFN, ALLOC_RETRIES } from "./context";
 import { pageFree } from "./free";
 import { GFP_TABLE_PAGE, GFP_USER_PAGE, gfpMigratetype } from "./gfp";
+import { idealizedBegin, idealizedProgress, idealizedStep } from "./idealized";
 import { mmWriteback } from "./instance";
 import { kswapdWake } from "./kswapd";
 import { memcgCharge, memcgMax, memcgUsage } from "./memcg";
@@ -29,6 +30,7 @@ const ZONE_RECLAIM: u32 = 1;
 const CHARGE: u32 = 2;
 const CHARGE_RECLAIM: u32 = 3;
 const ZONE_RECLAIMED: u32 = 4;
+const CHARGE_IDEALIZED: u32 = 5;
 
 /** Starts the allocation of a page charged to `space`, or of an uncharged page for a page table with space 0. */
 export function allocBegin(actor: usize, space: usize): void {
@@ -73,13 +75,16 @@ export function allocStep(mm: usize, actor: usize): i32 {
         return STEP_OOM;
       }
       psiMemstall(actor, PSI_RECLAIM, true);
-      reclaimBegin(mm, actor, space);
-      store<u32>(actor, CHARGE_RECLAIM, ALLOC_PC);
+      const idealized = idealizedBegin(actor, space);
+      if (!idealized) reclaimBegin(mm, actor, space);
+      store<u32>(actor, idealized ? CHARGE_IDEALIZED : CHARGE_RECLAIM, ALLOC_PC);
     } else {
-      const step = reclaimStep(mm, actor);
+      const idealized = pc === CHARGE_IDEALIZED;
+      const step = idealized ? idealizedStep(mm, actor) : reclaimStep(mm, actor);
       if (step !== STEP_DONE) return step;
       psiMemstall(actor, PSI_RECLAIM, false);
-      const retries = reclaimProgress(actor) !== 0 ? 0 : load<u32>(actor, ALLOC_RETRIES) + 1;
+      const progress = idealized ? idealizedProgress(actor) : reclaimProgress(actor);
+      const retries = progress !== 0 ? 0 : load<u32>(actor, ALLOC_RETRIES) + 1;
       store<u32>(actor, retries, ALLOC_RETRIES);
       store<u32>(actor, pc === ZONE_RECLAIM ? ZONE_RECLAIMED : CHARGE, ALLOC_PC);
     }

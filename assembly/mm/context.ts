@@ -91,4 +91,12 @@ export const PLUG_RUNS: usize = ACTOR_BYTES + 368; // (entry, pages) × 32
 // the frame that this fault's window reads for the fault itself, PFN_NONE for none: readahead.ts
 export const READAHEAD_OWN: usize = ACTOR_BYTES + 624;
 
-export const MM_CONTEXT_END: usize = ACTOR_BYTES + 632;
+// evict what a policy has chosen: idealized.ts
+export const IDEALIZED_PC: usize = ACTOR_BYTES + 628;
+export const IDEALIZED_SPACE: usize = ACTOR_BYTES + 632;
+export const IDEALIZED_PFN: usize = ACTOR_BYTES + 636;
+export const IDEALIZED_FREED: usize = ACTOR_BYTES + 640;
+// the page goes whether it was used or not: evict.ts
+export const EVICT_CHOSEN: usize = ACTOR_BYTES + 644;
+
+export const MM_CONTEXT_END: usize = ACTOR_BYTES + 648;

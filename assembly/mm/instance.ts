@@ -30,6 +30,7 @@ const KSWAPD_FAILURES: usize = 76;
 const SWAP_STATE: usize = 80;
 const ZERO_PAGE: usize = 84;
 const LRU_BATCHES: usize = 88;
+const IDEALIZED: usize = 92; // policy + 1
 const PAGE_WAITERS: usize = 96;
 const THROTTLED: usize = PAGE_WAITERS + WAITQUEUE_BYTES;
 const COUNTS: usize = THROTTLED + WAITQUEUE_BYTES;
@@ -247,6 +248,20 @@ export function mmZeroPage(mm: usize): bool {
 
 export function setMmZeroPage(mm: usize, shared: bool): void {
   store<u32>(mm, shared ? 1 : 0, ZERO_PAGE);
+}
+
+/** Idealized policies choose what goes at the limit of a cgroup. */
+export function mmIdealized(mm: usize): bool {
+  return load<u32>(mm, IDEALIZED) !== 0;
+}
+
+/** The policy, POLICY_*; only with mmIdealized(). */
+export function mmPolicy(mm: usize): u32 {
+  return load<u32>(mm, IDEALIZED) - 1;
+}
+
+export function setMmPolicy(mm: usize, kind: u32): void {
+  store<u32>(mm, kind + 1, IDEALIZED);
 }
 
 /** Sleepers on locked pages. */

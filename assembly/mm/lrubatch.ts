@@ -19,6 +19,7 @@ import {
   setPageRefs,
 } from "./page";
 import { spaceMemcg } from "./space";
+import { swapCpus } from "./swapstate";
 
 // Per-CPU batches in front of the LRU lists (struct cpu_fbatches): what is to happen to a page of the lists is noted, and
 // done for 15 pages at a time. A page in a batch has a reference of the batch; a new page is on no list until its batch is
@@ -84,6 +85,13 @@ export function lruLazyfree(mm: usize, actor: usize, pfn: u32): void {
 /** lru_add_drain(): flushes the batches of the actor's CPU. */
 export function lruAddDrain(mm: usize, actor: usize): void {
   for (let kind: u32 = 0; kind < KINDS; kind++) flush(mm, actorCpu(actor), actorClock(actor), kind);
+}
+
+/** lru_add_drain_all(): flushes the batches of every CPU. */
+export function lruAddDrainAll(mm: usize, actor: usize): void {
+  for (let cpu: u32 = 0; cpu < swapCpus(mm); cpu++) {
+    for (let kind: u32 = 0; kind < KINDS; kind++) flush(mm, cpu, actorClock(actor), kind);
+  }
 }
 
 function append(mm: usize, cpu: u32, time: u64, kind: u32, pfn: u32): void {

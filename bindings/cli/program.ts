@@ -3,14 +3,17 @@
 
 import { Command, Option } from "commander";
 import { SWAP_KINDS } from "../schema.js";
+import { CONVERT_HELP, type ConvertFlags, convertCommand } from "./convert.js";
+import { CURVE_HELP, type CurveFlags, curveCommand } from "./curve.js";
 import { type Circumstances, EXIT, failureOf } from "./exit.js";
-import { addRunOptions, type RunFlags, readSize } from "./options.js";
+import { addRunOptions, type RunFlags, readCount, readList, readSize } from "./options.js";
 import { presets } from "./presets.js";
 import { type ReplayFlags, replaySource } from "./replay.js";
 import { type CreateSimulation, run } from "./run.js";
 import { schema } from "./schemacmd.js";
 import { SERIES_HELP } from "./series.js";
 import { readSource, type Source } from "./source.js";
+import { addSweepOptions, SWEEP_HELP, type SweepFlags, sweepCommand } from "./sweep.js";
 import type { Terminal } from "./terminal.js";
 import { VALIDATE_HELP, type ValidateFlags, validateCommand } from "./validate.js";
 import { packageVersion } from "./version.js";
@@ -78,7 +81,10 @@ function programFor(invocation: Invocation): Command {
     .addHelpText("before", example("pagevisor run overcommit"))
     .addHelpText("after", `\n${EXIT_HELP}`);
   addRun(program, invocation);
+  addSweep(program, invocation);
   addReplay(program, invocation);
+  addConvert(program, invocation);
+  addCurve(program, invocation);
   addValidate(program, invocation);
   addPresets(program, invocation);
   addSchema(program, invocation);
@@ -96,6 +102,19 @@ function addRun(program: Command, invocation: Invocation): void {
   addRunOptions(command)
     .addHelpText("before", example("pagevisor run overcommit --set host.memory=24MiB --no-rows"))
     .addHelpText("after", `\n${RUN_HELP}\n\n${SERIES_HELP}\n\n${EXIT_HELP}`);
+}
+
+function addSweep(program: Command, invocation: Invocation): void {
+  const command = program
+    .command("sweep")
+    .description("run a scenario many times, with other values or seeds")
+    .argument("<file|preset>", "scenario file (JSON), or the name of a preset")
+    .action(async (name: string, flags: SweepFlags) => {
+      invocation.exitCode = await sweepCommand(readSource(name), flags, invocation.terminal);
+    });
+  addSweepOptions(command)
+    .addHelpText("before", example("pagevisor sweep overcommit-curve"))
+    .addHelpText("after", `\n${SWEEP_HELP}`);
 }
 
 function addReplay(program: Command, invocation: Invocation): void {
@@ -122,6 +141,27 @@ function addReplay(program: Command, invocation: Invocation): void {
     .addHelpText("after", `\n${RUN_HELP}\n\n${SERIES_HELP}\n\n${EXIT_HELP}`);
 }
 
+function addConvert(program: Command, invocation: Invocation): void {
+  program
+    .command("convert")
+    .description("make a page trace of recorded memory references")
+    .argument("<in>", "recording, plain or gzip; - is standard input")
+    .addOption(new Option("-o, --output <file>", "page trace, as in out.u32.gz").makeOptionMandatory())
+    .addOption(new Option("--from <format>", "format").choices(["lackey", "text"]).makeOptionMandatory())
+    .addOption(new Option("--unit <unit>", "what a line of text holds").choices(["address", "page"]))
+    .addOption(
+      new Option("--filter <n>", "pages of the filter, 0 for none (default: lackey 16, text 0)").argParser(
+        readCount,
+      ),
+    )
+    .addOption(new Option("--pages <file>", "write which virtual page each page of the trace is"))
+    .addHelpText("before", example("pagevisor convert ls.lackey -o ls.u32.gz --from lackey"))
+    .addHelpText("after", `\n${CONVERT_HELP}\n\n${EXIT_HELP}`)
+    .action(async (input: string, flags: ConvertFlags) => {
+      invocation.exitCode = await convertCommand(input, flags, invocation.terminal);
+    });
+}
+
 async function runIn(
   invocation: Invocation,
   source: Source,
@@ -136,11 +176,33 @@ async function runIn(
   invocation.exitCode = await run(create === undefined ? job : { ...job, create });
 }
 
+function addCurve(program: Command, invocation: Invocation): void {
+  program
+    .command("curve")
+    .description("count the misses of replacement policies on a page trace, over sizes of memory")
+    .argument("<trace>", "page trace: little-endian u32, bit 31 marks a write; plain or gzip")
+    .addOption(new Option("--policy <names>", "policies, as in lru,clock,belady").argParser(readList))
+    .addOption(
+      new Option("--sizes <sizes>", "pages, bytes or shares, as in 500,16MiB,10%").argParser(readList),
+    )
+    .addOption(new Option("--json", "print the result as one JSON document, nothing else"))
+    .addOption(new Option("--csv", "print a line for each policy and size"))
+    .addHelpText(
+      "before",
+      example("pagevisor curve trace.u32.gz --policy lru,clock,belady --sizes 10%,25%,50%"),
+    )
+    .addHelpText("after", `\n${CURVE_HELP}\n\n${EXIT_HELP}`)
+    .action(async (trace: string, flags: CurveFlags) => {
+      invocation.exitCode = await curveCommand(trace, flags, invocation.terminal);
+    });
+}
+
 function addValidate(program: Command, invocation: Invocation): void {
   program
     .command("validate")
-    .description("compare the model with captures of a real kernel")
-    .argument("<path...>", "captured case, or a directory that holds cases")
+    .description("compare the model with captures of a real kernel, and with tables of misses")
+    .argument("<path...>", "captured case, table of misses, or a directory that holds such")
+    .addOption(new Option("--traces <dir>", "where to look for traces that are not beside their tables"))
     .addOption(new Option("--json", "print the result as one JSON document, nothing else"))
     .addHelpText("before", example("pagevisor validate test/fixtures/captures"))
     .addHelpText("after", `\n${VALIDATE_HELP}`)
