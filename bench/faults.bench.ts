@@ -1,4 +1,5 @@
-// Fault-heavy runs: the working set is twice the memory, so most accesses of the uniform rows fault and every fault makes another page go.
+// Fault-heavy runs: the working set is twice the memory and has been written once, so most accesses of the uniform rows fault and
+// every fault makes another page go.
 
 import { Machine, type RunResult, type Scenario } from "#dist/index.js";
 import { type Contender, median, race, speedup, spread } from "./measure.js";

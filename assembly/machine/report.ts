@@ -141,9 +141,10 @@ export const REPORT_PAGE_DIRTY: u32 = 7;
 export const REPORT_PAGE_MAPPED: u32 = 8;
 
 /**
- * Writes where guest page `gfn` of VM `id` is: state 0 untouched, 1 resident, 2 swapped, 3 read but never written, which maps the
- * page of zeroes; the frame that holds it (also while it is swapped but still in the swap cache, else 0); area and slot of its swap entry or of its copy in the swap cache (slot
- * 0: none); the list its frame is on (page.ts LIST_*); bits of the host's pte; 1 when an spte maps it.
+ * Writes where guest page `gfn` of VM `id` is: state 0 untouched, 1 resident, 2 swapped, 3 only read (it maps the page of
+ * zeroes); the frame that holds it (also while it is swapped but still in the swap cache, else 0); area and slot of its swap
+ * entry or of its copy in the swap cache (slot 0: none); the list its frame is on (page.ts LIST_*); bits of the host's pte; 1
+ * when an spte maps it.
  */
 export function reportPage(id: u32, gfn: u32): void {
   const vm = vmAt(id);

@@ -183,6 +183,11 @@ export function areaPercpu(mm: usize, area: usize, cpu: u32): usize {
   return <usize>load<u32>(area, PERCPU) + <usize>cpu * PERCPU_BYTES;
 }
 
+/** Address of the swap_map: for loops over many slots, which need not look for it again for each. */
+export function areaMap(area: usize): usize {
+  return <usize>load<u32>(area, MAP);
+}
+
 /** Address of the slot's byte in the swap_map. */
 export function slotByte(area: usize, slot: u32): usize {
   assert(slot !== SLOT_NONE && slot < areaSlots(area));

@@ -4,6 +4,7 @@ import {
   areaFreeHead,
   areaFreeTail,
   areaHighest,
+  areaMap,
   areaPercpu,
   areaSlots,
   CLUSTER_SLOTS,
@@ -102,6 +103,7 @@ export function clusterPut(area: usize, slot: u32): void {
  */
 export function clusterTry(mm: usize, area: usize, cpu: u32): u32 {
   const own = areaPercpu(mm, area, cpu);
+  const map = areaMap(area);
   while (true) {
     let cluster = load<u32>(own, CLUSTER);
     if (cluster === CLUSTER_NONE) {
@@ -112,7 +114,7 @@ export function clusterTry(mm: usize, area: usize, cpu: u32): u32 {
     }
     const end = min<u32>(areaSlots(area), (cluster + 1) * CLUSTER_SLOTS);
     let slot = load<u32>(own, NEXT);
-    while (slot < end && load<u8>(slotByte(area, slot)) !== 0) slot++;
+    while (slot < end && load<u8>(map + slot) !== 0) slot++;
     if (slot < end) {
       store<u32>(own, slot + 1, NEXT);
       return slot;

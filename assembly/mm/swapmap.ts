@@ -66,21 +66,19 @@ export function swapFree(mm: usize, cpu: u32, entry: u32): void {
   const byte = load<u8>(at);
   assert(swapCount(mm, entry) > 0);
   if ((byte & COUNT_MASK) !== 0) {
-    store<u8>(at, byte - 1);
-  } else {
-    const digit = digitOf(mm, entry);
-    const rounds = load<u8>(digit) - 1;
-    store<u8>(digit, rounds);
-    store<u8>(at, (byte & SWAP_HAS_CACHE) | SWAP_MAP_MAX | (rounds !== 0 ? COUNT_CONTINUED : 0));
+    setByte(mm, cpu, entry, at, byte - 1);
+    return;
   }
-  releaseUnused(mm, cpu, entry);
+  const digit = digitOf(mm, entry);
+  const rounds = load<u8>(digit) - 1;
+  store<u8>(digit, rounds);
+  setByte(mm, cpu, entry, at, (byte & SWAP_HAS_CACHE) | SWAP_MAP_MAX | (rounds !== 0 ? COUNT_CONTINUED : 0));
 }
 
-function releaseUnused(mm: usize, cpu: u32, entry: u32): void {
-  const at = byteOf(mm, entry);
-  if (load<u8>(at) !== 0) return;
-  store<u8>(at, SWAP_HAS_CACHE);
-  slotFree(mm, cpu, entry);
+// What is left of a slot's users and cache; with neither the slot goes back through `cpu`. `at` is the address of its byte.
+function setByte(mm: usize, cpu: u32, entry: u32, at: usize, byte: u8): void {
+  store<u8>(at, byte === 0 ? SWAP_HAS_CACHE : byte);
+  if (byte === 0) slotFree(mm, cpu, entry);
 }
 
 /** swapcache_prepare(): claims the cache of `entry`. False when somebody else has it, or no pte holds the entry. */
@@ -107,6 +105,5 @@ export function swapCacheSet(mm: usize, entry: u32, pfn: u32): void {
 export function swapCacheClear(mm: usize, cpu: u32, entry: u32): void {
   swapCacheSet(mm, entry, PFN_NONE);
   const at = byteOf(mm, entry);
-  store<u8>(at, load<u8>(at) & ~SWAP_HAS_CACHE);
-  releaseUnused(mm, cpu, entry);
+  setByte(mm, cpu, entry, at, load<u8>(at) & ~SWAP_HAS_CACHE);
 }

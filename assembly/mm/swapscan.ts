@@ -6,6 +6,7 @@ import {
   areaClusters,
   areaHighest,
   areaLowest,
+  areaMap,
   areaPages,
   areaSlots,
   areaType,
@@ -159,28 +160,47 @@ function check(mm: usize, actor: usize, area: usize, cpu: u32): u32 {
   return CHECK;
 }
 
-// Takes the slot reached, and moves on to the one that is to be looked at next.
+// Takes the slot reached and those that follow it, until there are enough or the search has to begin anew. What CHECK would ask is
+// known of each that follows: it is free, and no cluster is entered in the middle of the list, for clusterTry() begins with the head
+// and nearby() comes when the list is empty.
 function take(mm: usize, area: usize, cpu: u32, wanted: u32, entries: usize): u32 {
-  const slot = slotReached();
-  const got = load<u32>(SCAN, GOT);
-  store<u8>(slotByte(area, slot), SWAP_HAS_CACHE);
-  clusterTake(area, slot);
-  rangeAlloc(mm, area, slot);
-  store<u32>(entries + ((<usize>got) << 2), swapEntry(areaType(area), slot));
-  store<u32>(SCAN, got + 1, GOT);
-  if (got + 1 === wanted || slot >= areaHighest(area)) return DONE;
-  if (spendBudget() < 0) return DONE;
-
-  if (areaClusters(area) !== 0) {
-    if (tryCluster(mm, area, cpu)) return CHECK;
-  } else if (areaClusterNr(area) !== 0) {
-    setSlot(slot + 1);
-    if (byteAt(area, slot + 1) === 0) {
-      setAreaClusterNr(area, areaClusterNr(area) - 1);
-      return CHECK;
+  const clusters = areaClusters(area) !== 0;
+  const map = areaMap(area);
+  const type = areaType(area);
+  let slot = slotReached();
+  let got = load<u32>(SCAN, GOT);
+  let next = CHECK;
+  while (next === CHECK && slot <= areaHighest(area)) {
+    store<u8>(map + slot, SWAP_HAS_CACHE);
+    if (clusters) clusterTake(area, slot);
+    rangeAlloc(mm, area, slot);
+    store<u32>(entries + ((<usize>got) << 2), swapEntry(type, slot));
+    got++;
+    if (got === wanted || slot >= areaHighest(area) || spendBudget() < 0) {
+      next = DONE;
+      break;
     }
+    if (clusters) {
+      const following = clusterTry(mm, area, cpu);
+      if (following !== 0) {
+        slot = following;
+        store<u32>(SCAN, slot, BASE);
+        continue;
+      }
+    } else if (areaClusterNr(area) !== 0) {
+      slot++;
+      if (byteAt(area, slot) === 0) {
+        setAreaClusterNr(area, areaClusterNr(area) - 1);
+        continue;
+      }
+    }
+    setSlot(slot);
+    next = nearby(area);
+    slot = slotReached();
   }
-  return nearby(area);
+  setSlot(slot);
+  store<u32>(SCAN, got, GOT);
+  return next;
 }
 
 // No cluster goes on: a few more slots are looked at, unless the scan has been long already.
@@ -189,45 +209,51 @@ function nearby(area: usize): u32 {
   const base = load<u32>(SCAN, BASE);
   let slot = slotReached();
   const limit = slot < base ? base : areaHighest(area);
-  while (slot <= limit && spendBudget() > 0) {
-    setSlot(slot);
-    if (byteAt(area, slot) === 0) return CHECK;
+  const map = areaMap(area);
+  const slots = areaSlots(area);
+  let budget = load<i32>(SCAN, BUDGET);
+  let found = DONE;
+  while (slot <= limit) {
+    budget--;
+    if (budget <= 0) break;
+    if (slot === slots || load<u8>(map + slot) === 0) {
+      found = CHECK;
+      break;
+    }
     slot++;
   }
+  store<i32>(SCAN, budget, BUDGET);
   setSlot(slot);
-  return DONE;
+  return found;
 }
 
 // Every slot from the one reached to the end, then from the start to the base.
 function linear(mm: usize, area: usize): u32 {
   const base = load<u32>(SCAN, BASE);
-  let slot = slotReached() + 1;
-  while (slot <= areaHighest(area)) {
-    setSlot(slot);
-    looked();
-    if (candidate(mm, area, slot)) return CHECK;
-    slot++;
-  }
-  slot = areaLowest(area);
-  while (slot < base) {
-    setSlot(slot);
-    looked();
-    if (candidate(mm, area, slot)) return CHECK;
-    slot++;
-  }
-  return NONE;
+  if (candidate(mm, area, slotReached() + 1, areaHighest(area) + 1)) return CHECK;
+  return candidate(mm, area, areaLowest(area), base) ? CHECK : NONE;
 }
 
-function looked(): void {
-  if (spendBudget() >= 0) return;
-  store<i32>(SCAN, LATENCY_LIMIT, BUDGET);
-  store<u32>(SCAN, 1, MANY);
-}
-
-// swap_offset_available_and_locked()
-function candidate(mm: usize, area: usize, slot: u32): bool {
-  const byte = byteAt(area, slot);
-  return byte === 0 || (byte === SWAP_HAS_CACHE && swapFull(mm));
+// swap_offset_available_and_locked(), for slots `from`..`end`-1: reaches the first that is free or, when swap is more than half full,
+// that only the swap cache may hold.
+function candidate(mm: usize, area: usize, from: u32, end: u32): bool {
+  const map = areaMap(area);
+  const cached: u8 = swapFull(mm) ? SWAP_HAS_CACHE : 0;
+  let budget = load<i32>(SCAN, BUDGET);
+  let slot = from;
+  while (slot < end) {
+    budget--;
+    if (budget < 0) {
+      budget = LATENCY_LIMIT;
+      store<u32>(SCAN, 1, MANY);
+    }
+    const byte = load<u8>(map + slot);
+    if (byte === 0 || byte === cached) break;
+    slot++;
+  }
+  store<i32>(SCAN, budget, BUDGET);
+  if (from < end) setSlot(min<u32>(slot, end - 1));
+  return slot < end;
 }
 
 // swap_range_alloc()

@@ -3,6 +3,7 @@ import { ENTRY_NONE, entryOffset, entryType } from "./pte";
 import {
   areaHighest,
   areaLowest,
+  areaMap,
   availAdd,
   SWAP_HAS_CACHE,
   setAreaBits,
@@ -26,6 +27,9 @@ import { SLOT_CACHE_SIZE, setSlotCacheActive, slotCacheActive, slotCacheOf, swap
 // invariant: slots[cur .. cur+nr-1] and ret[0 .. nRet-1] are distinct entries whose byte is exactly SWAP_HAS_CACHE and
 //            which no frame caches
 // invariant: while the caches are not active all of them are empty
+
+// The only entry that goes back while the caches are not in use.
+const ONE: usize = memory.data(4, 4);
 
 const NR: usize = 0;
 const CUR: usize = 4;
@@ -118,7 +122,8 @@ export function slotFree(mm: usize, cpu: u32, entry: u32): void {
   assert(load<u8>(slotByte(swapArea(mm, entry), entryOffset(entry))) === SWAP_HAS_CACHE);
   const cache = slotCacheOf(mm, cpu);
   if (!slotCacheActive(mm)) {
-    swapEntryFree(mm, entry);
+    store<u32>(ONE, entry);
+    freeEntries(mm, ONE, 1);
     return;
   }
   if (load<u32>(cache, N_RET) >= SLOT_CACHE_SIZE) {
@@ -133,9 +138,35 @@ export function slotFree(mm: usize, cpu: u32, entry: u32): void {
 // swapcache_free_entries(): the areas one after another.
 function freeEntries(mm: usize, entries: usize, count: u32): void {
   if (mmAreas(mm) > 1) sortByType(entries, count);
-  for (let index: u32 = 0; index < count; index++) {
-    swapEntryFree(mm, load<u32>(entries + ((<usize>index) << 2)));
+  const end = entries + ((<usize>count) << 2);
+  for (let at = entries; at < end; ) at = freeOfArea(mm, at, end);
+}
+
+// swap_entry_free() and swap_range_free() for the entries that follow of one area: the slots can be had again. Returns the address of
+// the first entry of another area.
+function freeOfArea(mm: usize, entries: usize, end: usize): usize {
+  const type = entryType(load<u32>(entries));
+  const area = mmArea(mm, type);
+  const map = areaMap(area);
+  const full = areaHighest(area) === 0;
+  let lowest = areaLowest(area);
+  let highest = areaHighest(area);
+  let at = entries;
+  while (at < end && entryType(load<u32>(at)) === type) {
+    const slot = entryOffset(load<u32>(at));
+    assert(load<u8>(map + slot) === SWAP_HAS_CACHE && load<u32>(slotCached(area, slot)) === 0);
+    store<u8>(map + slot, 0);
+    clusterPut(area, slot);
+    lowest = min<u32>(lowest, slot);
+    highest = max<u32>(highest, slot);
+    at += 4;
   }
+  const slots = <u32>((at - entries) >> 2);
+  setAreaBits(area, lowest, highest);
+  if (full) availAdd(mm, area);
+  setMmSwapFree(mm, mmSwapFree(mm) + slots);
+  setSwapUsed(area, swapUsed(area) - slots);
+  return at;
 }
 
 // sort(): heapsort from the leaves up. It is not stable, and the order within an area decides in which order clusters
@@ -182,20 +213,6 @@ function swapEntries(entries: usize, one: u32, other: u32): void {
   const entry = load<u32>(first);
   store<u32>(first, load<u32>(second));
   store<u32>(second, entry);
-}
-
-// swap_entry_free() and swap_range_free(): the slot can be had again.
-function swapEntryFree(mm: usize, entry: u32): void {
-  const area = swapArea(mm, entry);
-  const slot = entryOffset(entry);
-  assert(load<u8>(slotByte(area, slot)) === SWAP_HAS_CACHE && load<u32>(slotCached(area, slot)) === 0);
-  store<u8>(slotByte(area, slot), 0);
-  clusterPut(area, slot);
-  const highest = areaHighest(area);
-  setAreaBits(area, min<u32>(areaLowest(area), slot), max<u32>(highest, slot));
-  if (highest === 0) availAdd(mm, area);
-  setMmSwapFree(mm, mmSwapFree(mm) + 1);
-  setSwapUsed(area, swapUsed(area) - 1);
 }
 
 /** Entries of all caches against the maps. Returns their number. */
