@@ -88,4 +88,8 @@ export const PLUG_NEXT: usize = ACTOR_BYTES + 360;
 export const PLUG_PAGE: usize = ACTOR_BYTES + 364;
 export const PLUG_RUNS: usize = ACTOR_BYTES + 368; // (entry, pages) × 32
 
-export const MM_CONTEXT_END: usize = ACTOR_BYTES + 624;
+// what reclaim has cost when a round began (anon, file), and the writes of the present batch: reclaim.ts, shrink.ts
+export const RECLAIM_COSTS: usize = ACTOR_BYTES + 624;
+export const SHRINK_WRITTEN: usize = ACTOR_BYTES + 632;
+
+export const MM_CONTEXT_END: usize = ACTOR_BYTES + 640;

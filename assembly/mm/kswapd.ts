@@ -17,7 +17,15 @@ import {
   RECLAIM_SCANNED,
   RECLAIM_TARGET,
 } from "./context";
-import { mmKswapd, mmKswapdFailures, mmWatermarkHigh, mmWriteback, setMmKswapdFailures } from "./instance";
+import {
+  mmKswapd,
+  mmKswapdFailures,
+  mmLruvec,
+  mmWatermarkHigh,
+  mmWriteback,
+  setMmKswapdFailures,
+} from "./instance";
+import { lruvecSnapshot } from "./lruvec";
 import { DEF_PRIORITY, RECLAIM_RETRIES, roundBegin, roundStep, throttle, throttleEnd } from "./reclaim";
 import { RECLAIM_BATCH, RECLAIM_GLOBAL, RECLAIM_KSWAPD } from "./shrink";
 import { hostBalanced, watermarksUnboost } from "./watermark";
@@ -94,6 +102,7 @@ function afterRound(mm: usize, actor: usize): i32 {
 
 // What a fallback has boosted the watermarks by is done with: for it alone kswapd would not swap.
 function sleep(mm: usize, actor: usize): i32 {
+  lruvecSnapshot(mmLruvec(mm)); // balance_pgdat() ends
   watermarksUnboost(mm);
   store<u32>(actor, ASLEEP, KSWAPD_PC);
   emit(TRACE_MM_VMSCAN_KSWAPD_SLEEP, actorClock(actor), 0, 0, 0, 0);

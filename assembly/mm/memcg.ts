@@ -1,5 +1,6 @@
 import { pageOf } from "./instance";
-import { LIST_BYTES, listAddHead, listAddTail, listLength, listRemove } from "./list";
+import { LIST_BYTES, listAddHead, listAddTail, listRemove } from "./list";
+import { LRUVEC_BYTES } from "./lruvec";
 import {
   LIST_ACTIVE,
   LIST_INACTIVE,
@@ -16,10 +17,10 @@ import {
 // pages, and the inactive file list, where pages lie whose owner has given them up (MADV_FREE).
 // Left out for now: charge batches, other file pages, memory.high and memory.low.
 //
-// record   0       4     8             20            32             44          48
-//          +-------+-----+-------------+-------------+--------------+-----------+----------+
-//          | usage | max | inactive    | active      | inactiveFile | anonCost  | fileCost |
-//          +-------+-----+-------------+-------------+--------------+-----------+----------+
+// record   0       4     8             20            32             44
+//          +-------+-----+-------------+-------------+--------------+--------+
+//          | usage | max | inactive    | active      | inactiveFile | lruvec |
+//          +-------+-----+-------------+-------------+--------------+--------+
 //
 // invariant: usage is the number of frames charged: resident guest pages and swap cache pages
 
@@ -28,9 +29,8 @@ const MAX: usize = 4;
 const INACTIVE: usize = 8;
 const ACTIVE: usize = INACTIVE + LIST_BYTES;
 const INACTIVE_FILE: usize = ACTIVE + LIST_BYTES;
-const ANON_COST: usize = INACTIVE_FILE + LIST_BYTES;
-const FILE_COST: usize = ANON_COST + 4;
-export const MEMCG_BYTES: usize = FILE_COST + 4;
+const LRUVEC: usize = INACTIVE_FILE + LIST_BYTES;
+export const MEMCG_BYTES: usize = LRUVEC + LRUVEC_BYTES;
 
 /** No limit. */
 export const MEMCG_UNLIMITED: u32 = 0xffffffff;
@@ -70,26 +70,9 @@ export function lruInactiveFile(memcg: usize): usize {
   return memcg + INACTIVE_FILE;
 }
 
-/** Cost of reclaiming anonymous pages lately: pages written out (lru_note_cost()). */
-export function lruAnonCost(memcg: usize): u32 {
-  return load<u32>(memcg, ANON_COST);
-}
-
-export function lruFileCost(memcg: usize): u32 {
-  return load<u32>(memcg, FILE_COST);
-}
-
-/** lru_note_cost(): both costs are halved when they outgrow a quarter of the lists. */
-export function lruNoteAnonCost(memcg: usize, pages: u32): void {
-  const pagesOnLists = listLength(memcg + INACTIVE) + listLength(memcg + ACTIVE);
-  let anon = load<u32>(memcg, ANON_COST) + pages;
-  let file = load<u32>(memcg, FILE_COST);
-  if (anon + file > pagesOnLists / 4) {
-    anon >>= 1;
-    file >>= 1;
-  }
-  store<u32>(memcg, anon, ANON_COST);
-  store<u32>(memcg, file, FILE_COST);
+/** What is noted about the lists (lruvec.ts). */
+export function memcgLruvec(memcg: usize): usize {
+  return memcg + LRUVEC;
 }
 
 // folio_lru_list(): the list that a page's flags name.

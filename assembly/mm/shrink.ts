@@ -10,7 +10,9 @@ import {
   TRACE_MM_VMSCAN_LRU_SHRINK_INACTIVE,
 } from "../sim/trace";
 import {
+  RECLAIM_COSTS,
   RECLAIM_FLAGS,
+  RECLAIM_MEMCG,
   RECLAIM_PRIORITY,
   RECLAIM_SCANNED,
   RECLAIM_TARGET,
@@ -24,6 +26,7 @@ import {
   SHRINK_PC,
   SHRINK_SPACE,
   SHRINK_TAKEN,
+  SHRINK_WRITTEN,
   TALLY_ACTIVATED,
   TALLY_REFERENCED,
   TALLY_WRITEBACK,
@@ -52,6 +55,7 @@ import { entryOffset } from "./pte";
 import { inactiveIsLow, scanCount } from "./scancount";
 import { spaceMemcg } from "./space";
 import { swapArea, swapDevice } from "./swaparea";
+import { noteAnonCost, workingsetActivated } from "./workingset";
 
 // One cgroup's lists under reclaim: shrink_lruvec() with shrink_inactive_list() and shrink_active_list(), in batches of 32.
 // A batch is isolated, its pages go through evict.ts one by one, those that stay go back to the lists, and the writes that
@@ -96,8 +100,8 @@ export function shrinkBegin(mm: usize, actor: usize, space: usize): void {
   const inactive = listLength(lruInactive(memcg));
   const active = listLength(lruActive(memcg));
   store<u32>(actor, <u32>space, SHRINK_SPACE);
-  store<u32>(actor, scanCount(mm, memcg, inactive, priority, global, tiny), SHRINK_INACTIVE);
-  store<u32>(actor, scanCount(mm, memcg, active, priority, global, tiny), SHRINK_ACTIVE);
+  store<u32>(actor, scanCount(mm, inactive, priority, actor + RECLAIM_COSTS, global, tiny), SHRINK_INACTIVE);
+  store<u32>(actor, scanCount(mm, active, priority, actor + RECLAIM_COSTS, global, tiny), SHRINK_ACTIVE);
   store<u32>(actor, 0, SHRINK_FREED);
   store<u32>(actor, 0, SHRINK_BUSY);
   store<u32>(actor, BATCH, SHRINK_PC);
@@ -109,6 +113,7 @@ export function shrinkListBegin(actor: usize, space: usize): void {
   store<u32>(actor, 0, SHRINK_FREED);
   store<u32>(actor, 0, SHRINK_BUSY);
   store<u32>(actor, RECLAIM_ADVICE, RECLAIM_FLAGS);
+  store<u32>(actor, 0, RECLAIM_MEMCG);
   store<u32>(actor, 0, TALLY_ACTIVATED);
   store<u32>(actor, 0, TALLY_REFERENCED);
   store<u32>(actor, 0, TALLY_WRITEBACK);
@@ -172,6 +177,7 @@ function batch(mm: usize, actor: usize): i32 {
   store<u32>(actor, 0, TALLY_ACTIVATED);
   store<u32>(actor, 0, TALLY_REFERENCED);
   store<u32>(actor, 0, TALLY_WRITEBACK);
+  store<u32>(actor, 0, SHRINK_WRITTEN);
   store<u32>(actor, EVICT, SHRINK_PC);
   if (taken === 0) return STEP_DONE;
   actorSpend(actor, STAGE_RECLAIM, taken * cost(COST_RECLAIM_SCAN_PAGE_NS));
@@ -229,7 +235,8 @@ function plugLast(mm: usize, actor: usize): i32 {
 // move_folios_to_lru() and the end of the plug. A write without a free tag makes the reclaimer wait here.
 function putback(mm: usize, actor: usize): i32 {
   const list = actor + SHRINK_KEPT;
-  const memcg = spaceMemcg(<usize>load<u32>(actor, SHRINK_SPACE));
+  const space = <usize>load<u32>(actor, SHRINK_SPACE);
+  const memcg = spaceMemcg(space);
   const time = actorClock(actor);
   const advice = advised(actor);
   for (let pfn = listHead(list); pfn !== PFN_NONE; pfn = listHead(list)) {
@@ -246,13 +253,17 @@ function putback(mm: usize, actor: usize): i32 {
     listRemove(mm, list, pfn);
     // reclaim_folio_list() puts back as if the page were new: folio_putback_lru().
     if (advice) lruCacheAdd(mm, actor, pfn);
-    else if (pageRefs(page) > 1) lruAdd(mm, memcg, pfn, false);
+    else if (pageRefs(page) > 1) {
+      if (pageTest(page, PG_ACTIVE)) workingsetActivated(mm, space, 1);
+      lruAdd(mm, memcg, pfn, false);
+    }
     pagePut(mm, pfn, actor);
   }
   if (advice) {
     store<u32>(actor, DONE, SHRINK_PC);
     return STEP_DONE;
   }
+  if (load<u32>(actor, SHRINK_TAKEN) !== 0) noteAnonCost(mm, space, load<u32>(actor, SHRINK_WRITTEN));
   const freed = load<u32>(actor, SHRINK_FREED) - load<u32>(actor, SHRINK_FREED_BEFORE);
   const priority = load<u32>(actor, RECLAIM_PRIORITY);
   const kept = <u64>load<u32>(actor, TALLY_ACTIVATED) | ((<u64>load<u32>(actor, TALLY_REFERENCED)) << 16);

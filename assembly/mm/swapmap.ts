@@ -1,6 +1,6 @@
 import { PFN_NONE } from "../memory/layout";
 import { entryOffset } from "./pte";
-import { SWAP_HAS_CACHE, slotByte, slotCached, slotContinued, swapArea } from "./swaparea";
+import { SLOT_SHADOW, SWAP_HAS_CACHE, slotByte, slotCached, slotContinued, swapArea } from "./swaparea";
 import { slotFree } from "./swapslots";
 
 // The use counts of slots: swap_map with its continuation, and the swap cache as seen from the slot.
@@ -79,6 +79,7 @@ export function swapFree(mm: usize, cpu: u32, entry: u32): void {
 function releaseUnused(mm: usize, cpu: u32, entry: u32): void {
   const at = byteOf(mm, entry);
   if (load<u8>(at) !== 0) return;
+  store<u32>(slotCached(swapArea(mm, entry), entryOffset(entry)), PFN_NONE);
   store<u8>(at, SWAP_HAS_CACHE);
   slotFree(mm, cpu, entry);
 }
@@ -94,7 +95,14 @@ export function swapCachePrepare(mm: usize, entry: u32): bool {
 
 /** The frame that caches `entry`, PFN_NONE without one (lookup_swap_cache()). */
 export function swapCacheLookup(mm: usize, entry: u32): u32 {
-  return load<u32>(slotCached(swapArea(mm, entry), entryOffset(entry)));
+  const value = load<u32>(slotCached(swapArea(mm, entry), entryOffset(entry)));
+  return value & SLOT_SHADOW ? PFN_NONE : value;
+}
+
+/** What the page that was evicted to `entry` has left in the cache; 0 for nothing (get_shadow_from_swap_cache()). */
+export function swapCacheShadow(mm: usize, entry: u32): u32 {
+  const value = load<u32>(slotCached(swapArea(mm, entry), entryOffset(entry)));
+  return value & SLOT_SHADOW ? value : 0;
 }
 
 /** Puts `pfn` into the cache of `entry`, whose SWAP_HAS_CACHE the caller owns. */
@@ -103,9 +111,9 @@ export function swapCacheSet(mm: usize, entry: u32, pfn: u32): void {
   store<u32>(slotCached(swapArea(mm, entry), entryOffset(entry)), pfn);
 }
 
-/** put_swap_folio(): the cache lets go of `entry`; without a pte the slot goes back through `cpu`. */
-export function swapCacheClear(mm: usize, cpu: u32, entry: u32): void {
-  swapCacheSet(mm, entry, PFN_NONE);
+/** put_swap_folio(): the cache lets go of `entry` and keeps `shadow`; without a pte the slot goes back through `cpu`. */
+export function swapCacheClear(mm: usize, cpu: u32, entry: u32, shadow: u32): void {
+  swapCacheSet(mm, entry, shadow);
   const at = byteOf(mm, entry);
   store<u8>(at, load<u8>(at) & ~SWAP_HAS_CACHE);
   releaseUnused(mm, cpu, entry);
