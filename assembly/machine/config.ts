@@ -24,6 +24,7 @@ import { ZONE_NORMAL } from "../mm/gfp";
 import { mmAddZone, mmCreate, setMmKswapd, setMmSwappiness, setMmWatermarkScale } from "../mm/instance";
 import { lruBatchesCreate } from "../mm/lrubatch";
 import { spaceCreate } from "../mm/space";
+import { stocksCreate } from "../mm/stock";
 import { swapCreate, swapDevice } from "../mm/swaparea";
 import { setReadaheadMax, swapStateCreate } from "../mm/swapstate";
 import { zoneCreate } from "../mm/zone";
@@ -107,7 +108,8 @@ export function configHost(
   const records = arenaTake(PART_RECORDS, <u64>cpus * CPU_BYTES);
   const kswapd = arenaTake(PART_RECORDS, DAEMON_BYTES);
   if (mm === 0 || zone === 0 || records === 0 || kswapd === 0) return E_NO_MEMORY;
-  if (!swapStateCreate(mm, cpus, seedValue) || !lruBatchesCreate(mm, cpus)) return E_NO_MEMORY;
+  if (!swapStateCreate(mm, cpus, seedValue) || !lruBatchesCreate(mm, cpus) || !stocksCreate(mm, cpus))
+    return E_NO_MEMORY;
   setHost(mm);
   mmAddZone(mm, zone);
   setMmSwappiness(mm, swappiness);

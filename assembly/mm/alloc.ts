@@ -2,12 +2,12 @@ import { PFN_NONE } from "../memory/layout";
 import { STEP_DONE, STEP_OOM } from "../memory/status";
 import { actorClock, actorCpu } from "../sim/actor";
 import { emit, TRACE_MM_PAGE_ALLOC } from "../sim/trace";
-import { ALLOC_MEMCG, ALLOC_PC, ALLOC_PFN, ALLOC_RETRIES } from "./context";
+import { ALLOC_LIMITED, ALLOC_MEMCG, ALLOC_PC, ALLOC_PFN, ALLOC_RETRIES } from "./context";
 import { pageFree } from "./free";
 import { GFP_TABLE_PAGE, GFP_USER_PAGE, gfpMigratetype } from "./gfp";
 import { mmWriteback, pageOf } from "./instance";
 import { kswapdWake } from "./kswapd";
-import { memcgCharge, memcgMax, memcgUsage } from "./memcg";
+import { memcgMax, memcgUsage, setMemcgUsage } from "./memcg";
 import { PG_TABLE, setPageFlags, setPageMaps, setPageOwner, setPageRefs } from "./page";
 import {
   allocPagesNoReclaim,
@@ -19,7 +19,10 @@ import {
 } from "./pagealloc";
 import { PSI_RECLAIM, psiMemstall } from "./psi";
 import { RECLAIM_RETRIES, reclaimBegin, reclaimProgress, reclaimStep } from "./reclaim";
+import { RECLAIM_BATCH } from "./shrink";
 import { spaceId, spaceMemcg } from "./space";
+import { stocksDrain, tryCharge } from "./stock";
+import { swapCpus } from "./swapstate";
 
 // Allocation of one page as a fault does it: __alloc_pages() with its watermarks, kswapd and direct reclaim, then the
 // charge to the cgroup (try_charge_memcg()) with its own reclaim. A machine of steps, because both may reclaim.
@@ -29,6 +32,11 @@ const ZONE_RECLAIM: u32 = 1;
 const CHARGE: u32 = 2;
 const CHARGE_RECLAIM: u32 = 3;
 const ZONE_RECLAIMED: u32 = 4;
+
+// How far a charge has come that met the limit: a batch was refused; its cgroup was reclaimed from; the stocks were drained.
+const AT_LIMIT: u32 = 1;
+const RECLAIMED: u32 = 2;
+const DRAINED: u32 = 4;
 
 /** Starts the allocation of a page charged to `space`, or of an uncharged page for a page table with space 0. */
 export function allocBegin(actor: usize, space: usize): void {
@@ -50,30 +58,38 @@ export function allocStep(mm: usize, actor: usize): i32 {
       if (!takeFrame(mm, actor, pc === ZONE_RECLAIMED)) {
         if (giveUp(mm, actor)) return STEP_OOM;
         psiMemstall(actor, PSI_RECLAIM, true);
-        reclaimBegin(mm, actor, 0);
+        reclaimBegin(mm, actor, 0, RECLAIM_BATCH);
         store<u32>(actor, ZONE_RECLAIM, ALLOC_PC);
       } else if (load<u32>(actor, ALLOC_MEMCG) === 0) {
         return STEP_DONE;
       } else {
         store<u32>(actor, 0, ALLOC_RETRIES);
+        store<u32>(actor, 0, ALLOC_LIMITED);
         store<u32>(actor, CHARGE, ALLOC_PC);
       }
     } else if (pc === CHARGE) {
       const space = <usize>load<u32>(actor, ALLOC_MEMCG);
       const memcg = spaceMemcg(space);
-      if (memcgUsage(memcg) < memcgMax(memcg)) {
-        memcgCharge(memcg);
+      if (tryCharge(mm, actorCpu(actor), space, load<u32>(actor, ALLOC_LIMITED) !== 0)) {
         setPageOwner(pageOf(mm, load<u32>(actor, ALLOC_PFN)), spaceId(space), 0);
         return STEP_DONE;
       }
+      const limited = load<u32>(actor, ALLOC_LIMITED);
+      store<u32>(actor, limited | AT_LIMIT, ALLOC_LIMITED);
+      if ((limited & RECLAIMED) !== 0 && (limited & DRAINED) === 0 && memcgUsage(memcg) >= memcgMax(memcg)) {
+        stocksDrain(mm, swapCpus(mm), space);
+        store<u32>(actor, limited | DRAINED, ALLOC_LIMITED);
+        continue;
+      }
       if (giveUp(mm, actor)) {
-        memcgCharge(memcg); // pageFree() returns a charge
+        setMemcgUsage(memcg, memcgUsage(memcg) + 1); // pageFree() returns a charge
         setPageOwner(pageOf(mm, load<u32>(actor, ALLOC_PFN)), spaceId(space), 0);
         pageFree(mm, load<u32>(actor, ALLOC_PFN), actor);
         return STEP_OOM;
       }
       psiMemstall(actor, PSI_RECLAIM, true);
-      reclaimBegin(mm, actor, space);
+      reclaimBegin(mm, actor, space, RECLAIM_BATCH);
+      store<u32>(actor, AT_LIMIT | RECLAIMED | (limited & DRAINED), ALLOC_LIMITED);
       store<u32>(actor, CHARGE_RECLAIM, ALLOC_PC);
     } else {
       const step = reclaimStep(mm, actor);

@@ -30,6 +30,7 @@ import {
 import { checkPcp } from "./pcp";
 import { PTE_NONE, pteEntry, ptePfn, ptePresent, pteZero } from "./pte";
 import { spaceMemcg, spacePages, spacePte, spaceRss, spaceSwapents } from "./space";
+import { stockedPages } from "./stock";
 import { checkSwap, swapUsers } from "./swap";
 import { swapCacheLookup, swapCount } from "./swapmap";
 import { swapCpus } from "./swapstate";
@@ -84,7 +85,7 @@ function checkSpace(mm: usize, id: u32): void {
 function checkFrames(mm: usize, pinned: u32): void {
   let extra: u32 = 0;
   let writeback: u32 = 0;
-  const charged = memcgTotal(mm);
+  const charged = memcgTotal(mm) - stockedPages(mm, swapCpus(mm));
   let owned: u32 = 0;
   for (let pfn = mmPfnFirst(mm); pfn < mmPfnEnd(mm); pfn++) {
     const page = pageOf(mm, pfn);

@@ -92,4 +92,7 @@ export const PLUG_RUNS: usize = ACTOR_BYTES + 368; // (entry, pages) × 32
 export const RECLAIM_COSTS: usize = ACTOR_BYTES + 624;
 export const SHRINK_WRITTEN: usize = ACTOR_BYTES + 632;
 
+// how far a charge has come: alloc.ts
+export const ALLOC_LIMITED: usize = ACTOR_BYTES + 636;
+
 export const MM_CONTEXT_END: usize = ACTOR_BYTES + 640;

@@ -31,7 +31,7 @@ export function pageFreeOn(mm: usize, pfn: u32, cpu: u32, time: u64): void {
   assert(!pageTest(page, PG_TABLE));
   const memcg = spaceMemcg(mmSpace(mm, pageOwner(page)));
   if (pageTest(page, PG_LRU)) lruRemove(mm, memcg, pfn);
-  memcgUncharge(memcg);
+  memcgUncharge(memcg, 1);
   setPageRefs(page, 0);
   setPageFlags(page, 0);
   emit(TRACE_MM_PAGE_FREE, time, pfn, 0, 0, 0);

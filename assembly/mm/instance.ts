@@ -33,6 +33,7 @@ const KSWAPD_FAILURES: usize = 76;
 const SWAP_STATE: usize = 80;
 const ZERO_PAGE: usize = 84;
 const LRU_BATCHES: usize = 88;
+const STOCKS: usize = 92;
 const PAGE_WAITERS: usize = 96;
 const THROTTLED: usize = PAGE_WAITERS + WAITQUEUE_BYTES;
 const LRUVEC: usize = THROTTLED + WAITQUEUE_BYTES;
@@ -254,6 +255,15 @@ export function mmSwapState(mm: usize): usize {
 
 export function setMmSwapState(mm: usize, state: usize): void {
   store<u32>(mm, <u32>state, SWAP_STATE);
+}
+
+/** Address of the per-CPU stocks of charges (stock.ts). */
+export function mmStocks(mm: usize): usize {
+  return <usize>load<u32>(mm, STOCKS);
+}
+
+export function setMmStocks(mm: usize, stocks: usize): void {
+  store<u32>(mm, <u32>stocks, STOCKS);
 }
 
 /** Address of the batches of lrubatch.ts. */

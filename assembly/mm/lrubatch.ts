@@ -85,6 +85,16 @@ export function lruAddDrain(mm: usize, actor: usize): void {
   for (let kind: u32 = 0; kind < KINDS; kind++) flush(mm, actorCpu(actor), actorClock(actor), kind);
 }
 
+/** New pages in the batch of `cpu`, oldest first. */
+export function lruBatchLength(mm: usize, cpu: u32): u32 {
+  return load<u32>(batchOf(mm, cpu, ADD));
+}
+
+export function lruBatchAt(mm: usize, cpu: u32, place: u32): u32 {
+  assert(place < lruBatchLength(mm, cpu));
+  return load<u32>(batchOf(mm, cpu, ADD) + ((<usize>place) << 2), 4);
+}
+
 function append(mm: usize, cpu: u32, time: u64, kind: u32, pfn: u32): void {
   const batch = batchOf(mm, cpu, kind);
   const count = load<u32>(batch) + 1;

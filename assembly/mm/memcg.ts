@@ -14,15 +14,15 @@ import {
 } from "./page";
 
 // A memory cgroup and its lruvec: what one VM is charged for, its limit, its two lists of anonymous
-// pages, and the inactive file list, where pages lie whose owner has given them up (MADV_FREE).
-// Left out for now: charge batches, other file pages, memory.high and memory.low.
+// pages, and the inactive file list, where pages lie whose owner has given them up (MADV_FREE). stock.ts charges.
+// Left out for now: other file pages, memory.high and memory.low.
 //
 // record   0       4     8             20            32             44
 //          +-------+-----+-------------+-------------+--------------+--------+
 //          | usage | max | inactive    | active      | inactiveFile | lruvec |
 //          +-------+-----+-------------+-------------+--------------+--------+
 //
-// invariant: usage is the number of frames charged: resident guest pages and swap cache pages
+// invariant: usage is the number of frames charged, resident guest pages and swap cache pages, and what CPUs have in stock
 
 const USAGE: usize = 0;
 const MAX: usize = 4;
@@ -48,13 +48,13 @@ export function setMemcgMax(memcg: usize, pages: u32): void {
   store<u32>(memcg, pages, MAX);
 }
 
-export function memcgCharge(memcg: usize): void {
-  store<u32>(memcg, load<u32>(memcg, USAGE) + 1, USAGE);
+export function setMemcgUsage(memcg: usize, pages: u32): void {
+  store<u32>(memcg, pages, USAGE);
 }
 
-export function memcgUncharge(memcg: usize): void {
-  assert(load<u32>(memcg, USAGE) > 0);
-  store<u32>(memcg, load<u32>(memcg, USAGE) - 1, USAGE);
+export function memcgUncharge(memcg: usize, pages: u32): void {
+  assert(load<u32>(memcg, USAGE) >= pages);
+  store<u32>(memcg, load<u32>(memcg, USAGE) - pages, USAGE);
 }
 
 export function lruInactive(memcg: usize): usize {

@@ -101,13 +101,13 @@ export function roundStep(mm: usize, actor: usize): i32 {
 }
 
 /**
- * Starts direct reclaim of 32 pages: try_to_free_pages(), or try_to_free_mem_cgroup_pages() for the cgroup of `space`.
+ * Starts direct reclaim of `target` pages: try_to_free_pages(), or try_to_free_mem_cgroup_pages() for the cgroup of `space`.
  * @param space 0 for the host
  */
-export function reclaimBegin(mm: usize, actor: usize, space: usize): void {
+export function reclaimBegin(mm: usize, actor: usize, space: usize, target: u32): void {
   store<u32>(actor, <u32>space, RECLAIM_MEMCG);
   store<u32>(actor, space === 0 ? RECLAIM_GLOBAL : 0, RECLAIM_FLAGS);
-  store<u32>(actor, RECLAIM_BATCH, RECLAIM_TARGET);
+  store<u32>(actor, max<u32>(target, RECLAIM_BATCH), RECLAIM_TARGET);
   store<u32>(actor, 0, RECLAIM_DONE);
   store<u32>(actor, 0, RECLAIM_SCANNED);
   roundBegin(mm, actor, DEF_PRIORITY);

@@ -1,0 +1,145 @@
+import { PFN_NONE } from "../memory/layout";
+import { STEP_DONE } from "../memory/status";
+import { allocated, allocBegin, allocStep } from "../mm/alloc";
+import { mmSpace, pageOf } from "../mm/instance";
+import { listHead } from "../mm/list";
+import { lruBatchAt, lruBatchLength, lruCacheAdd } from "../mm/lrubatch";
+import { lruvecSnapshot, setLruvecActivated, setLruvecAge, setLruvecCosts } from "../mm/lruvec";
+import { lruActive, lruAdd, lruInactive, memcgLruvec, memcgMax, memcgUsage, setMemcgMax } from "../mm/memcg";
+import {
+  PG_ACTIVE,
+  PG_ANON_EXCLUSIVE,
+  PG_DIRTY,
+  PG_REFERENCED,
+  PG_UPTODATE,
+  PG_WORKINGSET,
+  pageIndex,
+  pageNext,
+  pageOwner,
+  pageSet,
+  setPageMaps,
+  setPageOwner,
+} from "../mm/page";
+import { PTE_ACCESSED, PTE_DIRTY, PTE_WRITE, pteOfPfn } from "../mm/pte";
+import { RECLAIM_RETRIES, reclaimBegin, reclaimProgress, reclaimStep } from "../mm/reclaim";
+import { setSpacePte, setSpaceTable, spaceAccount, spaceId, spaceMemcg, spaceTable } from "../mm/space";
+import { stocksDrain } from "../mm/stock";
+import { swapCpus } from "../mm/swapstate";
+import { actorCpu } from "../sim/actor";
+import { host } from "./state";
+import { swapcaseActor, swapcaseProcess, swapcaseWait } from "./swapcase";
+
+// What a capture of reclaim needs beyond swapcase.ts: the process is alone in a memory cgroup, whose files are written to, and
+// whose lists can be set up as a dump of the kernel shows them.
+
+/** Flags of a page in a dump. */
+const REFERENCED: u32 = 1;
+const ACTIVE: u32 = 2;
+const WORKINGSET: u32 = 4;
+const YOUNG: u32 = 8;
+const DIRTY_PTE: u32 = 16;
+const DIRTY: u32 = 64;
+
+/** The space that stands for all other processes. */
+const OTHER: u32 = 1;
+
+function memcg(): usize {
+  return spaceMemcg(swapcaseProcess());
+}
+
+// try_to_free_mem_cgroup_pages(); returns the pages freed.
+function reclaim(pages: u32): u32 {
+  reclaimBegin(host(), swapcaseActor(), swapcaseProcess(), pages);
+  while (true) {
+    const step = reclaimStep(host(), swapcaseActor());
+    swapcaseWait(step);
+    if (step === STEP_DONE) return reclaimProgress(swapcaseActor());
+  }
+}
+
+/** Writes `pages` to memory.reclaim. Returns 1, or 0 when less could be reclaimed (EAGAIN). Source: memory_reclaim(). */
+export function lrucaseReclaim(pages: u32): i32 {
+  let retries = RECLAIM_RETRIES;
+  let freed: u32 = 0;
+  while (freed < pages) {
+    const more = reclaim(pages - freed);
+    if (more === 0) {
+      if (retries === 0) return 0;
+      retries--;
+    }
+    freed += more;
+  }
+  return 1;
+}
+
+/** Writes `pages` to memory.max. Returns 1, or 0 when the cgroup stays above it. Source: memory_max_write(). */
+export function lrucaseMax(pages: u32): i32 {
+  setMemcgMax(memcg(), pages);
+  stocksDrain(host(), swapCpus(host()), swapcaseProcess());
+  let retries = RECLAIM_RETRIES;
+  while (memcgUsage(memcg()) > pages && retries > 0) {
+    if (reclaim(memcgUsage(memcg()) - pages) === 0) retries--;
+  }
+  return memcgUsage(memcg()) <= memcgMax(memcg()) ? 1 : 0;
+}
+
+function takeFrame(space: usize): u32 {
+  allocBegin(swapcaseActor(), space);
+  const step = allocStep(host(), swapcaseActor());
+  assert(step === STEP_DONE);
+  return allocated(swapcaseActor());
+}
+
+/** Maps page `index` as a dump shows it: at the tail of the list that its flags name, or, with `batched`, in this CPU's batch. */
+export function lrucasePlace(index: u32, flags: u32, batched: bool): void {
+  const mm = host();
+  const space = swapcaseProcess();
+  if (spaceTable(space, index) === PFN_NONE) setSpaceTable(space, index, takeFrame(0));
+  const pfn = takeFrame(space);
+  const page = pageOf(mm, pfn);
+  setPageOwner(page, spaceId(space), index);
+  setPageMaps(page, 1);
+  pageSet(page, PG_UPTODATE | PG_ANON_EXCLUSIVE);
+  if (flags & REFERENCED) pageSet(page, PG_REFERENCED);
+  if (flags & ACTIVE) pageSet(page, PG_ACTIVE);
+  if (flags & WORKINGSET) pageSet(page, PG_WORKINGSET);
+  if (flags & DIRTY) pageSet(page, PG_DIRTY);
+  const dirty: u64 = flags & DIRTY_PTE ? PTE_WRITE | PTE_DIRTY : 0;
+  setSpacePte(space, index, pteOfPfn(pfn, (flags & YOUNG ? PTE_ACCESSED : 0) | dirty));
+  spaceAccount(space, 1, 0);
+  if (batched) lruCacheAdd(mm, swapcaseActor(), pfn);
+  else lruAdd(mm, spaceMemcg(space), pfn, true);
+}
+
+/** What a dump notes about the lists; `activated` is WORKINGSET_ACTIVATE_ANON, `refaults` its last snapshot. */
+export function lrucaseNotes(anonCost: u32, fileCost: u32, age: u32, activated: u32, refaults: u32): void {
+  setLruvecCosts(memcgLruvec(memcg()), anonCost, fileCost);
+  setLruvecAge(memcgLruvec(memcg()), age);
+  setLruvecActivated(memcgLruvec(memcg()), refaults);
+  lruvecSnapshot(memcgLruvec(memcg()));
+  setLruvecActivated(memcgLruvec(memcg()), activated);
+}
+
+/** Number `place` from the head of the active or inactive list: its page; -1 behind the tail. */
+export function lrucaseListed(active: bool, place: u32): i32 {
+  const mm = host();
+  let pfn = listHead(active ? lruActive(memcg()) : lruInactive(memcg()));
+  for (let at: u32 = 0; pfn !== PFN_NONE && at < place; at++) pfn = pageNext(pageOf(mm, pfn));
+  return pfn === PFN_NONE ? -1 : <i32>pageIndex(pageOf(mm, pfn));
+}
+
+/** A page of another process, which is in no cgroup that matters here, joins this CPU's batch. */
+export function lrucaseForeign(): void {
+  lruCacheAdd(host(), swapcaseActor(), takeFrame(mmSpace(host(), OTHER)));
+}
+
+/** Pages of this CPU's batch: of the process, or of others. */
+export function lrucaseBatched(foreign: bool): u32 {
+  const mm = host();
+  let pages: u32 = 0;
+  for (let place: u32 = 0; place < lruBatchLength(mm, actorCpu(swapcaseActor())); place++) {
+    const owner = pageOwner(pageOf(mm, lruBatchAt(mm, actorCpu(swapcaseActor()), place)));
+    if ((owner === OTHER) === foreign) pages++;
+  }
+  return pages;
+}
