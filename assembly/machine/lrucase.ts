@@ -1,6 +1,6 @@
 import { PFN_NONE } from "../memory/layout";
 import { STEP_DONE } from "../memory/status";
-import { allocated, allocBegin, allocStep } from "../mm/alloc";
+import { allocated, allocBegin, allocBootTable, allocStep, allocTableBegin } from "../mm/alloc";
 import { mmSpace, pageOf } from "../mm/instance";
 import { listHead } from "../mm/list";
 import { lruBatchAt, lruBatchLength, lruCacheAdd } from "../mm/lrubatch";
@@ -57,6 +57,11 @@ function reclaim(pages: u32): u32 {
   }
 }
 
+/** The process joins its cgroup: from now on it is charged; the table above the leaf tables is the first that it will need. */
+export function lrucaseJoin(): void {
+  allocBootTable(host(), swapcaseProcess());
+}
+
 /** Writes `pages` to memory.reclaim. Returns 1, or 0 when less could be reclaimed (EAGAIN). Source: memory_reclaim(). */
 export function lrucaseReclaim(pages: u32): i32 {
   let retries = RECLAIM_RETRIES;
@@ -85,6 +90,15 @@ export function lrucaseMax(pages: u32): i32 {
 
 function takeFrame(space: usize): u32 {
   allocBegin(swapcaseActor(), space);
+  return takeEnd();
+}
+
+function takeTable(space: usize): u32 {
+  allocTableBegin(swapcaseActor(), space);
+  return takeEnd();
+}
+
+function takeEnd(): u32 {
   const step = allocStep(host(), swapcaseActor());
   assert(step === STEP_DONE);
   return allocated(swapcaseActor());
@@ -94,7 +108,7 @@ function takeFrame(space: usize): u32 {
 export function lrucasePlace(index: u32, flags: u32, batched: bool): void {
   const mm = host();
   const space = swapcaseProcess();
-  if (spaceTable(space, index) === PFN_NONE) setSpaceTable(space, index, takeFrame(0));
+  if (spaceTable(space, index) === PFN_NONE) setSpaceTable(space, index, takeTable(space));
   const pfn = takeFrame(space);
   const page = pageOf(mm, pfn);
   setPageOwner(page, spaceId(space), index);

@@ -2,8 +2,8 @@ import { PFN_NONE } from "../memory/layout";
 import { STEP_DONE, STEP_OOM } from "../memory/status";
 import { actorClock, actorCpu } from "../sim/actor";
 import { emit, TRACE_MM_PAGE_ALLOC } from "../sim/trace";
-import { ALLOC_LIMITED, ALLOC_MEMCG, ALLOC_PC, ALLOC_PFN, ALLOC_RETRIES } from "./context";
-import { pageFree } from "./free";
+import { ALLOC_LIMITED, ALLOC_MEMCG, ALLOC_PC, ALLOC_PFN, ALLOC_RETRIES, ALLOC_TABLE } from "./context";
+import { pageFree, tableFree } from "./free";
 import { GFP_TABLE_PAGE, GFP_USER_PAGE, gfpMigratetype } from "./gfp";
 import { mmWriteback, pageOf } from "./instance";
 import { kswapdWake } from "./kswapd";
@@ -38,8 +38,18 @@ const AT_LIMIT: u32 = 1;
 const RECLAIMED: u32 = 2;
 const DRAINED: u32 = 4;
 
-/** Starts the allocation of a page charged to `space`, or of an uncharged page for a page table with space 0. */
+/** Starts the allocation of a page for the process of `space`. */
 export function allocBegin(actor: usize, space: usize): void {
+  begin(actor, space, false);
+}
+
+/** Starts the allocation of a frame for a page table: unmovable, and charged as well (__GFP_ACCOUNT). */
+export function allocTableBegin(actor: usize, space: usize): void {
+  begin(actor, space, true);
+}
+
+function begin(actor: usize, space: usize, table: bool): void {
+  store<u32>(actor, table ? 1 : 0, ALLOC_TABLE);
   store<u32>(actor, ZONE, ALLOC_PC);
   store<u32>(actor, 0, ALLOC_RETRIES);
   store<u32>(actor, <u32>space, ALLOC_MEMCG);
@@ -60,8 +70,6 @@ export function allocStep(mm: usize, actor: usize): i32 {
         psiMemstall(actor, PSI_RECLAIM, true);
         reclaimBegin(mm, actor, 0, RECLAIM_BATCH);
         store<u32>(actor, ZONE_RECLAIM, ALLOC_PC);
-      } else if (load<u32>(actor, ALLOC_MEMCG) === 0) {
-        return STEP_DONE;
       } else {
         store<u32>(actor, 0, ALLOC_RETRIES);
         store<u32>(actor, 0, ALLOC_LIMITED);
@@ -82,9 +90,10 @@ export function allocStep(mm: usize, actor: usize): i32 {
         continue;
       }
       if (giveUp(mm, actor)) {
-        setMemcgUsage(memcg, memcgUsage(memcg) + 1); // pageFree() returns a charge
+        setMemcgUsage(memcg, memcgUsage(memcg) + 1); // freeing returns a charge
         setPageOwner(pageOf(mm, load<u32>(actor, ALLOC_PFN)), spaceId(space), 0);
-        pageFree(mm, load<u32>(actor, ALLOC_PFN), actor);
+        if (isTable(actor)) tableFree(mm, load<u32>(actor, ALLOC_PFN), actor);
+        else pageFree(mm, load<u32>(actor, ALLOC_PFN), actor);
         return STEP_OOM;
       }
       psiMemstall(actor, PSI_RECLAIM, true);
@@ -102,6 +111,10 @@ export function allocStep(mm: usize, actor: usize): i32 {
   }
 }
 
+function isTable(actor: usize): bool {
+  return load<u32>(actor, ALLOC_TABLE) !== 0;
+}
+
 // Nothing was reclaimed sixteen times in a row, and no write is under way that could still free something.
 function giveUp(mm: usize, actor: usize): bool {
   return load<u32>(actor, ALLOC_RETRIES) >= RECLAIM_RETRIES && mmWriteback(mm) === 0;
@@ -110,7 +123,7 @@ function giveUp(mm: usize, actor: usize): bool {
 // The fast path, then, with kswapd woken, the slow path's first attempt. What reclaim has freed may stand on per-CPU lists, where
 // the watermarks do not see it: they are emptied before the request gives in (__alloc_pages_direct_reclaim()).
 function takeFrame(mm: usize, actor: usize, reclaimed: bool): bool {
-  const table = load<u32>(actor, ALLOC_MEMCG) === 0;
+  const table = isTable(actor);
   const gfp = table ? GFP_TABLE_PAGE : GFP_USER_PAGE;
   const cpu = actorCpu(actor);
   let pfn = pageFromFreelist(mm, cpu, 0, gfp, fastFlags(mm, gfp));
@@ -133,12 +146,14 @@ function takeFrame(mm: usize, actor: usize, reclaimed: bool): bool {
   return true;
 }
 
-/** Takes a frame for a page table at boot, before time starts. PFN_NONE when memory is exhausted. */
-export function allocBootTable(mm: usize): u32 {
+/** Takes a frame for a page table of `space` at boot, before time starts. PFN_NONE when memory is exhausted. */
+export function allocBootTable(mm: usize, space: usize): u32 {
   const pfn = allocPagesNoReclaim(mm, 0, 0, GFP_TABLE_PAGE);
   if (pfn === PFN_NONE) return PFN_NONE;
   setPageFlags(pageOf(mm, pfn), PG_TABLE);
   setPageRefs(pageOf(mm, pfn), 1);
+  setPageOwner(pageOf(mm, pfn), spaceId(space), 0);
+  setMemcgUsage(spaceMemcg(space), memcgUsage(spaceMemcg(space)) + 1);
   return pfn;
 }
 

@@ -95,6 +95,7 @@ function checkFrames(mm: usize, pinned: u32): void {
     if (pageTest(page, PG_BUDDY) || pageRefs(page) === 0) continue;
     if (pageTest(page, PG_TABLE)) {
       assert(list === LIST_NONE && pageRefs(page) === 1 && pageMaps(page) === 0);
+      owned++;
       continue;
     }
     owned++;

@@ -95,4 +95,6 @@ export const SHRINK_WRITTEN: usize = ACTOR_BYTES + 632;
 // how far a charge has come: alloc.ts
 export const ALLOC_LIMITED: usize = ACTOR_BYTES + 636;
 
-export const MM_CONTEXT_END: usize = ACTOR_BYTES + 640;
+export const ALLOC_TABLE: usize = ACTOR_BYTES + 640;
+
+export const MM_CONTEXT_END: usize = ACTOR_BYTES + 648;

@@ -42,6 +42,7 @@ export function pageFreeOn(mm: usize, pfn: u32, cpu: u32, time: u64): void {
 export function tableFree(mm: usize, pfn: u32, actor: usize): void {
   const page = pageOf(mm, pfn);
   assert(pageTest(page, PG_TABLE));
+  memcgUncharge(spaceMemcg(mmSpace(mm, pageOwner(page))), 1);
   setPageRefs(page, 0);
   setPageFlags(page, 0);
   emit(TRACE_MM_PAGE_FREE, actorClock(actor), pfn, 0, 0, 0);
