@@ -22,7 +22,15 @@ import {
 } from "../mm/page";
 import { PTE_ACCESSED, PTE_DIRTY, PTE_WRITE, pteOfPfn } from "../mm/pte";
 import { RECLAIM_RETRIES, reclaimBegin, reclaimProgress, reclaimStep } from "../mm/reclaim";
-import { setSpacePte, setSpaceTable, spaceAccount, spaceId, spaceMemcg, spaceTable } from "../mm/space";
+import {
+  setSpacePte,
+  setSpaceTable,
+  spaceAccount,
+  spaceId,
+  spaceMemcg,
+  spaceTable,
+  spaceUpperTables,
+} from "../mm/space";
 import { stocksDrain } from "../mm/stock";
 import { swapCpus } from "../mm/swapstate";
 import { actorCpu } from "../sim/actor";
@@ -57,9 +65,12 @@ function reclaim(pages: u32): u32 {
   }
 }
 
-/** The process joins its cgroup: from now on it is charged; the table above the leaf tables is the first that it will need. */
+/** The process joins its cgroup: it is charged for the tables of its area, those between the root and the leaf tables first. */
 export function lrucaseJoin(): void {
-  allocBootTable(host(), swapcaseProcess());
+  for (let table = spaceUpperTables(swapcaseProcess()) - 1; table > 0; table--) {
+    const pfn = allocBootTable(host(), swapcaseProcess());
+    assert(pfn !== PFN_NONE);
+  }
 }
 
 /** Writes `pages` to memory.reclaim. Returns 1, or 0 when less could be reclaimed (EAGAIN). Source: memory_reclaim(). */

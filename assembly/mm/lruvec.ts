@@ -15,7 +15,9 @@ const FILE_COST: usize = 4;
 const AGE: usize = 8;
 const ACTIVATED: usize = 12;
 const REFAULTS: usize = 16;
-export const LRUVEC_BYTES: usize = 20;
+const INACTIVE: usize = 20;
+const ACTIVE: usize = 24;
+export const LRUVEC_BYTES: usize = 28;
 
 /** Cost of reclaiming anonymous pages lately. */
 export function lruvecAnonCost(lruvec: usize): u32 {
@@ -37,6 +39,21 @@ export function lruvecNoteAnonCost(lruvec: usize, pages: u32, listed: u32): void
   const file = load<u32>(lruvec, FILE_COST);
   const shift: u32 = anon + file > listed / 4 ? 1 : 0;
   setLruvecCosts(lruvec, anon >> shift, file >> shift);
+}
+
+/** lruvec_page_state(): inactive pages when the counters were last brought up to date. */
+export function lruvecInactive(lruvec: usize): u32 {
+  return load<u32>(lruvec, INACTIVE);
+}
+
+export function lruvecActive(lruvec: usize): u32 {
+  return load<u32>(lruvec, ACTIVE);
+}
+
+/** mem_cgroup_flush_stats(). */
+export function lruvecFlush(lruvec: usize, inactive: u32, active: u32): void {
+  store<u32>(lruvec, inactive, INACTIVE);
+  store<u32>(lruvec, active, ACTIVE);
 }
 
 export function lruvecAge(lruvec: usize): u32 {

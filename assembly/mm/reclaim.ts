@@ -31,7 +31,7 @@ import {
   mmWriteback,
   setMmKswapdFailures,
 } from "./instance";
-import { activePages, inactivePages, lruvecOf } from "./lrusize";
+import { activePages, flushCounters, inactivePages, lruvecOf } from "./lrusize";
 import { lruvecAnonCost, lruvecFileCost, lruvecRefaulted, lruvecSnapshot } from "./lruvec";
 import { fileIsTiny, inactiveIsLow } from "./scancount";
 import {
@@ -63,6 +63,7 @@ export function roundBegin(mm: usize, actor: usize, priority: u32): void {
   const space = <usize>load<u32>(actor, RECLAIM_MEMCG);
   const inactive = inactivePages(mm, space);
   const lruvec = lruvecOf(mm, space);
+  flushCounters(mm);
   let flags = load<u32>(actor, RECLAIM_FLAGS) & ~(RECLAIM_MAY_DEACTIVATE | RECLAIM_TINY);
   if (flags & RECLAIM_FORCE || lruvecRefaulted(lruvec) || inactiveIsLow(inactive, activePages(mm, space))) {
     flags |= RECLAIM_MAY_DEACTIVATE;

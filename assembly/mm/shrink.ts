@@ -36,6 +36,8 @@ import { pagePut } from "./free";
 import { MM_SCANNED, mmCountAdd, pageOf } from "./instance";
 import { listAddTail, listHead, listLength, listRemove, listTail } from "./list";
 import { lruAddDrain, lruCacheAdd } from "./lrubatch";
+import { lruvecOf } from "./lrusize";
+import { lruvecActive, lruvecInactive } from "./lruvec";
 import { lruActive, lruAdd, lruInactive, lruRemove } from "./memcg";
 import {
   LIST_ISOLATED,
@@ -295,8 +297,8 @@ function active(mm: usize, actor: usize): i32 {
 
 // The end of shrink_lruvec(): age the active list a little when the inactive one runs low.
 function finish(mm: usize, actor: usize): void {
-  const memcg = spaceMemcg(<usize>load<u32>(actor, SHRINK_SPACE));
-  if (inactiveIsLow(listLength(lruInactive(memcg)), listLength(lruActive(memcg)))) {
+  const lruvec = lruvecOf(mm, <usize>load<u32>(actor, SHRINK_SPACE));
+  if (inactiveIsLow(lruvecInactive(lruvec), lruvecActive(lruvec))) {
     shrinkActive(mm, actor, RECLAIM_BATCH);
   }
   store<u32>(actor, DONE, SHRINK_PC);
