@@ -1,11 +1,10 @@
 import { PFN_NONE } from "../memory/layout";
 import { STEP_DONE } from "../memory/status";
 import { allocated, allocBegin, allocBootTable, allocStep, allocTableBegin } from "../mm/alloc";
-import { mmSpace, pageOf } from "../mm/instance";
-import { listHead } from "../mm/list";
+import { mmSpace, pageOf, setMmSwappiness } from "../mm/instance";
 import { lruBatchAt, lruBatchLength, lruCacheAdd } from "../mm/lrubatch";
 import { lruvecSnapshot, setLruvecActivated, setLruvecAge, setLruvecCosts } from "../mm/lruvec";
-import { lruActive, lruAdd, lruInactive, memcgLruvec, memcgMax, memcgUsage, setMemcgMax } from "../mm/memcg";
+import { lruAdd, memcgLruvec, memcgMax, memcgUsage, setMemcgMax } from "../mm/memcg";
 import {
   PG_ACTIVE,
   PG_ANON_EXCLUSIVE,
@@ -13,8 +12,6 @@ import {
   PG_REFERENCED,
   PG_UPTODATE,
   PG_WORKINGSET,
-  pageIndex,
-  pageNext,
   pageOwner,
   pageSet,
   setPageMaps,
@@ -145,26 +142,23 @@ export function lrucaseNotes(anonCost: u32, fileCost: u32, age: u32, activated: 
   setLruvecActivated(memcgLruvec(memcg()), activated);
 }
 
-/** Number `place` from the head of the active or inactive list: its page; -1 behind the tail. */
-export function lrucaseListed(active: bool, place: u32): i32 {
-  const mm = host();
-  let pfn = listHead(active ? lruActive(memcg()) : lruInactive(memcg()));
-  for (let at: u32 = 0; pfn !== PFN_NONE && at < place; at++) pfn = pageNext(pageOf(mm, pfn));
-  return pfn === PFN_NONE ? -1 : <i32>pageIndex(pageOf(mm, pfn));
-}
-
 /** A page of another process, which is in no cgroup that matters here, joins this CPU's batch. */
 export function lrucaseForeign(): void {
   lruCacheAdd(host(), swapcaseActor(), takeFrame(mmSpace(host(), OTHER)));
 }
 
-/** Pages of this CPU's batch: of the process, or of others. */
-export function lrucaseBatched(foreign: bool): u32 {
+/** Pages of other processes in this CPU's batch. */
+export function lrucaseForeigners(): u32 {
   const mm = host();
+  const cpu = actorCpu(swapcaseActor());
   let pages: u32 = 0;
-  for (let place: u32 = 0; place < lruBatchLength(mm, actorCpu(swapcaseActor())); place++) {
-    const owner = pageOwner(pageOf(mm, lruBatchAt(mm, actorCpu(swapcaseActor()), place)));
-    if ((owner === OTHER) === foreign) pages++;
+  for (let place: u32 = 0; place < lruBatchLength(mm, cpu); place++) {
+    if (pageOwner(pageOf(mm, lruBatchAt(mm, cpu, place))) === OTHER) pages++;
   }
   return pages;
+}
+
+/** vm.swappiness, 0..200. */
+export function lrucaseSwappiness(swappiness: u32): void {
+  setMmSwappiness(host(), swappiness);
 }

@@ -5,7 +5,7 @@ import { PagevisorError } from "../errors.js";
 import { nextTask } from "../eventloop.js";
 import { type CapturedCase, findCases, readCase, readSteps } from "./cases.js";
 import { REPLAYERS } from "./registry.js";
-import type { CaseResult, Replayer, ValidateResult } from "./result.js";
+import type { CaseResult, Replayer, SkippedCase, ValidateResult } from "./result.js";
 
 export interface ValidateOptions {
   /** The compiled core; the one that comes with the package if undefined. */
@@ -46,6 +46,10 @@ export async function validate(
     }
     const { module = await coreModule() } = options;
     const replayed = replayCase(captured, replay, module);
+    if ("why" in replayed) {
+      result.skipped.push(replayed);
+      continue;
+    }
     result.cases.push(replayed);
     result.agree += replayed.agree;
     result.steps += replayed.steps;
@@ -55,7 +59,11 @@ export async function validate(
 }
 
 /** Errors of a replayer say where in the case; here the case itself is added. */
-function replayCase(captured: CapturedCase, replay: Replayer, module: WebAssembly.Module): CaseResult {
+function replayCase(
+  captured: CapturedCase,
+  replay: Replayer,
+  module: WebAssembly.Module,
+): CaseResult | SkippedCase {
   const { directory, name, caseJson } = captured;
   const steps = readSteps(directory);
   try {
