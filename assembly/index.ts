@@ -11,6 +11,7 @@ export * from "./machine/lrucase";
 export * from "./machine/names";
 export * from "./machine/report";
 export * from "./machine/scheduler";
+export * from "./machine/slotcase";
 export * from "./machine/swapcase";
 export * from "./machine/swapsnap";
 export * from "./machine/zonecase";

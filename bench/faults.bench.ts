@@ -41,7 +41,7 @@ function scenarioOf({ limit, device, kind, bytes }: Shape): Scenario {
         name: "guest",
         memory: bytes,
         ...(limit === "memcg" && { memoryMax: bytes / 2 }),
-        guest: { tasks: [{ workload }] },
+        guest: { tasks: [{ prefault: true, workload }] },
       },
     ],
   };

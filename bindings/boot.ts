@@ -193,15 +193,20 @@ function bootOrExplain(core: Core, scenario: ResolvedScenario, records: number, 
   const { call } = core;
   const status = call.boot(records, mask);
   if (status === 0) return;
+  requireRoom(core, scenario, status);
+  done(core, status);
+}
+
+/** Explains a status that says that the host is too small for what its VMs start with. */
+export function requireRoom(core: Core, scenario: ResolvedScenario, status: number): void {
   if (status === (core.constant("E_HOST_TOO_SMALL") | 0)) {
-    const least = (call.bootPagesNeeded() >>> 0) * PAGE_BYTES;
+    const least = (core.call.bootPagesNeeded() >>> 0) * PAGE_BYTES;
     throw new PagevisorError(
       "E_SCENARIO",
       `host.memory: ${formatBytes(scenario.host.memory)} is not larger than the host's own watermarks and the page tables ` +
         `its VMs start with; at least ${formatBytes(least)} is needed. Raise host.memory or lower host.reclaim.watermarkScaleFactor.`,
     );
   }
-  done(core, status);
 }
 
 /** Passes a number on, or explains that the scenario is too big. */

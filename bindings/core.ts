@@ -77,6 +77,7 @@ export interface CoreFunctions {
   zoneCaseBlock: Call;
   zoneCaseAlloc: Call;
   zoneCaseFreePages: Call;
+  zoneCaseSplit: Call;
   zoneCaseDrain: Call;
   zoneCaseScript: Call;
   zoneCaseRun: Call;

@@ -1,6 +1,6 @@
 // The keys that a fork may change, and the calls that put them into a living core. Every other key is fixed at boot.
 
-import { configCosts } from "./boot.js";
+import { configCosts, requireRoom } from "./boot.js";
 import type { Core } from "./core.js";
 import { PagevisorError } from "./errors.js";
 import type { ResolvedScenario } from "./scenario.js";
@@ -50,7 +50,7 @@ export function applyLive(core: Core, before: ResolvedScenario, after: ResolvedS
   const { swappiness, watermarkScaleFactor } = after.host.reclaim;
   if (before.host.reclaim.swappiness !== swappiness) call.liveSwappiness(swappiness);
   if (before.host.reclaim.watermarkScaleFactor !== watermarkScaleFactor) {
-    call.liveWatermarkScale(watermarkScaleFactor);
+    requireRoom(core, after, call.liveWatermarkScale(watermarkScaleFactor));
   }
   for (const [index, { memoryMax }] of after.vms.entries()) {
     if (before.vms[index]!.memoryMax === memoryMax) continue;

@@ -24,7 +24,12 @@ const THINK_MAX_NS = 400_000_000;
 const PAGES_MAX = SIZE_MAX / PAGE_BYTES;
 
 const pages = count("Pages of 4 KiB that the workload works on.", { max: PAGES_MAX });
-const writes = v.optional(ratio("Share of the accesses that are writes."), 0);
+const writes = v.optional(
+  ratio(
+    "Share of the accesses that are writes. Pages that are only read map the zero page and take no memory.",
+  ),
+  0,
+);
 const scatter = v.optional(
   flag("Spread the hot pages over the workload's pages by a seeded permutation, instead of side by side."),
   true,

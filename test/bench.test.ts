@@ -6,11 +6,13 @@ import * as assert from "uvu/assert";
 import { coreModule } from "#dist/core.js";
 import { Machine } from "#dist/index.js";
 import { accessRows, plainGuest } from "../bench/accesses.bench.js";
+import { PlainBuddy } from "../bench/baseline/buddy.js";
 import { bootRows, copyScenario } from "../bench/boot.bench.js";
 import { runPath } from "../bench/faultpath.bench.js";
 import { PATH_ROWS } from "../bench/faultpath.rows.js";
 import { faultRows, perFault } from "../bench/faults.bench.js";
 import { median, speedup } from "../bench/measure.js";
+import { buddyRows, buddyScript, limitsOf, MOVABLE, ZONE, zoneWith } from "../bench/mm/buddy.bench.js";
 import { figure, table, whole } from "../bench/report.js";
 import { faultCount, Rig } from "../bench/rig.js";
 import { sequentialStream, uniformStream, zipfStream } from "../bench/streams.js";
@@ -146,5 +148,37 @@ test("a table aligns figures to the right and text to the left", () => {
   assert.equal(table(columns, [{ path: "nvme", ns: 79_036 }]), ["path      ns", "nvme  79,036"]);
   assert.equal([0.123, 12.34, 1234.5, undefined].map(figure), ["0.12", "12.3", "1,235", "–"]);
 });
+
+for (const row of buddyRows(2 ** 14, 2 ** 16, LENGTH)) {
+  test(`page allocator, ${row.mix} orders, ${row.pages} pages: the plain one hands out the same pages`, async () => {
+    const { script, slots } = buddyScript(row);
+    const limits = limitsOf(row.pages);
+    const { core, at, start } = zoneWith(await coreModule(), row.pages, script, slots);
+    const plain = new PlainBuddy(row.pages, limits);
+    const held = new Uint32Array(slots);
+    const taken = new Uint32Array(11);
+    for (let time = 0; time < 2; time++) {
+      for (const [index, word] of script.entries()) {
+        const slot = word & 0xffffff;
+        const order = (word >>> 24) & 15;
+        if (word >>> 31) {
+          if (held[slot] !== 0) core.call.zoneCaseFreePages(0, held[slot]!, order);
+          if (held[slot] !== 0) plain.release(held[slot]! - start, order);
+        } else {
+          held[slot] = core.call.zoneCaseAlloc(0, order, MOVABLE);
+          taken[order]!++;
+          const page = plain.alloc(order);
+          const pfn = page === 0xffffffff ? 0 : page + start;
+          if (pfn !== held[slot]) assert.unreachable(`step ${index}: ${pfn}, not ${held[slot]}`);
+        }
+      }
+    }
+    assert.ok(taken.every((count) => count > 0));
+    // Run within one call, the script is refused as little.
+    assert.is(core.call.zoneCaseRun(at, script.length, MOVABLE), plain.run(script, new Uint32Array(slots)));
+    assert.is(core.call.zoneCaseIsolateRun(ZONE, 10, 1, 100), 0);
+    assert.ok(plain.isolate(10));
+  });
+}
 
 test.run();

@@ -83,7 +83,7 @@ test("ten million reads under heavy overcommit see the last write of their page"
   assert.equal(result.violations, []);
   assert.ok(checked >= 10_000_000, `${checked} reads`);
   // Overcommit it was: pages went out and came back, by both devices, and vCPUs met each other.
-  assert.ok(result.host.swap.out > 30_000 && result.host.swap.in > 30_000, JSON.stringify(result.host));
+  assert.ok(result.host.swap.out > 20_000 && result.host.swap.in > 20_000, JSON.stringify(result.host));
   for (const { reads, writes } of result.host.devices) assert.ok(reads > 1000 && writes > 1000);
   for (const one of result.vms) {
     assert.ok(one.faults.major.count > 1000 && one.faults.writeProtect.count > 100, one.name);
@@ -104,9 +104,9 @@ test("the same in the debug build, which walks every structure as it goes", asyn
 
 const PAGES = 200;
 
-const LOOKS = 2000;
+const OPENING = 20_000;
 
-/** Touches every page in some order, writes them all twice from first to last, so page g holds write PAGES + g + 1, and reads them. */
+/** Writes every page in some order, then all twice from first to last: page g holds write OPENING + PAGES + g + 1; and reads them. */
 function writeThenRead(onViolation: "stop" | "count" = "stop", memoryMax: string | null = null): Scenario {
   const scan = (writes: number, passes: number): Task["workload"] => ({
     kind: "sequential",
@@ -116,7 +116,11 @@ function writeThenRead(onViolation: "stop" | "count" = "stop", memoryMax: string
   });
   return roomy(
     [
-      { name: "opener", region: "r", workload: { kind: "uniform", pages: PAGES, accesses: LOOKS } },
+      {
+        name: "opener",
+        region: "r",
+        workload: { kind: "uniform", pages: PAGES, writes: 1, accesses: OPENING },
+      },
       { name: "writer", region: "r", vcpu: 0, start: { after: "db/opener" }, workload: scan(1, 2) },
       {
         name: "reader",
@@ -135,7 +139,7 @@ function writeThenRead(onViolation: "stop" | "count" = "stop", memoryMax: string
 }
 
 /** The number of the last write to page `gfn`. */
-const stampOf = (gfn: number): number => PAGES + gfn + 1;
+const stampOf = (gfn: number): number => OPENING + PAGES + gfn + 1;
 
 /** A machine that goes on from `machine` with what `damage` does to its memory; `words` are u32. */
 async function damaged(
@@ -177,8 +181,8 @@ function overwrite(words: Uint32Array, gfn: number, stamp: number): void {
 /** A machine whose writer has written. */
 async function written(onViolation?: "stop" | "count", memoryMax?: string): Promise<Machine> {
   const machine = await create(writeThenRead(onViolation, memoryMax));
-  machine.run({ accesses: LOOKS + 2 * PAGES });
-  assert.is(vmOf(machine.result()).integrity.checked, LOOKS);
+  machine.run({ accesses: OPENING + 2 * PAGES });
+  assert.is(vmOf(machine.result()).integrity.checked, 0);
   return machine;
 }
 
@@ -216,7 +220,7 @@ test("a frame with other contents is a lost write, told with its whole story, an
   // The machine can go on from there.
   const rest2 = machine.run();
   assert.equal([rest2.status, rest2.stoppedBy], ["done", "tasks"]);
-  assert.is(vmOf(machine.result()).integrity.checked, LOOKS + PAGES);
+  assert.is(vmOf(machine.result()).integrity.checked, PAGES);
 });
 
 test("with count the run goes on to its end, and keeps the first 16 stories", async () => {
@@ -296,7 +300,7 @@ test("the command line exits with 3 when a violation stops the run, and tells it
     const { out, err } = terminal.written;
     assert.is(err, "");
     assert.is(out.match(/lostWrite {2}db gfn 0x/g)?.length, lines);
-    assert.match(out, /gfn 0x1e, seen by vCPU 1 at [\d.]+ms: holds write 9, not write 231 \(by vCPU 0 at/);
+    assert.match(out, /gfn 0x1e, seen by vCPU 1 at [\d.]+ms: holds write 9, not write 20231 \(by vCPU 0 at/);
     assert.is(out.includes("violation: memory did not hold what was written"), onViolation === "stop");
 
     const json = recordingTerminal();

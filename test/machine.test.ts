@@ -316,7 +316,9 @@ test("two machines run side by side without touching each other", async () => {
 
 // Warm-up
 
-const warming: Scenario = roomy([endless(400)], { duration: { accesses: 3000, warmUp: { accesses: 2000 } } });
+const warming: Scenario = roomy([{ workload: { kind: "uniform", pages: 400, writes: 1 } }], {
+  duration: { accesses: 3000, warmUp: { accesses: 2000 } },
+});
 
 test("the warm-up is left out of the result, and comes once", async () => {
   const machine = await create(warming);

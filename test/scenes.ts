@@ -38,10 +38,10 @@ function traceStart(accesses: number): Uint8Array {
  */
 export function small(accesses: number, changes: Partial<Scenario> = {}): [Scenario, CreateOptions] {
   const scenario: Scenario = {
-    host: { memory: "1280KiB", cpus: 2, swap: [{ kind: "nvme", size: "8MiB" }] },
+    host: { memory: "1MiB", cpus: 2, swap: [{ kind: "nvme", size: "8MiB" }] },
     vms: [
-      vm("sqlite", [{ workload: { kind: "trace", file: "start.u32" } }]),
-      vm("cache", [{ workload: { kind: "zipf", pages: 400, theta: 0.6, writes: 0.3, accesses } }]),
+      vm("sqlite", [{ workload: { kind: "trace", file: "start.u32", writes: "all" } }]),
+      vm("cache", [{ workload: { kind: "zipf", pages: 400, theta: 0.6, writes: 0.6, accesses } }]),
     ],
     ...changes,
   };

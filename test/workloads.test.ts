@@ -18,7 +18,7 @@ async function run(workload: Workload, more: Partial<Scenario> = {}): Promise<Ru
 
 /** Pages touched: each has faulted once, for nothing is ever taken away. */
 function touched(result: RunResult): number {
-  return result.vms[0]!.memory.residentPages;
+  return result.vms[0]!.faults.minor.count;
 }
 
 // A draw of `accesses` from the weights leaves page r untouched with probability (1 - w_r)^accesses.
@@ -109,7 +109,7 @@ test("exponential think time has the mean that is asked for", async () => {
 });
 
 test("a guest that waits for swap is stalled, one with room is not", async () => {
-  const workload = { kind: "uniform", pages: 4000, accesses: 20_000 } as const;
+  const workload = { kind: "uniform", pages: 4000, writes: 1, accesses: 20_000 } as const;
   const swap = [{ kind: "nvme" as const, size: "64MiB" }];
   const tight = await run(workload, { host: { memory: "8MiB", swap } });
   const { someNs, fullNs } = tight.vms[0]!.stall;

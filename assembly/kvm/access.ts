@@ -61,7 +61,7 @@ export function accessRun(
   let done: u32 = 0;
   if (vcpuFaultPending(vcpu)) {
     done = retried(vcpu, vm, stream, base, force, thinkNs, think);
-    if (done === 0) return 0;
+    if (done === 0 || accessStop() === ACCESS_VIOLATION) return done;
   }
   if (load<u32>(vcpu, TLB_WAYS) === 1 && vmExpected(vm) === 0 && think === 0) {
     return done + direct(vcpu, vm, stream + ((<usize>done) << 2), count - done, base, force, thinkNs, until);
@@ -90,7 +90,8 @@ function thinkAt(think: usize, index: u32, constant: u32): u32 {
   return think === 0 ? constant : load<u32>(think + ((<usize>index) << 2));
 }
 
-// Repeats the access that faulted, before anything else may happen on the vCPU. 0: it has faulted again.
+// Repeats the access that faulted, before anything else may happen on the vCPU. 0: it has faulted again. It may be the one that
+// sees a violation.
 function retried(
   vcpu: usize,
   vm: usize,

@@ -1,6 +1,6 @@
-import { mmSpace, pageOf } from "../mm/instance";
-import { pageRefs } from "../mm/page";
-import { PTE_WRITE, ptePfn, ptePresent } from "../mm/pte";
+import { mmSpace } from "../mm/instance";
+import { pageOf, pageRefs } from "../mm/page";
+import { PTE_WRITE, ptePfn, ptePresent, ZERO_PFN } from "../mm/pte";
 import { spacePte } from "../mm/space";
 import { checkLock } from "../sim/lock";
 import { SPTE_DIRTY, SPTE_HOST_WRITABLE, SPTE_MMU_WRITABLE, SPTE_WRITE, sptePfn, sptePresent } from "./spte";
@@ -14,6 +14,7 @@ import { gfnToIndex, vmId, vmInvalidating, vmMm, vmMmuLock, vmPages, vmStats, vm
 //
 // invariant: an spte maps the frame that the host page table maps, unless the gfn lies in an open invalidation
 // invariant: W => MMU-writable => host-writable; W only where the host's pte allows writing
+// invariant: nothing writes to the page of zeroes: an spte that maps it is neither writable nor dirty
 // invariant: a translation in a TLB is one that the tables still hold: whoever removes an spte flushes
 
 export function checkVm(vm: usize): void {
@@ -29,7 +30,8 @@ export function checkVm(vm: usize): void {
     const pte = spacePte(space, gfnToIndex(vm, gfn));
     if (vmInvalidating(vm) === 0) assert(ptePresent(pte) && ptePfn(pte) === sptePfn(spte));
     if (ptePresent(pte) && spte & SPTE_WRITE) assert((pte & PTE_WRITE) !== 0);
-    assert(pageRefs(pageOf(vmMm(vm), sptePfn(spte))) > 0);
+    if (sptePfn(spte) === ZERO_PFN) assert((spte & (SPTE_WRITE | SPTE_DIRTY)) === 0);
+    else assert(pageRefs(pageOf(vmMm(vm), sptePfn(spte))) > 0);
   }
   for (let vcpu = vmVcpuList(vm); vcpu !== 0; vcpu = vcpuNext(vcpu)) checkTlb(vm, vcpu);
 }

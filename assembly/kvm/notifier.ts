@@ -1,7 +1,7 @@
 import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
-import { pageOf } from "../mm/instance";
 import { notifierRegister } from "../mm/notifier";
-import { PG_DIRTY, PG_REFERENCED, pageSet } from "../mm/page";
+import { PG_DIRTY, PG_REFERENCED, pageOf, pageSet } from "../mm/page";
+import { ZERO_PFN } from "../mm/pte";
 import {
   ACTOR_GUEST,
   actorClock,
@@ -89,10 +89,12 @@ function zap(vm: usize, actor: usize, index: u32): void {
   const spte = tdpSpte(vm, gfn);
   if (!sptePresent(spte)) return;
 
-  // handle_changed_spte(): what the hardware noted in the entry passes to the page.
-  const page = pageOf(vmMm(vm), sptePfn(spte));
-  if (spte & SPTE_DIRTY) pageSet(page, PG_DIRTY);
-  if (spte & SPTE_ACCESSED) pageSet(page, PG_REFERENCED);
+  // handle_changed_spte(): what the hardware noted in the entry passes to the page; the page of zeroes keeps no such notes.
+  if (sptePfn(spte) !== ZERO_PFN) {
+    const page = pageOf(vmMm(vm), sptePfn(spte));
+    if (spte & SPTE_DIRTY) pageSet(page, PG_DIRTY);
+    if (spte & SPTE_ACCESSED) pageSet(page, PG_REFERENCED);
+  }
   tdpSet(vm, gfn, SPTE_NONE, time);
   vmCountAdd(vmStats(vm), VM_UNMAPPED, 1);
   digestAdd(DIGEST_INVALIDATE, time, vmId(vm), gfn, sptePfn(spte), 0);

@@ -18,7 +18,6 @@ import { allocBootTable } from "../mm/alloc";
 import {
   mmArea,
   mmAreas,
-  mmFree,
   mmLayout,
   mmResetMinFree,
   mmSpace,
@@ -27,6 +26,7 @@ import {
   mmWatermarkHigh,
   mmWatermarkScale,
   mmZoneAt,
+  mmZones,
 } from "../mm/instance";
 import { pcpSetup, zoneReleaseAll } from "../mm/pagealloc";
 import { psiStart } from "../mm/psi";
@@ -34,7 +34,7 @@ import { spaceLayout, spacePsi, spaceUpperTables } from "../mm/space";
 import { swapStart } from "../mm/swap";
 import { swapDevice, swapLayout } from "../mm/swaparea";
 import { watermarksSet } from "../mm/watermark";
-import { zoneStart } from "../mm/zone";
+import { zoneManaged, zoneStart } from "../mm/zone";
 import { deviceCapacity } from "../sim/device";
 import { EVENT_WAKE, eventPost, eventsLayout } from "../sim/events";
 import { traceEnable, traceLayout } from "../sim/trace";
@@ -137,16 +137,24 @@ function zipfTwin(index: u32, workload: usize): usize {
   return 0;
 }
 
+/** Is the host larger than its watermarks and the page tables that its VMs start with? */
+export function bootFits(): bool {
+  const mm = host();
+  let tables: u32 = 0;
+  for (let id: u32 = 0; id < mmSpaces(mm); id++) tables += spaceUpperTables(mmSpace(mm, id)) + 1;
+  store<u32>(NEED, mmWatermarkHigh(mm) + tables + 1);
+  let managed: u32 = 0;
+  for (let place: u32 = 0; place < mmZones(mm); place++) managed += zoneManaged(mmZoneAt(mm, place));
+  return managed >= load<u32>(NEED);
+}
+
 function startMemory(mm: usize): i32 {
   const zone = mmZoneAt(mm, 0);
   zoneStart(zone);
   watermarksSet(zone, mmWatermarkScale(mm));
   pcpSetup(zone, cpuCount());
   zoneReleaseAll(mm, zone);
-  let tables: u32 = 0;
-  for (let id: u32 = 0; id < mmSpaces(mm); id++) tables += spaceUpperTables(mmSpace(mm, id)) + 1;
-  store<u32>(NEED, mmWatermarkHigh(mm) + tables + 1);
-  if (mmFree(mm) < load<u32>(NEED)) return E_HOST_TOO_SMALL;
+  if (!bootFits()) return E_HOST_TOO_SMALL;
   for (let id: u32 = 0; id < mmSpaces(mm); id++) {
     for (let table: u32 = spaceUpperTables(mmSpace(mm, id)); table > 0; table--) {
       const pfn = allocBootTable(mm, mmSpace(mm, id));

@@ -5,6 +5,7 @@ import { vmVcpuList } from "../kvm/vm";
 import { vmAt, vmTableCount } from "../kvm/vmtable";
 import { checkMm } from "../mm/check";
 import { mmArea, mmAreas } from "../mm/instance";
+import { readaheadHeld } from "../mm/readahead";
 import { swapDevice } from "../mm/swaparea";
 import { checkDevice } from "../sim/device";
 import { checkEvents } from "../sim/events";
@@ -12,7 +13,7 @@ import { checkCpus } from "./cpus";
 import { actorCount, host } from "./state";
 
 // References that one actor can hold in the middle of its steps: a frame being allocated, one got for a fault, one under
-// eviction with its isolation reference.
+// eviction with its isolation reference. The pages of its readahead window come on top.
 const PINS_PER_ACTOR: u32 = 4;
 
 /** Walks every structure of the machine and asserts its invariants. Says nothing in a build without assertions. */
@@ -20,7 +21,11 @@ export function checkAll(): void {
   checkEvents();
   checkCpus();
   const mm = host();
-  checkMm(mm, PINS_PER_ACTOR * actorCount());
+  let pins = PINS_PER_ACTOR * actorCount();
+  for (let id: u32 = 0; id < vmTableCount(); id++) {
+    for (let vcpu = vmVcpuList(vmAt(id)); vcpu !== 0; vcpu = vcpuNext(vcpu)) pins += readaheadHeld(vcpu);
+  }
+  checkMm(mm, pins);
   for (let type: u32 = 0; type < mmAreas(mm); type++) checkDevice(swapDevice(mmArea(mm, type)));
   for (let id: u32 = 0; id < vmTableCount(); id++) {
     checkVm(vmAt(id));

@@ -21,7 +21,14 @@ import { PFN_BASE } from "../memory/layout";
 import { E_NO_MEMORY, OK } from "../memory/status";
 import { ACTOR_MM } from "../mm/context";
 import { ZONE_NORMAL } from "../mm/gfp";
-import { mmAddZone, mmCreate, setMmKswapd, setMmSwappiness, setMmWatermarkScale } from "../mm/instance";
+import {
+  mmAddZone,
+  mmCreate,
+  setMmKswapd,
+  setMmSwappiness,
+  setMmWatermarkScale,
+  setMmZeroPage,
+} from "../mm/instance";
 import { lruBatchesCreate } from "../mm/lrubatch";
 import { spaceCreate } from "../mm/space";
 import { stocksCreate } from "../mm/stock";
@@ -112,6 +119,7 @@ export function configHost(
     return E_NO_MEMORY;
   setHost(mm);
   mmAddZone(mm, zone);
+  setMmZeroPage(mm, true);
   setMmSwappiness(mm, swappiness);
   setMmWatermarkScale(mm, watermarkScale);
   setCpus(records, cpus);

@@ -4,7 +4,7 @@ import { vcpuNext } from "../kvm/vcpu";
 import { vmDropStamps, vmSpace, vmStampsLayout, vmVcpuList } from "../kvm/vm";
 import { vmAt, vmTableCount } from "../kvm/vmtable";
 import { arenaCommit } from "../memory/arena";
-import { OK } from "../memory/status";
+import { E_HOST_TOO_SMALL, OK } from "../memory/status";
 import {
   mmArea,
   mmAreas,
@@ -12,16 +12,20 @@ import {
   mmStamped,
   mmStampsLayout,
   mmZoneAt,
+  mmZones,
   setMmSwappiness,
   setMmWatermarkScale,
 } from "../mm/instance";
 import { setMemcgMax } from "../mm/memcg";
+import { pcpUpdate } from "../mm/pagealloc";
 import { spaceMemcg } from "../mm/space";
 import { swapStampsLayout } from "../mm/swaparea";
 import { watermarksSet } from "../mm/watermark";
+import { zoneCpus } from "../mm/zone";
 import { costSet, costsPreset } from "../sim/costs";
 import { traceCapacity, traceEnable, traceLayout } from "../sim/trace";
 import { workloadReseed } from "../workload/fill";
+import { bootFits } from "./boot";
 import { host, now, setCheck, setSeed, taskAt, taskCount } from "./state";
 
 // Settings that may change while a machine lives: the keys that a fork can set. Each takes effect at once.
@@ -45,10 +49,19 @@ export function liveSwappiness(swappiness: u32): void {
   setMmSwappiness(host(), swappiness);
 }
 
-/** In 1/10,000 of the host's memory. */
-export function liveWatermarkScale(factor: u32): void {
-  setMmWatermarkScale(host(), factor);
-  watermarksSet(mmZoneAt(host(), 0), factor);
+/**
+ * In 1/10,000 of the host's memory; the per-CPU lists follow the watermarks (setup_per_zone_wmarks()). Fails with E_HOST_TOO_SMALL
+ * where boot() would have; the machine is then of no use.
+ */
+export function liveWatermarkScale(factor: u32): i32 {
+  const mm = host();
+  setMmWatermarkScale(mm, factor);
+  for (let place: u32 = 0; place < mmZones(mm); place++) {
+    const zone = mmZoneAt(mm, place);
+    watermarksSet(zone, factor);
+    pcpUpdate(zone, zoneCpus(zone));
+  }
+  return bootFits() ? OK : E_HOST_TOO_SMALL;
 }
 
 /** memory.max of a VM in pages, 0xffffffff for none; the next charge reclaims down to it. */

@@ -1,7 +1,7 @@
 import { PFN_NONE } from "../memory/layout";
 import { STEP_DONE } from "../memory/status";
 import { allocated, allocBegin, allocBootTable, allocStep, allocTableBegin } from "../mm/alloc";
-import { mmSpace, pageOf, setMmSwappiness } from "../mm/instance";
+import { mmSpace, setMmSwappiness } from "../mm/instance";
 import { lruBatchAt, lruBatchLength, lruCacheAdd } from "../mm/lrubatch";
 import { lruvecSnapshot, setLruvecActivated, setLruvecAge, setLruvecCosts } from "../mm/lruvec";
 import { lruAdd, memcgLruvec, memcgMax, memcgUsage, setMemcgMax } from "../mm/memcg";
@@ -12,6 +12,7 @@ import {
   PG_REFERENCED,
   PG_UPTODATE,
   PG_WORKINGSET,
+  pageOf,
   pageOwner,
   pageSet,
   setPageMaps,

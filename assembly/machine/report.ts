@@ -43,9 +43,8 @@ import {
   mmResetMinFree,
   mmSwapFree,
   mmSwapTotal,
-  pageOf,
 } from "../mm/instance";
-import { PG_SWAPCACHE, pageList, pagePrivate, pageTest } from "../mm/page";
+import { PG_SWAPCACHE, pageList, pageOf, pagePrivate, pageTest } from "../mm/page";
 import { psiFullNs, psiSomeNs } from "../mm/psi";
 import {
   ENTRY_NONE,
@@ -58,6 +57,7 @@ import {
   ptePfn,
   ptePresent,
   pteSwapped,
+  pteZero,
 } from "../mm/pte";
 import { spacePsi, spacePte, spaceResetPeak, spaceRss, spaceRssPeak, spaceSwapents } from "../mm/space";
 import { swapDevice, swapUsed } from "../mm/swaparea";
@@ -141,8 +141,8 @@ export const REPORT_PAGE_DIRTY: u32 = 7;
 export const REPORT_PAGE_MAPPED: u32 = 8;
 
 /**
- * Writes where guest page `gfn` of VM `id` is: state 0 untouched, 1 resident, 2 swapped; the frame that holds it (also while
- * it is swapped but still in the swap cache, else 0); area and slot of its swap entry or of its copy in the swap cache (slot
+ * Writes where guest page `gfn` of VM `id` is: state 0 untouched, 1 resident, 2 swapped, 3 read but never written, which maps the
+ * page of zeroes; the frame that holds it (also while it is swapped but still in the swap cache, else 0); area and slot of its swap entry or of its copy in the swap cache (slot
  * 0: none); the list its frame is on (page.ts LIST_*); bits of the host's pte; 1 when an spte maps it.
  */
 export function reportPage(id: u32, gfn: u32): void {
@@ -152,7 +152,9 @@ export function reportPage(id: u32, gfn: u32): void {
   let state: u32 = 0;
   let pfn = PFN_NONE;
   let entry = ENTRY_NONE;
-  if (ptePresent(pte)) {
+  if (pteZero(pte)) {
+    state = 3;
+  } else if (ptePresent(pte)) {
     state = 1;
     pfn = ptePfn(pte);
     if (pageTest(pageOf(mm, pfn), PG_SWAPCACHE)) entry = pagePrivate(pageOf(mm, pfn));

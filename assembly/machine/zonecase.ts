@@ -2,10 +2,18 @@ import { arenaCommit, arenaInit, arenaReserve, PART_WORKLOADS } from "../memory/
 import { PFN_NONE } from "../memory/layout";
 import { E_NO_MEMORY, OK } from "../memory/status";
 import { addToFreeList, checkBuddy } from "../mm/buddy";
-import { mmAddZone, mmCreate, mmLayout, mmZone, mmZoneAt, mmZones, pageOf } from "../mm/instance";
+import { compoundHead, compoundOrder, getPage, splitPage } from "../mm/compound";
+import { mmAddZone, mmCreate, mmLayout, mmZone, mmZoneAt, mmZones } from "../mm/instance";
 import { listHead } from "../mm/list";
-import { pageNext, pageOrder, pageType } from "../mm/page";
-import { allocPagesNoReclaim, freePages, isolateFreePage, putbackIsolatedPage } from "../mm/pagealloc";
+import { pageNext, pageOf, pageOrder, pageRefs, pageType } from "../mm/page";
+import {
+  allocPagesNoReclaim,
+  checkBlocks,
+  freePages,
+  isolateFreePage,
+  putbackIsolatedPage,
+  putPage,
+} from "../mm/pagealloc";
 import {
   checkPcp,
   pcpAppend,
@@ -194,6 +202,33 @@ export function zoneCaseFreePages(cpu: u32, pfn: u32, order: u32): void {
   freePages(mm(), cpu, pfn, order);
 }
 
+/** get_page(), put_page() and split_page() of a block that was taken. */
+export function zoneCaseGetPage(pfn: u32): void {
+  getPage(mm(), pfn);
+}
+
+export function zoneCasePutPage(cpu: u32, pfn: u32): void {
+  putPage(mm(), cpu, pfn);
+}
+
+export function zoneCaseSplit(pfn: u32, order: u32): void {
+  splitPage(mm(), pfn, order);
+}
+
+/** First page of the compound page that `pfn` belongs to, `pfn` itself when it is single. */
+export function zoneCaseHead(pfn: u32): u32 {
+  return compoundHead(mm(), pfn);
+}
+
+export function zoneCaseRefs(pfn: u32): u32 {
+  return pageRefs(pageOf(mm(), pfn));
+}
+
+/** Order of the compound page that begins at `pfn`, 0 when it is single. */
+export function zoneCaseCompoundOrder(pfn: u32): u32 {
+  return compoundOrder(pageOf(mm(), pfn));
+}
+
 /** Empties the CPU's lists of every zone. */
 export function zoneCaseDrain(cpu: u32): void {
   for (let place: u32 = 0; place < mmZones(mm()); place++) pcpDrain(mm(), mmZoneAt(mm(), place), cpu);
@@ -284,6 +319,7 @@ export function zoneCaseCheck(): void {
   for (let place: u32 = 0; place < mmZones(mm()); place++) {
     const zone = mmZoneAt(mm(), place);
     checkBuddy(mm(), zone);
+    checkBlocks(mm(), zone);
     for (let cpu: u32 = 0; cpu < zoneCpus(zone); cpu++) checkPcp(mm(), zone, cpu);
   }
 }

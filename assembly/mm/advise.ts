@@ -2,7 +2,6 @@ import { PFN_NONE } from "../memory/layout";
 import { STEP_AGAIN, STEP_DONE } from "../memory/status";
 import { actorCpu, actorGoesOn } from "../sim/actor";
 import { ADVISE_END, ADVISE_NEXT, ADVISE_PC, ADVISE_SPACE } from "./context";
-import { pageOf } from "./instance";
 import { listHead } from "./list";
 import { lruAddDrain, lruDeactivate, lruLazyfree } from "./lrubatch";
 import {
@@ -14,6 +13,7 @@ import {
   PG_SWAPCACHE,
   pageClear,
   pageMaps,
+  pageOf,
   pageTest,
 } from "./page";
 import { plugFlush } from "./plug";

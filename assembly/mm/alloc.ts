@@ -5,10 +5,10 @@ import { emit, TRACE_MM_PAGE_ALLOC } from "../sim/trace";
 import { ALLOC_LIMITED, ALLOC_MEMCG, ALLOC_PC, ALLOC_PFN, ALLOC_RETRIES, ALLOC_TABLE } from "./context";
 import { pageFree, tableFree } from "./free";
 import { GFP_TABLE_PAGE, GFP_USER_PAGE, gfpMigratetype } from "./gfp";
-import { mmWriteback, pageOf } from "./instance";
+import { mmWriteback } from "./instance";
 import { kswapdWake } from "./kswapd";
 import { memcgMax, memcgUsage, setMemcgUsage } from "./memcg";
-import { PG_TABLE, setPageFlags, setPageMaps, setPageOwner, setPageRefs } from "./page";
+import { PG_TABLE, pageOf, setPageFlags, setPageMaps, setPageOwner } from "./page";
 import {
   allocPagesNoReclaim,
   drainAllPages,
@@ -120,26 +120,27 @@ function giveUp(mm: usize, actor: usize): bool {
   return load<u32>(actor, ALLOC_RETRIES) >= RECLAIM_RETRIES && mmWriteback(mm) === 0;
 }
 
-// The fast path, then, with kswapd woken, the slow path's first attempt. What reclaim has freed may stand on per-CPU lists, where
-// the watermarks do not see it: they are emptied before the request gives in (__alloc_pages_direct_reclaim()).
+// The fast path, then, with kswapd woken, the slow path's attempts. After reclaim only these are repeated; what it has freed may
+// stand on per-CPU lists, where the watermarks do not see it: they are emptied before the request gives in
+// (__alloc_pages_direct_reclaim()).
 function takeFrame(mm: usize, actor: usize, reclaimed: bool): bool {
   const table = isTable(actor);
   const gfp = table ? GFP_TABLE_PAGE : GFP_USER_PAGE;
   const cpu = actorCpu(actor);
-  let pfn = pageFromFreelist(mm, cpu, 0, gfp, fastFlags(mm, gfp));
-  if (pfn === PFN_NONE) {
-    kswapdWake(mm, actorClock(actor));
+  let pfn = PFN_NONE;
+  if (reclaimed) {
     pfn = pageFromFreelist(mm, cpu, 0, gfp, slowFlags(gfp));
+    if (pfn === PFN_NONE) drainAllPages(mm);
+  } else {
+    pfn = pageFromFreelist(mm, cpu, 0, gfp, fastFlags(mm, gfp));
+    if (pfn === PFN_NONE) kswapdWake(mm, actorClock(actor));
   }
-  if (pfn === PFN_NONE && reclaimed) {
-    drainAllPages(mm);
-    pfn = pageFromFreelist(mm, cpu, 0, gfp, slowFlags(gfp));
-  }
+  if (pfn === PFN_NONE) pfn = pageFromFreelist(mm, cpu, 0, gfp, slowFlags(gfp));
+  if (pfn === PFN_NONE && reclaimed) kswapdWake(mm, actorClock(actor));
   if (pfn === PFN_NONE) return false;
   if (takeBoostFlag(mm)) kswapdWake(mm, actorClock(actor));
   const page = pageOf(mm, pfn);
   setPageFlags(page, table ? PG_TABLE : 0);
-  setPageRefs(page, 1);
   setPageMaps(page, 0);
   store<u32>(actor, pfn, ALLOC_PFN);
   emit(TRACE_MM_PAGE_ALLOC, actorClock(actor), pfn, 0, gfpMigratetype(gfp), 0);
@@ -151,7 +152,6 @@ export function allocBootTable(mm: usize, space: usize): u32 {
   const pfn = allocPagesNoReclaim(mm, 0, 0, GFP_TABLE_PAGE);
   if (pfn === PFN_NONE) return PFN_NONE;
   setPageFlags(pageOf(mm, pfn), PG_TABLE);
-  setPageRefs(pageOf(mm, pfn), 1);
   setPageOwner(pageOf(mm, pfn), spaceId(space), 0);
   setMemcgUsage(spaceMemcg(space), memcgUsage(spaceMemcg(space)) + 1);
   return pfn;

@@ -1,12 +1,14 @@
 import { PFN_NONE } from "../memory/layout";
 import { MIGRATE_HIGHATOMIC, MIGRATE_ISOLATE, MIGRATE_PCPTYPES, MIGRATE_TYPES } from "./gfp";
-import { mmPfnEnd, mmPfnFirst, pageOf } from "./instance";
 import { checkList, listAddHead, listAddTail, listHead, listRemove } from "./list";
 import {
   LIST_BUDDY,
+  mmPfnEnd,
+  mmPfnFirst,
   PG_BUDDY,
   pageClear,
   pageNext,
+  pageOf,
   pageOrder,
   pageRefs,
   pageSet,

@@ -1,5 +1,5 @@
 import { checkBuddy } from "./buddy";
-import { mmPfnEnd, mmPfnFirst, mmSpace, mmSpaces, mmWriteback, mmZoneAt, mmZones, pageOf } from "./instance";
+import { mmSpace, mmSpaces, mmWriteback, mmZoneAt, mmZones } from "./instance";
 import { checkList } from "./list";
 import { checkLruBatches } from "./lrubatch";
 import { lruActive, lruInactive, lruInactiveFile, lruKind, memcgUsage } from "./memcg";
@@ -11,6 +11,8 @@ import {
   LIST_ISOLATED,
   LIST_NONE,
   LIST_PCP,
+  mmPfnEnd,
+  mmPfnFirst,
   PG_ANON_EXCLUSIVE,
   PG_BUDDY,
   PG_LOCKED,
@@ -22,13 +24,15 @@ import {
   pageIndex,
   pageList,
   pageMaps,
+  pageOf,
   pageOwner,
   pagePrivate,
   pageRefs,
   pageTest,
 } from "./page";
+import { checkBlocks } from "./pagealloc";
 import { checkPcp } from "./pcp";
-import { PTE_NONE, pteEntry, ptePfn, ptePresent, pteZero } from "./pte";
+import { PTE_DIRTY, PTE_NONE, PTE_WRITE, pteEntry, ptePfn, ptePresent, pteZero } from "./pte";
 import { spaceMemcg, spacePages, spacePte, spaceRss, spaceSwapents } from "./space";
 import { stockedPages } from "./stock";
 import { checkSwap, swapUsers } from "./swap";
@@ -44,6 +48,7 @@ export function checkMm(mm: usize, pinned: u32): void {
   for (let place: u32 = 0; place < mmZones(mm); place++) {
     const zone = mmZoneAt(mm, place);
     checkBuddy(mm, zone);
+    checkBlocks(mm, zone);
     for (let cpu: u32 = 0; cpu < zoneCpus(zone); cpu++) checkPcp(mm, zone, cpu);
   }
   checkSwap(mm);
@@ -68,7 +73,10 @@ function checkSpace(mm: usize, id: u32): void {
     const pte = spacePte(space, index);
     if (pte === PTE_NONE) continue;
     if (ptePresent(pte)) {
-      if (pteZero(pte)) continue;
+      if (pteZero(pte)) {
+        assert((pte & (PTE_WRITE | PTE_DIRTY)) === 0);
+        continue;
+      }
       rss++;
       const page = pageOf(mm, ptePfn(pte));
       assert(pageIndex(page) === index && pageMaps(page) !== 0);

@@ -88,13 +88,15 @@ export const PLUG_NEXT: usize = ACTOR_BYTES + 360;
 export const PLUG_PAGE: usize = ACTOR_BYTES + 364;
 export const PLUG_RUNS: usize = ACTOR_BYTES + 368; // (entry, pages) × 32
 
+// the frame that this fault's window reads for the fault itself, PFN_NONE for none: readahead.ts
+export const READAHEAD_OWN: usize = ACTOR_BYTES + 624;
+
 // what reclaim has cost when a round began (anon, file), and the writes of the present batch: reclaim.ts, shrink.ts
-export const RECLAIM_COSTS: usize = ACTOR_BYTES + 624;
-export const SHRINK_WRITTEN: usize = ACTOR_BYTES + 632;
+export const RECLAIM_COSTS: usize = ACTOR_BYTES + 628;
+export const SHRINK_WRITTEN: usize = ACTOR_BYTES + 636;
 
-// how far a charge has come: alloc.ts
-export const ALLOC_LIMITED: usize = ACTOR_BYTES + 636;
-
-export const ALLOC_TABLE: usize = ACTOR_BYTES + 640;
+// how far a charge has come, and whether the frame is for a page table: alloc.ts
+export const ALLOC_LIMITED: usize = ACTOR_BYTES + 640;
+export const ALLOC_TABLE: usize = ACTOR_BYTES + 644;
 
 export const MM_CONTEXT_END: usize = ACTOR_BYTES + 648;

@@ -22,7 +22,6 @@ import {
   mmSpace,
   mmStamped,
   mmWriteback,
-  pageOf,
   setMmWriteback,
 } from "./instance";
 import { notifyClearFlushYoung, notifyInvalidateEnd, notifyInvalidateStart } from "./notifier";
@@ -39,6 +38,7 @@ import {
   pageClear,
   pageIndex,
   pageMaps,
+  pageOf,
   pageOwner,
   pagePrivate,
   pageRefs,

@@ -10,9 +10,8 @@ import {
   MIGRATE_UNMOVABLE,
   WMARK_HIGH,
 } from "./gfp";
-import { pageOf } from "./instance";
 import { listHead } from "./list";
-import { PG_BUDDY, PG_LRU, pageOrder, pageTest } from "./page";
+import { PG_BUDDY, PG_LRU, pageOf, pageOrder, pageTest } from "./page";
 import {
   blockMovable,
   blockType,

@@ -38,7 +38,7 @@ import {
   faultWrite,
 } from "./faultstate";
 import { pageFree, pagePut, tableFree } from "./free";
-import { frameStamp, mmStamped, mmZeroPage, pageOf, setFrameStamp } from "./instance";
+import { frameStamp, mmStamped, mmZeroPage, setFrameStamp } from "./instance";
 import { lruAddDrain, lruCacheAdd } from "./lrubatch";
 import { notifyInvalidateEnd, notifyInvalidateStart } from "./notifier";
 import {
@@ -49,6 +49,7 @@ import {
   pageClear,
   pageGet,
   pageMaps,
+  pageOf,
   pageRefs,
   pageSet,
   pageTest,
@@ -112,7 +113,7 @@ export function faultStep(mm: usize, actor: usize): i32 {
       if (start(mm, actor)) return STEP_DONE;
     } else if (pc >= AT_SWAP) {
       step = swapinStep(mm, actor);
-      if (step === STEP_DONE) return STEP_DONE;
+      if (step === STEP_DONE && faultAt(actor) !== AT_START) return STEP_DONE;
     } else if (pc === AT_ANON_INSTALL) {
       if (anonInstall(mm, actor)) return STEP_DONE;
     } else if (pc === AT_COPY_NOTIFY) {
@@ -208,7 +209,7 @@ function withFrame(mm: usize, actor: usize, pc: u32): i32 {
   }
   setPageOwner(pageOf(mm, pfn), spaceId(space), index);
   const old = pc === AT_COPY ? load<u32>(actor, FAULT_OLD) : ZERO_PFN;
-  if (mmStamped(mm)) setFrameStamp(mm, pfn, old === ZERO_PFN ? 0 : frameStamp(mm, old));
+  if (mmStamped(mm)) setFrameStamp(mm, pfn, frameStamp(mm, old));
   actorSpend(actor, STAGE_ALLOC, cost(COST_MINOR_FAULT_NS));
   faultGoto(actor, pc === AT_ANON ? AT_ANON_INSTALL : AT_COPY_NOTIFY);
   return STEP_AGAIN; // yield: the page is filled, the pte lock is not yet held

@@ -8,12 +8,12 @@ import {
   FAULT_WRITABLE,
   FAULT_WRITE,
 } from "./context";
-import { pageOf } from "./instance";
 import {
   PG_ANON_EXCLUSIVE,
   PG_UPTODATE,
   pageGet,
   pageMaps,
+  pageOf,
   pageOwner,
   pageSet,
   setPageMaps,

@@ -3,8 +3,7 @@ import { E_NO_MEMORY, OK } from "../memory/status";
 import { actorClock } from "../sim/actor";
 import { allocBootTable } from "./alloc";
 import { tableFree } from "./free";
-import { pageOf } from "./instance";
-import { PG_ANON_EXCLUSIVE, pageClear, pageGet, pageMaps, setPageMaps } from "./page";
+import { PG_ANON_EXCLUSIVE, pageClear, pageGet, pageMaps, pageOf, setPageMaps } from "./page";
 import {
   PTE_ACCESSED,
   PTE_NONE,

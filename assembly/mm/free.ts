@@ -1,9 +1,9 @@
 import { actorClock, actorCpu } from "../sim/actor";
 import { emit, TRACE_MM_PAGE_FREE } from "../sim/trace";
-import { mmSpace, pageOf } from "./instance";
+import { mmSpace } from "./instance";
 import { lruRemove, memcgUncharge } from "./memcg";
-import { PG_LRU, PG_TABLE, pageOwner, pageRefs, pageTest, setPageFlags, setPageRefs } from "./page";
-import { freePages } from "./pagealloc";
+import { PG_LRU, PG_TABLE, pageOf, pageOwner, pageRefs, pageTest, setPageRefs } from "./page";
+import { freeThePage } from "./pagealloc";
 import { ZERO_PFN } from "./pte";
 import { spaceMemcg } from "./space";
 
@@ -33,9 +33,8 @@ export function pageFreeOn(mm: usize, pfn: u32, cpu: u32, time: u64): void {
   if (pageTest(page, PG_LRU)) lruRemove(mm, memcg, pfn);
   memcgUncharge(memcg, 1);
   setPageRefs(page, 0);
-  setPageFlags(page, 0);
   emit(TRACE_MM_PAGE_FREE, time, pfn, 0, 0, 0);
-  freePages(mm, cpu, pfn, 0);
+  freeThePage(mm, cpu, pfn, 0);
 }
 
 /** Frees the frame of a page table. */
@@ -44,7 +43,6 @@ export function tableFree(mm: usize, pfn: u32, actor: usize): void {
   assert(pageTest(page, PG_TABLE));
   memcgUncharge(spaceMemcg(mmSpace(mm, pageOwner(page))), 1);
   setPageRefs(page, 0);
-  setPageFlags(page, 0);
   emit(TRACE_MM_PAGE_FREE, actorClock(actor), pfn, 0, 0, 0);
-  freePages(mm, actorCpu(actor), pfn, 0);
+  freeThePage(mm, actorCpu(actor), pfn, 0);
 }

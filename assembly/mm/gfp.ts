@@ -12,6 +12,8 @@ export const GFP_ZERO: u32 = 0x100;
 export const GFP_ATOMIC: u32 = 0x200;
 export const GFP_DIRECT_RECLAIM: u32 = 0x400;
 export const GFP_KSWAPD_RECLAIM: u32 = 0x800;
+/** Pages of a larger request become one compound page. */
+export const GFP_COMP: u32 = 0x40000;
 export const GFP_NOMEMALLOC: u32 = 0x80000;
 export const GFP_HARDWALL: u32 = 0x100000;
 export const GFP_ACCOUNT: u32 = 0x400000;

@@ -1,22 +1,20 @@
-import { arenaReserve, arenaTake, PART_FRAMES, PART_INTEGRITY, PART_RECORDS } from "../memory/arena";
+import { arenaReserve, arenaTake, PART_INTEGRITY, PART_RECORDS } from "../memory/arena";
 import { WAITQUEUE_BYTES } from "../sim/waitqueue";
 import { MAX_ZONES, WMARK_HIGH } from "./gfp";
 import { LRUVEC_BYTES } from "./lruvec";
-import { PAGE_RECORD_SHIFT } from "./page";
+import { MEM_MAP_BYTES, memMapCreate, memMapLayout, mmPfnEnd, mmPfnFirst } from "./page";
+import { ZERO_PFN } from "./pte";
 import { zoneFreePages, zoneLayout, zoneMinFree, zoneResetMinFree, zoneSpans, zoneWatermark } from "./zone";
 
 // An instance of memory management: the page records of a range of frames, its zones, address spaces, swap areas and
 // counters. The host has one.
 //
-// record   0       4         8        12        16 .. 31   32      36       40          44      48        52 …
-//          +-------+---------+--------+---------+----------+-------+--------+-----------+-------+---------+--------+
-//          | pages | pfnFirst| pfnEnd | zones n | zones    | kswapd| spaces | spaces n  | areas | areas n | counts …
-//          +-------+---------+--------+---------+----------+-------+--------+-----------+-------+---------+--------+
+// record   0 .. 11      12        16 .. 31   32      36       40          44      48        52 …
+//          +------------+---------+----------+-------+--------+-----------+-------+---------+--------+
+//          | memory map | zones n | zones    | kswapd| spaces | spaces n  | areas | areas n | counts …
+//          +------------+---------+----------+-------+--------+-----------+-------+---------+--------+
 
-const PAGES: usize = 0;
-const PFN_FIRST: usize = 4;
-const PFN_END: usize = 8;
-const ZONE_COUNT: usize = 12;
+const ZONE_COUNT: usize = MEM_MAP_BYTES;
 const ZONES: usize = 16; // u32 × MAX_ZONES, in index order
 const KSWAPD: usize = 32;
 const SPACES: usize = 36;
@@ -60,8 +58,7 @@ export const MAX_AREAS: u32 = 23;
 export function mmCreate(pfnFirst: u32, pfnEnd: u32): usize {
   const mm = arenaTake(PART_RECORDS, MM_BYTES + 4 * <u64>MAX_SPACES + 4 * <u64>MAX_AREAS);
   if (mm === 0) return 0;
-  store<u32>(mm, pfnFirst, PFN_FIRST);
-  store<u32>(mm, pfnEnd, PFN_END);
+  memMapCreate(mm, pfnFirst, pfnEnd);
   store<u32>(mm, <u32>(mm + MM_BYTES), SPACES);
   store<u32>(mm, <u32>(mm + MM_BYTES + 4 * <usize>MAX_SPACES), AREAS);
   store<u32>(mm, 60, SWAPPINESS);
@@ -71,9 +68,7 @@ export function mmCreate(pfnFirst: u32, pfnEnd: u32): usize {
 
 /** Reserves the page records and what belongs to the zones. */
 export function mmLayout(mm: usize): void {
-  const frames = <u64>(load<u32>(mm, PFN_END) - load<u32>(mm, PFN_FIRST));
-  const base = arenaReserve(PART_FRAMES, frames << PAGE_RECORD_SHIFT, 64);
-  store<u32>(mm, <u32>(base - ((<usize>load<u32>(mm, PFN_FIRST)) << PAGE_RECORD_SHIFT)), PAGES);
+  memMapLayout(mm);
   for (let place: u32 = 0; place < mmZones(mm); place++) zoneLayout(mmZoneAt(mm, place));
 }
 
@@ -104,23 +99,9 @@ export function mmZone(mm: usize, pfn: u32): usize {
 
 /** Reserves a content stamp (u32) a frame. */
 export function mmStampsLayout(mm: usize): void {
-  const first = load<u32>(mm, PFN_FIRST);
-  const base = arenaReserve(PART_INTEGRITY, (<u64>(load<u32>(mm, PFN_END) - first)) << 2);
+  const first = mmPfnFirst(mm);
+  const base = arenaReserve(PART_INTEGRITY, (<u64>(mmPfnEnd(mm) - first)) << 2);
   store<u32>(mm, <u32>(base - ((<usize>first) << 2)), STAMPS);
-}
-
-/** Address of the record of frame `pfn`. */
-export function pageOf(mm: usize, pfn: u32): usize {
-  assert(pfn >= load<u32>(mm, PFN_FIRST) && pfn < load<u32>(mm, PFN_END));
-  return <usize>load<u32>(mm, PAGES) + ((<usize>pfn) << PAGE_RECORD_SHIFT);
-}
-
-export function mmPfnEnd(mm: usize): u32 {
-  return load<u32>(mm, PFN_END);
-}
-
-export function mmPfnFirst(mm: usize): u32 {
-  return load<u32>(mm, PFN_FIRST);
 }
 
 /** Free pages of all zones, without those on per-CPU lists. */
@@ -316,10 +297,12 @@ export function mmStamped(mm: usize): bool {
 
 /** Content stamp of a frame: the number of the last write to it; 0 is a zeroed page. Only with mmStamped(). */
 export function frameStamp(mm: usize, pfn: u32): u32 {
+  if (pfn === ZERO_PFN) return 0;
   return load<u32>(<usize>load<u32>(mm, STAMPS) + ((<usize>pfn) << 2));
 }
 
 export function setFrameStamp(mm: usize, pfn: u32, stamp: u32): void {
+  assert(pfn !== ZERO_PFN);
   store<u32>(<usize>load<u32>(mm, STAMPS) + ((<usize>pfn) << 2), stamp);
 }
 

@@ -17,20 +17,15 @@ import {
   RECLAIM_SCANNED,
   RECLAIM_TARGET,
 } from "./context";
-import {
-  mmKswapd,
-  mmKswapdFailures,
-  mmLruvec,
-  mmWatermarkHigh,
-  mmWriteback,
-  setMmKswapdFailures,
-} from "./instance";
+import { mmKswapd, mmKswapdFailures, mmLruvec, mmWriteback, setMmKswapdFailures } from "./instance";
 import { lruvecSnapshot } from "./lruvec";
 import { DEF_PRIORITY, RECLAIM_RETRIES, roundBegin, roundStep, throttle, throttleEnd } from "./reclaim";
 import { RECLAIM_BATCH, RECLAIM_GLOBAL, RECLAIM_KSWAPD } from "./shrink";
-import { hostBalanced, watermarksUnboost } from "./watermark";
+import { hostBalanced, hostHigh, hostNoteBoost, hostReclaimActive, hostUnboost } from "./watermark";
 
-// kswapd: woken when free memory falls below LOW, it reclaims until HIGH is free again (balance_pgdat()).
+// kswapd: woken when free memory falls below LOW or stealing has boosted the watermarks, it reclaims until HIGH is free again
+// (balance_pgdat()). A zone that lacks nothing but has a boost is reclaimed from without swapping: with anonymous pages alone
+// there is nothing to take, and that does not count as a failure.
 // Left out for now: high orders, the short sleep before the long one.
 
 const ASLEEP: u32 = 0;
@@ -58,12 +53,17 @@ export function kswapdStep(actor: usize): i32 {
       emit(TRACE_MM_VMSCAN_KSWAPD_WAKE, actorClock(actor), 0, 0, 0, 0);
       store<u32>(actor, RECLAIM_GLOBAL | RECLAIM_KSWAPD, RECLAIM_FLAGS);
       store<u32>(actor, 0, RECLAIM_MEMCG);
-      store<u32>(actor, max<u32>(mmWatermarkHigh(mm), RECLAIM_BATCH), RECLAIM_TARGET);
       store<u32>(actor, DEF_PRIORITY, RECLAIM_PRIORITY);
       store<u32>(actor, 0, KSWAPD_RECLAIMED);
+      hostReclaimActive(mm, true);
+      hostNoteBoost(mm);
       store<u32>(actor, BALANCE, KSWAPD_PC);
     } else if (pc === BALANCE) {
-      if (hostBalanced(mm)) return sleep(mm, actor);
+      if (hostBalanced(mm)) {
+        runEnds(mm);
+        return sleep(mm, actor);
+      }
+      store<u32>(actor, max<u32>(hostHigh(mm), RECLAIM_BATCH), RECLAIM_TARGET);
       store<u32>(actor, 0, RECLAIM_DONE);
       store<u32>(actor, 0, RECLAIM_SCANNED);
       roundBegin(mm, actor, load<u32>(actor, RECLAIM_PRIORITY));
@@ -87,8 +87,10 @@ function afterRound(mm: usize, actor: usize): i32 {
   let priority = load<u32>(actor, RECLAIM_PRIORITY);
   if (load<u32>(actor, RECLAIM_SCANNED) < load<u32>(actor, RECLAIM_TARGET) || done === 0) priority--;
   store<u32>(actor, priority, RECLAIM_PRIORITY);
-  if (priority >= 1 || hostBalanced(mm)) return STEP_DONE;
+  if (priority >= 1) return STEP_DONE;
 
+  runEnds(mm);
+  if (hostBalanced(mm)) return sleep(mm, actor);
   store<u32>(actor, WOKEN, KSWAPD_PC);
   if (reclaimed !== 0) return STEP_AGAIN;
   if (mmWriteback(mm) !== 0) {
@@ -100,10 +102,14 @@ function afterRound(mm: usize, actor: usize): i32 {
   return STEP_AGAIN;
 }
 
-// What a fallback has boosted the watermarks by is done with: for it alone kswapd would not swap.
+// balance_pgdat() ends: what it found of the boost is worked off, and what came back until now counts no more.
+function runEnds(mm: usize): void {
+  hostUnboost(mm);
+  lruvecSnapshot(mmLruvec(mm));
+}
+
 function sleep(mm: usize, actor: usize): i32 {
-  lruvecSnapshot(mmLruvec(mm)); // balance_pgdat() ends
-  watermarksUnboost(mm);
+  hostReclaimActive(mm, false);
   store<u32>(actor, ASLEEP, KSWAPD_PC);
   emit(TRACE_MM_VMSCAN_KSWAPD_SLEEP, actorClock(actor), 0, 0, 0, 0);
   actorBlock(actor, STAGE_RECLAIM);

@@ -1,6 +1,5 @@
 import { PFN_NONE } from "../memory/layout";
-import { pageOf } from "./instance";
-import { pageList, pageNext, pagePrev, setPageList, setPageNext, setPagePrev } from "./page";
+import { pageList, pageNext, pageOf, pagePrev, setPageList, setPageNext, setPagePrev } from "./page";
 
 // A doubly linked list of frames through their page records. Record: head, tail, length; 12 bytes.
 //

@@ -1,7 +1,7 @@
 import { arenaTake, PART_RECORDS } from "../memory/arena";
 import { actorClock, actorCpu } from "../sim/actor";
 import { pageFreeOn } from "./free";
-import { mmLruBatches, mmSpace, pageOf, setMmLruBatches } from "./instance";
+import { mmLruBatches, mmSpace, setMmLruBatches } from "./instance";
 import { lruAdd, lruRemove } from "./memcg";
 import {
   PG_ACTIVE,
@@ -11,6 +11,7 @@ import {
   PG_SWAPCACHE,
   pageClear,
   pageGet,
+  pageOf,
   pageOwner,
   pageRefs,
   pageSet,

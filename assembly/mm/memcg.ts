@@ -1,4 +1,3 @@
-import { pageOf } from "./instance";
 import { LIST_BYTES, listAddHead, listAddTail, listRemove } from "./list";
 import { LRUVEC_BYTES } from "./lruvec";
 import {
@@ -9,6 +8,7 @@ import {
   PG_LAZYFREE,
   PG_LRU,
   pageClear,
+  pageOf,
   pageSet,
   pageTest,
 } from "./page";

@@ -1,3 +1,5 @@
+import { arenaReserve, PART_FRAMES } from "../memory/arena";
+
 // struct page: one 32-byte record a frame. The fields that one fault or one step of reclaim touches together share half a
 // cache line; separate arrays would cost a miss each (docs/performance.md).
 //
@@ -6,12 +8,20 @@
 //   | flags | refs | maps | next | prev | private | index | owner | list | order   | type |
 //   +-------+------+------+------+------+---------+-------+-------+------+---------+------+
 //
-// next, prev   neighbours on the one list that the page is on (buddy, LRU, isolated), PFN_NONE at the ends
+// next, prev   neighbours on the one list that the page is on (buddy, LRU, isolated), PFN_NONE at the ends; next of a tail of a
+//              compound page is its head
 // private      swap entry while in the swap cache
+// order        of a free block, of a compound page's head
 // index        page number in the owner's address space (the gfn, with one memslot)
 //
 // refs: one a pte, one for the swap cache, one for isolation, one a batch in front of the LRU, one for each get_user_pages
-// The array's address is biased by PFN_BASE records, so `pages + (pfn << 5)` is the record.
+//
+// The records of a range of frames stand in one array, the memory map, which the record of an instance begins with:
+//
+// map      0       4          8         12
+//          +-------+----------+---------+
+//          | pages | pfnFirst | pfnEnd  |   pages is biased by pfnFirst records: `pages + (pfn << 5)` is the record
+//          +-------+----------+---------+
 
 const FLAGS: usize = 0;
 const REFS: usize = 4;
@@ -24,7 +34,12 @@ const OWNER: usize = 24;
 const LIST: usize = 26;
 const ORDER: usize = 27;
 const TYPE: usize = 28;
-export const PAGE_RECORD_SHIFT: usize = 5;
+const PAGE_RECORD_SHIFT: usize = 5;
+
+const PAGES: usize = 0;
+const PFN_FIRST: usize = 4;
+const PFN_END: usize = 8;
+export const MEM_MAP_BYTES: usize = 12;
 
 export const PG_LOCKED: u32 = 1 << 0;
 export const PG_REFERENCED: u32 = 1 << 1;
@@ -48,6 +63,9 @@ export const PG_PLUGGED: u32 = 1 << 14;
 export const PG_READAHEAD: u32 = 1 << 15;
 /** Given up by its owner (anonymous and not PG_swapbacked): dropped without a write, unless written again before. */
 export const PG_LAZYFREE: u32 = 1 << 16;
+/** The first page of a compound page, and all others; compound.ts. */
+export const PG_HEAD: u32 = 1 << 17;
+export const PG_TAIL: u32 = 1 << 18;
 
 // Where a page is: the exactly-one-place invariant is a single pass over this byte.
 export const LIST_NONE: u8 = 0;
@@ -57,6 +75,34 @@ export const LIST_ACTIVE: u8 = 3;
 export const LIST_ISOLATED: u8 = 4;
 export const LIST_PCP: u8 = 5;
 export const LIST_INACTIVE_FILE: u8 = 6;
+
+/** Starts the memory map of frames pfnFirst..pfnEnd-1. */
+export function memMapCreate(map: usize, pfnFirst: u32, pfnEnd: u32): void {
+  store<u32>(map, pfnFirst, PFN_FIRST);
+  store<u32>(map, pfnEnd, PFN_END);
+}
+
+/** Reserves the records. */
+export function memMapLayout(map: usize): void {
+  const first = <usize>load<u32>(map, PFN_FIRST);
+  const frames = <u64>(load<u32>(map, PFN_END) - load<u32>(map, PFN_FIRST));
+  const base = arenaReserve(PART_FRAMES, frames << PAGE_RECORD_SHIFT, 64);
+  store<u32>(map, <u32>(base - (first << PAGE_RECORD_SHIFT)), PAGES);
+}
+
+/** Address of the record of frame `pfn`; `mm` begins with the memory map. */
+export function pageOf(mm: usize, pfn: u32): usize {
+  assert(pfn >= load<u32>(mm, PFN_FIRST) && pfn < load<u32>(mm, PFN_END));
+  return <usize>load<u32>(mm, PAGES) + ((<usize>pfn) << PAGE_RECORD_SHIFT);
+}
+
+export function mmPfnFirst(mm: usize): u32 {
+  return load<u32>(mm, PFN_FIRST);
+}
+
+export function mmPfnEnd(mm: usize): u32 {
+  return load<u32>(mm, PFN_END);
+}
 
 export function pageFlags(page: usize): u32 {
   return load<u32>(page, FLAGS);

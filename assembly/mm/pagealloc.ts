@@ -1,5 +1,13 @@
 import { PFN_NONE } from "../memory/layout";
 import { delFromFreeList, FREE_TO_TAIL, freeOnePage, rmqueueSmallest } from "./buddy";
+import {
+  checkCompound,
+  compoundHead,
+  compoundOrder,
+  freeTailPages,
+  prepCompoundPage,
+  putPageTestzero,
+} from "./compound";
 import { reserveHighatomic, rmqueueAny } from "./fallback";
 import {
   ALLOC_HARDER,
@@ -7,6 +15,7 @@ import {
   ALLOC_KSWAPD,
   ALLOC_NOFRAGMENT,
   GFP_ATOMIC,
+  GFP_COMP,
   GFP_HIGH,
   GFP_KSWAPD_RECLAIM,
   GFP_NOMEMALLOC,
@@ -20,9 +29,24 @@ import {
   WMARK_MIN,
   ZONE_NORMAL,
 } from "./gfp";
-import { mmZone, mmZoneAt, mmZones, pageOf } from "./instance";
-import { pageOrder } from "./page";
-import { pcpAlloc, pcpAllowed, pcpDrain, pcpFree, setPcp } from "./pcp";
+import { mmZone, mmZoneAt, mmZones } from "./instance";
+import {
+  LIST_BUDDY,
+  LIST_NONE,
+  LIST_PCP,
+  PG_BUDDY,
+  PG_HEAD,
+  PG_TAIL,
+  pageFlags,
+  pageList,
+  pageOf,
+  pageOrder,
+  pageRefs,
+  pageTest,
+  setPageFlags,
+  setPageRefs,
+} from "./page";
+import { pcpAlloc, pcpAllowed, pcpDrain, pcpFree, setPcp, setPcpLimits } from "./pcp";
 import { watermarkFast, watermarkOk } from "./watermark";
 import {
   blockType,
@@ -84,12 +108,20 @@ export function pageFromFreelist(mm: usize, cpu: u32, order: u32, gfp: u32, allo
       if (zoneIndex(zone) > highest || !watermarkFast(zone, order, highest, allocFlags, gfp)) continue;
       const pfn = rmqueue(mm, zone, cpu, order, gfpMigratetype(gfp), allocFlags);
       if (pfn === PFN_NONE) continue;
+      prepNewPage(mm, pfn, order, gfp);
       if (order !== 0 && allocFlags & ALLOC_HARDER) reserveHighatomic(mm, zone, pfn);
       return pfn;
     }
     if ((allocFlags & ALLOC_NOFRAGMENT) === 0) return PFN_NONE;
     allocFlags &= ~ALLOC_NOFRAGMENT; // fragmentation is better than falling back to reclaim
   }
+}
+
+// prep_new_page(): the block has its one reference, and none of its pages a flag, unless it is compound.
+function prepNewPage(mm: usize, pfn: u32, order: u32, gfp: u32): void {
+  assert(pageFlags(pageOf(mm, pfn)) === 0 && pageList(pageOf(mm, pfn)) === LIST_NONE);
+  setPageRefs(pageOf(mm, pfn), 1);
+  if (order !== 0 && gfp & GFP_COMP) prepCompoundPage(mm, pfn, order);
 }
 
 // rmqueue(): from the CPU's lists where they serve the order, else from the zone.
@@ -109,8 +141,40 @@ export function allocPagesNoReclaim(mm: usize, cpu: u32, order: u32, gfp: u32): 
   return pfn !== PFN_NONE ? pfn : pageFromFreelist(mm, cpu, order, gfp, slowFlags(gfp));
 }
 
-/** __free_pages(): to the CPU's lists where they serve the order, else to the zone. */
+/**
+ * __free_pages(): drops a reference of a block; the last one frees it. A block that is not compound and that somebody else still
+ * holds through its first page loses all others, half by half.
+ */
 export function freePages(mm: usize, cpu: u32, pfn: u32, order: u32): void {
+  const head = pageTest(pageOf(mm, pfn), PG_HEAD);
+  if (putPageTestzero(mm, pfn)) {
+    freeThePage(mm, cpu, pfn, order);
+  } else if (!head) {
+    for (let half = order; half > 0; ) {
+      half--;
+      freeThePage(mm, cpu, pfn + (1 << half), half);
+    }
+  }
+}
+
+/** put_page() of a page that no list and no cgroup knows: drops a reference of its head; the last one frees the whole block. */
+export function putPage(mm: usize, cpu: u32, pfn: u32): void {
+  const head = compoundHead(mm, pfn);
+  if (putPageTestzero(mm, head)) freeThePage(mm, cpu, head, compoundOrder(pageOf(mm, head)));
+}
+
+// free_pages_prepare(): nothing is left of what the pages were.
+function freePagesPrepare(mm: usize, pfn: u32, order: u32): void {
+  const page = pageOf(mm, pfn);
+  assert(pageRefs(page) === 0 && pageList(page) === LIST_NONE && !pageTest(page, PG_TAIL));
+  if (pageTest(page, PG_HEAD)) freeTailPages(mm, pfn, order);
+  setPageFlags(page, 0);
+  assert(nothingInside(mm, pfn, order));
+}
+
+/** free_the_page(): a block without references, to the CPU's lists where they serve the order, else to the zone. */
+export function freeThePage(mm: usize, cpu: u32, pfn: u32, order: u32): void {
+  freePagesPrepare(mm, pfn, order);
   const zone = mmZone(mm, pfn);
   if (pcpAllowed(order)) pcpFree(mm, zone, cpu, pfn, order);
   else freeOnePage(mm, zone, cpu, pfn, order, blockType(zone, pfn), 0);
@@ -174,18 +238,49 @@ export function zoneReleaseAll(mm: usize, zone: usize): void {
   zoneResetMinFree(zone);
 }
 
-/**
- * Sizes the per-CPU lists: zone_batchsize(), zone_highsize() and calculate_normal_threshold(). The watermarks are set.
- * @param cpus CPUs that share the zone
- */
-export function pcpSetup(zone: usize, cpus: u32): void {
-  const managed = zoneManaged(zone);
-  const quarter = max<u32>(min<u32>(managed >> 10, 256) / 4, 1);
+/** Sizes the per-CPU lists: zone_batchsize() and zone_highsize(). The watermarks are set. @param cpus CPUs that share the zone */
+export function pcpUpdate(zone: usize, cpus: u32): void {
+  const quarter = max<u32>(min<u32>(zoneManaged(zone) >> 10, 256) / 4, 1);
   const rounded: u32 = 1 << (31 - clz(quarter + quarter / 2));
   const batch = max<u32>(rounded - 1, 1);
   const high = max<u32>(zoneWatermark(zone, WMARK_LOW) / cpus, batch * 4);
+  for (let cpu: u32 = 0; cpu < cpus; cpu++) setPcpLimits(zonePcp(zone, cpu), batch, high);
+}
+
+/** Sets the per-CPU lists up: their sizes, and how far a CPU's count may be off (calculate_normal_threshold()). */
+export function pcpSetup(zone: usize, cpus: u32): void {
   // 128 MiB of pages: the threshold grows with the logarithms of memory and of CPUs.
-  const memory = managed >> 15;
+  const memory = zoneManaged(zone) >> 15;
   const threshold = min<u32>(125, 2 * (32 - clz(cpus)) * (1 + (32 - clz(memory))));
-  for (let cpu: u32 = 0; cpu < cpus; cpu++) setPcp(zonePcp(zone, cpu), batch, high, 0, threshold, 0);
+  for (let cpu: u32 = 0; cpu < cpus; cpu++) setPcp(zonePcp(zone, cpu), 0, 0, 0, threshold, 0);
+  pcpUpdate(zone, cpus);
+}
+
+// Do the pages of a free block carry nothing behind the first?
+function nothingInside(mm: usize, pfn: u32, order: u32): bool {
+  for (let at = pfn + 1; at < pfn + (1 << order); at++) {
+    const page = pageOf(mm, at);
+    if (pageFlags(page) !== 0 || pageRefs(page) !== 0 || pageList(page) !== LIST_NONE) return false;
+  }
+  return true;
+}
+
+/** Walks a zone by address: free blocks, blocks on per-CPU lists and compound pages follow each other and never overlap. */
+export function checkBlocks(mm: usize, zone: usize): void {
+  let pfn = zoneStartPfn(zone);
+  while (pfn < zoneEndPfn(zone)) {
+    const page = pageOf(mm, pfn);
+    const list = pageList(page);
+    const free = list === LIST_BUDDY || list === LIST_PCP;
+    assert(!pageTest(page, PG_TAIL)); // its head would have been passed
+    assert(pageTest(page, PG_BUDDY) === (list === LIST_BUDDY));
+    if (free) {
+      assert(pageRefs(page) === 0 && !pageTest(page, PG_HEAD));
+      assert(nothingInside(mm, pfn, pageOrder(page)));
+    } else if (pageTest(page, PG_HEAD)) {
+      checkCompound(mm, pfn);
+    }
+    pfn += 1 << (free || pageTest(page, PG_HEAD) ? pageOrder(page) : 0);
+  }
+  assert(pfn === zoneEndPfn(zone));
 }

@@ -1,6 +1,6 @@
 import { waitqueueSleepFor, waitqueueWakeFor } from "../sim/waitqueue";
-import { mmPageWaiters, pageOf } from "./instance";
-import { PG_LOCKED, PG_WAITERS, pageClear, pageSet, pageTest } from "./page";
+import { mmPageWaiters } from "./instance";
+import { PG_LOCKED, PG_WAITERS, pageClear, pageOf, pageSet, pageTest } from "./page";
 
 // The page lock: a sleeping lock in the page's flags, held while a page is read in or evicted.
 

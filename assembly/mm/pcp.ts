@@ -2,7 +2,6 @@ import { PFN_NONE } from "../memory/layout";
 import { freeOnePage } from "./buddy";
 import { rmqueueAny } from "./fallback";
 import { MIGRATE_ISOLATE, MIGRATE_MOVABLE, MIGRATE_PCPTYPES } from "./gfp";
-import { pageOf } from "./instance";
 import {
   checkList,
   LIST_BYTES,
@@ -13,7 +12,7 @@ import {
   listRemove,
   listTail,
 } from "./list";
-import { LIST_PCP, pageOrder, pageType, setPageOrder, setPageType } from "./page";
+import { LIST_PCP, pageOf, pageOrder, pageType, setPageOrder, setPageType } from "./page";
 import {
   blockType,
   PAGEBLOCK_ORDER,
@@ -78,6 +77,12 @@ export function setPcp(pcp: usize, batch: u32, high: u32, freeFactor: u32, thres
   store<u32>(pcp, freeFactor, FREE_FACTOR);
   store<u32>(pcp, threshold, THRESHOLD);
   store<i32>(pcp, diff, DIFF);
+}
+
+/** Other limits for lists that are in use: what stands on them stays (zone_set_pageset_high_and_batch()). */
+export function setPcpLimits(pcp: usize, batch: u32, high: u32): void {
+  store<u32>(pcp, batch, BATCH);
+  store<u32>(pcp, high, HIGH);
 }
 
 export function pcpList(pcp: usize, list: u32): usize {

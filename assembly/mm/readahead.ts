@@ -8,6 +8,7 @@ import { allocated, allocBegin, allocStep } from "./alloc";
 import {
   READAHEAD_END,
   READAHEAD_NEXT,
+  READAHEAD_OWN,
   READAHEAD_PC,
   READAHEAD_PLUG,
   READAHEAD_PLUGGED,
@@ -15,13 +16,14 @@ import {
 } from "./context";
 import { faultEntry, faultIndex, faultSpace } from "./faultstate";
 import { pageFree, pagePut } from "./free";
-import { MM_SWAP_IN, mmCountAdd, mmSpace, mmStamped, pageOf, setFrameStamp } from "./instance";
+import { MM_SWAP_IN, mmCountAdd, mmSpace, mmStamped, setFrameStamp } from "./instance";
 import { lruAddDrain, lruCacheAdd } from "./lrubatch";
 import {
   PG_READAHEAD,
   PG_UPTODATE,
   pageClear,
   pageIndex,
+  pageOf,
   pageOwner,
   pagePrivate,
   pageSet,
@@ -86,6 +88,7 @@ export function readaheadBegin(mm: usize, actor: usize): void {
   store<u32>(actor, 0, READAHEAD_SUBMITTED);
   store<u32>(actor, 0, READAHEAD_NEXT);
   store<u32>(actor, 0, READAHEAD_END);
+  store<u32>(actor, PFN_NONE, READAHEAD_OWN);
   if (swapRotational(mm) !== 0) byCluster(mm, actor);
   else byAddress(mm, actor);
 }
@@ -151,9 +154,16 @@ export function readaheadHit(mm: usize, space: usize, index: u32, pfn: u32): voi
   store<u32>(state, index + 1, LAST);
 }
 
-/** True while the actor waits for a page of its own window. */
-export function readaheadOwn(actor: usize): bool {
-  return load<u32>(actor, READAHEAD_PLUGGED) !== 0;
+/** Pages that the actor holds until their reads are submitted. */
+export function readaheadHeld(actor: usize): u32 {
+  return load<u32>(actor, READAHEAD_PLUGGED) - load<u32>(actor, READAHEAD_SUBMITTED);
+}
+
+/** Whether `pfn` was read for this very fault, and its first wait begins; any later one is for somebody else. */
+export function readaheadOwn(actor: usize, pfn: u32): bool {
+  const own = load<u32>(actor, READAHEAD_OWN) === pfn;
+  store<u32>(actor, PFN_NONE, READAHEAD_OWN);
+  return own;
 }
 
 /** Goes on with the window. STEP_DONE: all its reads are submitted. Returns STEP_*. */
@@ -201,23 +211,31 @@ function candidate(mm: usize, actor: usize): u32 {
   return ENTRY_NONE;
 }
 
+// The kernel charges a page after it has claimed the slot; here the charge came with the allocation. A slot that was freed
+// and taken by another space meanwhile is not the one that was paid for.
+function stillWorth(mm: usize, actor: usize, entry: u32, owner: usize): bool {
+  if (entry === ENTRY_NONE || swapCount(mm, entry) === 0) return false;
+  return slotOwner(mm, entry, spaceId(faultSpace(actor))) === spaceId(owner);
+}
+
 // The frame becomes the cached page of the entry, unless things have changed during its allocation.
 function plug(mm: usize, actor: usize, pfn: u32): void {
   const at = load<u32>(actor, READAHEAD_NEXT);
   const entry = entryAt(mm, actor, at);
   store<u32>(actor, at + 1, READAHEAD_NEXT);
   const page = pageOf(mm, pfn);
-  if (entry === ENTRY_NONE || swapCount(mm, entry) === 0 || !swapCachePrepare(mm, entry)) {
+  const owner = mmSpace(mm, pageOwner(page));
+  if (!stillWorth(mm, actor, entry, owner) || !swapCachePrepare(mm, entry)) {
     pageFree(mm, pfn, actor);
     return;
   }
-  const owner = mmSpace(mm, pageOwner(page));
   setPageOwner(page, spaceId(owner), swapRotational(mm) !== 0 ? 0 : at);
   const shadow = swapCacheShadow(mm, entry);
   swapCacheAdd(mm, pfn, entry);
   const locked = pageTrylock(mm, pfn);
   assert(locked);
   if (entry !== faultEntry(actor)) pageSet(page, PG_READAHEAD);
+  else store<u32>(actor, pfn, READAHEAD_OWN);
   workingsetRefault(mm, pfn, owner, shadow);
   lruCacheAdd(mm, actor, pfn);
   const plugged = load<u32>(actor, READAHEAD_PLUGGED);

@@ -1,5 +1,6 @@
-import { mmFree, mmSwapFree, mmSwappiness, mmWatermarkHigh } from "./instance";
+import { mmFree, mmSwapFree, mmSwappiness } from "./instance";
 import { inactivePages } from "./lrusize";
+import { hostHigh } from "./watermark";
 
 // How many anonymous pages a pass looks at: get_scan_count(), inactive_is_low() and the tests of prepare_scan_count(), for
 // lists that hold anonymous pages only. The file lists exist as empty ones, because their share of the work counts.
@@ -21,7 +22,7 @@ export function inactiveIsLow(inactive: u32, active: u32): bool {
 
 /** file_is_tiny: with next to no file pages and free memory below HIGH, global reclaim takes anonymous pages only. */
 export function fileIsTiny(mm: usize, mayDeactivate: bool, priority: u32): bool {
-  return mmFree(mm) <= mmWatermarkHigh(mm) && !mayDeactivate && inactivePages(mm, 0) >> priority !== 0;
+  return mmFree(mm) <= hostHigh(mm) && !mayDeactivate && inactivePages(mm, 0) >> priority !== 0;
 }
 
 /**

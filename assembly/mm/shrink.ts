@@ -33,7 +33,7 @@ import {
 } from "./context";
 import { EVICT_FREED, evictBegin, evictOutcome, evictStep, pageYoung } from "./evict";
 import { pagePut } from "./free";
-import { MM_SCANNED, mmCountAdd, pageOf } from "./instance";
+import { MM_SCANNED, mmCountAdd } from "./instance";
 import { listAddTail, listHead, listLength, listRemove, listTail } from "./list";
 import { lruAddDrain, lruCacheAdd } from "./lrubatch";
 import { lruvecOf } from "./lrusize";
@@ -47,6 +47,7 @@ import {
   pageClear,
   pageGet,
   pageMaps,
+  pageOf,
   pagePrivate,
   pageRefs,
   pageSet,

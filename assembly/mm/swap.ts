@@ -70,7 +70,8 @@ export function swapAlloc(mm: usize, actor: usize): u32 {
 
 /**
  * Takes up to `wanted` slots from the first area, by priority, that has any; an area goes behind those of its priority
- * before it is tried. Returns the number of entries written. Source: get_swap_pages().
+ * before it is tried. No area is tried twice: an area whose last free slot the scan passes over would otherwise be followed
+ * by its equal, and that one by it again, for ever. Returns the number of entries written. Source: get_swap_pages().
  */
 function getSwapPages(mm: usize, actor: usize, wanted: u32, entries: usize): u32 {
   const goal = min<u32>(wanted, mmSwapFree(mm));
@@ -78,9 +79,10 @@ function getSwapPages(mm: usize, actor: usize, wanted: u32, entries: usize): u32
   setMmSwapFree(mm, mmSwapFree(mm) - goal);
   let got: u32 = 0;
   let position: u32 = 0;
-  let tries: u32 = 0;
+  let tried: u32 = 0; // a bit a type
   while (got === 0 && position < availCount(mm)) {
     const area = mmArea(mm, availType(mm, position));
+    tried |= (<u32>1) << areaType(area);
     // The walk goes on with the area that followed this one before it was requeued.
     const last = position + 1 === availCount(mm);
     const following = last ? <usize>0 : mmArea(mm, availType(mm, position + 1));
@@ -88,9 +90,9 @@ function getSwapPages(mm: usize, actor: usize, wanted: u32, entries: usize): u32
     availAdd(mm, area);
     got = swapScan(mm, actor, area, goal, entries);
     if (last) break;
-    position = onAvail(following) ? positionOf(mm, following) : 0;
-    tries++;
-    assert(tries <= 2 * mmAreas(mm));
+    assert(onAvail(following));
+    position = positionOf(mm, following);
+    while (position < availCount(mm) && tried & ((<u32>1) << availType(mm, position))) position++;
   }
   setMmSwapFree(mm, mmSwapFree(mm) + goal - got);
   return got;

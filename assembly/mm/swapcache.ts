@@ -1,7 +1,6 @@
 import { PFN_NONE } from "../memory/layout";
 import { actorClock, actorCpu } from "../sim/actor";
 import { pagePut } from "./free";
-import { pageOf } from "./instance";
 import {
   PG_DIRTY,
   PG_LOCKED,
@@ -11,6 +10,7 @@ import {
   pageClear,
   pageGet,
   pageMaps,
+  pageOf,
   pagePrivate,
   pageRefs,
   pageSet,

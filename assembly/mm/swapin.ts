@@ -12,7 +12,7 @@ import {
 import { COST_SWAP_CACHE_HIT_NS, COST_SWAP_IN_CPU_NS, cost } from "../sim/costs";
 import { deviceSynchronous, deviceSynchronousNs, deviceWaitTag } from "../sim/device";
 import { allocated, allocBegin, allocStep } from "./alloc";
-import { FAULT_PFN } from "./context";
+import { FAULT_PFN, READAHEAD_OWN } from "./context";
 import {
   AT_BYPASS,
   AT_BYPASS_INSTALL,
@@ -37,13 +37,14 @@ import {
   faultWrite,
 } from "./faultstate";
 import { pageFree, pagePut } from "./free";
-import { mmSpace, pageOf } from "./instance";
+import { mmSpace } from "./instance";
 import { lruAddDrain, lruCacheAdd } from "./lrubatch";
 import {
   PG_LOCKED,
   PG_LRU,
   PG_SWAPCACHE,
   pageGet,
+  pageOf,
   pagePrivate,
   pageRefs,
   pageTest,
@@ -72,11 +73,14 @@ import { workingsetRefault } from "./workingset";
 //     ├─ otherwise ──→ READAHEAD (the window) → READ → SUBMIT ──────┘
 //     └─ a synchronous device, one user of the slot ─→ BYPASS → BYPASS_INSTALL
 
-/** Goes on with a fault that is at AT_SWAP or later. STEP_DONE: it has ended with its frame. Returns STEP_*. */
+/**
+ * Goes on with a fault that is at AT_SWAP or later. STEP_DONE: it has ended with its frame, or is back at AT_START.
+ * Returns STEP_*.
+ */
 export function swapinStep(mm: usize, actor: usize): i32 {
   while (true) {
     const pc = faultAt(actor);
-    if (pc === AT_START) return STEP_AGAIN;
+    if (pc === AT_START) return STEP_DONE;
     let step = STEP_DONE;
     if (pc === AT_SWAP) {
       look(mm, actor);
@@ -107,6 +111,7 @@ function look(mm: usize, actor: usize): void {
     return;
   }
   if (getCached(mm, actor)) {
+    store<u32>(actor, PFN_NONE, READAHEAD_OWN);
     readaheadHit(mm, faultSpace(actor), faultIndex(actor), load<u32>(actor, FAULT_PFN));
     return;
   }
@@ -191,7 +196,7 @@ function submit(mm: usize, actor: usize): i32 {
 function cached(mm: usize, actor: usize): i32 {
   const pfn = load<u32>(actor, FAULT_PFN);
   if (pageTest(pageOf(mm, pfn), PG_LOCKED)) {
-    pageWaitLocked(mm, pfn, actor, readaheadOwn(actor) ? STAGE_DEVICE : STAGE_LOCK);
+    pageWaitLocked(mm, pfn, actor, readaheadOwn(actor, pfn) ? STAGE_DEVICE : STAGE_LOCK);
     return STEP_BLOCKED;
   }
   actorSpend(actor, STAGE_CPU, cost(COST_SWAP_CACHE_HIT_NS));

@@ -15,8 +15,13 @@ import { listHead } from "./list";
 import {
   MAX_ORDER,
   setZoneBoost,
+  setZoneBoostFound,
+  setZoneFlags,
   setZoneWatermark,
+  ZONE_RECLAIM_ACTIVE,
   zoneBoost,
+  zoneBoostFound,
+  zoneFlags,
   zoneFreeList,
   zoneHighatomic,
   zoneIndex,
@@ -94,16 +99,44 @@ export function watermarkFast(zone: usize, order: u32, highest: u32, allocFlags:
   return watermarkOk(zone, 0, zoneWatermark(zone, WMARK_MIN), highest, allocFlags);
 }
 
-/** pgdat_balanced() for single pages: some zone has its HIGH watermark free, the boost aside. */
+/** pgdat_balanced() for single pages: some zone has its HIGH watermark free, the boost included. */
 export function hostBalanced(mm: usize): bool {
   for (let place: u32 = 0; place < mmZones(mm); place++) {
     const zone = mmZoneAt(mm, place);
-    if (watermarkOk(zone, 0, zoneWatermark(zone, WMARK_HIGH), zoneIndex(zone), 0)) return true;
+    if (watermarkOk(zone, 0, watermarkPages(zone, WMARK_HIGH), zoneIndex(zone), 0)) return true;
   }
   return false;
 }
 
-/** Takes the boost off every zone's watermarks. */
-export function watermarksUnboost(mm: usize): void {
-  for (let place: u32 = 0; place < mmZones(mm); place++) setZoneBoost(mmZoneAt(mm, place), 0);
+/** The HIGH watermarks of all zones together, each with its boost. */
+export function hostHigh(mm: usize): u32 {
+  let pages: u32 = 0;
+  for (let place: u32 = 0; place < mmZones(mm); place++)
+    pages += watermarkPages(mmZoneAt(mm, place), WMARK_HIGH);
+  return pages;
+}
+
+/** kswapd is at work, or sleeps: meanwhile the per-CPU lists stay short (set_reclaim_active(), clear_reclaim_active()). */
+export function hostReclaimActive(mm: usize, active: bool): void {
+  for (let place: u32 = 0; place < mmZones(mm); place++) {
+    const zone = mmZoneAt(mm, place);
+    const others = zoneFlags(zone) & ~ZONE_RECLAIM_ACTIVE;
+    setZoneFlags(zone, active ? others | ZONE_RECLAIM_ACTIVE : others);
+  }
+}
+
+/** A run of kswapd begins: it notes the boosts that it finds. */
+export function hostNoteBoost(mm: usize): void {
+  for (let place: u32 = 0; place < mmZones(mm); place++) {
+    const zone = mmZoneAt(mm, place);
+    setZoneBoostFound(zone, zoneBoost(zone));
+  }
+}
+
+/** The run has ended: what it found of boosts is worked off, what stealing has added meanwhile is the next run's. */
+export function hostUnboost(mm: usize): void {
+  for (let place: u32 = 0; place < mmZones(mm); place++) {
+    const zone = mmZoneAt(mm, place);
+    setZoneBoost(zone, zoneBoost(zone) - min<u32>(zoneBoost(zone), zoneBoostFound(zone)));
+  }
 }

@@ -4,11 +4,10 @@ import {
   MM_WORKINGSET_RESTORED,
   mmCountAdd,
   mmSwapFree,
-  pageOf,
 } from "./instance";
 import { activePages, givenUpPages, listedPages, lruvecOf } from "./lrusize";
 import { lruvecActivated, lruvecAge, lruvecNoteAnonCost, setLruvecActivated, setLruvecAge } from "./lruvec";
-import { PG_ACTIVE, PG_WORKINGSET, pageSet, pageTest } from "./page";
+import { PG_ACTIVE, PG_WORKINGSET, pageOf, pageSet, pageTest } from "./page";
 import { SLOT_SHADOW } from "./swaparea";
 
 // Pages that come back: workingset_eviction() and workingset_refault(). An evicted page leaves a shadow in the swap cache's

@@ -15,7 +15,7 @@ import {
   requestWrite,
 } from "../sim/device";
 import { waitqueueWakeAll } from "../sim/waitqueue";
-import { mmThrottled, mmWriteback, pageOf, setMmWriteback } from "./instance";
+import { mmThrottled, mmWriteback, setMmWriteback } from "./instance";
 import { lruRotate } from "./lrubatch";
 import {
   PG_DIRTY,
@@ -25,6 +25,7 @@ import {
   PG_UPTODATE,
   PG_WRITEBACK,
   pageClear,
+  pageOf,
   pageSet,
   pageTest,
 } from "./page";

@@ -1,8 +1,7 @@
 import { actorClock, actorCpu } from "../sim/actor";
 import { pagePut } from "./free";
-import { pageOf } from "./instance";
 import { lruAddDrain } from "./lrubatch";
-import { PG_ANON_EXCLUSIVE, PG_LOCKED, pageClear, pageMaps, pageTest, setPageMaps } from "./page";
+import { PG_ANON_EXCLUSIVE, PG_LOCKED, pageClear, pageMaps, pageOf, pageTest, setPageMaps } from "./page";
 import { PTE_NONE, pteEntry, ptePfn, ptePresent, pteSwapped, pteZero } from "./pte";
 import { setSpacePte, spaceAccount, spacePte } from "./space";
 import { swapCacheReclaim, swapCacheTryFree } from "./swapcache";

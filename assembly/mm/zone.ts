@@ -39,6 +39,7 @@ export const MAX_ORDER: u32 = 11;
 const LISTS: usize = <usize>(MAX_ORDER * MIGRATE_TYPES);
 const FREE_PAGES: usize = FREE_LISTS + LISTS * LIST_BYTES;
 const MIN_FREE_PAGES: usize = FREE_PAGES + 4;
+const BOOST_FOUND: usize = FREE_PAGES + 8;
 const PCP_RECORDS: usize = FREE_PAGES + 12;
 
 export const PAGEBLOCK_ORDER: u32 = 9;
@@ -137,6 +138,15 @@ export function zoneBoost(zone: usize): u32 {
 
 export function setZoneBoost(zone: usize, pages: u32): void {
   store<u32>(zone, pages, BOOST);
+}
+
+/** The boost that kswapd's present run found when it began, and works off. */
+export function zoneBoostFound(zone: usize): u32 {
+  return load<u32>(zone, BOOST_FOUND);
+}
+
+export function setZoneBoostFound(zone: usize, pages: u32): void {
+  store<u32>(zone, pages, BOOST_FOUND);
 }
 
 /** lowmem_reserve[highest]: pages kept from requests that may use zones up to `highest`. */

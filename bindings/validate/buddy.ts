@@ -115,6 +115,7 @@ class Script {
 
   /** split_page(): nothing of the allocator changes but who may free which page. */
   private split({ pfn, order }: Block, first: number): void {
+    this.zones.call.zoneCaseSplit(pfn, order);
     for (let page = 0; page < 2 ** order; page++) this.slots.set(first + page, { pfn: pfn + page, order: 0 });
   }
 }

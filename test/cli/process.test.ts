@@ -169,7 +169,7 @@ test("a series and a trace file are written beside the page", ({ folder }) => {
 test("out of memory in mid-run is a result: everything is printed, exit 1", ({ folder }) => {
   const file = scenarioIn(
     folder,
-    valid({ host: { memory: "512KiB" } }, {}, { kind: "sequential", pages: 256 }),
+    valid({ host: { memory: "512KiB" } }, {}, { kind: "sequential", pages: 256, writes: 1 }),
   );
   const page = pagevisor(["run", file]);
   assert.equal([page.status, page.stderr], [1, ""]);

@@ -71,7 +71,7 @@ export function boot(module: WebAssembly.Module, { scenario, streams }: Case): C
 }
 
 /**
- * Runs `accesses` accesses on both sides, `slice` at a time.
+ * Runs the case on both sides, `slice` accesses at a time.
  *
  * @param check called with the core after each slice
  * @throws Error with the first difference: after which access, of what, expected and got
@@ -79,14 +79,14 @@ export function boot(module: WebAssembly.Module, { scenario, streams }: Case): C
 export function agree(
   module: WebAssembly.Module,
   subject: Case,
-  { accesses, slice }: { accesses: number; slice: number },
+  slice: number,
   check: (core: Core) => void = () => {},
 ): Reached {
   const core = boot(module, subject);
   const model = new ReferenceMachine(subject.scenario, subject.streams);
   const comparison = new Comparison(core, model, gfnsOf(subject));
   let made = 0;
-  while (made < accesses && model.oom === null) {
+  while (made < subject.accesses && model.oom === null) {
     model.run(slice);
     made += slice;
     comparison.stop(runCore(core, slice), made);
@@ -235,6 +235,7 @@ function pageRow(vm: Vm, gfn: number): number[] {
             ? "active"
             : "none";
   const bits = pte.page === null ? [0, 0, 0] : [pte.writable, pte.accessed, pte.dirty].map(Number);
+  if (page?.zero) return [3, 0, 0, 0, LISTS.none, ...bits, mapped];
   const place = [pte.page === null ? 2 : 1, page?.pfn ?? 0, slot?.area.type ?? 0, slot?.offset ?? 0];
   return [...place, LISTS[list], ...bits, mapped];
 }

@@ -4,21 +4,28 @@
 import fc from "fast-check";
 import { COST_KEYS, type CostKey } from "#dist/costkeys.js";
 import { type ResolvedScenario, resolveScenario, type Scenario } from "#dist/scenario.js";
-import { Frames } from "./frames.js";
+import { Watermarks } from "./watermarks.js";
 
 const PAGE_BYTES = 4096;
+const ACCESSES = 160;
+// A larger VM needs longer until its pages have been out and in again.
+const LARGE_VM = 110;
 
 /** A machine and what its vCPUs do. */
 export interface Case {
   scenario: ResolvedScenario;
   /** By VM and vCPU: words of a trace. */
   streams: Uint32Array[][];
+  /** To be made and compared. */
+  accesses: number;
 }
 
 /** What a case is made of; the sizes follow from it. */
 interface Recipe {
+  seed: number;
   quantum: number;
   swappiness: number;
+  pageClusterPages: number;
   watermarkScaleFactor: number;
   costs: Record<CostKey, number>;
   swap: NonNullable<Scenario["host"]["swap"]>;
@@ -26,6 +33,8 @@ interface Recipe {
   /** Pages of the host above what it needs to start, as a share of what the guests could use. */
   room: number;
   extraCpus: number;
+  /** Pages of the host at least. */
+  leastPages: number;
   integrity: boolean;
 }
 
@@ -69,48 +78,64 @@ const costs = fc.oneof(
 );
 
 const priority = fc.option(fc.nat({ max: 1 }), { nil: undefined, freq: 3 });
+// Soon full; with slot caches that come into use and may be given up again; with a few clusters of 512 slots, or none; with
+// clusters in several columns and stretches of 16,384 slots.
 const slots = fc.oneof(
-  { weight: 1, arbitrary: fc.integer({ min: 1, max: 12 }) },
-  { weight: 4, arbitrary: fc.integer({ min: 12, max: 150 }) },
+  { weight: 2, arbitrary: fc.integer({ min: 1, max: 12 }) },
+  { weight: 6, arbitrary: fc.integer({ min: 12, max: 150 }) },
+  { weight: 4, arbitrary: fc.integer({ min: 321, max: 700 }) },
+  { weight: 3, arbitrary: fc.integer({ min: 1000, max: 3000 }) },
+  { weight: 2, arbitrary: fc.integer({ min: 16_000, max: 70_000 }) },
 );
-const device = fc
-  .record({
-    slots,
-    priority,
-    readNs: fc.integer({ min: 1, max: 100_000 }),
-    writeNs: fc.integer({ min: 1, max: 100_000 }),
-    servers: fc.integer({ min: 1, max: 4 }),
-    bytesPerUs: fc.option(fc.integer({ min: 50, max: 5000 }), { nil: undefined }),
-    nature: fc.constantFrom("synchronous", "synchronous", "parallel", "parallel", "rotational"),
-  })
-  .map(({ slots: size, priority: rank, bytesPerUs, nature, ...figures }) => ({
-    ...figures,
-    size: size * PAGE_BYTES,
-    synchronous: nature === "synchronous",
-    rotational: nature === "rotational",
-    ...(rank !== undefined && { priority: rank }),
-    ...(bytesPerUs !== undefined && { readBytesPerUs: bytesPerUs, writeBytesPerUs: bytesPerUs }),
-  }));
+const deviceOf = (size: fc.Arbitrary<number>) =>
+  fc
+    .record({
+      slots: size,
+      priority,
+      readNs: fc.integer({ min: 1, max: 100_000 }),
+      writeNs: fc.integer({ min: 1, max: 100_000 }),
+      servers: fc.integer({ min: 1, max: 4 }),
+      bytesPerUs: fc.option(fc.integer({ min: 50, max: 5000 }), { nil: undefined }),
+      nature: fc.constantFrom("synchronous", "synchronous", "parallel", "parallel", "rotational"),
+    })
+    .map(({ slots: count, priority: rank, bytesPerUs, nature, ...figures }) => ({
+      ...figures,
+      size: count * PAGE_BYTES,
+      synchronous: nature === "synchronous",
+      rotational: nature === "rotational",
+      ...(rank !== undefined && { priority: rank }),
+      ...(bytesPerUs !== undefined && { readBytesPerUs: bytesPerUs, writeBytesPerUs: bytesPerUs }),
+    }));
 
-// Bursts: a page again and again, a run of neighbours, or anywhere.
-function streamOver(pages: number): fc.Arbitrary<{ page: number; write: boolean }[]> {
+// Bursts: a page again and again, a run of neighbours, or anywhere; and now and then all pages in turn.
+function streamOver(
+  pages: number,
+  { sweeps, burst: longest }: Shape,
+): fc.Arbitrary<{ page: number; write: boolean }[]> {
   const page = fc.nat({ max: pages - 1 });
   const burst = fc
     .record({
       first: page,
       step: fc.constantFrom(0, 1, 1, 1, 3),
-      length: fc.integer({ min: 1, max: 40 }),
+      length: fc.integer({ min: 1, max: longest }),
       write: fc.boolean(),
     })
     .map(({ first, step, length, write }) =>
       Array.from({ length }, (_, index) => ({ page: (first + index * step) % pages, write })),
     );
   const single = fc.record({ page, write: fc.boolean() }).map((access) => [access]);
+  const sweep = fc
+    .boolean()
+    .map((write) => Array.from({ length: pages }, (_, index) => ({ page: index, write })));
   return fc
-    .array(fc.oneof({ weight: 3, arbitrary: burst }, { weight: 5, arbitrary: single }), {
-      minLength: 1,
-      maxLength: 30,
-    })
+    .array(
+      fc.oneof(
+        { weight: 6, arbitrary: burst },
+        { weight: 10, arbitrary: single },
+        { weight: sweeps, arbitrary: sweep },
+      ),
+      { minLength: 1, maxLength: 30 },
+    )
     .map((parts) => parts.flat());
 }
 
@@ -118,51 +143,142 @@ const tlb = fc
   .record({ entries: fc.constantFrom(1, 4, 16, 64, 2048), ways: fc.constantFrom(1, 1, 2, 4) })
   .map(({ entries, ways }) => ({ entries, ways: Math.min(entries, ways) }));
 
-const vm: fc.Arbitrary<VmRecipe> = fc.integer({ min: 2, max: 110 }).chain((pages) =>
-  fc.record({
-    pages: fc.constant(pages),
-    spacing: fc.constantFrom(1, 1, 1, 1, 7, 600),
-    limit: fc.option(fc.double({ min: 0.02, max: 1, noNaN: true }), { nil: null, freq: 4 }),
-    tlb,
-    vcpus: fc.array(fc.record({ stream: streamOver(pages), thinkNs: fc.constantFrom(0, 0, 250, 3000) }), {
-      minLength: 1,
-      maxLength: 3,
-      size: "-1",
-    }),
-  }),
-);
+/** What the streams of a VM are like. */
+interface Shape {
+  /** Weight of going through all pages, against 16 for less. */
+  sweeps: number;
+  /** Accesses that a burst has at most. */
+  burst: number;
+}
 
-const recipe: fc.Arbitrary<Recipe> = fc.record({
-  quantum: fc.constantFrom(1, 700, 10_000, 10_000, 100_000),
-  swappiness: fc.oneof(
-    { weight: 4, arbitrary: fc.constant(60) },
-    { weight: 2, arbitrary: fc.integer({ min: 0, max: 200 }) },
-  ),
-  watermarkScaleFactor: fc.constantFrom(10, 10, 300, 1500),
-  costs,
+// A cgroup of fewer pages than a batch in front of the LRU holds has often nothing on its lists, and is soon out of memory.
+function atLeast(pages: number, limit: fc.Arbitrary<number | null>): fc.Arbitrary<number | null> {
+  return fc
+    .tuple(limit, fc.constantFrom(1, 16, 20, 20, 20))
+    .map(([share, least]) => share && Math.max(share, Math.min(1, least / pages)));
+}
+
+const vmOf = ({
+  size,
+  limit,
+  ...shape
+}: {
+  size: fc.Arbitrary<number>;
+  limit: fc.Arbitrary<number | null>;
+} & Shape): fc.Arbitrary<VmRecipe> =>
+  size.chain((pages) =>
+    fc.record({
+      pages: fc.constant(pages),
+      spacing: fc.constantFrom(1, 1, 1, 1, 7, 600),
+      limit: atLeast(pages, limit),
+      tlb,
+      vcpus: fc.array(
+        fc.record({ stream: streamOver(pages, shape), thinkNs: fc.constantFrom(0, 0, 250, 3000) }),
+        {
+          minLength: 1,
+          maxLength: 3,
+          size: "-1",
+        },
+      ),
+    }),
+  );
+
+const usual = {
   swap: fc.oneof(
     { weight: 1, arbitrary: fc.constant<NonNullable<Scenario["host"]["swap"]>>([]) },
-    { weight: 12, arbitrary: fc.array(device, { minLength: 1, maxLength: 3 }) },
+    { weight: 12, arbitrary: fc.array(deviceOf(slots), { minLength: 1, maxLength: 3 }) },
   ),
-  vms: fc.array(vm, { minLength: 1, maxLength: 3, size: "-1" }),
-  room: fc.oneof(fc.constant(2), fc.double({ min: 0, max: 1, noNaN: true })),
-  extraCpus: fc.constantFrom(-1, 0, 0, 1),
-  integrity: fc.boolean(),
-});
+  vms: fc.array(
+    vmOf({
+      size: fc.integer({ min: 2, max: 110 }),
+      limit: fc.option(fc.double({ min: 0.02, max: 1, noNaN: true }), { nil: null, freq: 4 }),
+      sweeps: 1,
+      burst: 40,
+    }),
+    { minLength: 1, maxLength: 3, size: "-1" },
+  ),
+};
+
+// A guest that fills its swap, beyond the half and until the slot caches are given up.
+const crowded = {
+  swap: fc.array(deviceOf(fc.integer({ min: 170, max: 400 })), { minLength: 1, maxLength: 2 }),
+  vms: fc.array(
+    vmOf({
+      size: fc.integer({ min: 250, max: 450 }),
+      limit: fc.double({ min: 0.05, max: 0.5, noNaN: true }),
+      sweeps: 8,
+      burst: 40,
+    }),
+    { minLength: 1, maxLength: 1 },
+  ),
+};
+
+// From four pageblocks on stealing boosts the watermarks; the guests want more than such a host has.
+const large = {
+  swap: fc.array(deviceOf(fc.integer({ min: 500, max: 4000 })), { minLength: 1, maxLength: 3 }),
+  vms: fc.array(
+    vmOf({
+      size: fc.integer({ min: 800, max: 2200 }),
+      limit: fc.option(fc.double({ min: 0.02, max: 1, noNaN: true }), { nil: null, freq: 4 }),
+      sweeps: 8,
+      burst: 600,
+    }),
+    { minLength: 1, maxLength: 3, size: "-1" },
+  ),
+  room: fc.double({ min: 0, max: 0.7, noNaN: true }),
+  leastPages: 2048,
+};
+
+const recipeOf = ({
+  swap,
+  vms,
+  room = fc.oneof(fc.constant(2), fc.double({ min: 0, max: 1, noNaN: true })),
+  leastPages = 0,
+}: {
+  swap: fc.Arbitrary<Recipe["swap"]>;
+  vms: fc.Arbitrary<VmRecipe[]>;
+  room?: fc.Arbitrary<number>;
+  leastPages?: number;
+}): fc.Arbitrary<Recipe> =>
+  fc.record({
+    leastPages: fc.constant(leastPages),
+    seed: fc.nat(),
+    quantum: fc.constantFrom(1, 700, 10_000, 10_000, 100_000),
+    swappiness: fc.oneof(
+      { weight: 4, arbitrary: fc.constant(60) },
+      { weight: 2, arbitrary: fc.integer({ min: 0, max: 200 }) },
+    ),
+    pageClusterPages: fc.constantFrom(1, 2, 4, 8, 8, 8, 16, 32),
+    watermarkScaleFactor: fc.constantFrom(10, 10, 300, 1500),
+    costs,
+    swap,
+    vms,
+    room,
+    extraCpus: fc.constantFrom(-1, 0, 0, 1),
+    integrity: fc.boolean(),
+  });
 
 /** Random machines. */
-export const cases: fc.Arbitrary<Case> = recipe.map(caseOf);
+export const cases: fc.Arbitrary<Case> = fc
+  .oneof({ weight: 7, arbitrary: recipeOf(usual) }, { weight: 1, arbitrary: recipeOf(crowded) })
+  .map(caseOf);
 
-function caseOf({ vms, room, extraCpus, swap, costs: prices, ...rest }: Recipe): Case {
+/** Machines with more memory: the lists of CPUs take batches, pageblocks are stolen. */
+export const largeCases: fc.Arbitrary<Case> = recipeOf(large).map(caseOf);
+
+function caseOf({ vms, room, extraCpus, leastPages, swap, costs: prices, ...rest }: Recipe): Case {
   const vcpus = vms.reduce((sum, { vcpus: those }) => sum + those.length, 0);
   const wanted = vms.reduce((sum, { pages }) => sum + pages, 0);
+  const { swappiness, watermarkScaleFactor, pageClusterPages } = rest;
   const scenario: Scenario = {
+    seed: rest.seed,
     host: {
-      memory: hostPages(vms, rest.watermarkScaleFactor, Math.floor(wanted * room)) * PAGE_BYTES,
+      memory:
+        Math.max(leastPages, hostPages(vms, watermarkScaleFactor, Math.floor(wanted * room))) * PAGE_BYTES,
       cpus: Math.max(1, vcpus + extraCpus),
       quantum: rest.quantum,
       swap,
-      reclaim: { swappiness: rest.swappiness, watermarkScaleFactor: rest.watermarkScaleFactor },
+      reclaim: { swappiness, watermarkScaleFactor, pageClusterPages },
     },
     costs: prices,
     vms: vms.map((each, index) => ({
@@ -188,7 +304,8 @@ function caseOf({ vms, room, extraCpus, swap, costs: prices, ...rest }: Recipe):
   const streams = vms.map((each) =>
     each.vcpus.map(({ stream }) => Uint32Array.from(stream, word(each.spacing))),
   );
-  return { scenario: resolveScenario(scenario), streams };
+  const accesses = Math.max(ACCESSES, ...vms.map(({ pages }) => (pages > LARGE_VM ? 3 * pages : 0)));
+  return { scenario: resolveScenario(scenario), streams, accesses };
 }
 
 // A host that starts, has the page tables that the guests' pages need, and `room` pages above its HIGH watermark.
@@ -196,6 +313,6 @@ function hostPages(vms: readonly VmRecipe[], watermarkScaleFactor: number, room:
   const tables = vms.reduce((sum, { pages, spacing }) => sum + 8 + 2 * Math.ceil((pages * spacing) / 512), 0);
   const used = tables + room + 1;
   let pages = used;
-  while (pages < used + new Frames(pages, watermarkScaleFactor).high) pages++;
+  while (pages < used + new Watermarks(pages, watermarkScaleFactor).of("high")) pages++;
   return pages;
 }

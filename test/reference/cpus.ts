@@ -6,6 +6,7 @@ import type { Actor } from "./time.js";
 const SLICE_NS = 3_000_000;
 
 export interface Cpu {
+  readonly index: number;
   current: Actor | null;
   last: Actor | null;
   /** A kernel thread wants this CPU. */
@@ -30,7 +31,8 @@ export class Cpus {
     private readonly actors: readonly Actor[],
     private readonly placement: Placement,
   ) {
-    this.all = Array.from({ length: count }, () => ({
+    this.all = Array.from({ length: count }, (_, index) => ({
+      index,
       current: null,
       last: null,
       wanted: false,

@@ -1,8 +1,10 @@
-// A swap device in virtual time: units that each serve one page at a time, behind one queue, first come, first served. Left out:
-// the limit of 1,023 requests at once, which no scenario of the tests reaches.
+// A swap device in virtual time: units that each serve one page at a time, behind one queue, first come, first served. Only so many
+// requests can be with it at once; whoever has one more waits for a tag.
 
 import type { ResolvedSwap } from "#dist/scenario.js";
-import type { Timeline } from "./time.js";
+import type { Actor, Timeline } from "./time.js";
+
+const TAGS = 1023;
 
 interface Request {
   write: boolean;
@@ -13,6 +15,8 @@ interface Request {
 export class Device {
   reads = 0;
   writes = 0;
+  /** Actors that sleep until there is a tag for their request. */
+  readonly tagWaiters: Actor[] = [];
   private busy = 0;
   private readonly queue: Request[] = [];
 
@@ -20,6 +24,10 @@ export class Device {
     private readonly figures: ResolvedSwap,
     private readonly timeline: Timeline,
   ) {}
+
+  get hasTag(): boolean {
+    return this.busy + this.queue.length < TAGS;
+  }
 
   /** Reads and writes are CPU work of the caller. */
   get synchronous(): boolean {

@@ -1,59 +1,55 @@
-// The host's frames: a zone with its watermarks and the buddy allocator, free blocks as plain lists of frame numbers. Follows
-// mm.md 1.2, 1.3 and 1.5; left out as in the core: migratetypes, per-CPU lists.
+// The host's frames: one zone, the lists of each CPU in front of it, and the part of the page allocator that does not reclaim
+// (mm.md 1.7). Only single pages are asked for.
+
+import { Pcp, type PcpSizes, pcpSizes } from "./pcp.js";
+import { FreeCounter, type Mark } from "./watermarks.js";
+import { type Migratetype, Zone } from "./zone.js";
 
 const FIRST_PFN = 1024;
-const ORDERS = 11;
 
 export class Frames {
-  free: number;
-  readonly min: number;
-  readonly low: number;
-  readonly high: number;
-  /** Free blocks by order, the head of each list first. */
-  private readonly blocks: number[][] = Array.from({ length: ORDERS }, () => []);
+  readonly zone: Zone;
+  readonly pcps: Pcp[];
+  readonly counter: FreeCounter;
+  readonly sizes: PcpSizes;
 
-  constructor(pages: number, watermarkScaleFactor: number) {
-    this.free = pages;
-    const minFreeKbytes = Math.min(Math.max(Math.floor(Math.sqrt(pages * 4 * 16)), 128), 262_144);
-    this.min = Math.floor(minFreeKbytes / 4);
-    const distance = Math.max(Math.floor(this.min / 4), Math.floor((pages * watermarkScaleFactor) / 10_000));
-    this.low = this.min + distance;
-    this.high = this.min + 2 * distance;
-    for (let pfn = FIRST_PFN; pfn < FIRST_PFN + pages; ) {
-      let order = ORDERS - 1;
-      while (pfn % 2 ** order !== 0 || pfn + 2 ** order > FIRST_PFN + pages) order--;
-      this.blocks[order]!.push(pfn);
-      pfn += 2 ** order;
-    }
+  constructor(pages: number, cpus: number, watermarkScaleFactor: number, onLru: (pfn: number) => boolean) {
+    this.zone = new Zone(FIRST_PFN, pages, watermarkScaleFactor, onLru);
+    this.counter = new FreeCounter(pages, cpus);
+    this.sizes = pcpSizes(pages, this.zone.watermarks.of("low"), cpus);
+    this.pcps = Array.from({ length: cpus }, (_, cpu) => new Pcp(cpu, this.sizes, this.zone, this.counter));
+    // At boot the first CPU hands the zone's blocks over one by one, past the lists of the CPUs.
+    for (const size of this.zone.release()) this.counter.add(0, size);
   }
 
-  /** Takes one frame; watermarks are the caller's business. */
-  take(): number {
-    let order = this.blocks.findIndex((list) => list.length > 0);
-    const pfn = this.blocks[order]!.shift()!;
-    while (order > 0) {
-      order--;
-      this.blocks[order]!.unshift(pfn + 2 ** order);
-    }
-    this.free--;
-    return pfn;
+  /** Free pages of the zone; those on the CPUs' lists are not among them. */
+  get free(): number {
+    return this.counter.exact;
   }
 
-  giveBack(frame: number): void {
-    let pfn = frame;
-    let order = 0;
-    for (; order < ORDERS - 1; order++) {
-      const list = this.blocks[order]!;
-      const at = list.indexOf(pfn ^ (2 ** order));
-      if (at < 0) break;
-      list.splice(at, 1);
-      pfn = Math.min(pfn, pfn ^ (2 ** order));
-    }
-    // buddy_merge_likely(): if the block's buddy came back too, the pair would merge again; then it is better left alone.
-    const pair = Math.min(pfn, pfn ^ (2 ** order));
-    const likely = order < ORDERS - 2 && this.blocks[order + 1]!.includes(pair ^ (2 ** (order + 1)));
-    if (likely) this.blocks[order]!.push(pfn);
-    else this.blocks[order]!.unshift(pfn);
-    this.free++;
+  /** zone_watermark_ok() for a single page: reads the inexact counter. */
+  above(mark: Mark): boolean {
+    return this.counter.seen > this.zone.watermarks.of(mark);
+  }
+
+  /**
+   * get_page_from_freelist(): a frame if `mark` stays free. At the low mark pageblocks are first kept from mixing types.
+   *
+   * @param cpu where the request comes from
+   */
+  take(cpu: number, type: Migratetype, mark: Mark): number | null {
+    if (!this.above(mark)) return null;
+    const pcp = this.pcps[cpu]!;
+    const unmixed = mark === "low" ? pcp.take(type, true) : null;
+    return unmixed ?? pcp.take(type, false);
+  }
+
+  giveBack(cpu: number, pfn: number): void {
+    this.pcps[cpu]!.giveBack(pfn);
+  }
+
+  /** drain_all_pages() */
+  drainAll(): void {
+    for (const pcp of this.pcps) pcp.drain();
   }
 }

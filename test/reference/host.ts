@@ -1,15 +1,23 @@
 // The host of the reference model: what its actors share, and the small operations on pages that reclaim and faults both need.
 
 import type { CostKey } from "#dist/costkeys.js";
+import type { Device } from "./device.js";
 import { Frames } from "./frames.js";
-import type { Slot, Swap } from "./swap.js";
-import type { Actor } from "./time.js";
-import type { Page, Vm } from "./vm.js";
+import { LruBatches } from "./lrubatch.js";
+import { Stocks } from "./stock.js";
+import type { Swap } from "./swap.js";
+import type { Slot } from "./swaparea.js";
+import type { Actor, Process } from "./time.js";
+import type { Page, Vcpu, Vm } from "./vm.js";
+import { Window } from "./window.js";
+import { Lruvec, type Shadow } from "./workingset.js";
 
 export type Costs = Record<CostKey, number>;
 
 export class Host {
   readonly frames: Frames;
+  /** Number of the CPU on which the present step runs. */
+  cpu = 0;
   /** Pages whose write has not ended. */
   writeback = 0;
   kswapdAsleep = true;
@@ -17,6 +25,11 @@ export class Host {
   kswapdFailures = 0;
   /** Reclaimers that wait for a write to end. */
   readonly throttled: Actor[] = [];
+  /** The window of pages read ahead by slot. */
+  readonly window = new Window(0);
+  readonly lru = new LruBatches(this);
+  readonly lruvec = new Lruvec();
+  readonly stocks = new Stocks();
   readonly counts = {
     scanned: 0,
     reclaimedDirect: 0,
@@ -24,12 +37,17 @@ export class Host {
     swapOut: 0,
     swapIn: 0,
     swapAllocFailed: 0,
+    refaults: 0,
+    workingsetActivated: 0,
+    workingsetRestored: 0,
   };
 
   constructor(
     pages: number,
+    cpus: number,
     watermarkScaleFactor: number,
     readonly swappiness: number,
+    readonly pageClusterPages: number,
     readonly costs: Costs,
     readonly swap: Swap,
     readonly vms: Vm[],
@@ -37,7 +55,12 @@ export class Host {
     readonly wake: (actor: Actor, time: number) => void,
     readonly wakeKswapd: (time: number) => void,
   ) {
-    this.frames = new Frames(pages, watermarkScaleFactor);
+    swap.reclaim = (slot, cpu) => this.reclaimSlot(slot, cpu);
+    this.frames = new Frames(pages, cpus, watermarkScaleFactor, (pfn) => this.onLru(pfn));
+  }
+
+  private onLru(pfn: number): boolean {
+    return this.vms.some(({ inactive, active }) => [...inactive, ...active].some((page) => page.pfn === pfn));
   }
 
   unlock(page: Page, time: number): void {
@@ -51,36 +74,99 @@ export class Host {
     actor.sleep(stage);
   }
 
+  /** Waits until the device can take one more request. */
+  *tag(device: Device, actor: Actor): Process {
+    while (!device.hasTag) {
+      device.tagWaiters.push(actor);
+      actor.sleep("queue");
+      yield "sleep";
+    }
+  }
+
+  /** A request of the device has been served. */
+  complete(device: Device, time: number): void {
+    device.complete(time);
+    const waiter = device.tagWaiters.shift();
+    if (waiter !== undefined) this.wake(waiter, time);
+  }
+
   /** The page's frame becomes free. */
   free(page: Page): void {
     page.vm.removeFromList(page);
     page.vm.usage--;
-    this.frames.giveBack(page.pfn);
+    this.frames.giveBack(this.cpu, page.pfn);
   }
 
   /** A fault lets go of a page; nobody else may hold it any more. */
   drop(page: Page): void {
     page.holders--;
-    const held = page.holders > 0 || page.mapped || page.slot !== null || page.isolated;
+    if (page.zero) return;
+    this.freeUnused(page);
+  }
+
+  /** Frees a page that nobody holds any more. */
+  freeUnused(page: Page): void {
+    const held = page.holders > 0 || page.mapped || page.slot !== null || page.isolated || page.batches > 0;
     if (!held) this.free(page);
   }
 
-  enterSwapCache(page: Page, slot: Slot): void {
-    page.slot = slot;
-    slot.cached = page;
+  /** The work for a page was in vain, nobody has seen it: things have changed, and the fault starts over. */
+  discard(page: Page): null {
+    this.free(page);
+    return null;
   }
 
-  leaveSwapCache(page: Page): void {
+  /** Returns what the last page to leave the slot has left. */
+  enterSwapCache(page: Page, slot: Slot): Shadow | null {
+    const { shadow } = slot;
+    slot.shadow = null;
+    page.slot = slot;
+    slot.cached = page;
+    slot.reserved = false;
+    return shadow;
+  }
+
+  leaveSwapCache(page: Page, cpu: number, shadow: Shadow | null = null): void {
     const slot = page.slot!;
+    slot.shadow = shadow;
     page.slot = null;
+    page.readahead = false;
     slot.cached = null;
-    this.swap.release(slot);
+    this.swap.release(slot, cpu);
   }
 
   /** folio_free_swap(): a page of the swap cache gives up a slot that no pte needs; it is then the only copy. */
-  tryFreeSwap(page: Page): void {
-    if (page.slot === null || page.writeback || page.slot.swapped) return;
-    this.leaveSwapCache(page);
+  tryFreeSwap(page: Page, cpu: number): boolean {
+    if (page.slot === null || page.writeback || page.slot.swapped) return false;
+    this.leaveSwapCache(page, cpu);
     page.dirty = true;
+    return true;
+  }
+
+  // __try_to_reclaim_swap()
+  private reclaimSlot({ cached: page }: Slot, cpu: number): boolean {
+    if (page === null || page.locked) return false;
+    page.holders++;
+    const freed = this.tryFreeSwap(page, cpu);
+    this.drop(page);
+    return freed;
+  }
+
+  /** The read of a page of the swap cache begins, the device having a tag; `reader` if the vCPU is going to wait for it. */
+  submitRead(vcpu: Vcpu, page: Page, reader: boolean): void {
+    const { device } = page.slot!.area;
+    this.counts.swapIn++;
+    if (device.synchronous) {
+      vcpu.spend("cpu", device.synchronousNs(false));
+      this.unlock(page, vcpu.clock);
+      return;
+    }
+    const served = (time: number, start: number): void => {
+      // The wait is split; a reader that has not begun to wait still reads ahead.
+      if (reader && vcpu.state === "asleep" && vcpu.sleepStage === "device") vcpu.sleptUntil("queue", start);
+      this.complete(device, time);
+      this.unlock(page, time);
+    };
+    device.submit(vcpu.clock, { write: false, served });
   }
 }

@@ -1,8 +1,9 @@
 // A fault of KVM's page table (kvm.md 2.8): tables are set aside, the host's page table is asked for the page, and the entry is
 // installed under mmu_lock unless an invalidation has come between; then the fault starts over with another exit.
 
+import { allocate } from "./alloc.js";
 import type { Host } from "./host.js";
-import { allocate, type Found, faultIn } from "./hostfault.js";
+import { type Found, faultIn } from "./hostfault.js";
 import type { Process } from "./time.js";
 import type { Vcpu } from "./vm.js";
 
@@ -11,7 +12,7 @@ export function* kvmFault(host: Host, vcpu: Vcpu, gfn: number, write: boolean): 
   const { vm } = vcpu;
   while (!translates(vcpu, gfn, write)) {
     while (vcpu.spare.length < vm.missingTables(gfn).length)
-      vcpu.spare.push(yield* allocate(host, vcpu, null));
+      vcpu.spare.push(yield* allocate(host, vcpu, vm, true));
     const sequence = vm.sequence;
     if (!vm.mustRetry(sequence, gfn)) {
       const found = yield* faultIn(host, vcpu, gfn, write);

@@ -14,6 +14,7 @@ import { kswapd } from "./reclaim.js";
 import { Swap } from "./swap.js";
 import { Actor, OutOfMemory, STAGES, type Stage, Timeline } from "./time.js";
 import { type FaultCount, Vcpu, Vm } from "./vm.js";
+import { UNMOVABLE } from "./zone.js";
 
 const PAGE_BYTES = 4096;
 const WRITE = 0x8000_0000;
@@ -51,11 +52,13 @@ export class ReferenceMachine {
       isThread: (actor) => actor === daemon,
       placed: (actor) => this.placed(actor),
     });
-    const swap = new Swap(host.swap, this.timeline);
+    const swap = new Swap(host.swap, host.cpus, scenario.seed, this.timeline);
     this.host = new Host(
       host.memory / PAGE_BYTES,
+      host.cpus,
       host.reclaim.watermarkScaleFactor,
       host.reclaim.swappiness,
+      host.reclaim.pageClusterPages,
       this.costs,
       swap,
       this.vms,
@@ -65,16 +68,23 @@ export class ReferenceMachine {
     daemon.process = kswapd(this.host, daemon);
     for (const [id, each] of scenario.vms.entries()) this.addVm(id, each, streams[id]!);
     // At boot each VM takes KVM's root and the tables of the host's page table above the leaves.
-    for (const { memory } of scenario.vms) {
+    for (const [id, { memory }] of scenario.vms.entries()) {
       let tables = Math.ceil(memory / PAGE_BYTES / 512);
       for (let level = 0; level < 3; level++) {
         tables = Math.ceil(tables / 512);
-        for (let table = 0; table < tables; table++) this.host.frames.take();
+        for (let table = 0; table < tables; table++) this.bootTable(this.vms[id]!);
       }
-      this.host.frames.take();
+      this.bootTable(this.vms[id]!);
     }
     for (const vcpu of this.vms.flatMap(({ vcpus }) => vcpus)) this.wake(vcpu, 0);
     this.life = this.live();
+  }
+
+  private bootTable(vm: Vm): void {
+    vm.usage++;
+    const { frames } = this.host;
+    const pfn = frames.take(0, UNMOVABLE, "low") ?? frames.take(0, UNMOVABLE, "min");
+    if (pfn === null) throw new Error("no room for the page tables of boot");
   }
 
   private addVm(
@@ -83,7 +93,7 @@ export class ReferenceMachine {
     streams: readonly Uint32Array[],
   ): void {
     const max = scenario.memoryMax === null ? Number.POSITIVE_INFINITY : scenario.memoryMax / PAGE_BYTES;
-    const vm = new Vm(id, max, (actor) => this.goOn(actor));
+    const vm = new Vm(id, scenario.memory / PAGE_BYTES, max, (actor) => this.goOn(actor));
     this.vms.push(vm);
     for (const [index, stream] of streams.entries()) {
       const { workload } = scenario.guest.tasks[index]!;
@@ -211,6 +221,7 @@ export class ReferenceMachine {
       this.cpus.preempt(actor);
       return;
     }
+    this.host.cpu = actor.cpu!.index;
     try {
       const { value, done } = actor.process!.next();
       if (done) this.enterGuest(actor as Vcpu);

@@ -5,6 +5,7 @@ import { evict, young } from "./evict.js";
 import type { Host } from "./host.js";
 import type { Actor, Process } from "./time.js";
 import type { Page, Vm } from "./vm.js";
+import { flushCounters, grow } from "./workingset.js";
 
 const BATCH = 32;
 const DEF_PRIORITY = 12;
@@ -22,6 +23,9 @@ interface Control {
   mayDeactivate: boolean;
   fileIsTiny: boolean;
   skippedDeactivate: boolean;
+  /** What reclaim has cost when the round began. */
+  anonCost: number;
+  written: number;
   scanned: number;
   reclaimed: number;
 }
@@ -36,6 +40,8 @@ function control(kswapd: boolean, memcg: Vm | null, target: number): Control {
     mayDeactivate: false,
     fileIsTiny: false,
     skippedDeactivate: false,
+    anonCost: 0,
+    written: 0,
     scanned: 0,
     reclaimed: 0,
   };
@@ -47,15 +53,15 @@ function inactiveIsLow(inactive: number, active: number): boolean {
 }
 
 /** Pages to look at on a list of `size` pages. */
-function scanCount(host: Host, vm: Vm, size: number, { memcg, priority, fileIsTiny }: Control): number {
+function scanCount(host: Host, size: number, { memcg, priority, fileIsTiny, anonCost }: Control): number {
   if (host.swap.free === 0) return 0;
   if (memcg !== null && host.swappiness === 0) return 0;
   const pages = Math.floor(size / 2 ** priority);
   if (priority === 0 && host.swappiness > 0) return pages;
   if (fileIsTiny) return pages;
   const fileCost = 0;
-  const total = vm.anonCost + fileCost;
-  const anon = total + vm.anonCost;
+  const total = anonCost + fileCost;
+  const anon = total + anonCost;
   const file = total + fileCost;
   const anonShare = Math.floor((host.swappiness * (anon + file + 1)) / (anon + 1));
   const fileShare = Math.floor(((200 - host.swappiness) * (anon + file + 1)) / (file + 1));
@@ -67,8 +73,13 @@ function* round(host: Host, actor: Actor, sc: Control): Process {
   const vms = sc.memcg === null ? host.vms : [sc.memcg];
   const inactive = vms.reduce((sum, vm) => sum + vm.inactive.length, 0);
   const active = vms.reduce((sum, vm) => sum + vm.active.length, 0);
-  sc.mayDeactivate = sc.force || inactiveIsLow(inactive, active);
-  const few = host.frames.free <= host.frames.high && Math.floor(inactive / 2 ** sc.priority) > 0;
+  flushCounters(host);
+  const lruvec = sc.memcg?.lruvec ?? host.lruvec;
+  const refaulted = lruvec.activated !== lruvec.snapshot;
+  sc.mayDeactivate = sc.force || refaulted || inactiveIsLow(inactive, active);
+  sc.anonCost = lruvec.anonCost;
+  const few =
+    host.frames.free <= host.frames.zone.watermarks.of("high") && Math.floor(inactive / 2 ** sc.priority) > 0;
   sc.fileIsTiny = sc.memcg === null && few && !sc.mayDeactivate;
   for (const vm of vms) {
     const freed = yield* shrink(host, actor, vm, sc);
@@ -81,8 +92,8 @@ function* round(host: Host, actor: Actor, sc: Control): Process {
 
 /** shrink_lruvec(): in batches of 32, first the inactive list, then the active one's share. */
 function* shrink(host: Host, actor: Actor, vm: Vm, sc: Control): Process<number> {
-  let inactive = scanCount(host, vm, vm.inactive.length, sc);
-  let active = scanCount(host, vm, vm.active.length, sc);
+  let inactive = scanCount(host, vm.inactive.length, sc);
+  let active = scanCount(host, vm.active.length, sc);
   // Direct reclaim for the host does its whole share at the first priority.
   const wholeShare = !sc.kswapd && sc.memcg === null && sc.priority === DEF_PRIORITY;
   let freed = 0;
@@ -100,28 +111,39 @@ function* shrink(host: Host, actor: Actor, vm: Vm, sc: Control): Process<number>
     if (aged > 0) yield "step";
     aged = 0;
   }
-  if (inactiveIsLow(vm.inactive.length, vm.active.length)) shrinkActive(host, actor, vm, sc, BATCH);
+  if (inactiveIsLow(vm.lruvec.inactive, vm.lruvec.active)) shrinkActive(host, actor, vm, sc, BATCH);
   if (aged > 0) yield "step";
   return freed;
 }
 
 function* shrinkInactive(host: Host, actor: Actor, vm: Vm, sc: Control, wanted: number): Process<number> {
+  host.lru.drain(actor.cpu!.index);
   const taken = vm.inactive.splice(-wanted).reverse();
   for (const page of taken) page.isolated = true;
   scanned(host, actor, sc, taken.length);
   if (taken.length > 0) yield "step";
 
   let freed = 0;
+  sc.written = 0;
   const kept: { page: Page; write: boolean }[] = [];
   for (const page of taken) {
-    const outcome = yield* evict(host, actor, page);
+    const outcome = yield* evict(host, actor, page, sc);
     if (outcome === "freed") freed++;
     else kept.push({ page, write: outcome === "write" });
   }
   for (const { page, write } of kept) {
-    if (write) submitWrite(host, page, actor.clock);
+    if (write) {
+      yield* host.tag(page.slot!.area.device, actor);
+      submitWrite(host, page, actor.clock, actor.cpu!.index);
+    }
     page.isolated = false;
+    if (page.active) grow(host, vm);
     vm.addToList(page);
+    host.freeUnused(page);
+  }
+  if (taken.length > 0) {
+    vm.lruvec.noteCost(sc.written);
+    host.lruvec.noteCost(sc.written);
   }
   return freed;
 }
@@ -133,20 +155,15 @@ function scanned(host: Host, actor: Actor, sc: Control, pages: number): void {
 }
 
 // The end of the write: to the tail, to be freed by the next scan, unless somebody wants the page again (mm.md 3.8).
-function submitWrite(host: Host, page: Page, now: number): void {
+function submitWrite(host: Host, page: Page, now: number, cpu: number): void {
   const { device } = page.slot!.area;
   const served = (time: number): void => {
-    const { vm } = page;
-    const rotate = page.reclaim && !page.isolated && !page.locked && !page.dirty;
+    const rotate = page.reclaim && page.vm.lists(page) && !page.locked && !page.dirty;
     page.writeback = false;
     page.reclaim = false;
     host.writeback--;
-    if (rotate) {
-      vm.removeFromList(page);
-      page.active = false;
-      vm.inactive.push(page);
-    }
-    device.complete(time);
+    if (rotate) host.lru.rotate(page, cpu);
+    host.complete(device, time);
     for (const actor of host.throttled.splice(0)) host.wake(actor, time);
   };
   device.submit(now, { write: true, served });
@@ -154,10 +171,12 @@ function submitWrite(host: Host, page: Page, now: number): void {
 
 /** shrink_active_list(): everything is deactivated; the look clears the accessed bits. */
 function shrinkActive(host: Host, actor: Actor, vm: Vm, sc: Control, wanted: number): number {
+  host.lru.drain(actor.cpu!.index);
   const taken = vm.active.splice(-wanted).reverse();
   for (const page of taken) {
     if (page.mapped) young(host, actor, page);
     page.active = false;
+    page.workingset = true;
     vm.addToList(page);
   }
   scanned(host, actor, sc, taken.length);
@@ -171,8 +190,10 @@ export function* directReclaim(host: Host, actor: Actor, memcg: Vm | null): Proc
     sc.force = force;
     for (sc.priority = DEF_PRIORITY; sc.priority >= 0; sc.priority--) {
       yield* round(host, actor, sc);
-      if (sc.reclaimed >= sc.target) return sc.reclaimed;
+      if (sc.reclaimed >= sc.target) break;
     }
+    const lruvec = memcg?.lruvec ?? host.lruvec;
+    lruvec.snapshot = lruvec.activated;
     if (sc.reclaimed > 0) return sc.reclaimed;
     if (!sc.skippedDeactivate) break;
   }
@@ -204,29 +225,42 @@ export function* kswapd(host: Host, actor: Actor): Process {
   }
 }
 
+// balance_pgdat(), run after run. The boost that a run has found is worked off when it ends. A zone that lacks nothing but its boost
+// would be reclaimed from without swapping: of anonymous pages that is nothing.
 function* balance(host: Host, actor: Actor): Process {
-  const { frames } = host;
-  for (;;) {
-    let reclaimed = 0;
-    let priority = DEF_PRIORITY;
-    const target = Math.max(frames.high, BATCH);
-    while (priority >= 1) {
-      if (frames.free > frames.high) return;
-      const sc = control(true, null, target);
-      sc.priority = priority;
-      yield* round(host, actor, sc);
-      reclaimed += sc.reclaimed;
-      if (sc.scanned < target || sc.reclaimed === 0) priority--;
-    }
-    if (frames.free > frames.high) return;
-    if (reclaimed > 0) {
+  const { zone } = host.frames;
+  zone.reclaimActive = true;
+  for (let again = true; again; ) {
+    const { boost } = zone.watermarks;
+    const reclaimed = yield* balanceOnce(host, actor);
+    zone.watermarks.boost -= boost;
+    host.lruvec.snapshot = host.lruvec.activated;
+    if (host.frames.above("high")) {
+      again = false;
+    } else if (reclaimed > 0) {
       yield "step";
     } else if (host.writeback > 0) {
       yield* throttle(host, actor);
     } else {
       host.kswapdFailures++;
-      if (host.kswapdFailures >= MAX_RECLAIM_RETRIES) return;
-      yield "step";
+      again = host.kswapdFailures < MAX_RECLAIM_RETRIES;
+      if (again) yield "step";
     }
   }
+  zone.reclaimActive = false;
+}
+
+// Rounds of rising urgency until HIGH is free. Returns the pages freed.
+function* balanceOnce(host: Host, actor: Actor): Process<number> {
+  const { frames } = host;
+  let reclaimed = 0;
+  for (let priority = DEF_PRIORITY; priority >= 1 && !frames.above("high"); ) {
+    const target = Math.max(frames.zone.watermarks.of("high"), BATCH);
+    const sc = control(true, null, target);
+    sc.priority = priority;
+    yield* round(host, actor, sc);
+    reclaimed += sc.reclaimed;
+    if (sc.scanned < target || sc.reclaimed === 0) priority--;
+  }
+  return reclaimed;
 }

@@ -2,8 +2,10 @@
 // first), the notifier's sequence count, vCPUs with their TLBs, and counters.
 
 import { MmuLock } from "./lock.js";
-import type { Slot } from "./swap.js";
+import type { Slot } from "./swaparea.js";
 import { Actor, STAGES, type Stage } from "./time.js";
+import { Window } from "./window.js";
+import { Lruvec } from "./workingset.js";
 
 /** Cheapest first; an access is counted by the most expensive thing that it needed. */
 export const KINDS = ["spurious", "writeProtect", "minor", "major"] as const;
@@ -16,13 +18,19 @@ export class Page {
   mapped = false;
   active = false;
   referenced = false;
+  /** Was active before it was deactivated, or before it was evicted. */
+  workingset = false;
   dirty = false;
   writeback = false;
   /** Reclaim waits for the end of its write. */
   reclaim = false;
   locked = false;
+  /** Read along with another page, and not wanted by anybody since. */
+  readahead = false;
   /** On a reclaimer's own list. */
   isolated = false;
+  /** Per-CPU batches that hold it. */
+  batches = 0;
   /** Faults that hold it. */
   holders = 0;
   /** Actors that sleep until it is unlocked, and how to wake them. */
@@ -31,14 +39,30 @@ export class Page {
   constructor(
     readonly pfn: number,
     readonly vm: Vm,
-    readonly gfn: number,
+    /** Of a page that was read along by its slot only its fault tells. */
+    public gfn: number,
   ) {}
+
+  /** It stands for the page of zeroes where that is mapped: nothing is charged, listed or freed. */
+  get zero(): boolean {
+    return this.pfn === ZERO_PFN;
+  }
+}
+
+/** The shared page of zeroes, which is none of the host's frames. */
+export const ZERO_PFN = 1;
+
+/** A page in the host's page table. */
+export interface Present {
+  page: Page;
+  slot: null;
+  writable: boolean;
+  accessed: boolean;
+  dirty: boolean;
 }
 
 /** An entry of the host's page table: a page, or the slot that it has been moved to. */
-export type Pte =
-  | { page: Page; slot: null; writable: boolean; accessed: boolean; dirty: boolean }
-  | { page: null; slot: Slot };
+export type Pte = Present | { page: null; slot: Slot };
 
 export interface Spte {
   page: Page;
@@ -130,13 +154,15 @@ export class Vm {
   usage = 0;
   readonly inactive: Page[] = [];
   readonly active: Page[] = [];
-  anonCost = 0;
+  readonly lruvec = new Lruvec();
   readonly ptes = new Map<number, Pte>();
   /** Leaf tables of the host's page table, by gfn / 512. */
   readonly leafTables = new Set<number>();
   readonly sptes = new Map<number, Spte>();
   /** KVM's tables below the root, as "level:index". */
   readonly tdpTables = new Set<string>();
+  /** The window of pages read ahead by address. */
+  readonly window = new Window(null);
   sequence = 0;
   invalidating = 0;
   private from = 0;
@@ -155,6 +181,7 @@ export class Vm {
 
   constructor(
     readonly id: number,
+    readonly pages: number,
     readonly max: number,
     resume: (actor: Actor) => void,
   ) {
@@ -166,10 +193,22 @@ export class Vm {
     (page.active ? this.active : this.inactive).unshift(page);
   }
 
+  /** The page is on one of the lists. */
+  lists(page: Page): boolean {
+    return this.inactive.includes(page) || this.active.includes(page);
+  }
+
   removeFromList(page: Page): void {
     for (const list of [this.inactive, this.active]) {
       if (list.includes(page)) list.splice(list.indexOf(page), 1);
     }
+  }
+
+  /** The pte of `gfn` maps the page from now on. */
+  map(page: Page, gfn: number, write: boolean, writable: boolean): void {
+    page.gfn = gfn;
+    page.mapped = true;
+    this.ptes.set(gfn, { page, slot: null, writable, accessed: true, dirty: write });
   }
 
   /** The swap slot that the pte of `gfn` holds. */

@@ -1,0 +1,145 @@
+// At stake: what happens to a swap slot while somebody is busy with it, where the random machines (model.test.ts) seldom come. The
+// plain model says whether a machine meets the situation, the asserts of the debug core whether it stands it.
+
+import { readFileSync } from "node:fs";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import type { Core } from "#dist/core.js";
+import { resolveScenario, type Scenario } from "#dist/scenario.js";
+import { boot } from "../reference/agree.js";
+import type { Case } from "../reference/cases.js";
+import { ReferenceMachine } from "../reference/machine.js";
+
+const PAGE_BYTES = 4096;
+const HOST_PAGES = 20_000;
+const CHEAP = {
+  vmExitNs: 1,
+  memDramNs: 1,
+  tlbWalk2dNs: 1,
+  minorFaultNs: 1,
+  eptMapNs: 1,
+  swapInCpuNs: 1,
+  swapOutCpuNs: 1,
+  swapCacheHitNs: 1,
+  tlbFlushAllNs: 1,
+  shootdownBaseNs: 1,
+  shootdownPerCpuNs: 1,
+  notifierInvalidateNs: 1,
+  rmapPerSpteNs: 1,
+  ageRmapPageNs: 1,
+  reclaimScanPageNs: 1,
+  hostSwitchNs: 1,
+};
+
+interface Guest {
+  pages: number;
+  limit: number;
+  /** By vCPU: think time, and pages as "w3" or "r3", "w3-5" for three of them. */
+  vcpus: [number, string][];
+}
+
+function words(accesses: string): Uint32Array {
+  return Uint32Array.from(
+    accesses.split(" ").flatMap((each) => {
+      const [first, last] = each.slice(1).split("-").map(Number);
+      const bit = each.startsWith("w") ? 0x8000_0000 : 0;
+      return Array.from({ length: (last ?? first!) - first! + 1 }, (_, index) => first! + index + bit);
+    }),
+  );
+}
+
+function caseOf(swap: NonNullable<Scenario["host"]["swap"]>, guests: Guest[], accesses: number): Case {
+  const scenario: Scenario = {
+    seed: 0,
+    host: { memory: HOST_PAGES * PAGE_BYTES, cpus: 1, quantum: 1, swap },
+    costs: CHEAP,
+    vms: guests.map(({ pages, limit, vcpus }, vm) => ({
+      name: `vm${vm}`,
+      memory: pages * PAGE_BYTES,
+      memoryMax: limit * PAGE_BYTES,
+      vcpus: vcpus.length,
+      tlb: { entries: 1, ways: 1 },
+      guest: {
+        tasks: vcpus.map(([thinkTime], vcpu) => ({
+          vcpu,
+          region: "all",
+          workload: { kind: "trace", file: `${vm}.${vcpu}`, loop: true, thinkTime },
+        })),
+      },
+    })),
+    check: { integrity: true },
+  };
+  const streams = guests.map(({ vcpus }) => vcpus.map(([, text]) => words(text)));
+  return { scenario: resolveScenario(scenario), streams, accesses };
+}
+
+function debugCore(subject: Case): Core {
+  const path = new URL("../../../build/debug.wasm", import.meta.url);
+  return boot(new WebAssembly.Module(readFileSync(path)), subject);
+}
+
+test("a slot that another VM takes while a page for it is allocated is not read ahead", () => {
+  const disk = { servers: 2, rotational: true, readNs: 5000 };
+  const subject = caseOf(
+    [
+      { ...disk, size: 44 * PAGE_BYTES, writeNs: 1 },
+      { ...disk, size: 62 * PAGE_BYTES, writeNs: 80_000 },
+    ],
+    [
+      {
+        pages: 44,
+        limit: 20,
+        vcpus: [
+          [250, "w6-40 w33 w0-13 w29 r25-42 w3-9"],
+          [0, "w42 w33-43 r5 w23-43 r13-17 r36 w29-43 r18 w17 r9-23 w7 r41-43 w32"],
+        ],
+      },
+      {
+        pages: 34,
+        limit: 23,
+        vcpus: [
+          [0, "w3 w11 w26-33 w16 r4-29 w6-28 r2-3 w2-33 w23-33 w0-14 r33-33 w30 w10"],
+          [3000, "r28-33 r19 w17-29 w16 w11-33 r28-33 w7-18 w24-33 r23-30 w1 w19 w21-31 w4-25"],
+        ],
+      },
+      {
+        pages: 39,
+        limit: 16,
+        vcpus: [
+          [0, "r1-10 w12-38 r31-38 r26 w10 w1 w29-38 r10-18 r35"],
+          [3000, "w37-38 w3-38 w34 w24 w15 w12 r12 r8-32 w36-38"],
+        ],
+      },
+    ],
+    636,
+  );
+  const model = new ReferenceMachine(subject.scenario, subject.streams);
+  model.run(subject.accesses);
+  assert.ok(model.host.swap.met.slotsChangedHands > 0, "the model met it");
+
+  const core = debugCore(subject);
+  core.call.machineRun(subject.accesses, 1_000_000);
+  core.call.checkAll();
+});
+
+test("areas of equal priority whose last free slot the scan passes over do not follow each other for ever", () => {
+  // A scan without a cluster begins behind the CPU's start, which in an area of one slot is that slot.
+  const tiny = { size: PAGE_BYTES, priority: 1, readNs: 1, writeNs: 1, servers: 1 };
+  const subject = caseOf(
+    [tiny, tiny, { ...tiny, size: 100 * PAGE_BYTES, priority: 0 }],
+    [{ pages: 60, limit: 24, vcpus: [[0, "w0-59"]] }],
+    120,
+  );
+  const core = debugCore(subject);
+  const accesses = core.constant("STOP_ACCESSES");
+  assert.is(core.call.machineRun(subject.accesses, 1_000_000), accesses);
+  core.call.checkAll();
+  const used = [0, 1, 2].map((type) => {
+    core.call.reportDevice(type);
+    return core.f64(core.call.reportTable(), 128)[core.constant("REPORT_DEVICE_SLOTS_USED")]!;
+  });
+  assert.equal(used.slice(0, 2), [0, 0]);
+  assert.ok(used[2]! > 0, "the area behind them is used");
+});
+
+test.run();
