@@ -9,10 +9,18 @@ import { boot } from "./boot.bench.js";
 import { faultPath } from "./faultpath.bench.js";
 import { faults } from "./faults.bench.js";
 import { buddy } from "./mm/buddy.bench.js";
+import { swap } from "./mm/swap.bench.js";
 import { hostLine, type Suite, type SuiteReport, thisHost } from "./report.js";
 import { yardstick, yardstickLine } from "./yardstick.js";
 
-const SUITES: Readonly<Record<string, Suite>> = { accesses, faults, boot, "fault-path": faultPath, buddy };
+const SUITES: Readonly<Record<string, Suite>> = {
+  accesses,
+  faults,
+  boot,
+  "fault-path": faultPath,
+  buddy,
+  swap,
+};
 
 const HELP = `npm run bench -- [SUITE …] [options]
 

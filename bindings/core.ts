@@ -66,6 +66,15 @@ export interface CoreFunctions {
   cost: Call;
   devicePreset: Call;
   checkAll: Call;
+  slotCaseBegin: Call;
+  slotCaseArea: Call;
+  slotCaseScript: Call;
+  slotCaseReady: Call;
+  slotCaseRun: Call;
+  slotCasePlaces: Call;
+  swapsnapFree: Call;
+  swapsnapClusterNext: Call;
+  swapsnapCpuScan: Call;
   zoneCaseBegin: Call;
   zoneCaseZone: Call;
   zoneCaseReady: Call;

@@ -13,6 +13,7 @@ import { PATH_ROWS } from "../bench/faultpath.rows.js";
 import { faultRows, perFault } from "../bench/faults.bench.js";
 import { median, speedup } from "../bench/measure.js";
 import { buddyRows, buddyScript, limitsOf, MOVABLE, ZONE, zoneWith } from "../bench/mm/buddy.bench.js";
+import { coreWith, plainWith, slotRows, slotScript } from "../bench/mm/swap.bench.js";
 import { figure, table, whole } from "../bench/report.js";
 import { faultCount, Rig } from "../bench/rig.js";
 import { sequentialStream, uniformStream, zipfStream } from "../bench/streams.js";
@@ -101,6 +102,26 @@ for (const { name, scenario, pages } of faultRows(16 * MIB, 4 * MIB)) {
     assert.ok(scannedPerFault > 0.5);
     if (name.includes("host limit")) assert.ok(kswapdShare > 0.1, `kswapd made ${kswapdShare} of the room`);
     else assert.is(kswapdShare, 0);
+  });
+}
+
+for (const row of slotRows(12_000, 40_000)) {
+  const kind = row.rotational ? "rotational" : "clusters";
+  test(`swap slots, ${kind}, ${row.occupancy}: the plain TypeScript hands out the slots that the core does`, async () => {
+    const script = slotScript(row);
+    const { core, run, places } = coreWith(await coreModule(), row, script);
+    const plain = plainWith(core, row);
+    const taken = new Uint32Array(script.places);
+    for (const words of [script.fill, script.timed, script.timed]) {
+      // Cut in two, so that what was taken in the first half is seen before it is given back.
+      for (const half of [words.subarray(0, words.length / 2), words.subarray(words.length / 2)]) {
+        assert.is(run(half), plain.run(half, taken));
+        assert.equal(places(), taken);
+        assert.is(core.call.swapsnapFree() >>> 0, plain.available);
+      }
+    }
+    const used = taken.filter((slot) => slot !== 0).length;
+    assert.ok(Math.abs(used / row.slots - row.occupancy) < 0.01, `${used} of ${row.slots} in use`);
   });
 }
 

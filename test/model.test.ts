@@ -35,7 +35,6 @@ const met = {
   slotCacheRefills: 0,
   slotCacheFlushes: 0,
   slotCachesGivenUp: 0,
-  slotsReclaimed: 0,
   stolen: 0,
   boosts: 0,
 };
@@ -51,7 +50,6 @@ const SWAP_MET = [
   "slotCacheRefills",
   "slotCacheFlushes",
   "slotCachesGivenUp",
-  "slotsReclaimed",
 ] as const;
 
 function note({ accesses, outOfMemory, model }: Reached): void {

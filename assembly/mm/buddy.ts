@@ -1,5 +1,5 @@
 import { PFN_NONE } from "../memory/layout";
-import { MIGRATE_HIGHATOMIC, MIGRATE_ISOLATE, MIGRATE_PCPTYPES, MIGRATE_TYPES } from "./gfp";
+import { MIGRATE_ISOLATE, MIGRATE_PCPTYPES, MIGRATE_TYPES } from "./gfp";
 import { checkList, listAddHead, listAddTail, listHead, listRemove } from "./list";
 import {
   LIST_BUDDY,
@@ -151,14 +151,12 @@ export function checkBuddy(mm: usize, zone: usize): void {
   assert(free === zoneFreePages(zone));
 }
 
+// Freed pages keep the type that their pageblock had at the time, a merge asks for the type that the other one has now: a block of a
+// pageblock set aside meanwhile may stand on the list of its old type and is kept apart all the same.
 function checkUnmerged(mm: usize, zone: usize, pfn: u32, order: u32, type: u32): void {
   const buddy = pfn ^ (1 << order);
   if (!isFreeBlock(mm, zone, buddy, order)) return;
-  const other = pageType(pageOf(mm, buddy));
-  const apart =
-    type === MIGRATE_HIGHATOMIC ||
-    other === MIGRATE_HIGHATOMIC ||
-    type === MIGRATE_ISOLATE ||
-    other === MIGRATE_ISOLATE;
-  assert(order >= PAGEBLOCK_ORDER && apart);
+  assert(order >= PAGEBLOCK_ORDER);
+  const listed = mergeable(type) && mergeable(pageType(pageOf(mm, buddy)));
+  assert(!listed || !mergeable(blockType(zone, pfn)) || !mergeable(blockType(zone, buddy)));
 }

@@ -31,7 +31,7 @@ export function buddyRows(small = 2 ** 20, large = 2 ** 24, operations = 2 ** 19
 }
 
 // A small generator of its own, so that a script is the same in every run.
-function generator(seed: number): (below: number) => number {
+export function generator(seed: number): (below: number) => number {
   let state = seed;
   return (below) => {
     state = (Math.imul(state, 1664525) + 1013904223) >>> 0;

@@ -9,6 +9,8 @@ import { Held } from "./held.js";
 import { ATOMIC, COMPOUND, MOVABLE, RECLAIMABLE, UNMOVABLE, type ZoneShape, Zones } from "./zones.js";
 
 const OPERATIONS = 100_000;
+const MOVABLE_TYPE = 1;
+const HIGHATOMIC_TYPE = 3;
 
 /** A few pageblocks each, some of them cut off by the zone's ends. */
 const SHAPES: readonly (readonly ZoneShape[])[] = [
@@ -214,6 +216,32 @@ test("eight pages of a fresh block come in ascending order, and freed they leave
   for (const pfn of [0, 2, 1, 3, 4, 5, 6, 7]) zones.call.zoneCaseFreePages!(0, 1024 + pfn, 0);
   zones.drain();
   assert.equal(zones.freeBlocks(), ["10:1024"]);
+});
+
+test("a pageblock set aside for atomic requests stays apart, though its last page is given back as what it was before", () => {
+  const limits = { batch: 1, high: 600, threshold: 0, watermark: 4 };
+  const zones = new Zones([{ index: 1, start: 1024, pages: 1024 }], 2, limits);
+  const { call } = zones;
+  const first = call.zoneCaseAlloc!(0, 9, MOVABLE);
+  assert.is(first, 1024);
+  const page = call.zoneCaseAlloc!(0, 0, MOVABLE);
+  call.zoneCaseFreePages!(0, page, 0);
+  assert.is(page >> 9, 3);
+  assert.is(call.zoneCasePageType!(page), MOVABLE_TYPE);
+  // The second half falls below its LOW watermark, so that an atomic request reaches into the reserves and keeps its pageblock.
+  const others = [7, 6].map((order) => [call.zoneCaseAlloc!(0, order, MOVABLE), order] as const);
+  const atomic = call.zoneCaseAlloc!(1, 1, ATOMIC);
+  assert.is(atomic >> 9, 3);
+  assert.is(call.zoneCaseBlockType!(1536), HIGHATOMIC_TYPE);
+
+  for (const [pfn, order] of [...others, [atomic, 1] as const]) call.zoneCaseFreePages!(1, pfn, order);
+  call.zoneCaseDrain!(1);
+  call.zoneCaseDrain!(0);
+  assert.equal(zones.free(), [{ zone: 1, pfn: 1536, order: 9, list: MOVABLE_TYPE }]);
+  call.zoneCaseFreePages!(0, first, 9);
+  zones.drain();
+  assert.equal(zones.freeBlocks(), ["9:1024", "9:1536"]);
+  new Held(zones).check();
 });
 
 test("a request that no zone can serve is refused and changes nothing", () => {

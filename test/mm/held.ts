@@ -151,7 +151,7 @@ export class Held {
     this.owners.set(this.pages);
     const free = zones.free();
     for (const block of free) this.own(block);
-    checkUnmerged(free);
+    this.checkUnmerged(free);
     const pages = new Map(zones.zones.map(({ index }) => [index, { free: 0, counted: 0 }]));
     for (const { zone, order } of free) pages.get(zone)!.free += 2 ** order;
     for (const { index } of zones.zones) {
@@ -178,15 +178,23 @@ export class Held {
       if (lost >= 0 && lost < start + pages) assert.unreachable(`page ${lost} has no owner`);
     }
   }
-}
 
-/** Free buddies are one block, but where a pageblock set aside for atomic requests keeps them apart. */
-function checkUnmerged(free: readonly ListedBlock[]): void {
-  const blocks = new Map(free.map((block) => [block.pfn, block]));
-  for (const { zone, pfn, order, list } of free) {
-    const buddy = order === ORDER_MAX ? undefined : blocks.get(pfn ^ (2 ** order));
-    if (buddy?.order !== order || buddy.zone !== zone) continue;
-    const apart = order >= PAGEBLOCK_ORDER && (list === HIGHATOMIC) !== (buddy.list === HIGHATOMIC);
-    assert.ok(apart, `buddies ${pfn} and ${buddy.pfn} of order ${order} stand unmerged`);
+  /**
+   * Free buddies are one block, but where a pageblock set aside for atomic requests keeps them apart: it counts what the pageblock
+   * is, also while its pages stand on the list of what it was when they were freed.
+   */
+  private checkUnmerged(free: readonly ListedBlock[]): void {
+    const blocks = new Map(free.map((block) => [block.pfn, block]));
+    for (const { zone, pfn, order, list } of free) {
+      const buddy = order === ORDER_MAX ? undefined : blocks.get(pfn ^ (2 ** order));
+      if (buddy?.order !== order || buddy.zone !== zone) continue;
+      const types = [
+        list,
+        buddy.list,
+        ...[pfn, buddy.pfn].map((at) => this.zones.call.zoneCaseBlockType!(at)),
+      ];
+      const apart = order >= PAGEBLOCK_ORDER && types.includes(HIGHATOMIC);
+      assert.ok(apart, `buddies ${pfn} and ${buddy.pfn} of order ${order} stand unmerged`);
+    }
   }
 }

@@ -49,7 +49,7 @@ interface VmRecipe {
 }
 
 // The prices of a current server (docs/costs.md), or anything, so that no sum can be right by accident.
-const BARE_METAL: Record<CostKey, number> = {
+export const BARE_METAL: Record<CostKey, number> = {
   vmExitNs: 500,
   hltExitNs: 5000,
   memDramNs: 100,
