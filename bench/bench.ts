@@ -11,6 +11,7 @@ import { faults } from "./faults.bench.js";
 import { buddy } from "./mm/buddy.bench.js";
 import { swap } from "./mm/swap.bench.js";
 import { hostLine, type Suite, type SuiteReport, thisHost } from "./report.js";
+import { sweeps } from "./sweep.bench.js";
 import { yardstick, yardstickLine } from "./yardstick.js";
 
 const SUITES: Readonly<Record<string, Suite>> = {
@@ -20,6 +21,7 @@ const SUITES: Readonly<Record<string, Suite>> = {
   "fault-path": faultPath,
   buddy,
   swap,
+  sweep: sweeps,
 };
 
 const HELP = `npm run bench -- [SUITE …] [options]

@@ -63,6 +63,7 @@ function fileError(name: string, wrong: string, cause?: unknown): PagevisorError
  *
  * @param files where to look first; in Node a record's missing names are then looked for on disk
  * @param baseDir directory that relative names are relative to; the working directory if undefined
+ * @param known traces that have been read before, by name; what is read now is added
  * @returns traces by the name that the scenario calls them
  * @throws PagevisorError E_FILE for a file that is missing, unreadable or no trace; E_SCENARIO for pages outside the VM's memory
  */
@@ -70,6 +71,7 @@ export async function loadTraces(
   scenario: ResolvedScenario,
   files: FileSource | undefined,
   baseDir: string | undefined,
+  known: Map<string, Trace> = new Map(),
 ): Promise<Map<string, Trace>> {
   const traces = new Map<string, Trace>();
   for (const [index, vm] of scenario.vms.entries()) {
@@ -77,7 +79,11 @@ export async function loadTraces(
       if (workload.kind !== "trace" || traces.has(workload.file)) continue;
       const path = formatPath(["vms", index, "guest", "tasks", taskIndex, "workload", "file"]);
       const name = `${path}: ${show(workload.file)}`;
-      traces.set(workload.file, await parseTrace(await readBytes(workload.file, name, files, baseDir), name));
+      const trace =
+        known.get(workload.file) ??
+        (await parseTrace(await readBytes(workload.file, name, files, baseDir), name));
+      known.set(workload.file, trace);
+      traces.set(workload.file, trace);
     }
   }
   for (const [index, vm] of scenario.vms.entries()) {
@@ -122,6 +128,7 @@ function messageOf(cause: unknown): string {
   return String(cause instanceof Error ? cause.message : cause).replace(/\s+/g, " ");
 }
 
-function inNode(): boolean {
+/** Whether this is Node, not a browser. */
+export function inNode(): boolean {
   return typeof process === "object" && typeof process.versions?.node === "string";
 }

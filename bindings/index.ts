@@ -22,6 +22,8 @@ export type {
   VmResult,
 } from "./result.js";
 export { type ResolvedScenario, resolveScenario, type Scenario } from "./scenario.js";
+export type { SweepError, SweepPoint, SweepRow } from "./sweep/row.js";
+export { type SweepOptions, sweep } from "./sweep/sweep.js";
 export { TRACEPOINTS } from "./tracepoints.js";
 export { type ValidateOptions, validate } from "./validate/index.js";
 export type {

@@ -6,7 +6,7 @@ import { Core, coreModule } from "./core.js";
 import { type Reading, readCounters } from "./counters.js";
 import { PagevisorError } from "./errors.js";
 import { nextTask } from "./eventloop.js";
-import { type FileSource, loadTraces } from "./files.js";
+import { type FileSource, loadTraces, type Trace } from "./files.js";
 import { type Footprint, footprintOf } from "./footprint.js";
 import { guard } from "./guard.js";
 import { type Bound, boundOf, type Limit, limitOf } from "./limit.js";
@@ -53,6 +53,8 @@ export interface CreateOptions {
   baseDir?: string;
   /** A compiled core, to share one among many machines. Default: the package's own, compiled once. */
   module?: WebAssembly.Module;
+  /** @internal Traces that have been read already, by name. */
+  traces?: Map<string, Trace>;
 }
 
 export interface RunOptions {
@@ -103,7 +105,7 @@ export class Machine {
    */
   static async create(scenario: Scenario, options: CreateOptions = {}): Promise<Machine> {
     const resolved = resolveScenario(scenario);
-    const traces = await loadTraces(resolved, options.files, options.baseDir);
+    const traces = await loadTraces(resolved, options.files, options.baseDir, options.traces);
     const core = new Core(options.module ?? (await coreModule()));
     const tasks = guard(() => bootCore(core, resolved, traces));
     const inputs = [...traces].map(([file, { sha256 }]) => ({ file, sha256 }));

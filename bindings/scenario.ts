@@ -21,7 +21,7 @@ export interface ResolvedVm extends Omit<ParsedVm, "guest"> {
 }
 
 /** Every value explicit: sizes in bytes, times in virtual ns, aliases replaced by what they stand for, null for "none". */
-export interface ResolvedScenario extends Omit<ParsedScenario, "$schema" | "host" | "vms"> {
+export interface ResolvedScenario extends Omit<ParsedScenario, "$schema" | "sweep" | "host" | "vms"> {
   host: Omit<ParsedScenario["host"], "cpus" | "swap"> & { cpus: number; swap: ResolvedSwap[] };
   vms: ResolvedVm[];
 }
@@ -42,7 +42,7 @@ export function resolveScenario(input: unknown): ResolvedScenario {
 
 /** The defaults that depend on other keys. */
 function fillIn(parsed: ParsedScenario): ResolvedScenario {
-  const { $schema: _, ...scenario } = parsed;
+  const { $schema: _, sweep: __, ...scenario } = parsed;
   const vcpus = scenario.vms.reduce((sum, vm) => sum + vm.vcpus, 0);
   const swap = scenario.host.swap.map((device, index) => {
     const {

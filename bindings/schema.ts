@@ -289,6 +289,31 @@ const trace = object("Which tracepoints write records.", {
   capacity: v.optional(count("Records that are kept; the oldest go first.", { max: 2 ** 24 }), 65_536),
 });
 
+const varied = v.pipe(
+  v.union([v.string(), v.number(), v.boolean(), v.null()]),
+  v.metadata({ description: "A value of the path.", allowed: "a text, a number, true, false or null" }),
+);
+
+const sweep = object(
+  "What `pagevisor sweep` varies when its command line does not say it; every other command ignores it.",
+  {
+    vary: v.optional(
+      v.pipe(
+        v.record(v.string(), list("Values, one point each.", "value", varied, { min: 1 })),
+        v.metadata({
+          description: "Values by dotted path; the last path turns fastest.",
+          allowed: "an object of lists",
+        }),
+      ),
+      {},
+    ),
+    seeds: v.optional(
+      count("Runs of each point, with seeds that count up from the scenario's.", { max: 1_000_000 }),
+      1,
+    ),
+  },
+);
+
 export const scenarioSchema = object(
   "A scenario of pagevisor: a host, its swap, its virtual machines and the policies under test.",
   {
@@ -302,6 +327,7 @@ export const scenarioSchema = object(
     vms: list("Virtual machines.", "VM", vm, { min: 1 }),
     trace: maybe(trace),
     check: v.optional(check, {}),
+    sweep: maybe(sweep),
   },
   ["events"],
 );

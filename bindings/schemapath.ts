@@ -14,6 +14,7 @@ interface Node extends v.GenericSchema {
   wrapped?: v.GenericSchema;
   options?: readonly unknown[];
   literal?: unknown;
+  value?: v.GenericSchema;
 }
 
 /** The schema without the layers that make it optional or nullable. */
@@ -63,6 +64,7 @@ export function childSchema(
   const node = bare(schema);
   if (node.type === "array") return typeof key === "number" ? node.item : undefined;
   if (node.type === "variant" && key === "kind") return kindSchema(node);
+  if (node.type === "record") return node.value;
   const entries = objectNode(node, value)?.entries;
   return entries !== undefined && Object.hasOwn(entries, key) ? entries[key] : undefined;
 }

@@ -17,6 +17,7 @@ import { coreWith, plainWith, slotRows, slotScript } from "../bench/mm/swap.benc
 import { figure, table, whole } from "../bench/report.js";
 import { faultCount, Rig } from "../bench/rig.js";
 import { sequentialStream, uniformStream, zipfStream } from "../bench/streams.js";
+import { sweepRow, sweptScenario } from "../bench/sweep.bench.js";
 
 const MIB = 2 ** 20;
 const PAGES = 4096;
@@ -77,6 +78,16 @@ for (const row of accessRows(PAGES, LENGTH).filter(({ stream }) => stream !== un
     assert.is(plain.clock - clock, change.runNs);
   });
 }
+
+test("sweeps: every run is counted, and has the accesses that its name promises", async () => {
+  const row = await sweepRow({ module: await coreModule(), against: undefined }, 1, 3, 2);
+  assert.is(row.runs, 3);
+  assert.ok(row.mibAfterWarm > 0 && row.mibAfterAll > 0);
+  const machine = await Machine.create(sweptScenario());
+  const { accesses, footprintBytes } = machine.run();
+  assert.is(accesses, 100_000);
+  assert.ok(footprintBytes < 16 * MIB);
+});
 
 test("the plain TypeScript stops before the first access that would begin too late", async () => {
   const row = accessRows(PAGES, LENGTH).at(-1)!;

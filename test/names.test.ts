@@ -138,7 +138,14 @@ test("docs/dependencies.md says of every dependency why it is there, and of no o
 });
 
 test("the documents are read by the links between them", () => {
-  for (const file of ["README.md", "CONTRIBUTING.md", "docs/model.md", "docs/costs.md", "docs/result.md"]) {
+  for (const file of [
+    "README.md",
+    "CONTRIBUTING.md",
+    "docs/model.md",
+    "docs/costs.md",
+    "docs/result.md",
+    "docs/sweep.md",
+  ]) {
     const text = readFileSync(join(ROOT, file), "utf8");
     for (const [, target] of text.matchAll(/\]\((?!https?:|#)([^)#]+)(?:#[^)]*)?\)/g)) {
       const path = join(ROOT, file, "..", target!);

@@ -268,7 +268,7 @@ test("an unknown key is refused with the nearest name and not also as the missin
   );
   assert.is(
     refusal({ ...scenarioOf([]), "a b\n": 1 }),
-    '["a b\\n"]: unknown key. Allowed: $schema, name, description, seed, duration, host, costs, vms, trace, check',
+    '["a b\\n"]: unknown key. Allowed: $schema, name, description, seed, duration, host, costs, vms, trace, check, sweep',
   );
 });
 

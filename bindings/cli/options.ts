@@ -9,6 +9,8 @@ import { parseSize, parseTime, type Reading } from "../units.js";
 
 const SEED_MAX = 0xffff_ffff; // the scenario's seed is a u32
 
+const COUNT_MAX = 4096; // each reference walks the list
+
 export interface Assignment {
   path: string;
   value: string;
@@ -30,10 +32,9 @@ export interface RunFlags {
   rows?: boolean;
 }
 
-/** Adds the shared options to `command`. */
-export function addRunOptions(command: Command): Command {
+/** Adds the options that change the scenario and its limits, which `sweep` has too. */
+export function addScenarioOptions(command: Command): Command {
   return command
-    .addOption(new Option("--json", "print the result as one JSON document, nothing else"))
     .addOption(new Option("--seed <n>", "seed of the run, instead of the scenario's").argParser(readSeed))
     .addOption(
       new Option(
@@ -42,7 +43,13 @@ export function addRunOptions(command: Command): Command {
       ).argParser(readAssignment),
     )
     .addOption(new Option("--accesses <n>", "end after this many accesses").argParser(readPositive))
-    .addOption(new Option("--time <time>", "end after this much virtual time, as in 2s").argParser(readTime))
+    .addOption(new Option("--time <time>", "end after this much virtual time, as in 2s").argParser(readTime));
+}
+
+/** Adds the shared options to `command`. */
+export function addRunOptions(command: Command): Command {
+  command.addOption(new Option("--json", "print the result as one JSON document, nothing else"));
+  return addScenarioOptions(command)
     .addOption(new Option("--rows", "print five rows: the run with 100 to 60% of the host's memory"))
     .addOption(new Option("--no-rows", "leave the five rows out"))
     .addOption(new Option("--series <file>", "write the counters over time, one JSON object a line"))
@@ -69,13 +76,13 @@ export function checkFlags(flags: RunFlags): void {
 }
 
 /** The limit that the options name, or undefined for the scenario's own duration. */
-export function limitOf({ accesses, time }: RunFlags): Limit | undefined {
+export function limitOf({ accesses, time }: Pick<RunFlags, "accesses" | "time">): Limit | undefined {
   if (accesses === undefined && time === undefined) return undefined;
   return { ...(accesses !== undefined && { accesses }), ...(time !== undefined && { time }) };
 }
 
 /** `scenario` with `--set`, in the order given, then `--seed`. Throws `E_SCENARIO`. */
-export function applyFlags(scenario: Scenario, flags: RunFlags): Scenario {
+export function applyFlags(scenario: Scenario, flags: Pick<RunFlags, "set" | "seed">): Scenario {
   let changed = scenario;
   for (const { path, value } of flags.set ?? []) changed = setPath(changed, path, value);
   return flags.seed === undefined ? changed : setPath(changed, "seed", flags.seed);
@@ -109,7 +116,15 @@ function readSeed(text: string): number {
   throw new InvalidArgumentError(`Allowed is a whole number from 0 to ${SEED_MAX}.`);
 }
 
-function readPositive(text: string): number {
+/** A number of pages of a small list. */
+export function readCount(text: string): number {
+  const value = Number(text);
+  if (/^\d+$/.test(text) && value <= COUNT_MAX) return value;
+  throw new InvalidArgumentError(`Allowed is a whole number from 0 to ${COUNT_MAX}.`);
+}
+
+/** A whole number from 1. */
+export function readPositive(text: string): number {
   const value = Number(text);
   if (/^\d+$/.test(text) && value > 0 && Number.isSafeInteger(value)) return value;
   throw new InvalidArgumentError("Allowed is a whole number, 1 or more.");

@@ -1,6 +1,6 @@
 // A file that a run writes line by line or part by part. Opened before the run, so that a bad path costs no run.
 
-import { closeSync, openSync, writeSync } from "node:fs";
+import { closeSync, fstatSync, ftruncateSync, openSync, writeSync } from "node:fs";
 import { PagevisorError } from "../errors.js";
 
 const BUFFER_CHARS = 64 * 1024;
@@ -10,28 +10,34 @@ export class OutFile {
   #parts: string[] = [];
   #chars = 0;
 
-  /** Creates or empties the file. Throws `E_FILE`. */
-  constructor(readonly path: string) {
-    this.#descriptor = attempt(path, () => openSync(path, "w"));
+  /** Creates the file, or cuts it to its first `keptBytes` and goes on behind them. Throws `E_FILE`. */
+  constructor(
+    readonly path: string,
+    keptBytes = 0,
+  ) {
+    this.#descriptor = attempt(path, () => openSync(path, "a"));
+    // A device or a pipe has no length.
+    attempt(path, () => fstatSync(this.#descriptor).isFile() && ftruncateSync(this.#descriptor, keptBytes));
   }
 
-  /** Adds `text`; it may stay in memory until {@link close}. Throws `E_FILE`. */
+  /** Adds `text`; it may stay in memory until {@link flush} or {@link close}. Throws `E_FILE`. */
   write(text: string): void {
     this.#parts.push(text);
     this.#chars += text.length;
-    if (this.#chars >= BUFFER_CHARS) this.#flush();
+    if (this.#chars >= BUFFER_CHARS) this.flush();
   }
 
   /** Writes what is left and closes the file, also when writing fails. Throws `E_FILE`. */
   close(): void {
     try {
-      this.#flush();
+      this.flush();
     } finally {
       closeSync(this.#descriptor);
     }
   }
 
-  #flush(): void {
+  /** Writes what is left. Throws `E_FILE`. */
+  flush(): void {
     const bytes = Buffer.from(this.#parts.join(""));
     this.#parts = [];
     this.#chars = 0;

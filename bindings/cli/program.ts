@@ -3,14 +3,16 @@
 
 import { Command, Option } from "commander";
 import { SWAP_KINDS } from "../schema.js";
+import { CONVERT_HELP, type ConvertFlags, convertCommand } from "./convert.js";
 import { type Circumstances, EXIT, failureOf } from "./exit.js";
-import { addRunOptions, type RunFlags, readSize } from "./options.js";
+import { addRunOptions, type RunFlags, readCount, readSize } from "./options.js";
 import { presets } from "./presets.js";
 import { type ReplayFlags, replaySource } from "./replay.js";
 import { type CreateSimulation, run } from "./run.js";
 import { schema } from "./schemacmd.js";
 import { SERIES_HELP } from "./series.js";
 import { readSource, type Source } from "./source.js";
+import { addSweepOptions, SWEEP_HELP, type SweepFlags, sweepCommand } from "./sweep.js";
 import type { Terminal } from "./terminal.js";
 import { VALIDATE_HELP, type ValidateFlags, validateCommand } from "./validate.js";
 import { packageVersion } from "./version.js";
@@ -78,7 +80,9 @@ function programFor(invocation: Invocation): Command {
     .addHelpText("before", example("pagevisor run overcommit"))
     .addHelpText("after", `\n${EXIT_HELP}`);
   addRun(program, invocation);
+  addSweep(program, invocation);
   addReplay(program, invocation);
+  addConvert(program, invocation);
   addValidate(program, invocation);
   addPresets(program, invocation);
   addSchema(program, invocation);
@@ -96,6 +100,19 @@ function addRun(program: Command, invocation: Invocation): void {
   addRunOptions(command)
     .addHelpText("before", example("pagevisor run overcommit --set host.memory=24MiB --no-rows"))
     .addHelpText("after", `\n${RUN_HELP}\n\n${SERIES_HELP}\n\n${EXIT_HELP}`);
+}
+
+function addSweep(program: Command, invocation: Invocation): void {
+  const command = program
+    .command("sweep")
+    .description("run a scenario many times, with other values or seeds")
+    .argument("<file|preset>", "scenario file (JSON), or the name of a preset")
+    .action(async (name: string, flags: SweepFlags) => {
+      invocation.exitCode = await sweepCommand(readSource(name), flags, invocation.terminal);
+    });
+  addSweepOptions(command)
+    .addHelpText("before", example("pagevisor sweep overcommit-curve"))
+    .addHelpText("after", `\n${SWEEP_HELP}`);
 }
 
 function addReplay(program: Command, invocation: Invocation): void {
@@ -120,6 +137,27 @@ function addReplay(program: Command, invocation: Invocation): void {
   addRunOptions(command)
     .addHelpText("before", example(`pagevisor replay trace.u32.gz ${sizes}`))
     .addHelpText("after", `\n${RUN_HELP}\n\n${SERIES_HELP}\n\n${EXIT_HELP}`);
+}
+
+function addConvert(program: Command, invocation: Invocation): void {
+  program
+    .command("convert")
+    .description("make a page trace of recorded memory references")
+    .argument("<in>", "recording, plain or gzip; - is standard input")
+    .addOption(new Option("-o, --output <file>", "page trace, as in out.u32.gz").makeOptionMandatory())
+    .addOption(new Option("--from <format>", "format").choices(["lackey", "text"]).makeOptionMandatory())
+    .addOption(new Option("--unit <unit>", "what a line of text holds").choices(["address", "page"]))
+    .addOption(
+      new Option("--filter <n>", "pages of the filter, 0 for none (default: lackey 16, text 0)").argParser(
+        readCount,
+      ),
+    )
+    .addOption(new Option("--pages <file>", "write which virtual page each page of the trace is"))
+    .addHelpText("before", example("pagevisor convert ls.lackey -o ls.u32.gz --from lackey"))
+    .addHelpText("after", `\n${CONVERT_HELP}\n\n${EXIT_HELP}`)
+    .action(async (input: string, flags: ConvertFlags) => {
+      invocation.exitCode = await convertCommand(input, flags, invocation.terminal);
+    });
 }
 
 async function runIn(

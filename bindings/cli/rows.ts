@@ -4,7 +4,8 @@
 import { PagevisorError } from "../errors.js";
 import type { RunResult } from "../result.js";
 import { formatBytes, formatNs } from "../units.js";
-import { count, NONE, share, time } from "./numbers.js";
+import { relativeThroughput, throughput, throughputCell } from "./compared.js";
+import { count, share, time } from "./numbers.js";
 import { allKinds, faultCount, sumStages, totalNs } from "./stages.js";
 import { type Column, table, WIDTH, wrap } from "./table.js";
 import type { Colors } from "./terminal.js";
@@ -63,19 +64,12 @@ function columnsAndCells(rows: Row[]): [Column[], string[][]] {
     return [
       `${row.percent}%`.padStart("100%".length),
       formatBytes(row.memory),
-      throughputCell(row, rows),
+      row.result === null ? "too small" : throughputCell(row.result, rows[0]?.result),
       time(major?.latency.p99 ?? 0),
       count(row.result?.host.swap.in ?? 0),
     ];
   });
   return [columns, cells];
-}
-
-function throughputCell(row: Row, rows: Row[]): string {
-  if (row.result === null) return "too small";
-  if (row.result.status !== "done") return row.result.status;
-  const relative = relativeThroughput(row, rows);
-  return relative === null ? NONE : share(relative, 1);
 }
 
 /** The guest that read most from swap over all rows, the one that less memory hurts; null when none did. */
@@ -89,17 +83,6 @@ function vmOfMostMajorFaults(rows: Row[]): string | null {
     if (total > (most === null ? 0 : (faults.get(most) ?? 0))) most = name;
   }
   return most;
-}
-
-/** Accesses per second of virtual time as a share of the first row's; null without a first row's throughput. */
-function relativeThroughput(row: Row, rows: Row[]): number | null {
-  const first = throughput(rows[0]);
-  return first > 0 ? throughput(row) / first : null;
-}
-
-function throughput(row: Row | undefined): number {
-  if (!row?.result || row.result.virtualTimeNs === 0) return 0;
-  return row.result.accesses / row.result.virtualTimeNs;
 }
 
 /** What the rows say: where the time of the first row's faults went, and where throughput halves. */
@@ -120,12 +103,12 @@ function whereTimeWent(first: Row | undefined): string {
 }
 
 function whereItHalves(rows: Row[]): string {
-  if (throughput(rows[0]) === 0) return "there is no throughput to compare";
+  if (throughput(rows[0]?.result) === 0) return "there is no throughput to compare";
   for (const row of rows) {
     const at = `at the ${row.percent}% row (${formatBytes(row.memory)})`;
     if (row.result === null) return `the host does not start ${at}`;
     if (row.result.status === "oom") return `memory runs out ${at}`;
-    const relative = relativeThroughput(row, rows);
+    const relative = relativeThroughput(row.result, rows[0]?.result);
     if (relative !== null && relative <= 0.5) return `throughput falls to half or less ${at}`;
   }
   return "throughput stays above half in every row";
