@@ -9,6 +9,7 @@ export * from "./machine/live";
 export * from "./machine/lrucase";
 // Names for the binding: kinds, counters and keys by their constants.
 export * from "./machine/names";
+export * from "./machine/policycase";
 export * from "./machine/report";
 export * from "./machine/scheduler";
 export * from "./machine/slotcase";

@@ -10,6 +10,7 @@ import { faultPath } from "./faultpath.bench.js";
 import { faults } from "./faults.bench.js";
 import { buddy } from "./mm/buddy.bench.js";
 import { swap } from "./mm/swap.bench.js";
+import { policies } from "./policy/policies.bench.js";
 import { hostLine, type Suite, type SuiteReport, thisHost } from "./report.js";
 import { sweeps } from "./sweep.bench.js";
 import { yardstick, yardstickLine } from "./yardstick.js";
@@ -22,6 +23,7 @@ const SUITES: Readonly<Record<string, Suite>> = {
   buddy,
   swap,
   sweep: sweeps,
+  policies,
 };
 
 const HELP = `npm run bench -- [SUITE …] [options]

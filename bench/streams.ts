@@ -61,6 +61,35 @@ export function zipfStream(length: number, pages: number, theta: number, writes:
   });
 }
 
+/** Exactly zipf, of any skew over any number of pages, drawn from a table of cumulated shares; ranks are dealt to the pages at random. */
+export function popularityStream(length: number, pages: number, theta: number): Uint32Array {
+  const random = generator(0x2545f491);
+  const shares = new Float64Array(pages);
+  let sum = 0;
+  for (let rank = 0; rank < pages; rank++) {
+    sum += (rank + 1) ** -theta;
+    shares[rank] = sum;
+  }
+  const pageOf = Uint32Array.from({ length: pages }, (_, rank) => rank);
+  for (let rank = pages - 1; rank > 0; rank--) {
+    const other = Math.floor((random() / 2 ** 32) * (rank + 1));
+    const page = pageOf[rank]!;
+    pageOf[rank] = pageOf[other]!;
+    pageOf[other] = page;
+  }
+  return Uint32Array.from({ length }, () => {
+    const share = (random() / 2 ** 32) * sum;
+    let low = 0;
+    let high = pages - 1;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if (shares[middle]! > share) high = middle;
+      else low = middle + 1;
+    }
+    return pageOf[low]!;
+  });
+}
+
 /** Pages `from`..`to` - 1 in order. */
 export function pass(from: number, to: number, write: boolean): Uint32Array {
   return Uint32Array.from({ length: to - from }, (_, index) => ((from + index) | (write ? WRITE : 0)) >>> 0);

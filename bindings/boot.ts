@@ -33,7 +33,7 @@ export function constantName(name: string): string {
 export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<string, Trace>): BootedTask[] {
   const { call } = core;
   const { host } = scenario;
-  const { swappiness, watermarkScaleFactor, pageClusterPages } = host.reclaim;
+  const { policy, swappiness, watermarkScaleFactor, pageClusterPages } = host.reclaim;
   done(
     core,
     call.configHost(
@@ -45,6 +45,7 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
       watermarkScaleFactor,
     ),
   );
+  if (policy !== "two-list") call.configPolicy(core.constant(`POLICY_${constantName(policy)}`));
   call.configReadahead(pageClusterPages);
   call.configCheck(Number(scenario.check.integrity), Number(scenario.check.onViolation === "stop"));
   configCosts(scenario, call.configCosts, call.configCost, core);
@@ -77,6 +78,7 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
     const { words } = traces.get(file)!;
     core.u32(call.traceAddress(handle), words.length).set(words);
   }
+  if (policy !== "two-list") call.bootPolicies();
   return tasks;
 }
 

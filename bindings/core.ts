@@ -12,6 +12,7 @@ export interface CoreFunctions {
   configCheck: Call;
   configCosts: Call;
   configCost: Call;
+  configPolicy: Call;
   configReadahead: Call;
   configSwap: Call;
   configSwapDevice: Call;
@@ -29,6 +30,7 @@ export interface CoreFunctions {
   bootBytes: Call;
   bootPartBytes: Call;
   bootPagesNeeded: Call;
+  bootPolicies: Call;
   bootPrefaulting: Call;
   bootFiniteTasks: Call;
   bootHeapBase: Call;
@@ -75,6 +77,16 @@ export interface CoreFunctions {
   swapsnapFree: Call;
   swapsnapClusterNext: Call;
   swapsnapCpuScan: Call;
+  policyCaseBegin: Call;
+  policyCaseTrace: Call;
+  policyCaseReady: Call;
+  policyCaseStart: Call;
+  policyCaseRun: Call;
+  policyCaseStep: Call;
+  policyCaseResize: Call;
+  policyCaseForget: Call;
+  policyCaseResident: Call;
+  policyCaseCheck: Call;
   zoneCaseBegin: Call;
   zoneCaseZone: Call;
   zoneCaseReady: Call;

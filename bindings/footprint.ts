@@ -15,6 +15,7 @@ const REGIONS = [
   "events",
   "trace",
   "integrity",
+  "policies",
 ] as const;
 
 type Part = (typeof REGIONS)[number] | "tables";

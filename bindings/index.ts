@@ -1,5 +1,6 @@
 // The public face of the library.
 
+export { type Curve, type CurveOptions, type CurveResult, type CurveSize, curve } from "./curve.js";
 export { type ErrorCode, PagevisorError } from "./errors.js";
 export type { FileSource } from "./files.js";
 export {
@@ -10,6 +11,7 @@ export {
   type Progress,
   type RunOptions,
 } from "./machine.js";
+export { POLICIES, type PolicyName } from "./policynames.js";
 export type {
   FaultKind,
   FaultStages,

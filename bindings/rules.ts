@@ -29,7 +29,42 @@ export function ruleProblems(parsed: ParsedScenario, resolved: ResolvedScenario)
       return [...others.flat(), ...(memory === undefined ? [] : [memory])];
     }),
     ...starts(resolved),
+    ...idealizedPolicy(resolved),
   ];
+}
+
+/** A policy that sees every access and decides alone what goes. */
+export function isIdealized(policy: ResolvedScenario["host"]["reclaim"]["policy"]): boolean {
+  return policy !== "two-list";
+}
+
+function idealizedPolicy({ host, vms }: ResolvedScenario): Problem[] {
+  const { policy, pageClusterPages } = host.reclaim;
+  if (!isIdealized(policy)) return [];
+  const problems: Problem[] = [];
+  if (pageClusterPages !== 1) {
+    const wrong = `${pageClusterPages} pages cannot be read at once under ${show(policy)}, which decides page by page`;
+    problems.push({ path: ["host", "reclaim", "pageClusterPages"], wrong, allowed: "1, or absent" });
+  }
+  for (const [index, { memoryMax, guest }] of vms.entries()) {
+    const path = ["vms", index];
+    if (memoryMax === null) {
+      const wrong = `missing, and ${show(policy)} evicts at this limit only`;
+      problems.push({ path: [...path, "memoryMax"], wrong, allowed: "a size" });
+    }
+    if (policy === "belady" && !isForeseeable(guest.tasks)) {
+      const wrong = '"belady" knows the future of a single trace only';
+      const allowed = "one task, a trace without loop and prefault";
+      problems.push({ path: [...path, "guest", "tasks"], wrong, allowed });
+    }
+  }
+  return problems;
+}
+
+function isForeseeable(tasks: ResolvedVm["guest"]["tasks"]): boolean {
+  const [task] = tasks;
+  if (task === undefined || tasks.length > 1 || task.count > 1 || task.prefault) return false;
+  return task.workload.kind === "trace" && !task.workload.loop;
 }
 
 function hostCpus(parsed: ParsedScenario, resolved: ResolvedScenario): Problem[] {

@@ -3,7 +3,7 @@
 
 import * as v from "valibot";
 import { scenarioError, schemaProblems } from "./problems.js";
-import { kernelPriority, ruleProblems } from "./rules.js";
+import { isIdealized, kernelPriority, ruleProblems } from "./rules.js";
 import { type ParsedScenario, type Scenario, scenarioSchema } from "./schema.js";
 import { defaultName, type ResolvedTask } from "./tasks.js";
 import type { ResolvedWorkload } from "./workload.js";
@@ -22,7 +22,11 @@ export interface ResolvedVm extends Omit<ParsedVm, "guest"> {
 
 /** Every value explicit: sizes in bytes, times in virtual ns, aliases replaced by what they stand for, null for "none". */
 export interface ResolvedScenario extends Omit<ParsedScenario, "$schema" | "sweep" | "host" | "vms"> {
-  host: Omit<ParsedScenario["host"], "cpus" | "swap"> & { cpus: number; swap: ResolvedSwap[] };
+  host: Omit<ParsedScenario["host"], "cpus" | "swap" | "reclaim"> & {
+    cpus: number;
+    swap: ResolvedSwap[];
+    reclaim: ParsedScenario["host"]["reclaim"] & { pageClusterPages: number };
+  };
   vms: ResolvedVm[];
 }
 
@@ -52,10 +56,11 @@ function fillIn(parsed: ParsedScenario): ResolvedScenario {
     } = device;
     return { name, ...others, priority };
   });
-  const { memory, cpus = vcpus, ...others } = scenario.host;
+  const { memory, cpus = vcpus, reclaim, ...others } = scenario.host;
+  const pageClusterPages = reclaim.pageClusterPages ?? (isIdealized(reclaim.policy) ? 1 : 8);
   return {
     ...scenario,
-    host: { memory, cpus, ...others, swap },
+    host: { memory, cpus, ...others, reclaim: { ...reclaim, pageClusterPages }, swap },
     vms: scenario.vms.map((vm) => ({ ...vm, guest: fillInGuest(vm.guest) })),
   };
 }

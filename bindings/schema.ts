@@ -4,6 +4,7 @@
 
 import * as v from "valibot";
 import { COST_KEYS, COST_MEANINGS, type CostKey, LATER_COST_KEYS } from "./costkeys.js";
+import { POLICIES } from "./policynames.js";
 import {
   choice,
   count,
@@ -91,11 +92,15 @@ const swapDevice = object(
 
 const reclaim = object("How the host reclaims memory.", {
   policy: v.optional(
-    choice("Which pages go first. two-list: Linux' active and inactive lists.", {
-      values: ["two-list"],
-      aliases: { classic: "two-list", upstream: "two-list" },
-      later: ["mglru", "lru", "fifo", "clock", "sieve", "s3fifo", "arc", "2q", "lfu", "belady"],
-    }),
+    choice(
+      "Which pages go first. two-list: Linux' active and inactive lists. The others are idealized: they see every access and evict one page " +
+        "at the fault that needs its place, when a VM has reached its memoryMax; kswapd sleeps. belady knows the future: its VMs run one trace each.",
+      {
+        values: ["two-list", ...POLICIES],
+        aliases: { classic: "two-list", upstream: "two-list" },
+        later: ["mglru"],
+      },
+    ),
     "two-list",
   ),
   swappiness: v.optional(count("Linux' vm.swappiness.", { min: 0, max: 200 }), 60),
@@ -106,11 +111,10 @@ const reclaim = object("How the host reclaims memory.", {
     10,
   ),
   pageClusterPages: v.optional(
-    powerOfTwo("Pages that one swap-in reads at most: 2 to the power of Linux' vm.page-cluster.", {
-      min: 1,
-      max: 32,
-    }),
-    8,
+    powerOfTwo(
+      "Pages that one swap-in reads at most: 2 to the power of Linux' vm.page-cluster. Default: 8, and 1 under an idealized policy.",
+      { min: 1, max: 32 },
+    ),
   ),
 });
 

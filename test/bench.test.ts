@@ -4,7 +4,7 @@
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { coreModule } from "#dist/core.js";
-import { Machine } from "#dist/index.js";
+import { Machine, POLICIES } from "#dist/index.js";
 import { accessRows, plainGuest } from "../bench/accesses.bench.js";
 import { PlainBuddy } from "../bench/baseline/buddy.js";
 import { bootRows, copyScenario } from "../bench/boot.bench.js";
@@ -14,6 +14,7 @@ import { faultRows, perFault } from "../bench/faults.bench.js";
 import { median, speedup } from "../bench/measure.js";
 import { buddyRows, buddyScript, limitsOf, MOVABLE, ZONE, zoneWith } from "../bench/mm/buddy.bench.js";
 import { coreWith, plainWith, slotRows, slotScript } from "../bench/mm/swap.bench.js";
+import { policyContenders } from "../bench/policy/policies.bench.js";
 import { figure, table, whole } from "../bench/report.js";
 import { faultCount, Rig } from "../bench/rig.js";
 import { sequentialStream, uniformStream, zipfStream } from "../bench/streams.js";
@@ -156,6 +157,19 @@ test("streams: pages within the guest, the share of writes that was asked for, t
     assert.ok(stream.every((word) => (word & ~WRITE) < PAGES));
   }
   assert.equal(uniformStream(100, PAGES, 0.3), uniformStream(100, PAGES, 0.3));
+});
+
+test("policies: the plain TypeScript misses as often as the core, under every policy", async () => {
+  for (const theta of [0.8, 1]) {
+    const stream = { name: "small", pages: 2000, theta, references: 30_000 };
+    const contendersOf = policyContenders(await coreModule(), stream);
+    for (const policy of POLICIES) {
+      const { core, plain } = contendersOf(policy);
+      const misses = core();
+      assert.is(plain(), misses, `${policy}, zipf ${theta}`);
+      assert.ok(misses > 2000 && misses < 30_000);
+    }
+  }
 });
 
 test("streams: zipf gives the first rank its share", () => {

@@ -8,6 +8,7 @@ import * as assert from "uvu/assert";
 import { COST_KEYS } from "#dist/costkeys.js";
 import { PagevisorError } from "#dist/errors.js";
 import { nearestName } from "#dist/nearest.js";
+import type { PolicyName } from "#dist/policynames.js";
 import { resolveScenario, type Scenario } from "#dist/scenario.js";
 import { SWAP_KINDS, scenarioSchema } from "#dist/schema.js";
 import { keysOf, meaningOf, schemaAt } from "#dist/schemapath.js";
@@ -554,7 +555,7 @@ test("every key says what it means", () => {
 });
 
 test("the types know the keys, the designs and what becomes of them", () => {
-  const policy: "two-list" = resolveScenario(scenarioOf([])).host.reclaim.policy;
+  const policy: "two-list" | PolicyName = resolveScenario(scenarioOf([])).host.reclaim.policy;
   const memory: number = resolveScenario(scenarioOf([])).vms[0]!.memory;
   assert.equal([policy, memory], ["two-list", 4 * 2 ** 20]);
   // @ts-expect-error a policy that does not exist

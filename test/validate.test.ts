@@ -163,7 +163,10 @@ test("what cannot be read is refused with its place", async ({ folder }) => {
   await says(`${folder}/none: no such file or directory`, join(folder, "none"));
   assert.match(await refusal(() => validate([caseFile], made)), `${caseFile}: not a directory`);
   mkdirSync(join(folder, "empty"));
-  await says(`${folder}/empty: no case found. A case is a directory with a case.json`, join(folder, "empty"));
+  await says(
+    `${folder}/empty: no case found. A case is a directory with a case.json, or a table of misses`,
+    join(folder, "empty"),
+  );
 
   writeFileSync(stepsFile, '{"i":1}\n{"i":2,}\n');
   await says(`${stepsFile}:2:8: not JSON: expected a key in double quotes, found "}"`);

@@ -1,3 +1,5 @@
+import { spaceReferenced } from "../mm/residency";
+import { spacePolicy } from "../mm/space";
 import { actorClock, setActorClock } from "../sim/actor";
 import { COST_MEM_DRAM_NS, COST_TLB_WALK2D_NS, cost } from "../sim/costs";
 import { pageFaultBegin, pageFaultComplete } from "./fault";
@@ -16,12 +18,13 @@ import {
   vcpuIndex,
   vcpuVm,
 } from "./vcpu";
-import { vmDirectory, vmExpected, vmStats } from "./vm";
+import { gfnToIndex, vmDirectory, vmExpected, vmSpace, vmStats } from "./vm";
 
 // A vCPU executes accesses of its current task: TLB, walk, accessed and dirty bits, until the stream ends, the time is up
 // or an access faults. An access is a u32: bit 31 a write, bits 0..30 the page within the task's region.
 //
-// Two loops do the same: one for the common case (direct-mapped TLB, contents not checked, constant think time), which
+// Two loops do the same: one for the common case (direct-mapped TLB, contents not checked, constant think time, no policy that sees
+// every access), which
 // keeps everything in locals, and one for all cases. Neither makes a difference to the result, only to the speed.
 
 export const ACCESS_END: u32 = 0;
@@ -63,7 +66,8 @@ export function accessRun(
     done = retried(vcpu, vm, stream, base, force, thinkNs, think);
     if (done === 0 || accessStop() === ACCESS_VIOLATION) return done;
   }
-  if (load<u32>(vcpu, TLB_WAYS) === 1 && vmExpected(vm) === 0 && think === 0) {
+  const simple = load<u32>(vcpu, TLB_WAYS) === 1 && vmExpected(vm) === 0 && think === 0;
+  if (simple && spacePolicy(vmSpace(vm)) === 0) {
     return done + direct(vcpu, vm, stream + ((<usize>done) << 2), count - done, base, force, thinkNs, until);
   }
   for (; done < count; done++) {
@@ -146,6 +150,7 @@ function one(vcpu: usize, vm: usize, access: u32, base: u32, thinkNs: u32): u32 
   }
   const time = actorClock(vcpu);
   setActorClock(vcpu, time + ns);
+  if (spacePolicy(vmSpace(vm)) !== 0) spaceReferenced(vmSpace(vm), gfnToIndex(vm, gfn));
   if (vmExpected(vm) === 0) return ACCESS_END;
   if (write) {
     contentWrite(vm, gfn, pfn, vcpuIndex(vcpu), time);

@@ -1,7 +1,7 @@
 import { guestStart } from "../guest/sched";
 import { taskCompute, taskPrefault, taskVcpu, taskWorkload } from "../guest/task";
 import { tdpLoadRoot } from "../kvm/tdp";
-import { vcpuLayout, vcpuNext } from "../kvm/vcpu";
+import { vcpuLayout, vcpuNext, vcpuVm } from "../kvm/vcpu";
 import { vmLayout, vmSpace, vmStampsLayout, vmVcpuList } from "../kvm/vm";
 import { vmAt, vmTableCount } from "../kvm/vmtable";
 import {
@@ -18,6 +18,8 @@ import { allocBootTable } from "../mm/alloc";
 import {
   mmArea,
   mmAreas,
+  mmFree,
+  mmIdealized,
   mmLayout,
   mmResetMinFree,
   mmSpace,
@@ -30,6 +32,7 @@ import {
 } from "../mm/instance";
 import { pcpSetup, zoneReleaseAll } from "../mm/pagealloc";
 import { psiStart } from "../mm/psi";
+import { residencyLayout, residencyStart } from "../mm/residency";
 import { spaceLayout, spacePsi, spaceUpperTables } from "../mm/space";
 import { swapStart } from "../mm/swap";
 import { swapDevice, swapLayout } from "../mm/swaparea";
@@ -47,6 +50,7 @@ import {
   workloadKind,
   workloadLayout,
   workloadPages,
+  workloadSize,
   workloadTable,
   workloadTheta,
 } from "../workload/workload";
@@ -111,9 +115,31 @@ function layout(traceRecords: u32): void {
   for (let index: u32 = 0; index < taskCount(); index++) {
     if (!taskCompute(taskAt(index))) workloadPlace(index, taskWorkload(taskAt(index)));
   }
+  if (mmIdealized(mm)) policiesLayout();
   eventsLayout(events);
   traceLayout(traceRecords);
   arenaReserve(PART_EVENTS, 64); // the last region's neighbour: nothing may be read beyond it
+}
+
+// A policy that knows the future knows the trace of its VM's only task.
+function policiesLayout(): void {
+  for (let id: u32 = 0; id < vmTableCount(); id++) {
+    let trace: usize = 0;
+    let references: u32 = 0;
+    for (let index: u32 = 0; index < taskCount(); index++) {
+      const task = taskAt(index);
+      if (taskCompute(task) || vcpuVm(taskVcpu(task)) !== vmAt(id)) continue;
+      if (workloadKind(taskWorkload(task)) !== WORKLOAD_TRACE) continue;
+      trace = workloadTable(taskWorkload(task));
+      references = workloadSize(taskWorkload(task));
+    }
+    residencyLayout(mmSpace(host(), id), trace, references);
+  }
+}
+
+/** The words of the traces are there: idealized policies may look at them. */
+export function bootPolicies(): void {
+  for (let id: u32 = 0; id < mmSpaces(host()); id++) residencyStart(mmSpace(host(), id));
 }
 
 // A trace's table is its trace; equal zipf distributions share a table.

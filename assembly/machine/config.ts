@@ -24,12 +24,16 @@ import { ZONE_NORMAL } from "../mm/gfp";
 import {
   mmAddZone,
   mmCreate,
+  mmIdealized,
+  mmPolicy,
   setMmKswapd,
+  setMmPolicy,
   setMmSwappiness,
   setMmWatermarkScale,
   setMmZeroPage,
 } from "../mm/instance";
 import { lruBatchesCreate } from "../mm/lrubatch";
+import { residencyCreate } from "../mm/residency";
 import { spaceCreate } from "../mm/space";
 import { stocksCreate } from "../mm/stock";
 import { swapCreate, swapDevice } from "../mm/swaparea";
@@ -130,6 +134,11 @@ export function configHost(
   return OK;
 }
 
+/** An idealized policy (POLICY_*) for the limits of all VMs, which are added afterwards, instead of Linux' lists. */
+export function configPolicy(kind: u32): void {
+  setMmPolicy(host(), kind);
+}
+
 /** Contents of pages are checked; a violation stops the run, or is counted. */
 export function configCheck(integrity: bool, stop: bool): void {
   setCheck(integrity, stop);
@@ -194,6 +203,7 @@ export function configVm(
   const space = spaceCreate(host(), pages, maxPages);
   const vm: usize = space === 0 ? <usize>0 : vmCreate(id, host(), space, pages);
   if (vm === 0) return E_NO_MEMORY;
+  if (mmIdealized(host()) && !residencyCreate(space, mmPolicy(host()))) return E_NO_MEMORY;
   vmTableAdd(vm);
   let last: usize = 0;
   for (let index: u32 = 0; index < vcpus; index++) {

@@ -18,7 +18,7 @@ import {
 } from "./page";
 import { plugFlush } from "./plug";
 import { PTE_ACCESSED, PTE_DIRTY, ptePfn, ptePresent, pteSwapped, pteZero } from "./pte";
-import { shrinkIsolate, shrinkIsolated, shrinkListBegin, shrinkStep } from "./shrink";
+import { RECLAIM_ADVICE, shrinkIsolate, shrinkIsolated, shrinkListBegin, shrinkStep } from "./shrink";
 import { setSpacePte, spaceFirst, spaceMemcg, spacePte } from "./space";
 import { swapCacheTryFree } from "./swapcache";
 import { zapEntry } from "./zap";
@@ -50,7 +50,7 @@ export function pageoutStep(mm: usize, actor: usize): i32 {
     if (load<u32>(actor, ADVISE_PC) === GATHER) {
       if (load<u32>(actor, ADVISE_NEXT) >= load<u32>(actor, ADVISE_END)) return plugFlush(mm, actor);
       gather(mm, actor, space);
-      shrinkListBegin(actor, space);
+      shrinkListBegin(actor, space, RECLAIM_ADVICE);
       store<u32>(actor, EVICT, ADVISE_PC);
     }
     const step = shrinkStep(mm, actor);

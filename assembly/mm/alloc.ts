@@ -5,6 +5,7 @@ import { emit, TRACE_MM_PAGE_ALLOC } from "../sim/trace";
 import { ALLOC_LIMITED, ALLOC_MEMCG, ALLOC_PC, ALLOC_PFN, ALLOC_RETRIES, ALLOC_TABLE } from "./context";
 import { pageFree, tableFree } from "./free";
 import { GFP_TABLE_PAGE, GFP_USER_PAGE, gfpMigratetype } from "./gfp";
+import { idealizedBegin, idealizedProgress, idealizedStep } from "./idealized";
 import { mmWriteback } from "./instance";
 import { kswapdWake } from "./kswapd";
 import { memcgMax, memcgUsage, setMemcgUsage } from "./memcg";
@@ -32,6 +33,7 @@ const ZONE_RECLAIM: u32 = 1;
 const CHARGE: u32 = 2;
 const CHARGE_RECLAIM: u32 = 3;
 const ZONE_RECLAIMED: u32 = 4;
+const CHARGE_IDEALIZED: u32 = 5;
 
 // How far a charge has come that met the limit: a batch was refused; its cgroup was reclaimed from; the stocks were drained.
 const AT_LIMIT: u32 = 1;
@@ -97,14 +99,17 @@ export function allocStep(mm: usize, actor: usize): i32 {
         return STEP_OOM;
       }
       psiMemstall(actor, PSI_RECLAIM, true);
-      reclaimBegin(mm, actor, space, RECLAIM_BATCH);
+      const idealized = idealizedBegin(actor, space);
+      if (!idealized) reclaimBegin(mm, actor, space, RECLAIM_BATCH);
       store<u32>(actor, AT_LIMIT | RECLAIMED | (limited & DRAINED), ALLOC_LIMITED);
-      store<u32>(actor, CHARGE_RECLAIM, ALLOC_PC);
+      store<u32>(actor, idealized ? CHARGE_IDEALIZED : CHARGE_RECLAIM, ALLOC_PC);
     } else {
-      const step = reclaimStep(mm, actor);
+      const idealized = pc === CHARGE_IDEALIZED;
+      const step = idealized ? idealizedStep(mm, actor) : reclaimStep(mm, actor);
       if (step !== STEP_DONE) return step;
       psiMemstall(actor, PSI_RECLAIM, false);
-      const retries = reclaimProgress(actor) !== 0 ? 0 : load<u32>(actor, ALLOC_RETRIES) + 1;
+      const progress = idealized ? idealizedProgress(actor) : reclaimProgress(actor);
+      const retries = progress !== 0 ? 0 : load<u32>(actor, ALLOC_RETRIES) + 1;
       store<u32>(actor, retries, ALLOC_RETRIES);
       store<u32>(actor, pc === ZONE_RECLAIM ? ZONE_RECLAIMED : CHARGE, ALLOC_PC);
     }

@@ -33,7 +33,8 @@ import {
 import { checkBlocks } from "./pagealloc";
 import { checkPcp } from "./pcp";
 import { PTE_DIRTY, PTE_NONE, PTE_WRITE, pteEntry, ptePfn, ptePresent, pteZero } from "./pte";
-import { spaceMemcg, spacePages, spacePte, spaceRss, spaceSwapents } from "./space";
+import { checkResidency } from "./residency";
+import { spaceMemcg, spacePages, spacePolicy, spacePte, spaceRss, spaceSwapents } from "./space";
 import { stockedPages } from "./stock";
 import { checkSwap, swapUsers } from "./swap";
 import { swapCacheLookup, swapCount } from "./swapmap";
@@ -86,6 +87,7 @@ function checkSpace(mm: usize, id: u32): void {
       assert(swapCount(mm, pteEntry(pte)) !== 0);
     }
   }
+  if (spacePolicy(space) !== 0) checkResidency(space);
   assert(rss === spaceRss(space));
   assert(swapents === spaceSwapents(space));
 }

@@ -99,4 +99,12 @@ export const SHRINK_WRITTEN: usize = ACTOR_BYTES + 636;
 export const ALLOC_LIMITED: usize = ACTOR_BYTES + 640;
 export const ALLOC_TABLE: usize = ACTOR_BYTES + 644;
 
-export const MM_CONTEXT_END: usize = ACTOR_BYTES + 648;
+// evict what a policy has chosen: idealized.ts
+export const IDEALIZED_PC: usize = ACTOR_BYTES + 648;
+export const IDEALIZED_SPACE: usize = ACTOR_BYTES + 652;
+export const IDEALIZED_PFN: usize = ACTOR_BYTES + 656;
+export const IDEALIZED_FREED: usize = ACTOR_BYTES + 660;
+// the page goes whether it was used or not: evict.ts
+export const EVICT_CHOSEN: usize = ACTOR_BYTES + 664;
+
+export const MM_CONTEXT_END: usize = ACTOR_BYTES + 672;

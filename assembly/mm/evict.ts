@@ -5,6 +5,7 @@ import { deviceSynchronous, deviceSynchronousNs } from "../sim/device";
 import { DIGEST_RECLAIM, DIGEST_SWAP_OUT, digestAdd } from "../sim/digest";
 import { emit, TRACE_MM_VMSCAN_WRITE_FOLIO } from "../sim/trace";
 import {
+  EVICT_CHOSEN,
   EVICT_PC,
   EVICT_PFN,
   RECLAIM_MEMCG,
@@ -49,6 +50,7 @@ import {
 } from "./page";
 import { pageTrylock, pageUnlock } from "./pagelock";
 import { ENTRY_NONE, PTE_ACCESSED, PTE_DIRTY, PTE_NONE, pteOfEntry, ptePfn, ptePresent } from "./pte";
+import { spaceUnmapped } from "./residency";
 import { setSpacePte, spaceAccount, spacePte } from "./space";
 import { swapAlloc } from "./swap";
 import { setSlotOwner, setSlotStamp, swapArea, swapDevice, swapFull } from "./swaparea";
@@ -76,8 +78,10 @@ const WRITE: u32 = 4;
 const REMOVE: u32 = 5;
 const OUTCOME: u32 = 8; // OUTCOME + EVICT_*: the machine is done
 
-export function evictBegin(actor: usize, pfn: u32): void {
+/** `chosen`: the page goes whether it was used or not. */
+export function evictBegin(actor: usize, pfn: u32, chosen: bool): void {
   store<u32>(actor, pfn, EVICT_PFN);
+  store<u32>(actor, chosen ? 1 : 0, EVICT_CHOSEN);
   store<u32>(actor, CHECK, EVICT_PC);
 }
 
@@ -135,7 +139,7 @@ function check(mm: usize, actor: usize): i32 {
     return finish(actor, EVICT_KEEP);
   }
   const mapped = pageMaps(page) !== 0;
-  const young = mapped && pageYoung(mm, actor, page);
+  const young = mapped && load<u32>(actor, EVICT_CHOSEN) === 0 && pageYoung(mm, actor, page);
   const referenced = pageTest(page, PG_REFERENCED);
   pageClear(page, PG_REFERENCED);
   if (young) {
@@ -211,6 +215,7 @@ function unmapPte(mm: usize, actor: usize): i32 {
     setSpacePte(space, index, pteOfEntry(entry, pageTest(page, PG_ANON_EXCLUSIVE)));
     spaceAccount(space, -1, 1);
   }
+  spaceUnmapped(space, index);
   pageClear(page, PG_ANON_EXCLUSIVE);
   setPageMaps(page, pageMaps(page) - 1);
   setPageRefs(page, pageRefs(page) - 1);

@@ -32,7 +32,8 @@ const SWAP_STATE: usize = 80;
 const ZERO_PAGE: usize = 84;
 const LRU_BATCHES: usize = 88;
 const STOCKS: usize = 92;
-const PAGE_WAITERS: usize = 96;
+const IDEALIZED: usize = 96; // policy + 1
+const PAGE_WAITERS: usize = 104;
 const THROTTLED: usize = PAGE_WAITERS + WAITQUEUE_BYTES;
 const LRUVEC: usize = THROTTLED + WAITQUEUE_BYTES;
 const COUNTS: usize = (LRUVEC + LRUVEC_BYTES + 7) & ~7;
@@ -268,6 +269,20 @@ export function setMmZeroPage(mm: usize, shared: bool): void {
 /** What is noted about the LRU lists of all cgroups together (lruvec.ts). */
 export function mmLruvec(mm: usize): usize {
   return mm + LRUVEC;
+}
+
+/** Idealized policies choose what goes at the limit of a cgroup. */
+export function mmIdealized(mm: usize): bool {
+  return load<u32>(mm, IDEALIZED) !== 0;
+}
+
+/** The policy, POLICY_*; only with mmIdealized(). */
+export function mmPolicy(mm: usize): u32 {
+  return load<u32>(mm, IDEALIZED) - 1;
+}
+
+export function setMmPolicy(mm: usize, kind: u32): void {
+  store<u32>(mm, kind + 1, IDEALIZED);
 }
 
 /** Sleepers on locked pages. */

@@ -17,7 +17,14 @@ import {
   RECLAIM_SCANNED,
   RECLAIM_TARGET,
 } from "./context";
-import { mmKswapd, mmKswapdFailures, mmLruvec, mmWriteback, setMmKswapdFailures } from "./instance";
+import {
+  mmIdealized,
+  mmKswapd,
+  mmKswapdFailures,
+  mmLruvec,
+  mmWriteback,
+  setMmKswapdFailures,
+} from "./instance";
 import { lruvecSnapshot } from "./lruvec";
 import { DEF_PRIORITY, RECLAIM_RETRIES, roundBegin, roundStep, throttle, throttleEnd } from "./reclaim";
 import { RECLAIM_BATCH, RECLAIM_GLOBAL, RECLAIM_KSWAPD } from "./shrink";
@@ -33,8 +40,9 @@ const WOKEN: u32 = 1;
 const BALANCE: u32 = 2;
 const IN_ROUND: u32 = 3;
 
-/** wakeup_kswapd(): called by an allocation that found less than LOW free. */
+/** wakeup_kswapd(): called by an allocation that found less than LOW free. Under an idealized policy kswapd sleeps. */
 export function kswapdWake(mm: usize, time: u64): void {
+  if (mmIdealized(mm)) return;
   const kswapd = mmKswapd(mm);
   if (load<u32>(kswapd, KSWAPD_PC) !== ASLEEP || mmKswapdFailures(mm) >= RECLAIM_RETRIES) return;
   assert(actorState(kswapd) === ACTOR_BLOCKED);

@@ -19,6 +19,7 @@ import {
   setPageRefs,
 } from "./page";
 import { spaceMemcg } from "./space";
+import { swapCpus } from "./swapstate";
 
 // Per-CPU batches in front of the LRU lists (struct cpu_fbatches): what is to happen to a page of the lists is noted, and
 // done for 15 pages at a time. A page in a batch has a reference of the batch; a new page is on no list until its batch is
@@ -94,6 +95,13 @@ export function lruBatchLength(mm: usize, cpu: u32): u32 {
 export function lruBatchAt(mm: usize, cpu: u32, place: u32): u32 {
   assert(place < lruBatchLength(mm, cpu));
   return load<u32>(batchOf(mm, cpu, ADD) + ((<usize>place) << 2), 4);
+}
+
+/** lru_add_drain_all(): flushes the batches of every CPU. */
+export function lruAddDrainAll(mm: usize, actor: usize): void {
+  for (let cpu: u32 = 0; cpu < swapCpus(mm); cpu++) {
+    for (let kind: u32 = 0; kind < KINDS; kind++) flush(mm, cpu, actorClock(actor), kind);
+  }
 }
 
 function append(mm: usize, cpu: u32, time: u64, kind: u32, pfn: u32): void {

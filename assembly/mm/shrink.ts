@@ -82,6 +82,8 @@ export const RECLAIM_SKIPPED: u32 = 8;
 export const RECLAIM_FORCE: u32 = 16;
 /** The pages were chosen by advice (reclaim_pages()): evicting them is all. */
 export const RECLAIM_ADVICE: u32 = 64;
+/** The page was chosen by an idealized policy: it goes whether it was used or not, and no list is aged. */
+export const RECLAIM_CHOSEN: u32 = 128;
 /** file_is_tiny was true at the start of this round. */
 export const RECLAIM_TINY: u32 = 32;
 
@@ -110,12 +112,12 @@ export function shrinkBegin(mm: usize, actor: usize, space: usize): void {
   store<u32>(actor, BATCH, SHRINK_PC);
 }
 
-/** Starts the eviction of the pages that the caller has isolated with shrinkIsolate(). */
-export function shrinkListBegin(actor: usize, space: usize): void {
+/** Starts the eviction of the pages that the caller has isolated with shrinkIsolate(): RECLAIM_ADVICE or RECLAIM_CHOSEN. */
+export function shrinkListBegin(actor: usize, space: usize, flags: u32): void {
   store<u32>(actor, <u32>space, SHRINK_SPACE);
   store<u32>(actor, 0, SHRINK_FREED);
   store<u32>(actor, 0, SHRINK_BUSY);
-  store<u32>(actor, RECLAIM_ADVICE, RECLAIM_FLAGS);
+  store<u32>(actor, flags, RECLAIM_FLAGS);
   store<u32>(actor, 0, RECLAIM_MEMCG);
   store<u32>(actor, 0, TALLY_ACTIVATED);
   store<u32>(actor, 0, TALLY_REFERENCED);
@@ -202,7 +204,7 @@ function evict(mm: usize, actor: usize): i32 {
       }
       listRemove(mm, list, pfn);
       store<u32>(actor, pfn, SHRINK_BUSY);
-      evictBegin(actor, pfn);
+      evictBegin(actor, pfn, (load<u32>(actor, RECLAIM_FLAGS) & RECLAIM_CHOSEN) !== 0);
     }
     const step = evictStep(mm, actor);
     if (step !== STEP_DONE) return step;
@@ -262,7 +264,7 @@ function putback(mm: usize, actor: usize): i32 {
     }
     pagePut(mm, pfn, actor);
   }
-  if (advice) {
+  if (load<u32>(actor, RECLAIM_FLAGS) & (RECLAIM_ADVICE | RECLAIM_CHOSEN)) {
     store<u32>(actor, DONE, SHRINK_PC);
     return STEP_DONE;
   }

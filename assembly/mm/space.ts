@@ -10,7 +10,7 @@ import { PSI_BYTES } from "./psi";
 //
 // record   0    4      8       12       16    20       24          28       32
 //          +----+------+-------+--------+-----+--------+-----------+--------+-------+
-//          | id | ptes | pages | tables | rss | rssMax | swapEnts  | first | readahead: address, window, hits | memcg …
+//          | id | ptes | pages | tables | rss | rssMax | swapEnts  | first | readahead: address, window, hits | policy | memcg …
 //          +----+------+-------+--------+-----+--------+-----------+--------+-------+
 //
 // invariant: rss and swapEnts count the present and the swapped entries
@@ -24,6 +24,7 @@ const RSS_PEAK: usize = 20;
 const SWAPENTS: usize = 24;
 const FIRST: usize = 28;
 const READAHEAD: usize = 32; // u32 × 3
+const POLICY: usize = 44;
 const MEMCG: usize = 48;
 const PSI: usize = (MEMCG + MEMCG_BYTES + 7) & ~7;
 const SPACE_BYTES: usize = PSI + PSI_BYTES;
@@ -116,6 +117,15 @@ export function setSpaceFirst(space: usize, pages: u32): void {
 /** Address of the readahead state of the mapping (vma->swap_readahead_info): last page + 1, its window, hits. */
 export function spaceReadahead(space: usize): usize {
   return space + READAHEAD;
+}
+
+/** Record of the idealized policy that sees the pages of this space; 0 with the lists of Linux. */
+export function spacePolicy(space: usize): usize {
+  return <usize>load<u32>(space, POLICY);
+}
+
+export function setSpacePolicy(space: usize, policy: usize): void {
+  store<u32>(space, <u32>policy, POLICY);
 }
 
 /** Present pages. */

@@ -3,6 +3,7 @@ import { pagePut } from "./free";
 import { lruAddDrain } from "./lrubatch";
 import { PG_ANON_EXCLUSIVE, PG_LOCKED, pageClear, pageMaps, pageOf, pageTest, setPageMaps } from "./page";
 import { PTE_NONE, pteEntry, ptePfn, ptePresent, pteSwapped, pteZero } from "./pte";
+import { spaceUnmapped } from "./residency";
 import { setSpacePte, spaceAccount, spacePte } from "./space";
 import { swapCacheReclaim, swapCacheTryFree } from "./swapcache";
 import { swapFree } from "./swapmap";
@@ -28,6 +29,7 @@ export function zapRange(mm: usize, actor: usize, space: usize, start: u32, end:
     const pte = spacePte(space, index);
     if (!ptePresent(pte)) continue;
     setSpacePte(space, index, PTE_NONE);
+    spaceUnmapped(space, index);
     spaceAccount(space, -1, 0);
     zapPage(mm, actor, ptePfn(pte));
   }

@@ -103,6 +103,13 @@ export function readTime(text: string): number {
   return readQuantity(text, parseTime);
 }
 
+/** Names or values between commas; an option that is repeated adds to them. */
+export function readList(text: string, previous: string[] | undefined): string[] {
+  const parts = text.split(",").map((part) => part.trim());
+  if (parts.includes("")) throw new InvalidArgumentError("Write values between single commas, as in a,b,c.");
+  return [...(previous ?? []), ...parts];
+}
+
 function readQuantity(text: string, parse: (value: number | string) => Reading): number {
   const reading = parse(/^\d+$/.test(text) ? Number(text) : text);
   if (!reading.ok) throw new InvalidArgumentError(`${reading.problem}.`);

@@ -4,8 +4,9 @@
 import { Command, Option } from "commander";
 import { SWAP_KINDS } from "../schema.js";
 import { CONVERT_HELP, type ConvertFlags, convertCommand } from "./convert.js";
+import { CURVE_HELP, type CurveFlags, curveCommand } from "./curve.js";
 import { type Circumstances, EXIT, failureOf } from "./exit.js";
-import { addRunOptions, type RunFlags, readCount, readSize } from "./options.js";
+import { addRunOptions, type RunFlags, readCount, readList, readSize } from "./options.js";
 import { presets } from "./presets.js";
 import { type ReplayFlags, replaySource } from "./replay.js";
 import { type CreateSimulation, run } from "./run.js";
@@ -83,6 +84,7 @@ function programFor(invocation: Invocation): Command {
   addSweep(program, invocation);
   addReplay(program, invocation);
   addConvert(program, invocation);
+  addCurve(program, invocation);
   addValidate(program, invocation);
   addPresets(program, invocation);
   addSchema(program, invocation);
@@ -174,11 +176,33 @@ async function runIn(
   invocation.exitCode = await run(create === undefined ? job : { ...job, create });
 }
 
+function addCurve(program: Command, invocation: Invocation): void {
+  program
+    .command("curve")
+    .description("count the misses of replacement policies on a page trace, over sizes of memory")
+    .argument("<trace>", "page trace: little-endian u32, bit 31 marks a write; plain or gzip")
+    .addOption(new Option("--policy <names>", "policies, as in lru,clock,belady").argParser(readList))
+    .addOption(
+      new Option("--sizes <sizes>", "pages, bytes or shares, as in 500,16MiB,10%").argParser(readList),
+    )
+    .addOption(new Option("--json", "print the result as one JSON document, nothing else"))
+    .addOption(new Option("--csv", "print a line for each policy and size"))
+    .addHelpText(
+      "before",
+      example("pagevisor curve trace.u32.gz --policy lru,clock,belady --sizes 10%,25%,50%"),
+    )
+    .addHelpText("after", `\n${CURVE_HELP}\n\n${EXIT_HELP}`)
+    .action(async (trace: string, flags: CurveFlags) => {
+      invocation.exitCode = await curveCommand(trace, flags, invocation.terminal);
+    });
+}
+
 function addValidate(program: Command, invocation: Invocation): void {
   program
     .command("validate")
-    .description("compare the model with captures of a real kernel")
-    .argument("<path...>", "captured case, or a directory that holds cases")
+    .description("compare the model with captures of a real kernel, and with tables of misses")
+    .argument("<path...>", "captured case, table of misses, or a directory that holds such")
+    .addOption(new Option("--traces <dir>", "where to look for traces that are not beside their tables"))
     .addOption(new Option("--json", "print the result as one JSON document, nothing else"))
     .addHelpText("before", example("pagevisor validate test/fixtures/captures"))
     .addHelpText("after", `\n${VALIDATE_HELP}`)

@@ -9,6 +9,7 @@ import type { Colors, Terminal } from "./terminal.js";
 
 export interface ValidateFlags {
   json?: boolean;
+  traces?: string;
 }
 
 /** For the command's help. */
@@ -17,6 +18,10 @@ A case is a directory with case.json and steps.ndjson or steps.ndjson.gz; PATH i
 one, or a directory that holds cases at any depth. Every step is replayed through
 the model and every field of it compared; a step agrees when all of them are
 equal. Cases of a format that is not modelled in this version are skipped.
+
+A table of misses is NAME.json beside its page trace NAME.u32.gz: every count of
+it, a policy's misses in one size of memory, is a step. A trace that is not there
+is looked for in the directory of --traces.
 
 Exit codes: 0 every step agrees; 1 a step differs; 2 nothing could be compared, or
 a case could not be read; 130 interrupted (Ctrl-C prints the cases so far).`;
@@ -38,7 +43,8 @@ export async function validateCommand(
   terminal: Terminal,
   options: ValidateOptions = {},
 ): Promise<number> {
-  const result = await validate(paths, { signal: terminal.signal, ...options });
+  const traces = flags.traces === undefined ? {} : { traces: flags.traces };
+  const result = await validate(paths, { signal: terminal.signal, ...traces, ...options });
   const { agree, steps, cases, skipped } = result;
   terminal.out(flags.json ? `${JSON.stringify(result, null, 2)}\n` : validateText(result, terminal.colors));
   if (terminal.signal.aborted) return EXIT.interrupted;

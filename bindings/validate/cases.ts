@@ -1,9 +1,10 @@
-// Captured cases on disk: finding them below the given paths, and reading one. A case is a directory with a case.json.
-// Free of `node:` imports, so that a bundle for the browser contains it without harm; there every read is refused.
+// Captured cases on disk: finding them below the given paths, and reading one. A case is a directory with a case.json, or a miss
+// table (tables.ts).
 
-import { PagevisorError } from "../errors.js";
 import { parseJson } from "../json.js";
 import { show } from "../problems.js";
+import { fileError, node, reading, textOf } from "./disk.js";
+import { isTable } from "./tables.js";
 
 const CASE = "case.json";
 /** The first one that exists is read; what is gzip is seen by its first bytes. */
@@ -18,33 +19,46 @@ export interface CapturedCase {
   caseJson: Record<string, unknown>;
 }
 
+/** A case that was found: its directory, or the file of a table. */
+export interface FoundCase {
+  path: string;
+  /** A miss table. */
+  table: boolean;
+  /** The path without links: the same for two paths to one case. */
+  real: string;
+}
+
 /**
- * The directories of all cases at or below `paths`, each once, in the order of the paths and of the names in them.
+ * All cases at or below `paths`, each once, in the order of the paths and of the names in them.
  *
- * @throws PagevisorError E_FILE for a path that does not exist, is no directory or holds no case, and for steps without a case.json
+ * @throws PagevisorError E_FILE for a path that does not exist, is neither a directory nor a table or holds no case, and for steps
+ *   without a case.json
  */
-export function findCases(paths: readonly string[]): string[] {
-  const found = new Map<string, string>();
+export function findCases(paths: readonly string[]): FoundCase[] {
+  const found = new Map<string, FoundCase>();
   for (const path of paths) {
-    if (!statOf(path).isDirectory()) {
-      throw fileError(
-        path,
-        `not a directory. Allowed: a directory with a ${CASE}, or one that holds such directories`,
-      );
+    const cases = casesAt(path);
+    if (cases.length === 0) {
+      throw fileError(path, `no case found. A case is a directory with a ${CASE}, or a table of misses`);
     }
-    const cases = casesIn(path, new Set());
-    if (cases.length === 0) throw fileError(path, `no case found. A case is a directory with a ${CASE}`);
-    for (const { directory, real } of cases) {
-      if (!found.has(real)) found.set(real, directory);
+    for (const each of cases) {
+      if (!found.has(each.real)) found.set(each.real, each);
     }
   }
   return [...found.values()];
 }
 
-interface FoundCase {
-  directory: string;
-  /** Without links: the same for two paths to one case. */
-  real: string;
+function casesAt(path: string): FoundCase[] {
+  if (statOf(path).isDirectory()) return casesIn(path, new Set());
+  if (isTable(path)) return [tableAt(path)];
+  throw fileError(
+    path,
+    `not a directory. Allowed: a directory with a ${CASE}, a table of misses, or a directory that holds such ones`,
+  );
+}
+
+function tableAt(path: string): FoundCase {
+  return { path, table: true, real: reading(path, () => node().fs.realpathSync(path)) };
 }
 
 /** `visited` holds the real paths of directories that were seen: a link may lead back up. */
@@ -55,13 +69,15 @@ function casesIn(directory: string, visited: Set<string>): FoundCase[] {
   visited.add(real);
 
   const names = reading(directory, () => node().fs.readdirSync(directory)).sort();
-  if (names.includes(CASE)) return [{ directory, real }];
+  if (names.includes(CASE)) return [{ path: directory, table: false, real }];
   const steps = STEPS.find((name) => names.includes(name));
   if (steps !== undefined) throw fileError(join(directory, CASE), `missing; ${steps} is there`);
   return names
     .map((name) => join(directory, name))
-    .filter((path) => statOf(path).isDirectory())
-    .flatMap((path) => casesIn(path, visited));
+    .flatMap((path) => {
+      if (statOf(path).isDirectory()) return casesIn(path, visited);
+      return isTable(path) ? [tableAt(path)] : [];
+    });
 }
 
 /** Reads the case.json of a case. @throws PagevisorError E_FILE when it is not readable, not JSON, or names no format */
@@ -98,16 +114,6 @@ export function readSteps(directory: string): Record<string, unknown>[] {
   return steps;
 }
 
-function textOf(file: string): string {
-  const bytes = reading(file, () => node().fs.readFileSync(file));
-  if (bytes[0] !== 0x1f || bytes[1] !== 0x8b) return bytes.toString("utf8");
-  try {
-    return node().zlib.gunzipSync(bytes).toString("utf8");
-  } catch (cause) {
-    throw fileError(file, "truncated or corrupt gzip", cause);
-  }
-}
-
 function asObject(value: unknown, where: string): Record<string, unknown> {
   if (typeof value !== "object" || value === null || Array.isArray(value)) {
     throw fileError(where, `expected a JSON object, found ${show(value)}`);
@@ -117,34 +123,4 @@ function asObject(value: unknown, where: string): Record<string, unknown> {
 
 function statOf(path: string) {
   return reading(path, () => node().fs.statSync(path));
-}
-
-/** Calls the file system; its errors become E_FILE with `path`. */
-function reading<T>(path: string, read: () => T): T {
-  try {
-    return read();
-  } catch (cause) {
-    if (cause instanceof PagevisorError) throw cause;
-    throw fileError(path, reason(cause), cause);
-  }
-}
-
-function reason(cause: unknown): string {
-  const code = cause instanceof Error && "code" in cause ? cause.code : undefined;
-  if (code === "ENOENT") return "no such file or directory";
-  if (code === "EACCES") return "no permission to read";
-  return `cannot read (${String(code ?? cause).replace(/\s+/g, " ")})`;
-}
-
-function fileError(where: string, wrong: string, cause?: unknown): PagevisorError {
-  return new PagevisorError("E_FILE", `${where}: ${wrong}`, { cause });
-}
-
-/** Node's modules, asked for at run time. */
-function node() {
-  const builtin = globalThis.process?.getBuiltinModule;
-  if (builtin === undefined) {
-    throw new PagevisorError("E_FILE", "validate reads captures from disk, which a browser has not");
-  }
-  return { fs: builtin("node:fs"), path: builtin("node:path"), zlib: builtin("node:zlib") };
 }

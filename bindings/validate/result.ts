@@ -30,6 +30,8 @@ export interface CaseResult {
 export interface SkippedCase {
   name: string;
   why: string;
+  /** How the trace of a table can be made, where the table says so. */
+  madeBy?: string;
 }
 
 /** Agreement with all cases that were found. */

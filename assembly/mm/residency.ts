@@ -1,0 +1,83 @@
+import { arenaReserve, arenaTake, PART_POLICIES, PART_RECORDS } from "../memory/arena";
+import { nextUseBuild, nextUseBytes } from "../policy/nextuse";
+import { Policy } from "../policy/policy";
+import {
+  checkPolicy,
+  POLICY_BELADY,
+  POLICY_BYTES,
+  policyEnter,
+  policyForget,
+  policyHit,
+  policyLayout,
+  policyReset,
+} from "../policy/registry";
+import { memcgMax } from "./memcg";
+import { ptePresent } from "./pte";
+import { setSpacePolicy, spaceMemcg, spacePages, spacePolicy, spacePte } from "./space";
+
+// What an idealized policy is told of a VM's pages. It sees every access that ends, which no kernel can: a page enters with its first
+// access after the fault, and is in memory for the policy until it is chosen (idealized.ts) or until somebody else unmaps it.
+//
+// invariant: what is resident for the policy is mapped
+
+function policyOf(space: usize): Policy {
+  return changetype<Policy>(spacePolicy(space));
+}
+
+/** Gives the pages of `space` to a policy, POLICY_*. False when memory is exhausted. */
+export function residencyCreate(space: usize, kind: u32): bool {
+  const record = arenaTake(PART_RECORDS, POLICY_BYTES);
+  if (record === 0) return false;
+  setSpacePolicy(space, record);
+  const policy = policyOf(space);
+  policy.kind = kind;
+  policy.pages = spacePages(space);
+  policy.room = policy.pages;
+  return true;
+}
+
+/** Reserves the policy's arrays; for one that knows the future, its VM's only task replays the trace at `trace`. */
+export function residencyLayout(space: usize, trace: usize, references: u32): void {
+  const policy = policyOf(space);
+  if (policy.kind === POLICY_BELADY) {
+    policy.trace = trace;
+    policy.references = references;
+    policy.nextUses = arenaReserve(PART_POLICIES, nextUseBytes(references), 64);
+  }
+  policyLayout(policy, <u64>arenaReserve(PART_POLICIES, policyLayout(policy, 0), 64));
+}
+
+/** All memory is there, and so are the words of the traces. */
+export function residencyStart(space: usize): void {
+  const policy = policyOf(space);
+  if (policy.kind === POLICY_BELADY) {
+    // The states are set afterwards and the keys as pages enter: the room of both is free now.
+    nextUseBuild(policy.trace, policy.references, policy.pages, policy.nextUses, policy.scratch);
+  }
+  policyReset(policy, residencyCapacity(space));
+}
+
+/** The policy's memory: the limit, as far as there are pages. */
+export function residencyCapacity(space: usize): u32 {
+  return max<u32>(1, min<u32>(memcgMax(spaceMemcg(space)), spacePages(space)));
+}
+
+/** An access to page `index` has ended. */
+export function spaceReferenced(space: usize, index: u32): void {
+  const policy = policyOf(space);
+  if (policy.resident(index)) policyHit(policy, index);
+  else policyEnter(policy, index);
+}
+
+/** Page `index` is not mapped any more. */
+export function spaceUnmapped(space: usize, index: u32): void {
+  if (spacePolicy(space) !== 0 && policyOf(space).resident(index)) policyForget(policyOf(space), index);
+}
+
+export function checkResidency(space: usize): void {
+  const policy = policyOf(space);
+  checkPolicy(policy);
+  for (let index: u32 = 0; index < spacePages(space); index++) {
+    if (policy.resident(index)) assert(ptePresent(spacePte(space, index)));
+  }
+}
