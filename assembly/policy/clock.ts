@@ -1,61 +1,12 @@
-import { Policy, RESIDENT } from "./policy";
-import { checkQueue, queueAdd, queuePrevious, queueRemove, queueReset } from "./queue";
+import { HandQueue } from "./handqueue";
+import { queueAdd } from "./queue";
 
-// CLOCK, second chance: a reference bit, clear at entry and set by a hit. A hand goes round; it clears a set bit and moves on,
-// and evicts the first page whose bit is clear. A page enters right behind the hand, where it is looked at last.
-//
-//   the circle: queue.ts' own node stands in it too and is passed over; the hand moves towards the head
-//
-// invariant: the hand is on a resident page or on the queue's own node
-
-const REFERENCED: u8 = 1;
+// CLOCK, second chance: a reference bit and a hand that goes round. A page enters right behind the hand, where it is looked at last.
 
 @unmanaged
-export class Clock extends Policy {
-  hand: u32;
-
-  layout(at: u64): u64 {
-    return this.place(at, 1);
-  }
-
-  reset(): void {
-    this.clearStates();
-    this.hand = this.pages;
-    queueReset(this.links, this.pages);
-  }
-
-  hit(page: u32): void {
-    this.setState(page, RESIDENT | REFERENCED);
-  }
-
-  evict(page: u32): u32 {
-    assert(page < this.pages && this.used > 0);
-    const links = this.links;
-    let hand = this.hand;
-    while (hand === this.pages || this.state(hand) & REFERENCED) {
-      if (hand !== this.pages) this.setState(hand, RESIDENT);
-      hand = queuePrevious(links, hand);
-    }
-    this.hand = hand;
-    this.forget(hand);
-    return hand;
-  }
-
+export class Clock extends HandQueue {
   enter(page: u32): void {
     this.join(page, 0);
     queueAdd(this.links, this.hand, page);
-  }
-
-  forget(page: u32): void {
-    if (!this.resident(page)) return;
-    if (this.hand === page) this.hand = queuePrevious(this.links, page);
-    this.leave(page, 0);
-    queueRemove(this.links, page);
-  }
-
-  check(): void {
-    const length = checkQueue(this.links, this.pages, this.states, ~REFERENCED, RESIDENT, this.used);
-    assert(length === this.checkUsed());
-    assert(this.hand === this.pages || this.resident(this.hand));
   }
 }

@@ -1,44 +1,12 @@
-import { Policy, RESIDENT } from "./policy";
-import { checkQueue, queueAdd, queueRemove, queueReset, queueTail } from "./queue";
+import { queueAdd, queueRemove } from "./queue";
+import { TailQueue } from "./tailqueue";
 
 // Least recently used: one queue, a hit moves its page to the head, the tail is evicted.
 
 @unmanaged
-export class Lru extends Policy {
-  layout(at: u64): u64 {
-    return this.place(at, 1);
-  }
-
-  reset(): void {
-    this.clearStates();
-    queueReset(this.links, this.pages);
-  }
-
+export class Lru extends TailQueue {
   hit(page: u32): void {
     queueRemove(this.links, page);
     queueAdd(this.links, this.pages, page);
-  }
-
-  evict(page: u32): u32 {
-    assert(page < this.pages && this.used > 0);
-    const victim = queueTail(this.links, this.pages);
-    this.forget(victim);
-    return victim;
-  }
-
-  enter(page: u32): void {
-    this.join(page, 0);
-    queueAdd(this.links, this.pages, page);
-  }
-
-  forget(page: u32): void {
-    if (!this.resident(page)) return;
-    this.leave(page, 0);
-    queueRemove(this.links, page);
-  }
-
-  check(): void {
-    const length = checkQueue(this.links, this.pages, this.states, 0xff, RESIDENT, this.used);
-    assert(length === this.checkUsed());
   }
 }
