@@ -60,6 +60,7 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
     const max = vm.memoryMax === null ? UNLIMITED : Math.floor(vm.memoryMax / PAGE_BYTES);
     const { entries, ways } = vm.tlb;
     done(core, call.configVm(vm.memory / PAGE_BYTES, vm.vcpus, max, entries, ways, vm.guest.timeslice));
+    done(core, configPaging(core, index, scenario.host.vendor, vm));
     for (const task of placeTasks(vm, (file) => traces.get(file)!.pages)) {
       const { workload, prefault } = vm.guest.tasks[task.index]!;
       const id = done(core, configTask(core, index, task, workload, traces, handles));
@@ -80,6 +81,18 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
   }
   if (policy !== "two-list") call.bootPolicies();
   return tasks;
+}
+
+function configPaging(core: Core, index: number, vendor: "intel" | "amd", vm: ResolvedVm): number {
+  return core.call.configPaging(
+    index,
+    core.constant(`MMU_${constantName(vm.mmu)}`),
+    core.constant(vendor === "intel" ? "SPTE_EPT" : "SPTE_NPT"),
+    vm.pageTableLevels,
+    core.constant("NOTIFIER_SEQ_RETRY"),
+    Number(vm.hugePages),
+    vm.mmuPages ?? 0,
+  );
 }
 
 /** Applies the cost table of a scenario through the calls given, at set-up or live. */

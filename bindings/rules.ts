@@ -22,6 +22,7 @@ export function ruleProblems(parsed: ParsedScenario, resolved: ResolvedScenario)
       const memory = memoryProblem(vm, index, () => 0);
       const others = [
         ways(vm, index),
+        mmuPages(vm, index),
         allocator(parsed, index),
         sameTaskNames(vm, index),
         taskValues(vm, index),
@@ -59,6 +60,12 @@ function idealizedPolicy({ host, vms }: ResolvedScenario): Problem[] {
     }
   }
   return problems;
+}
+
+function mmuPages({ mmu, mmuPages }: ResolvedVm, index: number): Problem[] {
+  if (mmuPages === null || mmu === "legacy") return [];
+  const wrong = `only the legacy MMU has a limit, and mmu is ${show(mmu)}`;
+  return [{ path: ["vms", index, "mmuPages"], wrong, allowed: "absent" }];
 }
 
 function isForeseeable(tasks: ResolvedVm["guest"]["tasks"]): boolean {

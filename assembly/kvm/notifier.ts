@@ -1,46 +1,14 @@
 import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
 import { notifierRegister } from "../mm/notifier";
-import { PG_DIRTY, PG_REFERENCED, pageOf, pageSet } from "../mm/page";
-import { ZERO_PFN } from "../mm/pte";
-import {
-  ACTOR_GUEST,
-  actorClock,
-  actorGoesOn,
-  actorSpend,
-  actorState,
-  actorWaitUntil,
-  STAGE_EXIT,
-  STAGE_FLUSH,
-  STAGE_RECLAIM,
-} from "../sim/actor";
-import {
-  COST_NOTIFIER_INVALIDATE_NS,
-  COST_RMAP_PER_SPTE_NS,
-  COST_SHOOTDOWN_BASE_NS,
-  COST_SHOOTDOWN_PER_CPU_NS,
-  COST_TLB_FLUSH_ALL_NS,
-  COST_VM_EXIT_NS,
-  cost,
-} from "../sim/costs";
-import { DIGEST_INVALIDATE, digestAdd } from "../sim/digest";
+import { actorClock, actorGoesOn, actorSpend, STAGE_RECLAIM } from "../sim/actor";
+import { COST_NOTIFIER_INVALIDATE_NS, COST_RMAP_PER_SPTE_NS, cost } from "../sim/costs";
 import { lockWrite, unlockWrite } from "../sim/lock";
 import { emit, TRACE_KVM_AGE_HVA, TRACE_KVM_UNMAP_HVA_RANGE } from "../sim/trace";
-import { SPTE_ACCESSED, SPTE_DIRTY, SPTE_NONE, sptePfn, sptePresent } from "./spte";
-import { VM_AGED, VM_FLUSHES, VM_UNMAPPED, VM_YOUNG, vmCountAdd } from "./stats";
-import { tdpAge, tdpSet, tdpSpte } from "./tdp";
-import { tlbFlush } from "./tlb";
-import { NOTIFIER_PC, setVcpuFlushRequest, vcpuNext } from "./vcpu";
-import {
-  indexToGfn,
-  indexToHva,
-  vmId,
-  vmInvalidateBegin,
-  vmInvalidateEnd,
-  vmMm,
-  vmMmuLock,
-  vmStats,
-  vmVcpuList,
-} from "./vm";
+import { flushRemoteTlbs } from "./flush";
+import { mmuAgeRange, mmuZapRange } from "./mmu";
+import { VM_AGED, VM_UNMAPPED, VM_YOUNG, vmCountAdd } from "./stats";
+import { NOTIFIER_PC } from "./vcpu";
+import { indexToGfn, indexToHva, vmInvalidateBegin, vmInvalidateEnd, vmMmuLock, vmStats } from "./vm";
 import { vmAt } from "./vmtable";
 
 // KVM's side of the MMU notifier, today's form: invalidate_range_start zaps and flushes under mmu_lock and opens the range,
@@ -85,45 +53,13 @@ function zap(vm: usize, actor: usize, index: u32): void {
   vmInvalidateBegin(vm, gfn, gfn + 1);
   const hva = indexToHva(vm, index);
   emit(TRACE_KVM_UNMAP_HVA_RANGE, time, hva, hva + 4096, 0, 0);
+  const zapped = mmuZapRange(vm, gfn, gfn + 1, actor);
   actorSpend(actor, STAGE_RECLAIM, cost(COST_NOTIFIER_INVALIDATE_NS));
-  const spte = tdpSpte(vm, gfn);
-  if (!sptePresent(spte)) return;
+  if (zapped === 0) return;
 
-  // handle_changed_spte(): what the hardware noted in the entry passes to the page; the page of zeroes keeps no such notes.
-  if (sptePfn(spte) !== ZERO_PFN) {
-    const page = pageOf(vmMm(vm), sptePfn(spte));
-    if (spte & SPTE_DIRTY) pageSet(page, PG_DIRTY);
-    if (spte & SPTE_ACCESSED) pageSet(page, PG_REFERENCED);
-  }
-  tdpSet(vm, gfn, SPTE_NONE, time);
-  vmCountAdd(vmStats(vm), VM_UNMAPPED, 1);
-  digestAdd(DIGEST_INVALIDATE, time, vmId(vm), gfn, sptePfn(spte), 0);
-  actorSpend(actor, STAGE_RECLAIM, cost(COST_RMAP_PER_SPTE_NS));
+  vmCountAdd(vmStats(vm), VM_UNMAPPED, zapped);
+  actorSpend(actor, STAGE_RECLAIM, zapped * cost(COST_RMAP_PER_SPTE_NS));
   flushRemoteTlbs(vm, actor);
-}
-
-/**
- * kvm_flush_remote_tlbs(): every vCPU drops its translations. One that runs the guest has run up to its clock, so the flush
- * takes effect there and the sender waits for it; one that does not run takes the request at its next entry.
- */
-export function flushRemoteTlbs(vm: usize, actor: usize): void {
-  let kicked: u32 = 0;
-  let boundary: u64 = 0;
-  for (let vcpu = vmVcpuList(vm); vcpu !== 0; vcpu = vcpuNext(vcpu)) {
-    tlbFlush(vcpu);
-    if (actorState(vcpu) !== ACTOR_GUEST) {
-      setVcpuFlushRequest(vcpu, true);
-      continue;
-    }
-    kicked++;
-    boundary = max<u64>(boundary, actorClock(vcpu));
-    actorSpend(vcpu, STAGE_EXIT, cost(COST_VM_EXIT_NS));
-    actorSpend(vcpu, STAGE_FLUSH, cost(COST_TLB_FLUSH_ALL_NS));
-  }
-  if (kicked === 0) return;
-  vmCountAdd(vmStats(vm), VM_FLUSHES, 1);
-  actorWaitUntil(actor, STAGE_FLUSH, boundary);
-  actorSpend(actor, STAGE_FLUSH, cost(COST_SHOOTDOWN_BASE_NS) + kicked * cost(COST_SHOOTDOWN_PER_CPU_NS));
 }
 
 // kvm_mmu_notifier_invalidate_range_end()
@@ -150,10 +86,11 @@ function invalidateEnd(actor: usize, spaceId: u32, index: u32): i32 {
 // kvm_mmu_notifier_clear_flush_young()
 function clearFlushYoung(spaceId: u32, index: u32, time: u64): bool {
   const vm = vmAt(spaceId);
+  const gfn = indexToGfn(vm, index);
   const hva = indexToHva(vm, index);
   emit(TRACE_KVM_AGE_HVA, time, hva, hva + 4096, 0, 0);
   vmCountAdd(vmStats(vm), VM_AGED, 1);
-  const young = tdpAge(vm, indexToGfn(vm, index));
+  const young = mmuAgeRange(vm, gfn, gfn + 1, time);
   if (young) vmCountAdd(vmStats(vm), VM_YOUNG, 1);
   return young;
 }

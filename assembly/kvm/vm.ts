@@ -1,6 +1,7 @@
 import { arenaReserve, arenaTake, PART_INTEGRITY, PART_RECORDS, PART_SPTES } from "../memory/arena";
 import { unitsFor } from "../memory/layout";
 import { LOCK_BYTES } from "../sim/lock";
+import { TABLE_POOL_BYTES, tablePoolLayout } from "./shadowpage";
 import { statsLayout, VM_STATS_BYTES } from "./stats";
 
 // A virtual machine (struct kvm): its memslot, its TDP page table, mmu_lock and the notifier's sequence count.
@@ -9,8 +10,8 @@ import { statsLayout, VM_STATS_BYTES } from "./stats";
 //          +----+----+-------+-------+-------+----------+-------+-------+----------+----------+--------+
 //          | id | mm | space | pages | vcpus | vcpuList | lock  | seq   | inProgr. | rangeBeg | rangeEnd
 //          +----+----+-------+-------+-------+----------+-------+-------+----------+----------+--------+
-//          56          60     64        68       72         76        80         88         96 …
-//          | directory | root | poolNext | poolEnd | expected | written | …
+//          56          60     64         68        72         76     80          84       88       92 …
+//          | directory | root | expected | written | format | levels | notifier | legacy | thp | table pool | statistics
 //
 // One memslot covers all of the guest's memory for now: gfn g is page g of the VM's address space.
 
@@ -27,17 +28,25 @@ const RANGE_START: usize = INVALIDATE_SEQ + 8;
 const RANGE_END: usize = INVALIDATE_SEQ + 12;
 const DIRECTORY: usize = INVALIDATE_SEQ + 16;
 const ROOT: usize = INVALIDATE_SEQ + 20;
-const POOL_NEXT: usize = INVALIDATE_SEQ + 24;
-const POOL_END: usize = INVALIDATE_SEQ + 28;
-const EXPECTED: usize = INVALIDATE_SEQ + 32;
-const WRITTEN: usize = INVALIDATE_SEQ + 36;
-const POOL_FRAMES: usize = INVALIDATE_SEQ + 40;
-const POOL: usize = INVALIDATE_SEQ + 44;
-const STATS: usize = INVALIDATE_SEQ + 48;
+const EXPECTED: usize = INVALIDATE_SEQ + 24;
+const WRITTEN: usize = INVALIDATE_SEQ + 28;
+const FORMAT: usize = INVALIDATE_SEQ + 32;
+const LEVELS: usize = INVALIDATE_SEQ + 36;
+const NOTIFIER: usize = INVALIDATE_SEQ + 40;
+const LEGACY: usize = INVALIDATE_SEQ + 44;
+const HUGE: usize = INVALIDATE_SEQ + 48;
+const TABLE_POOL: usize = INVALIDATE_SEQ + 52;
+const STATS: usize = (TABLE_POOL + TABLE_POOL_BYTES + 7) & ~7;
 const VM_BYTES: usize = STATS + VM_STATS_BYTES;
+
+/** invalidate_range_start and _end with a sequence count; a fault that an invalidation overtook starts over. */
+export const NOTIFIER_SEQ_RETRY: u32 = 0;
+/** invalidate_page, age_page and invalidate_range_end; an spte owns a reference to its page. */
+export const NOTIFIER_2008: u32 = 1;
 
 /** Where the VM's process maps the guest: the base of its memslot's hva range. */
 const HVA_BASE: u64 = 0x7f0000000000;
+const LEVELS_DEFAULT: u32 = 4;
 const HVA_PER_VM_SHIFT: u64 = 36;
 
 /** Takes the record of VM number `id` with `pages` pages, backed by `space`; 0 when memory is exhausted. */
@@ -48,14 +57,24 @@ export function vmCreate(id: u32, mm: usize, space: usize, pages: u32): usize {
   store<u32>(vm, <u32>mm, MM);
   store<u32>(vm, <u32>space, SPACE);
   store<u32>(vm, pages, PAGES);
+  store<u32>(vm, LEVELS_DEFAULT, LEVELS);
   return vm;
+}
+
+/** How the VM's tables look, and how it learns of invalidations; before vmLayout(). `format` SPTE_*, `notifier` NOTIFIER_*. */
+export function vmDesign(vm: usize, format: u32, levels: u32, notifier: u32, huge: bool): void {
+  assert(levels === 4 || levels === 5);
+  store<u32>(vm, format, FORMAT);
+  store<u32>(vm, levels, LEVELS);
+  store<u32>(vm, notifier, NOTIFIER);
+  store<u32>(vm, huge ? 1 : 0, HUGE);
 }
 
 /** Page tables that map the whole VM: leaf tables, and one level of 512 each above, up to one root. */
 export function vmTables(vm: usize): u32 {
   let tables: u32 = 0;
   let level = <u64>load<u32>(vm, PAGES);
-  for (let above: u32 = 0; above < 4; above++) {
+  for (let above: u32 = 0; above < load<u32>(vm, LEVELS); above++) {
     level = unitsFor(level, 512);
     tables += <u32>level;
   }
@@ -64,12 +83,7 @@ export function vmTables(vm: usize): u32 {
 
 export function vmLayout(vm: usize): void {
   const pages = <u64>load<u32>(vm, PAGES);
-  const tables = <u64>vmTables(vm);
-  const pool = arenaReserve(PART_SPTES, tables << 12, 4096);
-  store<u32>(vm, <u32>pool, POOL);
-  store<u32>(vm, <u32>pool, POOL_NEXT);
-  store<u32>(vm, <u32>(pool + ((<usize>tables) << 12)), POOL_END);
-  store<u32>(vm, <u32>arenaReserve(PART_SPTES, tables << 2), POOL_FRAMES);
+  tablePoolLayout(vm + TABLE_POOL, vmTables(vm));
   store<u32>(vm, <u32>arenaReserve(PART_SPTES, unitsFor(pages, 512) << 2), DIRECTORY);
   statsLayout(vm + STATS);
 }
@@ -169,7 +183,7 @@ export function vmInvalidateRetry(vm: usize, seq: u32, gfn: u32): bool {
   return load<u32>(vm, INVALIDATE_SEQ) !== seq;
 }
 
-/** One u32 a leaf table: its address, 0 while there is none. An index beside the tables; tdp.ts writes both. */
+/** One u32 a leaf table: its address, 0 while there is none. An index beside the tables; walk.ts writes both. */
 export function vmDirectory(vm: usize): usize {
   return <usize>load<u32>(vm, DIRECTORY);
 }
@@ -183,19 +197,47 @@ export function setVmRoot(vm: usize, table: usize): void {
   store<u32>(vm, <u32>table, ROOT);
 }
 
-/** Takes a zeroed table from the VM's pool and notes the host frame that it costs. */
-export function vmTakeTable(vm: usize, pfn: u32): usize {
-  const table = <usize>load<u32>(vm, POOL_NEXT);
-  assert(table < <usize>load<u32>(vm, POOL_END));
-  store<u32>(vm, <u32>(table + 4096), POOL_NEXT);
-  const index = (table - <usize>load<u32>(vm, POOL)) >> 12;
-  store<u32>(<usize>load<u32>(vm, POOL_FRAMES) + (index << 2), pfn);
-  return table;
+/** The VM's pages of sptes: shadowpage.ts. */
+export function vmTablePool(vm: usize): usize {
+  return vm + TABLE_POOL;
 }
 
-/** Tables taken so far. */
-export function vmTablesTaken(vm: usize): u32 {
-  return (load<u32>(vm, POOL_NEXT) - load<u32>(vm, POOL)) >> 12;
+/** Form of its entries, SPTE_*. */
+export function vmFormat(vm: usize): u32 {
+  return load<u32>(vm, FORMAT);
+}
+
+/** Level of the root: 4 or 5. */
+export function vmLevels(vm: usize): u32 {
+  return load<u32>(vm, LEVELS);
+}
+
+/** NOTIFIER_* */
+export function vmNotifier(vm: usize): u32 {
+  return load<u32>(vm, NOTIFIER);
+}
+
+/** An spte owns a reference to its page. */
+export function vmSpteRefs(vm: usize): bool {
+  return load<u32>(vm, NOTIFIER) === NOTIFIER_2008;
+}
+
+/** 2 MiB pages may be mapped. */
+export function vmHuge(vm: usize): bool {
+  return load<u32>(vm, HUGE) !== 0;
+}
+
+/** Record of the legacy MMU (legacypages.ts), 0 with the TDP MMU. */
+export function vmLegacy(vm: usize): usize {
+  return <usize>load<u32>(vm, LEGACY);
+}
+
+export function setVmLegacy(vm: usize, legacy: usize): void {
+  store<u32>(vm, <u32>legacy, LEGACY);
+}
+
+export function vmIsLegacy(vm: usize): bool {
+  return load<u32>(vm, LEGACY) !== 0;
 }
 
 /** One u32 a guest page: the number of its last write; 0 without integrity. */

@@ -1,6 +1,6 @@
 import { guestStart } from "../guest/sched";
 import { taskCompute, taskPrefault, taskVcpu, taskWorkload } from "../guest/task";
-import { tdpLoadRoot } from "../kvm/tdp";
+import { mmuLayout, mmuLoadRoot } from "../kvm/mmu";
 import { vcpuLayout, vcpuNext, vcpuVm } from "../kvm/vcpu";
 import { vmLayout, vmSpace, vmStampsLayout, vmVcpuList } from "../kvm/vm";
 import { vmAt, vmTableCount } from "../kvm/vmtable";
@@ -105,6 +105,7 @@ function layout(traceRecords: u32): void {
   }
   for (let id: u32 = 0; id < vmTableCount(); id++) {
     vmLayout(vmAt(id));
+    mmuLayout(vmAt(id));
     if (integrity()) vmStampsLayout(vmAt(id));
     for (let vcpu = vmVcpuList(vmAt(id)); vcpu !== 0; vcpu = vcpuNext(vcpu)) {
       vcpuLayout(vcpu);
@@ -186,7 +187,7 @@ function startMemory(mm: usize): i32 {
       const pfn = allocBootTable(mm);
       assert(pfn !== PFN_NONE);
     }
-    tdpLoadRoot(vmAt(id), allocBootTable(mm));
+    mmuLoadRoot(vmAt(id), allocBootTable(mm));
   }
   for (let type: u32 = 0; type < mmAreas(mm); type++) swapStart(mm, mmArea(mm, type));
   mmResetMinFree(mm);

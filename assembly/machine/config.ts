@@ -13,8 +13,9 @@ import {
   VCPU_BYTES,
 } from "../guest/task";
 import { integrityInit } from "../kvm/integrity";
+import { mmuCreate } from "../kvm/mmu";
 import { DAEMON_BYTES, setVcpuNext, vcpuCreate } from "../kvm/vcpu";
-import { setVmVcpus, vmCreate, vmVcpuList } from "../kvm/vm";
+import { setVmVcpus, vmCreate, vmDesign, vmVcpuList } from "../kvm/vm";
 import { vmAt, vmTableAdd, vmTableCount, vmTableInit } from "../kvm/vmtable";
 import { arenaCommit, arenaInit, arenaTake, PART_RECORDS } from "../memory/arena";
 import { PFN_BASE } from "../memory/layout";
@@ -214,6 +215,23 @@ export function configVm(
     last = vcpu;
   }
   return <i32>id;
+}
+
+/**
+ * How VM `id` is paged, instead of what configVm() gives it: MMU_TDP, SPTE_EPT, 4 levels, NOTIFIER_SEQ_RETRY, 4 KiB pages.
+ * @param mmuPages pages of sptes that the legacy MMU may have, 0 for KVM's own choice
+ */
+export function configPaging(
+  id: u32,
+  mmu: u32,
+  format: u32,
+  levels: u32,
+  notifier: u32,
+  huge: bool,
+  mmuPages: u32,
+): i32 {
+  vmDesign(vmAt(id), format, levels, notifier, huge);
+  return mmuCreate(vmAt(id), mmu, mmuPages) ? OK : E_NO_MEMORY;
 }
 
 function addConfigured(vm: u32, vcpu: u32, flags: u32): usize {

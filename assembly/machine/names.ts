@@ -1,5 +1,7 @@
 // The constants that the binding reads from the instance, from the files that own them.
 
+export { MMU_LEGACY, MMU_TDP } from "../kvm/mmu";
+export { SPTE_EPT, SPTE_NPT } from "../kvm/spte";
 export {
   VM_ACCESSES,
   VM_AGED,
@@ -16,6 +18,7 @@ export {
   VM_UNREACHABLE_PINS,
   VM_YOUNG,
 } from "../kvm/stats";
+export { NOTIFIER_2008, NOTIFIER_SEQ_RETRY } from "../kvm/vm";
 export { E_HOST_TOO_SMALL, E_NO_MEMORY } from "../memory/status";
 export { FAULT_MAJOR, FAULT_MINOR, FAULT_SPURIOUS, FAULT_WRITE_PROTECT } from "../mm/fault";
 export {
@@ -67,9 +70,14 @@ export {
   devicePreset,
 } from "../sim/device";
 export {
+  TRACE_FAST_PAGE_FAULT,
   TRACE_KVM_AGE_HVA,
   TRACE_KVM_ENTRY,
   TRACE_KVM_EXIT,
+  TRACE_KVM_MMU_GET_PAGE,
+  TRACE_KVM_MMU_PREPARE_ZAP_PAGE,
+  TRACE_KVM_MMU_SET_SPTE,
+  TRACE_KVM_MMU_SPTE_REQUESTED,
   TRACE_KVM_PAGE_FAULT,
   TRACE_KVM_TDP_MMU_SPTE_CHANGED,
   TRACE_KVM_UNMAP_HVA_RANGE,
