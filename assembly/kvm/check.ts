@@ -4,6 +4,7 @@ import { pageOf, pageRefs } from "../mm/page";
 import { PTE_WRITE, ptePfn, ptePresent, ZERO_PFN } from "../mm/pte";
 import { spacePte } from "../mm/space";
 import { checkLock } from "../sim/lock";
+import { checkMemslots, memslotSearch } from "./memslots";
 import { checkMmu } from "./mmu";
 import { SPTE_WRITE, spteDirty, spteHostWritable, spteMayWrite, sptePresent } from "./spte";
 import { checkStats } from "./stats";
@@ -12,22 +13,24 @@ import { TLB_GENERATION, TLB_PFNS, TLB_SET_MASK, TLB_TAGS, TLB_WAYS, vcpuNext } 
 import {
   gfnToIndex,
   vmFormat,
+  vmGfnEnd,
   vmId,
   vmInvalidating,
   vmMm,
   vmMmuLock,
-  vmPages,
+  vmSlots,
   vmSpteRefs,
   vmStats,
   vmVcpuList,
 } from "./vm";
-import { leafPfn, walkSpte } from "./walk";
+import { leafPfn, walkNext, walkSpte } from "./walk";
 
 // The secondary MMU against the primary one, and the TLBs against the secondary one.
 //
 // invariant: an spte maps the frame that the host page table maps, unless the gfn lies in an open invalidation
 // invariant: W => MMU-writable => host-writable; W only where the host's pte allows writing
 // invariant: nothing writes to the page of zeroes: an spte that maps it is neither writable nor dirty
+// invariant: only gfns of a memslot are mapped
 // invariant: a translation in a TLB is one that the tables still hold: whoever removes an spte flushes
 
 export function checkVm(vm: usize): void {
@@ -36,9 +39,11 @@ export function checkVm(vm: usize): void {
   checkStats(vmStats(vm));
   const space = mmSpace(vmMm(vm), vmId(vm));
   const format = vmFormat(vm);
-  for (let gfn: u32 = 0; gfn < vmPages(vm); gfn++) {
+  checkMemslots(vmSlots(vm));
+  for (let gfn = walkNext(vm, 0); gfn < vmGfnEnd(vm); gfn = walkNext(vm, gfn + 1)) {
     const spte = walkSpte(vm, gfn);
     if (!sptePresent(spte)) continue;
+    assert(memslotSearch(vmSlots(vm), gfn) !== 0);
     if (spte & SPTE_WRITE) assert(spteMayWrite(spte, format));
     if (spteMayWrite(spte, format)) assert((spte & spteHostWritable(format)) !== 0);
     const pte = spacePte(space, gfnToIndex(vm, gfn));

@@ -14,6 +14,8 @@ import {
   legacyRmap,
   legacyUnlink,
 } from "./legacypages";
+import { memslotHolds, memslotIndex } from "./memslot";
+import { gfnToMemslot } from "./memslots";
 import { traceSetSpte } from "./mmutrace";
 import { checkRmapList, rmapAdd, rmapCount, rmapFirst, rmapNext } from "./rmap";
 import { roleDirect, spGfn, spLevel, spOlder, spTable } from "./shadowpage";
@@ -31,13 +33,13 @@ import {
   spteYoung,
 } from "./spte";
 import {
-  gfnToIndex,
   vmFormat,
+  vmGfnEnd,
   vmInvalidating,
   vmLevels,
   vmMm,
-  vmPages,
   vmRoot,
+  vmSlots,
   vmSpace,
   vmSpteRefs,
 } from "./vm";
@@ -140,10 +142,11 @@ function mapNeighbours(vm: usize, vcpu: usize, entry: usize, gfn: u32): void {
 
 // direct_pte_prefetch_many(). False: not even the first page of the run is there.
 function mapRun(vm: usize, vcpu: usize, base: usize, first: u32, start: u32, end: u32): bool {
-  if (first + end > vmPages(vm)) return false;
+  const slot = gfnToMemslot(vmSlots(vm), first + start);
+  if (slot === 0 || !memslotHolds(slot, first + end - 1)) return false;
   for (let index = start; index < end; index++) {
     const gfn = first + index;
-    const pte = spacePte(vmSpace(vm), gfnToIndex(vm, gfn));
+    const pte = spacePte(vmSpace(vm), memslotIndex(slot, gfn));
     if (!ptePresent(pte) || (pte & PTE_WRITE) === 0) return index !== start;
     setSpte(vm, vcpu, base + ((<usize>index) << 3), gfn, ptePfn(pte), LEVEL_4K, true, true);
   }
@@ -251,7 +254,7 @@ export function checkLegacy(vm: usize): void {
     }
   }
   let entries: u32 = 0;
-  for (let gfn: u32 = 0; gfn < vmPages(vm); gfn++) {
+  for (let gfn: u32 = 0; gfn < vmGfnEnd(vm); gfn++) {
     checkRmapList(legacyRmap(vm), gfn, LEVEL_4K);
     entries += rmapCount(legacyRmap(vm), gfn, LEVEL_4K);
     if ((gfn & 511) === 0) entries += rmapCount(legacyRmap(vm), gfn, LEVEL_2M);

@@ -28,7 +28,18 @@ import {
 } from "./shadowpage";
 import { takeSpare } from "./spare";
 import { SPTE_NONE, spteIsLeaf, sptePresent, spteTableAddress } from "./spte";
-import { setVmLegacy, setVmRoot, vmLegacy, vmLevels, vmMm, vmPages, vmSpteRefs, vmTablePool } from "./vm";
+import {
+  setVmLegacy,
+  setVmRoot,
+  vmGfnEnd,
+  vmLegacy,
+  vmLevels,
+  vmMm,
+  vmPages,
+  vmSpteRefs,
+  vmTablePool,
+  vmTables,
+} from "./vm";
 import { LEVEL_4K, levelPages, linkTable, setDirectory, TABLE_ENTRIES } from "./walk";
 
 // The pages of sptes of the legacy MMU: found again by what they map and their role, linked by entries that they know
@@ -80,7 +91,7 @@ export function legacyLayout(vm: usize): void {
   const legacy = vmLegacy(vm);
   store<u32>(legacy, <u32>arenaReserve(PART_SPTES, 4 << HASH_SHIFT), HASH);
   // In a direct map a page is mapped, and a table linked, by one entry: no list needs a descriptor.
-  rmapLayout(legacy + RMAP, vmPages(vm), SPARE_DESCRIPTORS, vmSpteRefs(vm));
+  rmapLayout(legacy + RMAP, vmGfnEnd(vm), vmTables(vm), SPARE_DESCRIPTORS, vmSpteRefs(vm));
 }
 
 /** The VM's reverse map. */

@@ -4,7 +4,7 @@ import { legacyCreate, legacyLayout, legacyLoadRoot, legacyMakeAvailable } from 
 import { traceSpteRequested } from "./mmutrace";
 import { spareCount } from "./spare";
 import { checkTdp, tdpAgeRange, tdpLoadRoot, tdpMap, tdpWriteProtect, tdpZapRange } from "./tdp";
-import { vmIsLegacy, vmPages } from "./vm";
+import { vmGfnEnd, vmIsLegacy } from "./vm";
 import { walkMissing } from "./walk";
 
 // Which MMU a VM has: chosen once at boot, asked for once an operation. Accesses do not come here: they walk the same tables
@@ -76,7 +76,7 @@ export function mmuWriteProtect(vm: usize, start: u32, end: u32, time: u64): u32
 
 /** Drops every leaf of the VM; the tables stay. The caller flushes. */
 export function mmuZapAll(vm: usize, actor: usize): void {
-  mmuZapRange(vm, 0, vmPages(vm), actor);
+  mmuZapRange(vm, 0, vmGfnEnd(vm), actor);
 }
 
 export function checkMmu(vm: usize): void {

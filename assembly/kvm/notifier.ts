@@ -1,14 +1,31 @@
 import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
 import { notifierRegister } from "../mm/notifier";
+import { spaceHva } from "../mm/space";
 import { actorClock, actorGoesOn, actorSpend, STAGE_RECLAIM } from "../sim/actor";
 import { COST_NOTIFIER_INVALIDATE_NS, COST_RMAP_PER_SPTE_NS, cost } from "../sim/costs";
 import { lockWrite, unlockWrite } from "../sim/lock";
 import { emit, TRACE_KVM_AGE_HVA, TRACE_KVM_UNMAP_HVA_RANGE } from "../sim/trace";
 import { flushRemoteTlbs } from "./flush";
+import { memslotFirst, memslotGfnOf, memslotPages } from "./memslot";
+import {
+  memslotByHva,
+  memslotCount,
+  memslotNextInHva,
+  memslotNotifiers,
+  setMemslotNotifiers,
+} from "./memslots";
 import { mmuAgeRange, mmuZapRange } from "./mmu";
 import { VM_AGED, VM_UNMAPPED, VM_YOUNG, vmCountAdd } from "./stats";
 import { NOTIFIER_PC } from "./vcpu";
-import { indexToGfn, indexToHva, vmInvalidateBegin, vmInvalidateEnd, vmMmuLock, vmStats } from "./vm";
+import {
+  vmInvalidateBegin,
+  vmInvalidateEnd,
+  vmInvalidateExtend,
+  vmMmuLock,
+  vmSlots,
+  vmSpace,
+  vmStats,
+} from "./vm";
 import { vmAt } from "./vmtable";
 
 // KVM's side of the MMU notifier, today's form: invalidate_range_start zaps and flushes under mmu_lock and opens the range,
@@ -25,16 +42,20 @@ function goto(actor: usize, pc: u32): void {
   store<u32>(actor, pc, NOTIFIER_PC);
 }
 
-// kvm_mmu_notifier_invalidate_range_start()
-function invalidateStart(actor: usize, spaceId: u32, index: u32): i32 {
+// kvm_mmu_notifier_invalidate_range_start(). Slots do not change until the event's end; an event that concerns none takes no lock.
+function invalidateStart(actor: usize, spaceId: u32, start: u32, end: u32): i32 {
   const vm = vmAt(spaceId);
+  const slots = vmSlots(vm);
   while (true) {
     const pc = load<u32>(actor, NOTIFIER_PC);
     if (pc === IDLE) {
+      setMemslotNotifiers(slots, memslotNotifiers(slots) + 1);
+      emit(TRACE_KVM_UNMAP_HVA_RANGE, actorClock(actor), hvaOf(vm, start), hvaEnd(vm, end), 0, 0);
+      if (memslotNextInHva(slots, start, end, 0) === memslotCount(slots)) return STEP_DONE;
       goto(actor, ZAP);
       if (!lockWrite(vmMmuLock(vm), actor)) return STEP_BLOCKED;
     } else if (pc === ZAP) {
-      zap(vm, actor, index);
+      zapPages(vm, actor, start, end);
       goto(actor, UNLOCK);
       // yield: mmu_lock is held for writing until the zap and its flush have taken their time
       if (!actorGoesOn(actor)) return STEP_AGAIN;
@@ -47,26 +68,45 @@ function invalidateStart(actor: usize, spaceId: u32, index: u32): i32 {
   }
 }
 
-function zap(vm: usize, actor: usize, index: u32): void {
-  const gfn = indexToGfn(vm, index);
-  const time = actorClock(actor);
-  vmInvalidateBegin(vm, gfn, gfn + 1);
-  const hva = indexToHva(vm, index);
-  emit(TRACE_KVM_UNMAP_HVA_RANGE, time, hva, hva + 4096, 0, 0);
-  const zapped = mmuZapRange(vm, gfn, gfn + 1, actor);
+function hvaOf(vm: usize, index: u32): u64 {
+  return spaceHva(vmSpace(vm), index);
+}
+
+function hvaEnd(vm: usize, end: u32): u64 {
+  return spaceHva(vmSpace(vm), end - 1) + 4096;
+}
+
+// kvm_unmap_gfn_range() for every slot that pages start..end-1 back.
+function zapPages(vm: usize, actor: usize, start: u32, end: u32): void {
+  const slots = vmSlots(vm);
+  vmInvalidateBegin(vm);
+  let zapped: u32 = 0;
+  for (
+    let place = memslotNextInHva(slots, start, end, 0);
+    place < memslotCount(slots);
+    place = memslotNextInHva(slots, start, end, place + 1)
+  ) {
+    const slot = memslotByHva(slots, place);
+    const first = max<u32>(start, memslotFirst(slot));
+    const behind = min<u32>(end, memslotFirst(slot) + memslotPages(slot));
+    const gfn = memslotGfnOf(slot, first);
+    const gfnEnd = gfn + (behind - first);
+    vmInvalidateExtend(vm, gfn, gfnEnd);
+    zapped += mmuZapRange(vm, gfn, gfnEnd, actor);
+  }
   actorSpend(actor, STAGE_RECLAIM, cost(COST_NOTIFIER_INVALIDATE_NS));
   if (zapped === 0) return;
-
   vmCountAdd(vmStats(vm), VM_UNMAPPED, zapped);
   actorSpend(actor, STAGE_RECLAIM, zapped * cost(COST_RMAP_PER_SPTE_NS));
   flushRemoteTlbs(vm, actor);
 }
 
 // kvm_mmu_notifier_invalidate_range_end()
-function invalidateEnd(actor: usize, spaceId: u32, index: u32): i32 {
+function invalidateEnd(actor: usize, spaceId: u32, start: u32, end: u32): i32 {
   const vm = vmAt(spaceId);
-  assert(index !== u32.MAX_VALUE);
+  const slots = vmSlots(vm);
   if (load<u32>(actor, NOTIFIER_PC) === IDLE) {
+    if (memslotNextInHva(slots, start, end, 0) === memslotCount(slots)) return ended(slots);
     goto(actor, CLOSE);
     if (!lockWrite(vmMmuLock(vm), actor)) return STEP_BLOCKED;
   }
@@ -80,17 +120,31 @@ function invalidateEnd(actor: usize, spaceId: u32, index: u32): i32 {
   assert(load<u32>(actor, NOTIFIER_PC) === CLOSED);
   unlockWrite(vmMmuLock(vm), actor);
   goto(actor, IDLE);
+  return ended(slots);
+}
+
+function ended(slots: usize): i32 {
+  assert(memslotNotifiers(slots) > 0);
+  setMemslotNotifiers(slots, memslotNotifiers(slots) - 1);
   return STEP_DONE;
 }
 
 // kvm_mmu_notifier_clear_flush_young()
 function clearFlushYoung(spaceId: u32, index: u32, time: u64): bool {
   const vm = vmAt(spaceId);
-  const gfn = indexToGfn(vm, index);
-  const hva = indexToHva(vm, index);
+  const slots = vmSlots(vm);
+  const hva = spaceHva(vmSpace(vm), index);
   emit(TRACE_KVM_AGE_HVA, time, hva, hva + 4096, 0, 0);
   vmCountAdd(vmStats(vm), VM_AGED, 1);
-  const young = mmuAgeRange(vm, gfn, gfn + 1, time);
+  let young = false;
+  for (
+    let place = memslotNextInHva(slots, index, index + 1, 0);
+    place < memslotCount(slots);
+    place = memslotNextInHva(slots, index, index + 1, place + 1)
+  ) {
+    const gfn = memslotGfnOf(memslotByHva(slots, place), index);
+    if (mmuAgeRange(vm, gfn, gfn + 1, time)) young = true;
+  }
   if (young) vmCountAdd(vmStats(vm), VM_YOUNG, 1);
   return young;
 }

@@ -1,5 +1,5 @@
 import { SPTE_NONE, SPTE_PAGE_SIZE, sptePfn, sptePresent, spteTable, spteTableAddress } from "./spte";
-import { setVmRoot, vmDirectory, vmFormat, vmLevels, vmPages, vmRoot } from "./vm";
+import { setVmRoot, vmDirectory, vmFormat, vmGfnEnd, vmLevels, vmRoot } from "./vm";
 
 // The tables that map a VM, the same for every MMU: 4 or 5 levels of 512 entries from gfn to frame. The tables are the truth; a directory
 // of leaf tables beside them spares the walk its upper levels.
@@ -36,7 +36,7 @@ export function tableGfn(gfn: u32, level: u32): u32 {
 
 /** Address of the 4 KiB leaf entry of `gfn`, 0 when its table is not there. */
 export function walkLeaf(vm: usize, gfn: u32): usize {
-  assert(gfn < vmPages(vm));
+  assert(gfn < vmGfnEnd(vm));
   const table = <usize>load<u32>(vmDirectory(vm) + ((<usize>(gfn >> LEVEL_BITS)) << 2));
   return table === 0 ? 0 : table + ((<usize>(gfn & 511)) << 3);
 }
@@ -63,6 +63,13 @@ export function walkHuge(vm: usize, gfn: u32): usize {
 export function walkAny(vm: usize, gfn: u32): usize {
   const leaf = walkLeaf(vm, gfn);
   return leaf !== 0 ? leaf : walkHuge(vm, gfn);
+}
+
+/** The first gfn from `gfn` on that a leaf entry, present or not, translates; vmGfnEnd() or more when there is none. */
+export function walkNext(vm: usize, gfn: u32): u32 {
+  let next = gfn;
+  while (next < vmGfnEnd(vm) && walkAny(vm, next) === 0) next = (next | 511) + 1;
+  return next;
 }
 
 /** The leaf entry that translates `gfn`, SPTE_NONE where there is none. */
@@ -109,7 +116,7 @@ export function checkWalk(vm: usize): u32 {
   if (vmRoot(vm) === 0) return 0;
   const found = checkTable(vm, vmRoot(vm), 0, vmLevels(vm));
   let known: u32 = 0;
-  for (let at: u32 = 0; at <= (vmPages(vm) - 1) >> LEVEL_BITS; at++) {
+  for (let at: u32 = 0; at <= (vmGfnEnd(vm) - 1) >> LEVEL_BITS; at++) {
     if (load<u32>(vmDirectory(vm) + ((<usize>at) << 2)) !== 0) known++;
   }
   assert(known === <u32>found);

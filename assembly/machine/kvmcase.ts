@@ -1,9 +1,8 @@
 import { mmuPagesDefault } from "../kvm/legacypages";
+import { memslotFrame, memslotFrames, memslotInit } from "../kvm/memslot";
 import { descPoolUsed } from "../kvm/ptelist";
 import {
   checkRmapList,
-  gfnToLevelIndex,
-  levelEntries,
   RMAP_BYTES,
   rmapAdd,
   rmapCount,
@@ -14,7 +13,14 @@ import {
   rmapRemove,
 } from "../kvm/rmap";
 import { spteAge, spteDirty, spteLeaf, spteRestore, spteWithoutAd, spteWriteProtect } from "../kvm/spte";
-import { vmCreate, vmInvalidateBegin, vmInvalidateEnd, vmInvalidateRetry, vmInvalidateSeq } from "../kvm/vm";
+import {
+  vmCreate,
+  vmInvalidateBegin,
+  vmInvalidateEnd,
+  vmInvalidateExtend,
+  vmInvalidateRetry,
+  vmInvalidateSeq,
+} from "../kvm/vm";
 import { arenaCommit, arenaInit, arenaReserve, arenaTop, PART_SPTES, PART_WORKLOADS } from "../memory/arena";
 import { E_NO_MEMORY, OK } from "../memory/status";
 
@@ -27,6 +33,7 @@ const ENTRIES: usize = 8 + RMAP_BYTES;
 const DUMP: usize = ENTRIES + 4;
 const VM: usize = ENTRIES + 8;
 const CASE: usize = memory.data(64, 8);
+const SLOT: usize = memory.data(64, 8);
 
 const LEVEL: u32 = 1;
 
@@ -62,12 +69,15 @@ export function kvmCaseTurn(format: u32, turn: u32): void {
   store<u64>(CASE, spte, SPTE);
 }
 
-export function kvmCaseIndex(gfn: u32, base: u32, level: u32): u32 {
-  return gfnToLevelIndex(gfn, base, level);
+/** Number of the frame of `level` that holds `gfn`, in a slot of `pages` pages at `base`. */
+export function kvmCaseIndex(gfn: u32, base: u32, pages: u32, level: u32): u32 {
+  memslotInit(SLOT, 0, base, pages, 0, 0);
+  return memslotFrame(SLOT, gfn, level);
 }
 
-export function kvmCaseEntries(base: u32, pages: u32, level: u32): u32 {
-  return levelEntries(base, pages, level);
+/** Frames of `level` of the slot of kvmCaseIndex(). */
+export function kvmCaseEntries(level: u32): u32 {
+  return memslotFrames(SLOT, level);
 }
 
 export function kvmCaseMmuPages(pages: u32): u32 {
@@ -85,7 +95,7 @@ function fresh(): void {
 export function kvmCaseLists(lists: u32, entries: u32, old: bool): i32 {
   fresh();
   memory.fill(CASE, 0, 64);
-  rmapLayout(CASE + RMAP, lists, entries, old);
+  rmapLayout(CASE + RMAP, lists, lists, entries, old);
   store<u32>(CASE, <u32>arenaReserve(PART_SPTES, (<u64>(entries + 1)) << 3), ENTRIES);
   store<u32>(CASE, <u32>arenaReserve(PART_WORKLOADS, (<u64>(entries + 1)) << 2), DUMP);
   return arenaCommit() === OK ? OK : E_NO_MEMORY;
@@ -159,12 +169,13 @@ export function kvmCaseWalk(first: u32, lists: u32): u32 {
 /** Starts with a VM in which no invalidation is open. */
 export function kvmCaseVm(): i32 {
   fresh();
-  store<u32>(CASE, <u32>vmCreate(0, 0, 0, 1), VM);
+  store<u32>(CASE, <u32>vmCreate(0, 0, 0, 1, 1), VM);
   return load<u32>(CASE, VM) === 0 ? E_NO_MEMORY : OK;
 }
 
 export function kvmCaseInvalidateBegin(start: u32, end: u32): void {
-  vmInvalidateBegin(<usize>load<u32>(CASE, VM), start, end);
+  vmInvalidateBegin(<usize>load<u32>(CASE, VM));
+  vmInvalidateExtend(<usize>load<u32>(CASE, VM), start, end);
 }
 
 export function kvmCaseInvalidateEnd(): void {

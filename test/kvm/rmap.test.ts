@@ -156,9 +156,14 @@ test("lists hold what a plain model holds, in its order, whatever is added and r
 });
 
 test("indices of a slot's frames at each level, its entries with the first and the last one, and the limit of its shadow pages", () => {
-  assert.equal([call.kvmCaseIndex(0x12345, 0x12300, 1), call.kvmCaseIndex(0x12345, 0x12300, 2)], [69, 0]);
-  assert.equal([call.kvmCaseIndex(0x40000, 0x3ff00, 2), call.kvmCaseIndex(0x40000, 0x3ff00, 3)], [1, 1]);
-  assert.equal([call.kvmCaseEntries(0x3ff00, 0x400, 2), call.kvmCaseEntries(0x3ff00, 0x400, 3)], [3, 2]);
+  const indices = (gfn: number, base: number, pages: number, levels: number[]): number[] =>
+    levels.map((level) => call.kvmCaseIndex(gfn, base, pages, level));
+  assert.equal(indices(0x12345, 0x12300, 0x100, [1, 2]), [69, 0]);
+  assert.equal(indices(0x40000, 0x3ff00, 0x400, [2, 3]), [1, 1]);
+  assert.equal(
+    [2, 3].map((level) => call.kvmCaseEntries(level)),
+    [3, 2],
+  );
   assert.equal(
     [64, 1024, 4096].map((mib) => call.kvmCaseMmuPages(mib * 256)),
     [327, 5242, 20971],
