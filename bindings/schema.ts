@@ -267,11 +267,11 @@ const vm = object(
     pageTableLevels: v.optional(oneOf("Levels of KVM's page table.", [4, 5]), 4),
     hugePages: v.optional(only("Map 2 MiB pages.", false, [true]), false),
     mmuNotifier: v.optional(
-      choice("How a fault notices that an invalidation overtook it. seq-retry: sequence count and retry.", {
-        values: ["seq-retry"],
-        aliases: { upstream: "seq-retry" },
-        later: ["notifier-2008"],
-      }),
+      choice(
+        "How KVM learns that the host takes a page away. seq-retry: a start and an end, a sequence count, and a fault that an invalidation overtook " +
+          "starts over. notifier-2008: a call when the page is gone, and an spte owns a reference to its page; with the legacy MMU only.",
+        { values: ["seq-retry", "notifier-2008"], aliases: { upstream: "seq-retry" } },
+      ),
       "seq-retry",
     ),
     hostPaging: v.optional(

@@ -1,10 +1,17 @@
 import { actorClock } from "../sim/actor";
-import { checkLegacy, legacyAgeRange, legacyMap, legacyWriteProtect, legacyZapRange } from "./legacy";
+import {
+  checkLegacy,
+  legacyAgeRange,
+  legacyLeaves,
+  legacyMap,
+  legacyWriteProtect,
+  legacyZapRange,
+} from "./legacy";
 import { legacyCreate, legacyLayout, legacyLoadRoot, legacyMakeAvailable } from "./legacypages";
 import { traceSpteRequested } from "./mmutrace";
 import { spareCount } from "./spare";
 import { checkTdp, tdpAgeRange, tdpLoadRoot, tdpMap, tdpWriteProtect, tdpZapRange } from "./tdp";
-import { vmGfnEnd, vmIsLegacy } from "./vm";
+import { vmGfnEnd, vmIsLegacy, vmSpteRefs } from "./vm";
 import { walkMissing } from "./walk";
 
 // Which MMU a VM has: chosen once at boot, asked for once an operation. Accesses do not come here: they walk the same tables
@@ -77,6 +84,11 @@ export function mmuWriteProtect(vm: usize, start: u32, end: u32, time: u64): u32
 /** Drops every leaf of the VM; the tables stay. The caller flushes. */
 export function mmuZapAll(vm: usize, actor: usize): void {
   mmuZapRange(vm, 0, vmGfnEnd(vm), actor);
+}
+
+/** References that the VM's sptes own to pages: none in today's design. */
+export function mmuHeld(vm: usize): u32 {
+  return vmSpteRefs(vm) ? legacyLeaves(vm) : 0;
 }
 
 export function checkMmu(vm: usize): void {
