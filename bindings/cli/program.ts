@@ -3,6 +3,7 @@
 
 import { Command, Option } from "commander";
 import { SWAP_KINDS } from "../schema.js";
+import { COMPARE_HELP, type CompareFlags, compareCommand } from "./compare.js";
 import { CONVERT_HELP, type ConvertFlags, convertCommand } from "./convert.js";
 import { CURVE_HELP, type CurveFlags, curveCommand } from "./curve.js";
 import { type Circumstances, EXIT, failureOf } from "./exit.js";
@@ -82,6 +83,7 @@ function programFor(invocation: Invocation): Command {
     .addHelpText("after", `\n${EXIT_HELP}`);
   addRun(program, invocation);
   addSweep(program, invocation);
+  addCompare(program, invocation);
   addReplay(program, invocation);
   addConvert(program, invocation);
   addCurve(program, invocation);
@@ -115,6 +117,20 @@ function addSweep(program: Command, invocation: Invocation): void {
   addSweepOptions(command)
     .addHelpText("before", example("pagevisor sweep overcommit-curve"))
     .addHelpText("after", `\n${SWEEP_HELP}`);
+}
+
+function addCompare(program: Command, invocation: Invocation): void {
+  program
+    .command("compare")
+    .description("set results side by side and tell what differs")
+    .argument("<file...>", 'what "run --json" or "sweep --ndjson" has printed')
+    .addOption(new Option("--all", "list every number that differs, by its path"))
+    .addOption(new Option("--json", "print the comparison as one JSON document, nothing else"))
+    .addHelpText("before", example("pagevisor compare before.json after.json"))
+    .addHelpText("after", `\n${COMPARE_HELP}\n\n${EXIT_HELP}`)
+    .action((files: string[], flags: CompareFlags) => {
+      invocation.exitCode = compareCommand(files, flags, invocation.terminal);
+    });
 }
 
 function addReplay(program: Command, invocation: Invocation): void {
