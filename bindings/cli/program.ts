@@ -10,6 +10,7 @@ import { type Circumstances, EXIT, failureOf } from "./exit.js";
 import { addRunOptions, type RunFlags, readCount, readList, readSize } from "./options.js";
 import { presets } from "./presets.js";
 import { type ReplayFlags, replaySource } from "./replay.js";
+import { addReportOptions, REPORT_HELP, type ReportFlags, reportCommand } from "./report.js";
 import { type CreateSimulation, run } from "./run.js";
 import { schema } from "./schemacmd.js";
 import { SERIES_HELP } from "./series.js";
@@ -84,6 +85,7 @@ function programFor(invocation: Invocation): Command {
   addRun(program, invocation);
   addSweep(program, invocation);
   addCompare(program, invocation);
+  addReport(program, invocation);
   addReplay(program, invocation);
   addConvert(program, invocation);
   addCurve(program, invocation);
@@ -131,6 +133,19 @@ function addCompare(program: Command, invocation: Invocation): void {
     .action((files: string[], flags: CompareFlags) => {
       invocation.exitCode = compareCommand(files, flags, invocation.terminal);
     });
+}
+
+function addReport(program: Command, invocation: Invocation): void {
+  const command = program
+    .command("report")
+    .description("run a scenario and write an HTML file with its curves and figures")
+    .argument("<file|preset>", "scenario file (JSON), or the name of a preset")
+    .action(async (name: string, flags: ReportFlags) => {
+      invocation.exitCode = await reportCommand(readSource(name), flags, invocation.terminal);
+    });
+  addReportOptions(command)
+    .addHelpText("before", example("pagevisor report overcommit -o report.html"))
+    .addHelpText("after", `\n${REPORT_HELP}\n\n${EXIT_HELP}`);
 }
 
 function addReplay(program: Command, invocation: Invocation): void {
