@@ -94,7 +94,7 @@ test("a record of one moment has the percentiles of the result", async () => {
 });
 
 test("shares of vCPUs are shares, and say what the counters say", async () => {
-  const machine = await machineOf();
+  const machine = await machineOf(3000);
   const record = await recordRun(machine);
   const { vcpus, times } = seriesOf(record, ["cache/0", "sqlite/0"]);
   assert.equal(
