@@ -60,6 +60,8 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
     const max = vm.memoryMax === null ? UNLIMITED : Math.floor(vm.memoryMax / PAGE_BYTES);
     const { entries, ways } = vm.tlb;
     done(core, call.configVm(vm.memory / PAGE_BYTES, vm.vcpus, max, entries, ways, vm.guest.timeslice));
+    const { chargeTables, chargeBatch, overheadPages } = vm.memcg;
+    call.configMemcg(index, Number(chargeTables), chargeBatch, overheadPages);
     for (const task of placeTasks(vm, (file) => traces.get(file)!.pages)) {
       const { workload, prefault } = vm.guest.tasks[task.index]!;
       const id = done(core, configTask(core, index, task, workload, traces, handles));

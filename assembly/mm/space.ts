@@ -1,7 +1,7 @@
 import { arenaReserve, arenaTake, PART_PRIMARY_PTES, PART_RECORDS } from "../memory/arena";
 import { PFN_NONE, unitsFor } from "../memory/layout";
 import { mmAddSpace } from "./instance";
-import { MEMCG_BYTES, setMemcgMax } from "./memcg";
+import { MEMCG_BYTES, memcgSetup, setMemcgMax } from "./memcg";
 import { PSI_BYTES } from "./psi";
 
 // The address space of a VM's process (mm_struct, one anonymous mapping that backs the guest) with its page table: the
@@ -37,6 +37,7 @@ export function spaceCreate(mm: usize, pages: u32, max: u32): usize {
   if (space === 0) return 0;
   store<u32>(space, pages, PAGES);
   store<u32>(space, mmAddSpace(mm, space), ID);
+  memcgSetup(space + MEMCG, 1, false, 0);
   setMemcgMax(space + MEMCG, max);
   return space;
 }

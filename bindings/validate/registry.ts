@@ -1,6 +1,7 @@
 // Which formats of captures are modelled: one line a format.
 
 import { replayBuddy } from "./buddy.js";
+import { replayLru } from "./lru.js";
 import type { Replayer } from "./result.js";
 import { replaySwap } from "./swap.js";
 
@@ -8,4 +9,5 @@ import { replaySwap } from "./swap.js";
 export const REPLAYERS: ReadonlyMap<string, Replayer> = new Map<string, Replayer>([
   ["mm-buddy-1", replayBuddy],
   ["mm-swap-1", replaySwap],
+  ["mm-lru-1", replayLru],
 ]);
