@@ -18,6 +18,7 @@ export interface CoreFunctions {
   configSwapDevice: Call;
   configVm: Call;
   configMemcg: Call;
+  configMemslot: Call;
   configCompute: Call;
   configTask: Call;
   configTrace: Call;

@@ -37,7 +37,7 @@ function refusal(input: unknown): string {
 }
 
 const VM_KEYS =
-  "name, memory, vcpus, memoryMax, memcg, tlb, mmu, pageTableLevels, hugePages, mmuNotifier, hostPaging, asyncPf, guest";
+  "name, memory, vcpus, memoryMax, memcg, tlb, mmu, pageTableLevels, hugePages, mmuNotifier, hostPaging, asyncPf, memslots, guest";
 const SIZE = "a multiple of 4KiB from 4KiB to 8TiB, in bytes or with a unit (B, KiB, MiB, GiB, TiB)";
 const SOME_TIME = "a time of at least 1ns, in ns or with a unit (ns, us, ms, s, min)";
 const THINK_TIME = SOME_TIME.replace("1ns,", "1ns, at most 400000000ns,");
@@ -466,7 +466,7 @@ test("what is not modelled is refused as such, with what is", () => {
     vm("asyncPf", { design: "upstream" }),
     'vms[0].asyncPf.design: "upstream" is not modelled in this version. Allowed: "off"',
   );
-  assert.is(vm("memslots", []), `vms[0].memslots: not modelled in this version. Allowed: ${VM_KEYS}`);
+  assert.is(vm("aliases", []), `vms[0].aliases: not modelled in this version. Allowed: ${VM_KEYS}`);
   assert.is(
     vm("guest", { freePages: { design: "off" } }),
     'vms[0].guest.allocator: missing, and with freePages its default "buddy" is not modelled in this version. Allowed: "direct"',
