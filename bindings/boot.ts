@@ -68,6 +68,8 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
       call.configVm(vm.memory / PAGE_BYTES, slots.length, vm.vcpus, max, entries, ways, vm.guest.timeslice),
     );
     for (const { id, gfn, pages, hva = -1 } of slots) call.configMemslot(index, id, gfn, pages, hva, 0);
+    const { chargeTables, chargeBatch, overheadPages } = vm.memcg;
+    call.configMemcg(index, Number(chargeTables), chargeBatch, overheadPages);
     for (const placed of placeTasks(vm, (file) => traces.get(file)!.pages)) {
       const task = { ...placed, firstPage: gfnOfPage(slots, placed.firstPage).gfn };
       const { workload, prefault } = vm.guest.tasks[task.index]!;

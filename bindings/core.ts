@@ -18,6 +18,7 @@ export interface CoreFunctions {
   configSwap: Call;
   configSwapDevice: Call;
   configVm: Call;
+  configMemcg: Call;
   configMemslot: Call;
   configCompute: Call;
   configTask: Call;
