@@ -265,7 +265,12 @@ const vm = object(
       ),
     ),
     pageTableLevels: v.optional(oneOf("Levels of KVM's page table.", [4, 5]), 4),
-    hugePages: v.optional(only("Map 2 MiB pages.", false, [true]), false),
+    hugePages: v.optional(
+      flag(
+        "Back the guest with 2 MiB pages where a write comes first and a block is free, and map them whole.",
+      ),
+      false,
+    ),
     mmuNotifier: v.optional(
       choice(
         "How KVM learns that the host takes a page away. seq-retry: a start and an end, a sequence count, and a fault that an invalidation overtook " +

@@ -38,6 +38,7 @@ import { spaceMemcg, spacePages, spacePolicy, spacePte, spaceRss, spaceSwapents 
 import { checkSwap, swapUsers } from "./swap";
 import { swapCacheLookup, swapCount } from "./swapmap";
 import { swapCpus } from "./swapstate";
+import { checkThp } from "./thp";
 import { zoneCpus } from "./zone";
 
 // The invariants that join several structures of one mm instance: each frame in exactly one place, each reference
@@ -87,6 +88,7 @@ function checkSpace(mm: usize, id: u32): void {
     }
   }
   if (spacePolicy(space) !== 0) checkResidency(space);
+  checkThp(space);
   assert(rss === spaceRss(space));
   assert(swapents === spaceSwapents(space));
 }

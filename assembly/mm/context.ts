@@ -99,4 +99,9 @@ export const IDEALIZED_FREED: usize = ACTOR_BYTES + 640;
 // the page goes whether it was used or not: evict.ts
 export const EVICT_CHOSEN: usize = ACTOR_BYTES + 644;
 
-export const MM_CONTEXT_END: usize = ACTOR_BYTES + 648;
+// split a 2 MiB page: thp.ts
+export const SPLIT_PC: usize = ACTOR_BYTES + 648;
+export const SPLIT_SPACE: usize = ACTOR_BYTES + 652;
+export const SPLIT_START: usize = ACTOR_BYTES + 656;
+
+export const MM_CONTEXT_END: usize = ACTOR_BYTES + 664;
