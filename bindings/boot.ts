@@ -17,6 +17,8 @@ const UNLIMITED = 0xffffffff;
 /** A task as the result names it. */
 export interface BootedTask {
   vm: number;
+  /** The vCPU that it runs on. */
+  vcpu: number;
   name: string;
   /** Number of the task in the core. */
   id: number;
@@ -67,11 +69,13 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
     );
     for (const { id, gfn, pages, hva = -1 } of slots) call.configMemslot(index, id, gfn, pages, hva, 0);
     done(core, configPaging(core, index, scenario.host.vendor, vm));
+    const { chargeTables, chargeBatch, overheadPages } = vm.memcg;
+    call.configMemcg(index, Number(chargeTables), chargeBatch, overheadPages);
     for (const placed of placeTasks(vm, (file) => traces.get(file)!.pages)) {
       const task = { ...placed, firstPage: gfnOfPage(slots, placed.firstPage).gfn };
       const { workload, prefault } = vm.guest.tasks[task.index]!;
       const id = done(core, configTask(core, index, task, workload, traces, handles));
-      tasks.push({ vm: index, name: task.name, id });
+      tasks.push({ vm: index, vcpu: task.vcpu, name: task.name, id });
       starts.push({ id, vm, task });
       if (prefault && task.pages > 0) prefaults.push({ vm: index, task });
     }

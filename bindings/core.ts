@@ -19,6 +19,7 @@ export interface CoreFunctions {
   configSwapDevice: Call;
   configVm: Call;
   configPaging: Call;
+  configMemcg: Call;
   configMemslot: Call;
   configCompute: Call;
   configTask: Call;
@@ -55,6 +56,7 @@ export interface CoreFunctions {
   reportHost: Call;
   reportDevice: Call;
   reportTask: Call;
+  reportVcpu: Call;
   reportMark: Call;
   reportDigest: Call;
   reportHistogram: Call;

@@ -4,6 +4,7 @@
 
 import * as v from "valibot";
 import { COST_KEYS, COST_MEANINGS, type CostKey, LATER_COST_KEYS } from "./costkeys.js";
+import { pagingKeys } from "./paging.js";
 import { POLICIES } from "./policynames.js";
 import {
   address,
@@ -15,8 +16,6 @@ import {
   maybe,
   name,
   object,
-  oneOf,
-  only,
   powerOfTwo,
   size,
   text,
@@ -241,7 +240,35 @@ const vm = object(
     memory: size("Guest memory."),
     vcpus: v.optional(count("Virtual CPUs.", { max: 64 }), 1),
     memoryMax: maybe(
-      size("Limit of the VM's memory cgroup: resident guest pages and swap-cache pages. Absent: no limit."),
+      size(
+        "Limit of the VM's memory cgroup: resident guest pages and swap-cache pages, and what `memcg` adds. Absent: no limit.",
+      ),
+    ),
+    memcg: v.optional(
+      object("What the VM's memory cgroup is charged beside guest pages.", {
+        chargeTables: v.optional(
+          flag("Charge the frames of KVM's page tables and of the host's that map the VM, as Linux does."),
+          false,
+        ),
+        chargeBatch: v.optional(
+          count(
+            "Pages that a CPU charges at once, keeping the rest for the next ones: usage runs ahead of the pages in use. 64 in Linux.",
+            { max: 1024 },
+          ),
+          1,
+        ),
+        overheadPages: v.optional(
+          count(
+            "Pages of the monitor's own that are charged and never reclaimed. They take no host memory.",
+            {
+              min: 0,
+              max: U32_MAX,
+            },
+          ),
+          0,
+        ),
+      }),
+      {},
     ),
     tlb: v.optional(
       object("The TLB of each vCPU, indexed by gfn modulo the number of sets.", {
@@ -250,35 +277,7 @@ const vm = object(
       }),
       {},
     ),
-    mmu: v.optional(
-      choice(
-        "How guest addresses are translated. tdp: two-dimensional paging (EPT, NPT) by the TDP MMU. legacy: the same by the older MMU, with " +
-          "pages of sptes that are found again, a reverse map, and neighbours mapped along.",
-        { values: ["tdp", "legacy"], aliases: { upstream: "tdp" }, later: ["shadow"] },
-      ),
-      "tdp",
-    ),
-    mmuPages: maybe(
-      count(
-        "Pages of sptes that the legacy MMU may have before it zaps the oldest (KVM_SET_NR_MMU_PAGES). Absent: a 50th of the guest's pages, 64 at least.",
-        { min: 16, max: U32_MAX },
-      ),
-    ),
-    pageTableLevels: v.optional(oneOf("Levels of KVM's page table.", [4, 5]), 4),
-    hugePages: v.optional(
-      flag(
-        "Back the guest with 2 MiB pages where a write comes first and a block is free, and map them whole.",
-      ),
-      false,
-    ),
-    mmuNotifier: v.optional(
-      choice(
-        "How KVM learns that the host takes a page away. seq-retry: a start and an end, a sequence count, and a fault that an invalidation overtook " +
-          "starts over. notifier-2008: a call when the page is gone, and an spte owns a reference to its page; with the legacy MMU only.",
-        { values: ["seq-retry", "notifier-2008"], aliases: { upstream: "seq-retry" } },
-      ),
-      "seq-retry",
-    ),
+    ...pagingKeys,
     hostPaging: v.optional(
       choice("How the host takes guest pages away. mmu-notifier: reclaim calls KVM through MMU notifiers.", {
         values: ["mmu-notifier"],
@@ -313,7 +312,7 @@ const vm = object(
     ),
     guest: v.optional(guest, {}),
   },
-  ["memcg", "aliases"],
+  ["aliases"],
 );
 
 const check = object("What is verified while the simulation runs.", {

@@ -8,7 +8,7 @@ import { pageFree } from "./free";
 import { GFP_USER_PAGE, gfpMigratetype } from "./gfp";
 import { mmStamped, setFrameStamp } from "./instance";
 import { lruAddDrain } from "./lrubatch";
-import { lruAdd, memcgCharge, memcgMax, memcgUsage } from "./memcg";
+import { lruAdd, memcgMax, memcgUsage, setMemcgUsage } from "./memcg";
 import { notifyInvalidateEnd, notifyInvalidateStart } from "./notifier";
 import { PG_ANON_EXCLUSIVE, PG_UPTODATE, pageOf, setPageFlags, setPageMaps, setPageOwner } from "./page";
 import { allocPagesNoReclaim } from "./pagealloc";
@@ -75,12 +75,12 @@ export function thpAlloc(mm: usize, actor: usize, space: usize): u32 {
   if (pfn === PFN_NONE) return PFN_NONE;
   emit(TRACE_MM_PAGE_ALLOC, actorClock(actor), pfn, HUGE_ORDER, gfpMigratetype(GFP_USER_PAGE), 0);
   splitPage(mm, pfn, HUGE_ORDER);
+  setMemcgUsage(memcg, memcgUsage(memcg) + HUGE_PAGES);
   for (let at = pfn; at < pfn + HUGE_PAGES; at++) {
     const page = pageOf(mm, at);
     setPageFlags(page, 0);
     setPageMaps(page, 0);
     setPageOwner(page, spaceId(space), 0);
-    memcgCharge(memcg);
     if (mmStamped(mm)) setFrameStamp(mm, at, 0);
   }
   return pfn;
@@ -118,9 +118,25 @@ export function thpYoung(space: usize, index: u32): void {
   }
 }
 
-/** All pages of the 2 MiB around `index` have gone: another huge page may come. */
-export function thpGone(space: usize, index: u32): void {
-  if (thpMapped(space, index)) store<u8>(stateAt(space, index), 0);
+/**
+ * Pages start..end-1 go: where 2 MiB that were mapped whole go whole, another huge page may come; where only a part goes, the rest is small
+ * from now on. The entry above them is what changes; who calls has told the notifier.
+ */
+export function thpZap(space: usize, start: u32, end: u32): void {
+  if (spaceHuge(space) === 0) return;
+  for (let first = thpFirst(start); first < end; first += HUGE_PAGES) {
+    if (!thpMapped(space, first)) continue;
+    const whole = first >= start && first + HUGE_PAGES <= end;
+    store<u8>(stateAt(space, first), whole ? 0 : SMALL);
+  }
+}
+
+/** First page of 2 MiB mapped whole of which [start, end) has only a part; 0xffffffff when there are none. */
+export function thpPartial(space: usize, start: u32, end: u32): u32 {
+  if (spaceHuge(space) === 0) return u32.MAX_VALUE;
+  if (thpFirst(start) !== start && thpMapped(space, start)) return thpFirst(start);
+  if (end > start && thpFirst(end) !== end && thpMapped(space, end - 1)) return thpFirst(end - 1);
+  return u32.MAX_VALUE;
 }
 
 const OUTER: u32 = 0;

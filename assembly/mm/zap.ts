@@ -7,7 +7,7 @@ import { spaceUnmapped } from "./residency";
 import { setSpacePte, spaceAccount, spacePte } from "./space";
 import { swapCacheReclaim, swapCacheTryFree } from "./swapcache";
 import { swapFree } from "./swapmap";
-import { HUGE_PAGES, thpFirst, thpGone, thpMapped } from "./thp";
+import { thpZap } from "./thp";
 
 // Dropping the pages of a range: zap_pte_range() as madvise(MADV_DONTNEED) and the end of a process call it. The notifier
 // is the caller's matter. Left out: huge pages, the flush in the middle of a range of more than 10,000 present pages.
@@ -18,12 +18,7 @@ import { HUGE_PAGES, thpFirst, thpGone, thpMapped } from "./thp";
  */
 export function zapRange(mm: usize, actor: usize, space: usize, start: u32, end: u32): void {
   lruAddDrain(mm, actor);
-  // Who calls has split what the range covers in part.
-  for (let index = start; index < end; index++) {
-    if (!thpMapped(space, index)) continue;
-    assert(thpFirst(index) >= start && thpFirst(index) + HUGE_PAGES <= end);
-    thpGone(space, index);
-  }
+  thpZap(space, start, end);
   for (let index = start; index < end; index++) {
     const pte = spacePte(space, index);
     if (pteSwapped(pte)) {
