@@ -23,6 +23,7 @@ export const COST_MEANINGS = {
   guestSwitchNs: "Task switch in the guest.",
   guestTickNs: "Period of the guest's timer interrupt.",
   hostSwitchNs: "Context switch on a host CPU.",
+  hugeFaultNs: "Host allocation of a 2 MiB anonymous page, zeroing included.",
 } as const;
 
 export type CostKey = keyof typeof COST_MEANINGS;
@@ -45,7 +46,6 @@ export const LATER_COST_KEYS: readonly string[] = [
   "uffdFaultNs",
   "shadowFaultNs",
   "shadowPtWriteNs",
-  "hugeFaultNs",
   "zero4kNs",
   "copy4kNs",
   "zero2mNs",

@@ -23,8 +23,8 @@ const FORMATS: Record<string, (args: Args) => string> = {
   ...MMU_FORMATS,
   KVM_UNMAP_HVA_RANGE: ([start, end]) => `mmu notifier unmap range: ${wide(start)} -- ${wide(end)}`,
   KVM_AGE_HVA: ([start, end]) => `mmu notifier age hva: ${wide(start)} -- ${wide(end)}`,
-  MM_PAGE_ALLOC: ([pfn, type]) =>
-    `${page(pfn)} order=0 migratetype=${type} gfp_flags=${type === 1n ? GFP_USER : GFP_TABLE}`,
+  MM_PAGE_ALLOC: ([pfn, order, type]) =>
+    `${page(pfn)} order=${order} migratetype=${type} gfp_flags=${type === 1n ? GFP_USER : GFP_TABLE}`,
   MM_PAGE_FREE: ([pfn, order]) => `${page(pfn)} order=${order}`,
   MM_VMSCAN_WAKEUP_KSWAPD: () => `nid=0 order=0 gfp_flags=${GFP_USER}`,
   MM_VMSCAN_KSWAPD_WAKE: () => "nid=0 order=0",

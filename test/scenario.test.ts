@@ -459,7 +459,6 @@ test("what is not modelled is refused as such, with what is", () => {
     vm("mmu", "shadow"),
     'vms[0].mmu: "shadow" is not modelled in this version. Allowed: "tdp", "legacy", "upstream"',
   );
-  assert.is(vm("hugePages", true), "vms[0].hugePages: true is not modelled in this version. Allowed: false");
   assert.is(vm("pageTableLevels", 6), "vms[0].pageTableLevels: 6 is not allowed. Allowed: 4, 5");
   assert.is(
     vm("asyncPf", { design: "upstream" }),

@@ -36,7 +36,7 @@ import {
   TRACE_KVM_PAGE_FAULT,
 } from "../sim/trace";
 import { noteViolation, VIOLATION_UNREACHABLE_PIN } from "./integrity";
-import { mmuMap, mmuReady } from "./mmu";
+import { mmuLevel, mmuMap, mmuReady } from "./mmu";
 import { addSpare, spareCount } from "./spare";
 import { SPTE_NONE, SPTE_NPT, SPTE_WRITE, spteAllows, spteMayWrite, sptePresent } from "./spte";
 import { faultRecord, VM_BLOCKED_NS, VM_RETRIES, VM_UNREACHABLE_PINS, vmCountAdd } from "./stats";
@@ -74,7 +74,7 @@ import {
   vmSpteRefs,
   vmStats,
 } from "./vm";
-import { LEVEL_4K, walkAny, walkMissing, walkSpte } from "./walk";
+import { LEVEL_4K, levelPages, walkAny, walkMissing, walkSpte } from "./walk";
 
 // The fault path of the direct MMUs: direct_page_fault() with the retry rule of the notifier. Synchronous: the vCPU's thread
 // sleeps while the host swaps in. The access that faulted is repeated when the fault has been handled; only when that
@@ -192,7 +192,7 @@ export function pageFaultStep(vcpu: usize): i32 {
         if (!retry(vcpu)) return STEP_AGAIN;
         continue;
       }
-      if (!mmuReady(vm, vcpu, gfn, LEVEL_4K)) {
+      if (!mmuReady(vm, vcpu, gfn, mmuLevel(vm, gfn, faultPfn(vcpu)))) {
         unlock(vm, vcpu);
         pagePut(mm, faultPfn(vcpu), vcpu);
         goto(vcpu, TOPUP);
@@ -250,7 +250,10 @@ function retry(vcpu: usize): bool {
 
 // direct_page_fault() under mmu_lock
 function map(vcpu: usize, vm: usize, gfn: u32): void {
-  needed(vcpu, mmuMap(vm, vcpu, gfn, faultPfn(vcpu), LEVEL_4K, faultWritable(vcpu), false));
+  const pfn = faultPfn(vcpu);
+  const level = mmuLevel(vm, gfn, pfn);
+  const tail = levelPages(level) - 1;
+  needed(vcpu, mmuMap(vm, vcpu, gfn & ~tail, pfn & ~tail, level, faultWritable(vcpu), false));
   actorSpend(vcpu, STAGE_MAP, cost(COST_EPT_MAP_NS) - beforeLock());
   // Where an spte owns a reference, one whose page the host has taken away meanwhile keeps the frame: no notifier will name it.
   if (vmSpteRefs(vm) && faultPfn(vcpu) !== ZERO_PFN && !hostMaps(vm, gfn, faultPfn(vcpu))) {

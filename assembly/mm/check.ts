@@ -47,6 +47,7 @@ import { stockedPages } from "./stock";
 import { checkSwap, swapUsers } from "./swap";
 import { swapCacheLookup, swapCount } from "./swapmap";
 import { swapCpus } from "./swapstate";
+import { checkThp } from "./thp";
 import { zoneCpus } from "./zone";
 
 // The invariants that join several structures of one mm instance: each frame in exactly one place, each reference
@@ -96,6 +97,7 @@ function checkSpace(mm: usize, id: u32): void {
     }
   }
   if (spacePolicy(space) !== 0) checkResidency(space);
+  checkThp(space);
   assert(rss === spaceRss(space));
   assert(swapents === spaceSwapents(space));
 }

@@ -107,4 +107,9 @@ export const IDEALIZED_FREED: usize = ACTOR_BYTES + 660;
 // the page goes whether it was used or not: evict.ts
 export const EVICT_CHOSEN: usize = ACTOR_BYTES + 664;
 
-export const MM_CONTEXT_END: usize = ACTOR_BYTES + 672;
+// split a 2 MiB page: thp.ts
+export const SPLIT_PC: usize = ACTOR_BYTES + 672;
+export const SPLIT_SPACE: usize = ACTOR_BYTES + 676;
+export const SPLIT_START: usize = ACTOR_BYTES + 680;
+
+export const MM_CONTEXT_END: usize = ACTOR_BYTES + 688;

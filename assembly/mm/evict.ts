@@ -56,12 +56,13 @@ import { swapAlloc } from "./swap";
 import { setSlotOwner, setSlotStamp, swapArea, swapDevice, swapFull } from "./swaparea";
 import { swapCacheAdd, swapCacheDelete, swapCacheTryFree } from "./swapcache";
 import { swapDup } from "./swapmap";
+import { thpMapped, thpSplitBegin, thpSplitStep, thpYoung } from "./thp";
 import { workingsetEviction } from "./workingset";
 
 // What reclaim does with one isolated page: shrink_page_list() for an anonymous page, try_to_unmap_one(), pageout() and
 // __remove_mapping(). A machine of steps: time passes, and others may act, between the reference check, the notifier's
 // start, the change of the pte, the notifier's end, the write and the freeing. The page is locked throughout.
-// Left out for now: file pages, huge pages, demotion, mlock.
+// Left out for now: file pages, demotion, mlock; a huge page is split first (thp.ts), never swapped whole.
 
 /** The page is free. */
 export const EVICT_FREED: u32 = 0;
@@ -76,6 +77,7 @@ const UNMAP_PTE: u32 = 2;
 const UNMAP_END: u32 = 3;
 const WRITE: u32 = 4;
 const REMOVE: u32 = 5;
+const SPLIT: u32 = 6;
 const OUTCOME: u32 = 8; // OUTCOME + EVICT_*: the machine is done
 
 /** `chosen`: the page goes whether it was used or not. */
@@ -103,7 +105,7 @@ function finish(actor: usize, outcome: u32): i32 {
 export function evictStep(mm: usize, actor: usize): i32 {
   while (true) {
     const pc = load<u32>(actor, EVICT_PC);
-    if (pc !== UNMAP_START && pc !== UNMAP_END) {
+    if (pc !== UNMAP_START && pc !== UNMAP_END && pc !== SPLIT) {
       let step: i32;
       if (pc === CHECK) step = check(mm, actor);
       else if (pc === UNMAP_PTE) step = unmapPte(mm, actor);
@@ -111,6 +113,12 @@ export function evictStep(mm: usize, actor: usize): i32 {
       else step = remove(mm, actor);
       if (step === STEP_AGAIN && actorGoesOn(actor)) continue;
       return step;
+    }
+    if (pc === SPLIT) {
+      const split = thpSplitStep(actor);
+      if (split !== STEP_DONE) return split;
+      store<u32>(actor, UNMAP_START, EVICT_PC);
+      continue;
     }
     // The notifier's own machine runs until it is done; then the next state follows in the same step.
     const page = pageOf(mm, load<u32>(actor, EVICT_PFN));
@@ -162,6 +170,11 @@ function check(mm: usize, actor: usize): i32 {
     pageSet(page, PG_DIRTY);
   }
   store<u32>(actor, mapped ? UNMAP_START : WRITE, EVICT_PC);
+  const space = mmSpace(mm, pageOwner(page));
+  if (mapped && thpMapped(space, pageIndex(page))) {
+    thpSplitBegin(actor, space, pageIndex(page), true);
+    store<u32>(actor, SPLIT, EVICT_PC);
+  }
   return STEP_AGAIN; // yield: the page is locked; its mapping may be used until the notifier's start
 }
 
@@ -177,6 +190,10 @@ export function pageYoung(mm: usize, actor: usize, page: usize): bool {
   const young = (pte & PTE_ACCESSED) !== 0;
   if (young) setSpacePte(space, index, pte & ~PTE_ACCESSED);
   const secondary = notifyClearFlushYoung(actor, pageOwner(page), index);
+  if (secondary && thpMapped(space, index)) {
+    thpYoung(space, index);
+    setSpacePte(space, index, spacePte(space, index) & ~PTE_ACCESSED);
+  }
   actorSpend(actor, STAGE_RECLAIM, cost(COST_AGE_RMAP_PAGE_NS));
   return young || secondary;
 }

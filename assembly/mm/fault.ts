@@ -1,7 +1,7 @@
 import { PFN_NONE } from "../memory/layout";
 import { STEP_AGAIN, STEP_DONE } from "../memory/status";
 import { actorClock, actorCpu, actorGoesOn, actorSpend, STAGE_ALLOC } from "../sim/actor";
-import { COST_MINOR_FAULT_NS, cost } from "../sim/costs";
+import { COST_HUGE_FAULT_NS, COST_MINOR_FAULT_NS, cost } from "../sim/costs";
 import { allocated, allocBegin, allocStep, allocTableBegin } from "./alloc";
 import {
   FAULT_ENTRY,
@@ -22,6 +22,8 @@ import {
   AT_COPY_END,
   AT_COPY_INSTALL,
   AT_COPY_NOTIFY,
+  AT_HUGE,
+  AT_HUGE_INSTALL,
   AT_START,
   AT_SWAP,
   AT_TABLE,
@@ -71,6 +73,7 @@ import {
 import { setSpacePte, setSpaceTable, spaceAccount, spaceId, spaceMemcg, spacePte, spaceTable } from "./space";
 import { swapCacheTryFree } from "./swapcache";
 import { swapinStep } from "./swapin";
+import { thpAlloc, thpInstall, thpSmall, thpWanted } from "./thp";
 
 export { FAULT_KINDS, FAULT_MAJOR, FAULT_MINOR, FAULT_SPURIOUS, FAULT_WRITE_PROTECT } from "./faultstate";
 
@@ -111,6 +114,13 @@ export function faultStep(mm: usize, actor: usize): i32 {
     let step = STEP_DONE;
     if (pc === AT_START) {
       if (start(mm, actor)) return STEP_DONE;
+    } else if (pc === AT_HUGE) {
+      step = hugeClear(actor);
+    } else if (pc === AT_HUGE_INSTALL) {
+      if (thpInstall(mm, actor, faultSpace(actor), faultIndex(actor), load<u32>(actor, FAULT_OLD))) {
+        faultNeeded(actor, FAULT_MINOR);
+      }
+      faultGoto(actor, AT_START);
     } else if (pc >= AT_SWAP) {
       step = swapinStep(mm, actor);
       if (step === STEP_DONE && faultAt(actor) !== AT_START) return STEP_DONE;
@@ -152,6 +162,7 @@ function start(mm: usize, actor: usize): bool {
   if (pte === PTE_NONE) {
     if (!write && mmZeroPage(mm)) {
       // A read of a page that was never written needs no page of its own.
+      thpSmall(space, index);
       actorSpend(actor, STAGE_ALLOC, cost(COST_MINOR_FAULT_NS));
       pte = pteOfPfn(ZERO_PFN, PTE_ACCESSED);
       setSpacePte(space, index, pte);
@@ -159,6 +170,8 @@ function start(mm: usize, actor: usize): bool {
       faultGrab(mm, actor, ZERO_PFN, pte);
       return true;
     }
+    if (write && hugeBegin(mm, actor)) return false;
+    thpSmall(space, index);
     allocBegin(actor, space);
     faultGoto(actor, AT_ANON);
     return false;
@@ -218,6 +231,23 @@ function withFrame(mm: usize, actor: usize, pc: u32): i32 {
   actorSpend(actor, STAGE_ALLOC, cost(COST_MINOR_FAULT_NS));
   faultGoto(actor, pc === AT_ANON ? AT_ANON_INSTALL : AT_COPY_NOTIFY);
   return STEP_AGAIN; // yield: the page is filled, the pte lock is not yet held
+}
+
+// do_huge_pmd_anonymous_page(): 2 MiB at once, when a block is there for them.
+function hugeBegin(mm: usize, actor: usize): bool {
+  const space = faultSpace(actor);
+  if (!thpWanted(space, faultIndex(actor))) return false;
+  const pfn = thpAlloc(mm, actor, space);
+  if (pfn === PFN_NONE) return false;
+  store<u32>(actor, pfn, FAULT_OLD);
+  faultGoto(actor, AT_HUGE);
+  return true;
+}
+
+function hugeClear(actor: usize): i32 {
+  actorSpend(actor, STAGE_ALLOC, cost(COST_HUGE_FAULT_NS));
+  faultGoto(actor, AT_HUGE_INSTALL);
+  return STEP_AGAIN; // yield: the block is zeroed, the entry is not yet set
 }
 
 function anonInstall(mm: usize, actor: usize): bool {

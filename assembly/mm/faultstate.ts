@@ -42,14 +42,16 @@ export const AT_COPY: u32 = 4;
 export const AT_COPY_NOTIFY: u32 = 5;
 export const AT_COPY_INSTALL: u32 = 6;
 export const AT_COPY_END: u32 = 7;
-export const AT_SWAP: u32 = 8;
-export const AT_BYPASS: u32 = 9;
-export const AT_BYPASS_INSTALL: u32 = 10;
-export const AT_READAHEAD: u32 = 11;
-export const AT_READ: u32 = 12;
-export const AT_SUBMIT: u32 = 13;
-export const AT_CACHED: u32 = 14;
-export const AT_CACHED_INSTALL: u32 = 15;
+export const AT_HUGE: u32 = 8;
+export const AT_HUGE_INSTALL: u32 = 9;
+export const AT_SWAP: u32 = 10;
+export const AT_BYPASS: u32 = 11;
+export const AT_BYPASS_INSTALL: u32 = 12;
+export const AT_READAHEAD: u32 = 13;
+export const AT_READ: u32 = 14;
+export const AT_SUBMIT: u32 = 15;
+export const AT_CACHED: u32 = 16;
+export const AT_CACHED_INSTALL: u32 = 17;
 
 /** Waiting for a page to come back from swap is a stall, from the choice to read until the pte is looked at again. */
 export function faultGoto(actor: usize, pc: u32): void {
