@@ -4,10 +4,10 @@
 
 import * as v from "valibot";
 import { COST_KEYS, COST_MEANINGS, type CostKey, LATER_COST_KEYS } from "./costkeys.js";
+import { memslotSchema } from "./memslotschema.js";
 import { pagingKeys } from "./paging.js";
 import { POLICIES } from "./policynames.js";
 import {
-  address,
   choice,
   count,
   either,
@@ -37,9 +37,6 @@ export const SWAP_KINDS = [
   "zswap-lzo",
   "remote",
 ] as const;
-
-/** Largest gfn: a page number of a trace has 31 bits. */
-const GFN_MAX = 2 ** 31;
 
 export const COST_PRESETS = ["bare-metal", "nested", "nehalem-hdd-2010"] as const;
 
@@ -219,20 +216,6 @@ const guest = object(
   ["balloon"],
 );
 
-const memslot = object(
-  "A memory slot: guest frames and the memory of the VM's process that backs them.",
-  {
-    gfn: count("First guest frame.", { min: 0, max: GFN_MAX }),
-    pages: count("Guest frames, 4 KiB each.", { max: GFN_MAX }),
-    hva: v.optional(
-      address(
-        "Where the process maps its memory. Slots may share memory. Absent: a stretch of its own, as far from others as the gfns.",
-      ),
-    ),
-  },
-  ["flags"],
-);
-
 const vm = object(
   "A virtual machine.",
   {
@@ -306,7 +289,7 @@ const vm = object(
       list(
         "Where the guest's memory lies, and what backs it; its pages come to `memory`. Default: one slot over all memory.",
         "slot",
-        memslot,
+        memslotSchema,
         { min: 1 },
       ),
     ),

@@ -2,9 +2,17 @@ import { spaceReferenced } from "../mm/residency";
 import { spacePolicy } from "../mm/space";
 import { actorClock, setActorClock } from "../sim/actor";
 import { COST_MEM_DRAM_NS, COST_TLB_WALK2D_NS, cost } from "../sim/costs";
-import { pageFaultBegin, pageFaultComplete } from "./fault";
+import { pageFaultBegin, pageFaultComplete, pageFaultEmulated } from "./fault";
 import { contentRead, contentWrite } from "./integrity";
-import { SPTE_PAGE_SIZE, SPTE_READ, spteAccessed, spteAllows, spteDirty, spteDirtyShift } from "./spte";
+import {
+  SPTE_PAGE_SIZE,
+  SPTE_READ,
+  SPTE_WRITE,
+  spteAccessed,
+  spteAllows,
+  spteDirty,
+  spteDirtyShift,
+} from "./spte";
 import { VM_TLB_MISSES, vmCountAdd } from "./stats";
 import { tlbFill, tlbLookup, tlbPfn } from "./tlb";
 import {
@@ -17,7 +25,17 @@ import {
   vcpuIndex,
   vcpuVm,
 } from "./vcpu";
-import { gfnToIndex, vmDirectory, vmExpected, vmFormat, vmHuge, vmLevels, vmSpace, vmStats } from "./vm";
+import {
+  gfnToIndex,
+  vmDirectory,
+  vmExpected,
+  vmFormat,
+  vmGfnEnd,
+  vmHuge,
+  vmLevels,
+  vmSpace,
+  vmStats,
+} from "./vm";
 import { leafPfn, walkAny, walkHuge } from "./walk";
 
 // A vCPU executes accesses of its current task: TLB, walk, accessed and dirty bits, until the stream ends, the time is up
@@ -111,6 +129,11 @@ function retried(
 ): u32 {
   const access = load<u32>(stream) | force;
   const gfn = base + (access & 0x7fffffff);
+  if (pageFaultEmulated(vcpu)) {
+    setActorClock(vcpu, actorClock(vcpu) + cost(COST_MEM_DRAM_NS) + thinkAt(think, 0, thinkNs));
+    store<u32>(ACCESS, ACCESS_END, STOP);
+    return 1;
+  }
   if (!translates(vm, gfn, access >> 31)) {
     pageFaultBegin(vcpu, gfn, access >> 31 !== 0);
     store<u32>(ACCESS, ACCESS_FAULT, STOP);
@@ -157,7 +180,7 @@ function one(vcpu: usize, vm: usize, access: u32, base: u32, thinkNs: u32): u32 
     const spte = load<u64>(leaf) | spteAccessed(format) | (write ? spteDirty(format) : 0);
     store<u64>(leaf, spte);
     pfn = leafPfn(spte, gfn);
-    tlbFill(vcpu, gfn, spte & spteDirty(format) ? 1 : 0, pfn);
+    tlbFill(vcpu, gfn, spte & spteDirty(format) && spte & SPTE_WRITE ? 1 : 0, pfn);
     vmCountAdd(vmStats(vm), VM_TLB_MISSES, 1);
     ns += walkNs(vm, (spte & SPTE_PAGE_SIZE) !== 0);
   }
@@ -189,6 +212,7 @@ function direct(
   const mask = load<u32>(vcpu, TLB_SET_MASK);
   const generation = (<u64>load<u32>(vcpu, TLB_GENERATION)) << 32;
   const directory = vmDirectory(vm);
+  const gfnEnd = vmGfnEnd(vm);
   const huge = vmHuge(vm);
   const hitNs = <u64>(cost(COST_MEM_DRAM_NS) + thinkNs);
   const missNs = hitNs + walkNs(vm, false);
@@ -217,7 +241,7 @@ function direct(
       at += 4;
       continue;
     }
-    const table = <usize>load<u32>(directory + ((<usize>(gfn >> 9)) << 2));
+    const table = gfn < gfnEnd ? <usize>load<u32>(directory + ((<usize>(gfn >> 9)) << 2)) : 0;
     const leaf = table !== 0 ? table + ((<usize>(gfn & 511)) << 3) : huge ? walkHuge(vm, gfn) : 0;
     if (leaf === 0) {
       stop = ACCESS_FAULT;
@@ -231,7 +255,7 @@ function direct(
     }
     const spte = old | accessed | ((<u64>write) << dirtyShift);
     if (spte !== old) store<u64>(leaf, spte);
-    store<u64>(tags + (set << 3), generation | ((<u64>gfn) << 1) | ((spte >> dirtyShift) & 1));
+    store<u64>(tags + (set << 3), generation | ((<u64>gfn) << 1) | ((spte >> dirtyShift) & (spte >> 1) & 1));
     store<u32>(pfns + (set << 2), leafPfn(spte, gfn));
     clock += table !== 0 ? missNs : hugeNs;
     misses++;

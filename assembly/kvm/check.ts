@@ -4,6 +4,8 @@ import { pageOf, pageRefs } from "../mm/page";
 import { PTE_WRITE, ptePfn, ptePresent, ZERO_PFN } from "../mm/pte";
 import { spacePte } from "../mm/space";
 import { checkLock } from "../sim/lock";
+import { dirtyLogged, dirtyMarked } from "./dirtylog";
+import { memslotReadOnly } from "./memslot";
 import { checkMemslots, memslotSearch } from "./memslots";
 import { checkMmu } from "./mmu";
 import { SPTE_WRITE, spteDirty, spteHostWritable, spteMayWrite, sptePresent } from "./spte";
@@ -30,7 +32,7 @@ import { leafPfn, walkNext, walkSpte } from "./walk";
 // invariant: an spte maps the frame that the host page table maps, unless the gfn lies in an open invalidation
 // invariant: W => MMU-writable => host-writable; W only where the host's pte allows writing
 // invariant: nothing writes to the page of zeroes: an spte that maps it is neither writable nor dirty
-// invariant: only gfns of a memslot are mapped
+// invariant: only gfns of a memslot are mapped; what is mapped for writing is not in a read-only slot, and its dirty bit is set
 // invariant: a translation in a TLB is one that the tables still hold: whoever removes an spte flushes
 
 export function checkVm(vm: usize): void {
@@ -43,7 +45,9 @@ export function checkVm(vm: usize): void {
   for (let gfn = walkNext(vm, 0); gfn < vmGfnEnd(vm); gfn = walkNext(vm, gfn + 1)) {
     const spte = walkSpte(vm, gfn);
     if (!sptePresent(spte)) continue;
-    assert(memslotSearch(vmSlots(vm), gfn) !== 0);
+    const slot = memslotSearch(vmSlots(vm), gfn);
+    assert(slot !== 0);
+    if (spte & SPTE_WRITE) assert(!memslotReadOnly(slot) && (!dirtyLogged(slot) || dirtyMarked(slot, gfn)));
     if (spte & SPTE_WRITE) assert(spteMayWrite(spte, format));
     if (spteMayWrite(spte, format)) assert((spte & spteHostWritable(format)) !== 0);
     const pte = spacePte(space, gfnToIndex(vm, gfn));

@@ -35,12 +35,22 @@ import {
   TRACE_KVM_EXIT,
   TRACE_KVM_PAGE_FAULT,
 } from "../sim/trace";
+import { dirtyMark } from "./dirtylog";
 import { noteViolation, VIOLATION_UNREACHABLE_PIN } from "./integrity";
+import { memslotIndex, memslotInvalid, memslotReadOnly } from "./memslot";
 import { mmuLevel, mmuMap, mmuReady } from "./mmu";
 import { addSpare, spareCount } from "./spare";
 import { SPTE_NONE, SPTE_NPT, SPTE_WRITE, spteAllows, spteMayWrite, sptePresent } from "./spte";
-import { faultRecord, VM_BLOCKED_NS, VM_RETRIES, VM_UNREACHABLE_PINS, vmCountAdd } from "./stats";
 import {
+  faultRecord,
+  VM_BLOCKED_NS,
+  VM_MMIO_EXITS,
+  VM_RETRIES,
+  VM_UNREACHABLE_PINS,
+  vmCountAdd,
+} from "./stats";
+import {
+  PF_EMULATED,
   PF_GFN,
   PF_KIND,
   PF_PC,
@@ -50,6 +60,7 @@ import {
   PF_SEQ,
   PF_START,
   PF_WRITE,
+  PF_ZAPS,
   setVcpuBlockedSeen,
   setVcpuFlushRequest,
   setVcpuMode,
@@ -58,6 +69,7 @@ import {
   vcpuBlockedSeen,
   vcpuFlushRequested,
   vcpuIndex,
+  vcpuMemslot,
   vcpuVm,
 } from "./vcpu";
 import {
@@ -73,6 +85,7 @@ import {
   vmSpace,
   vmSpteRefs,
   vmStats,
+  vmZaps,
 } from "./vm";
 import { LEVEL_4K, levelPages, walkAny, walkMissing, walkSpte } from "./walk";
 
@@ -168,11 +181,14 @@ export function pageFaultStep(vcpu: usize): i32 {
     } else if (pc === RESOLVE) {
       const seq = vmInvalidateSeq(vm);
       store<u32>(vcpu, seq, PF_SEQ);
-      if (vmInvalidateRetry(vm, seq, gfn)) {
+      store<u32>(vcpu, vmZaps(vm), PF_ZAPS);
+      const slot = vcpuMemslot(vcpu, gfn);
+      if (vmInvalidateRetry(vm, seq, gfn) || (slot !== 0 && memslotInvalid(slot))) {
         if (!retry(vcpu)) return STEP_AGAIN;
         continue;
       }
-      faultBegin(vcpu, vmSpace(vm), gfnToIndex(vm, gfn), write);
+      if (slot === 0 || (write && memslotReadOnly(slot))) return emulate(vcpu);
+      faultBegin(vcpu, vmSpace(vm), memslotIndex(slot, gfn), write);
       goto(vcpu, RESOLVING);
     } else if (pc === RESOLVING) {
       const step = faultStep(mm, vcpu);
@@ -186,7 +202,7 @@ export function pageFaultStep(vcpu: usize): i32 {
       goto(vcpu, LOCKED);
       if (!lock(vm, vcpu)) return STEP_BLOCKED;
     } else if (pc === LOCKED) {
-      if (vmInvalidateRetry(vm, load<u32>(vcpu, PF_SEQ), gfn)) {
+      if (stale(vcpu, vm, gfn)) {
         unlock(vm, vcpu);
         pagePut(mm, faultPfn(vcpu), vcpu);
         if (!retry(vcpu)) return STEP_AGAIN;
@@ -222,6 +238,7 @@ function fastPageFault(vcpu: usize, vm: usize, gfn: u32, write: bool): bool {
   const spte = fixed ? old | SPTE_WRITE : old;
   if (fixed) {
     store<u64>(leaf, spte);
+    dirtyMark(vcpuMemslot(vcpu, gfn), gfn);
     needed(vcpu, FAULT_WRITE_PROTECT);
   }
   const error = PFERR_PRESENT | PFERR_WRITE | (vmFormat(vm) === SPTE_NPT ? PFERR_USER : 0);
@@ -241,6 +258,26 @@ function unlock(vm: usize, vcpu: usize): void {
   else unlockRead(vmMmuLock(vm), vcpu);
 }
 
+// is_page_fault_stale(): the page may have gone since it was asked for, or the slot.
+function stale(vcpu: usize, vm: usize, gfn: u32): bool {
+  return vmInvalidateRetry(vm, load<u32>(vcpu, PF_SEQ), gfn) || vmZaps(vm) !== load<u32>(vcpu, PF_ZAPS);
+}
+
+// RET_PF_EMULATE: no memory is there to be mapped, or it may not be written: the monitor answers, and the access is over.
+function emulate(vcpu: usize): i32 {
+  store<u32>(vcpu, 1, PF_EMULATED);
+  vmCountAdd(vmStats(vcpuVm(vcpu)), VM_MMIO_EXITS, 1);
+  return enterGuest(vcpu);
+}
+
+/** The access that has to be repeated was answered by the monitor: it is over now. */
+export function pageFaultEmulated(vcpu: usize): bool {
+  if (load<u32>(vcpu, PF_EMULATED) === 0) return false;
+  store<u32>(vcpu, 0, PF_EMULATED);
+  store<u32>(vcpu, 0, PF_PENDING);
+  return true;
+}
+
 // RET_PF_RETRY: back to the guest, whose access faults again. Returns whether the vCPU may go on at once.
 function retry(vcpu: usize): bool {
   vmCountAdd(vmStats(vcpuVm(vcpu)), VM_RETRIES, 1);
@@ -250,10 +287,13 @@ function retry(vcpu: usize): bool {
 
 // direct_page_fault() under mmu_lock
 function map(vcpu: usize, vm: usize, gfn: u32): void {
+  const slot = vcpuMemslot(vcpu, gfn);
+  const writable = faultWritable(vcpu) && !memslotReadOnly(slot);
   const pfn = faultPfn(vcpu);
   const level = mmuLevel(vm, gfn, pfn);
   const tail = levelPages(level) - 1;
-  needed(vcpu, mmuMap(vm, vcpu, gfn & ~tail, pfn & ~tail, level, faultWritable(vcpu), false));
+  needed(vcpu, mmuMap(vm, vcpu, gfn & ~tail, pfn & ~tail, level, writable, false));
+  if (writable) dirtyMark(slot, gfn);
   actorSpend(vcpu, STAGE_MAP, cost(COST_EPT_MAP_NS) - beforeLock());
   // Where an spte owns a reference, one whose page the host has taken away meanwhile keeps the frame: no notifier will name it.
   if (vmSpteRefs(vm) && faultPfn(vcpu) !== ZERO_PFN && !hostMaps(vm, gfn, faultPfn(vcpu))) {

@@ -14,7 +14,7 @@ import { gfnToMemslot } from "./memslots";
 import { traceSpteRequested } from "./mmutrace";
 import { spareCount } from "./spare";
 import { checkTdp, tdpAgeRange, tdpLoadRoot, tdpMap, tdpWriteProtect, tdpZapRange } from "./tdp";
-import { vmGfnEnd, vmHuge, vmIsLegacy, vmSlots, vmSpace, vmSpteRefs } from "./vm";
+import { vmGfnEnd, vmHuge, vmIsLegacy, vmSlots, vmSpace, vmSpteRefs, vmZapped } from "./vm";
 import { LEVEL_2M, LEVEL_4K, walkMissing } from "./walk";
 
 // Which MMU a VM has: chosen once at boot, asked for once an operation. Accesses do not come here: they walk the same tables
@@ -100,9 +100,13 @@ export function mmuWriteProtect(vm: usize, start: u32, end: u32, time: u64): u32
   return vmIsLegacy(vm) ? legacyWriteProtect(vm, start, end) : tdpWriteProtect(vm, start, end, time);
 }
 
-/** Drops every leaf of the VM; the tables stay. The caller flushes. */
-export function mmuZapAll(vm: usize, actor: usize): void {
-  mmuZapRange(vm, 0, vmGfnEnd(vm), actor);
+/**
+ * kvm_mmu_zap_all_fast(): drops every leaf of the VM; the tables stay. A fault that began before starts over. Returns how many; the caller
+ * flushes.
+ */
+export function mmuZapAll(vm: usize, actor: usize): u32 {
+  vmZapped(vm);
+  return mmuZapRange(vm, 0, vmGfnEnd(vm), actor);
 }
 
 /** References that the VM's sptes own to pages: none in today's design. */

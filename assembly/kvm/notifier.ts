@@ -5,6 +5,7 @@ import { actorClock, actorGoesOn, actorSpend, STAGE_RECLAIM } from "../sim/actor
 import { COST_NOTIFIER_INVALIDATE_NS, COST_RMAP_PER_SPTE_NS, cost } from "../sim/costs";
 import { lockWrite, unlockWrite } from "../sim/lock";
 import { emit, TRACE_KVM_AGE_HVA, TRACE_KVM_UNMAP_HVA_RANGE } from "../sim/trace";
+import { waitqueueWakeAll } from "../sim/waitqueue";
 import { flushRemoteTlbs } from "./flush";
 import { memslotFirst, memslotGfnOf, memslotPages } from "./memslot";
 import {
@@ -12,6 +13,7 @@ import {
   memslotCount,
   memslotNextInHva,
   memslotNotifiers,
+  memslotWaiters,
   setMemslotNotifiers,
 } from "./memslots";
 import { mmuAgeRange, mmuZapRange } from "./mmu";
@@ -112,7 +114,7 @@ function invalidateEnd(actor: usize, spaceId: u32, start: u32, end: u32): i32 {
   if (vmNotifier(vm) === NOTIFIER_2008) return invalidateEnd2008(actor, vm, start, end);
   const slots = vmSlots(vm);
   if (load<u32>(actor, NOTIFIER_PC) === IDLE) {
-    if (memslotNextInHva(slots, start, end, 0) === memslotCount(slots)) return ended(slots);
+    if (memslotNextInHva(slots, start, end, 0) === memslotCount(slots)) return ended(slots, actor);
     goto(actor, CLOSE);
     if (!lockWrite(vmMmuLock(vm), actor)) return STEP_BLOCKED;
   }
@@ -126,12 +128,14 @@ function invalidateEnd(actor: usize, spaceId: u32, start: u32, end: u32): i32 {
   assert(load<u32>(actor, NOTIFIER_PC) === CLOSED);
   unlockWrite(vmMmuLock(vm), actor);
   goto(actor, IDLE);
-  return ended(slots);
+  return ended(slots, actor);
 }
 
-function ended(slots: usize): i32 {
-  assert(memslotNotifiers(slots) > 0);
-  setMemslotNotifiers(slots, memslotNotifiers(slots) - 1);
+function ended(slots: usize, actor: usize): i32 {
+  const open = memslotNotifiers(slots) - 1;
+  assert(open !== u32.MAX_VALUE);
+  setMemslotNotifiers(slots, open);
+  if (open === 0) waitqueueWakeAll(memslotWaiters(slots), actorClock(actor));
   return STEP_DONE;
 }
 

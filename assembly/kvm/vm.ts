@@ -53,7 +53,9 @@ const NOTIFIER: usize = INVALIDATE_SEQ + 56;
 const LEGACY: usize = INVALIDATE_SEQ + 60;
 const HUGE: usize = INVALIDATE_SEQ + 64;
 const TABLE_POOL: usize = INVALIDATE_SEQ + 68;
-const STATS: usize = (TABLE_POOL + TABLE_POOL_BYTES + 7) & ~7;
+const MONITOR: usize = (TABLE_POOL + TABLE_POOL_BYTES + 7) & ~7;
+const ZAPS: usize = MONITOR + 4;
+const STATS: usize = MONITOR + 8;
 const VM_BYTES: usize = STATS + VM_STATS_BYTES;
 
 /** invalidate_range_start and _end with a sequence count; a fault that an invalidation overtook starts over. */
@@ -198,6 +200,24 @@ export function vmVcpuList(vm: usize): usize {
 export function setVmVcpus(vm: usize, vcpus: u32, first: usize): void {
   store<u32>(vm, vcpus, VCPUS);
   store<u32>(vm, <u32>first, VCPU_LIST);
+}
+
+/** How often all mappings were dropped (mmu_valid_gen): a fault that began before must not map what it has found. */
+export function vmZaps(vm: usize): u32 {
+  return load<u32>(vm, ZAPS);
+}
+
+export function vmZapped(vm: usize): void {
+  store<u32>(vm, load<u32>(vm, ZAPS) + 1, ZAPS);
+}
+
+/** The actor of monitor.ts. */
+export function vmMonitor(vm: usize): usize {
+  return <usize>load<u32>(vm, MONITOR);
+}
+
+export function setVmMonitor(vm: usize, monitor: usize): void {
+  store<u32>(vm, <u32>monitor, MONITOR);
 }
 
 export function vmMmuLock(vm: usize): usize {

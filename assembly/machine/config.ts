@@ -14,8 +14,19 @@ import {
 } from "../guest/task";
 import { integrityInit } from "../kvm/integrity";
 import { mmuCreate } from "../kvm/mmu";
+import { monitorCreate } from "../kvm/monitor";
 import { DAEMON_BYTES, setVcpuNext, vcpuCreate } from "../kvm/vcpu";
-import { setVmVcpus, vmAddSlot, vmCreate, vmDefaultHva, vmDesign, vmSpace, vmVcpuList } from "../kvm/vm";
+import {
+  setVmMonitor,
+  setVmVcpus,
+  vmAddSlot,
+  vmCreate,
+  vmDefaultHva,
+  vmDesign,
+  vmReserve,
+  vmSpace,
+  vmVcpuList,
+} from "../kvm/vm";
 import { vmAt, vmTableAdd, vmTableCount, vmTableInit } from "../kvm/vmtable";
 import { arenaCommit, arenaInit, arenaTake, PART_RECORDS } from "../memory/arena";
 import { PFN_BASE } from "../memory/layout";
@@ -218,7 +229,16 @@ export function configVm(
     setVmVcpus(vm, vcpus, last === 0 ? vcpu : vmVcpuList(vm));
     last = vcpu;
   }
+  const monitor = monitorCreate(vm, actorCount());
+  if (monitor === 0) return E_NO_MEMORY;
+  setVmMonitor(vm, monitor);
+  addActor(monitor);
   return <i32>id;
+}
+
+/** What the cgroup of a VM is charged beside guest pages, and how many pages at once; before boot. */
+export function configMemcg(vm: u32, chargeTables: bool, chargeBatch: u32, overheadPages: u32): void {
+  memcgSetup(spaceMemcg(vmSpace(vmAt(vm))), chargeBatch, chargeTables, overheadPages);
 }
 
 /**
@@ -238,15 +258,16 @@ export function configPaging(
   return mmuCreate(vmAt(id), mmu, mmuPages) ? OK : E_NO_MEMORY;
 }
 
-/** What the cgroup of a VM is charged beside guest pages, and how many pages at once; before boot. */
-export function configMemcg(vm: u32, chargeTables: bool, chargeBatch: u32, overheadPages: u32): void {
-  memcgSetup(spaceMemcg(vmSpace(vmAt(vm))), chargeBatch, chargeTables, overheadPages);
-}
-
 /** Memslot number `id` of a VM: `pages` frames from `gfn` on; `hva` below 0 for the process' usual place. `flags` are KVM_MEM_*. */
 export function configMemslot(vm: u32, id: u32, gfn: u32, pages: u32, hva: f64, flags: u32): void {
   const to = vmAt(vm);
   vmAddSlot(to, id, gfn, pages, hva < 0 ? vmDefaultHva(to, gfn) : <u64>hva, flags);
+}
+
+/** Frames that may become a slot later on, by a change of the memory map. */
+export function configReserve(vm: u32, gfn: u32, pages: u32, hva: f64): void {
+  const to = vmAt(vm);
+  vmReserve(to, gfn, pages, hva < 0 ? vmDefaultHva(to, gfn) : <u64>hva);
 }
 
 function addConfigured(vm: u32, vcpu: u32, flags: u32): usize {

@@ -35,7 +35,13 @@ export const TRACE_KVM_MMU_SET_SPTE: u32 = 21;
 export const TRACE_KVM_MMU_GET_PAGE: u32 = 22;
 export const TRACE_KVM_MMU_PREPARE_ZAP_PAGE: u32 = 23;
 export const TRACE_FAST_PAGE_FAULT: u32 = 24;
-export const TRACE_EVENTS: u32 = 25;
+// The probes that captures add to the kernel's own tracepoints.
+export const TRACE_SWAPCACHE_ADD: u32 = 40;
+export const TRACE_SWAP_READPAGE: u32 = 41;
+export const TRACE_SWAP_WRITEPAGE: u32 = 42;
+export const TRACE_FOLIO_REFERENCED: u32 = 43;
+export const TRACE_KR_FLUSH_YOUNG: u32 = 44;
+export const TRACE_EVENTS: u32 = 45;
 /** Events that there is room for: one bit each in the mask of those that are recorded. */
 const EVENTS_MAX: u32 = 64;
 
