@@ -1,3 +1,4 @@
+import { hintingInit } from "./guest/hinting";
 import { reportingInit } from "./guest/reporting";
 import { notifierInit } from "./kvm/notifier";
 
@@ -20,3 +21,4 @@ export * from "./machine/zonecase";
 
 notifierInit();
 reportingInit();
+hintingInit();

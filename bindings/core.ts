@@ -20,6 +20,10 @@ export interface CoreFunctions {
   configCompute: Call;
   configTask: Call;
   configTrace: Call;
+  configGuest: Call;
+  configPaged: Call;
+  configChurn: Call;
+  configChurnOrder: Call;
   configThink: Call;
   configZipf: Call;
   configHotcold: Call;
@@ -48,6 +52,7 @@ export interface CoreFunctions {
   liveZapAll: Call;
   reportTable: Call;
   reportVm: Call;
+  reportGuest: Call;
   reportPage: Call;
   reportHost: Call;
   reportDevice: Call;

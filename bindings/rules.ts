@@ -8,6 +8,9 @@ import { placeTasks, taskNames } from "./tasks.js";
 import { formatBytes } from "./units.js";
 import { PAGE_BYTES } from "./values.js";
 
+/** Pages that the tasks of a guest may have together: page numbers of accesses have 31 bits. */
+const PAGES_MAX = 2 ** 31;
+
 /** Everything that is wrong between the keys of a scenario whose single keys are right. */
 export function ruleProblems(parsed: ParsedScenario, resolved: ResolvedScenario): Problem[] {
   return [
@@ -20,12 +23,7 @@ export function ruleProblems(parsed: ParsedScenario, resolved: ResolvedScenario)
     ...resolved.vms.flatMap((vm, index) => {
       // Traces have no pages until they are read; files.ts asks again then.
       const memory = memoryProblem(vm, index, () => 0);
-      const others = [
-        ways(vm, index),
-        allocator(parsed, index),
-        sameTaskNames(vm, index),
-        taskValues(vm, index),
-      ];
+      const others = [ways(vm, index), allocator(vm, index), sameTaskNames(vm, index), taskValues(vm, index)];
       return [...others.flat(), ...(memory === undefined ? [] : [memory])];
     }),
     ...starts(resolved),
@@ -137,12 +135,61 @@ function ways({ tlb }: ResolvedVm, index: number): Problem[] {
   return [{ path: ["vms", index, "tlb", "ways"], wrong, allowed: `a power of two, 1..${tlb.entries}` }];
 }
 
-/** With the key freePages, even when off, guest memory comes from the guest's buddy allocator unless the scenario says otherwise. */
-function allocator(parsed: ParsedScenario, index: number): Problem[] {
-  const { guest } = parsed.vms[index]!;
-  if (guest.freePages === undefined || guest.allocator !== undefined) return [];
-  const wrong = 'missing, and with freePages its default "buddy" is not modelled in this version';
-  return [{ path: ["vms", index, "guest", "allocator"], wrong, allowed: '"direct"' }];
+/** Workloads that only a guest with memory management of its own can run. */
+const ALLOCATING = ["process", "churn", "pagecache"];
+
+/** Does the guest's default have memory management of its own? With the keys freePages and balloon also when they change nothing. */
+export function needsBuddy({ freePages, balloon, tasks }: ParsedScenario["vms"][number]["guest"]): boolean {
+  if (freePages !== undefined || balloon !== undefined) return true;
+  return tasks.some(({ workload }) => ALLOCATING.includes(workload.kind));
+}
+
+function allocator({ guest }: ResolvedVm, index: number): Problem[] {
+  const problems: Problem[] = [];
+  const path = ["vms", index, "guest"];
+  const { freePages } = guest;
+  if (guest.allocator === "direct") {
+    const allowed = '"buddy", or absent';
+    const needs = (what: string) =>
+      problems.push({ path: [...path, "allocator"], wrong: `"direct" cannot serve ${what}`, allowed });
+    if (freePages !== undefined && freePages.design !== "off") needs(`freePages ${show(freePages.design)}`);
+    if (guest.balloon !== undefined) needs("a balloon");
+    for (const { workload, name } of guest.tasks) {
+      if (ALLOCATING.includes(workload.kind)) needs(`the ${workload.kind} ${show(name)}`);
+    }
+  }
+  if (freePages !== undefined && freePages.minOrder !== 0) {
+    const { design, minOrder } = freePages;
+    if (design !== "reporting" && design !== "hinting-2019-min-order") {
+      const wrong = `${minOrder} means nothing to ${show(design)}`;
+      problems.push({ path: [...path, "freePages", "minOrder"], wrong, allowed: "0, or absent" });
+    }
+  }
+  const regions = guest.tasks.filter(({ region }) => region !== null);
+  for (const [taskIndex, { workload, region, prefault, count }] of guest.tasks.entries()) {
+    const taskPath = [...path, "tasks", taskIndex];
+    if (!ALLOCATING.includes(workload.kind)) continue;
+    const shared =
+      region !== null && (count > 1 || regions.filter((other) => other.region === region).length > 1);
+    if (shared) {
+      const wrong = `the pages of a ${workload.kind} are its own`;
+      problems.push({
+        path: [...taskPath, "region"],
+        wrong,
+        allowed: "a region that no other task has, or absent",
+      });
+    }
+    if (prefault) {
+      const wrong = `a ${workload.kind} allocates what it needs itself`;
+      problems.push({ path: [...taskPath, "prefault"], wrong, allowed: "false" });
+    }
+  }
+  return problems;
+}
+
+/** Place of the last weight that is not 0. */
+function lastAboveZero(weights: readonly number[]): number {
+  return weights.reduce((last, weight, place) => (weight > 0 ? place : last), 0);
 }
 
 function taskValues(vm: ResolvedVm, index: number): Problem[] {
@@ -152,6 +199,21 @@ function taskValues(vm: ResolvedVm, index: number): Problem[] {
     if (vcpu !== null && vcpu >= vm.vcpus) {
       const wrong = `${vcpu} is not a vCPU of ${show(vm.name)}, which has ${vm.vcpus}`;
       problems.push({ path: [...path, "vcpu"], wrong, allowed: `a whole number 0..${vm.vcpus - 1}` });
+    }
+    if (workload.kind === "churn") {
+      const { orders, pages } = workload;
+      if (orders.length > 11 || orders.every((weight) => weight === 0)) {
+        const wrong = orders.length > 11 ? `${orders.length} weights` : "no weight above 0";
+        problems.push({
+          path: [...path, "workload", "orders"],
+          wrong,
+          allowed: "weights of the orders 0 to 10",
+        });
+      } else if (2 ** lastAboveZero(orders) > pages) {
+        const wrong = `${pages} pages are less than the largest block`;
+        const allowed = `at least ${2 ** lastAboveZero(orders)}`;
+        problems.push({ path: [...path, "workload", "pages"], wrong, allowed });
+      }
     }
     if (workload.kind === "hotcold" && workload.hot >= workload.pages) {
       const wrong = `${workload.hot} is not less than the ${workload.pages} pages`;
@@ -173,13 +235,17 @@ export function memoryProblem(
   index: number,
   tracePages: (file: string) => number,
 ): Problem | undefined {
-  const memoryPages = vm.memory / PAGE_BYTES;
+  // A guest with memory management of its own has no places: who finds no memory is killed.
+  const memoryPages = vm.guest.allocator === "buddy" ? PAGES_MAX : vm.memory / PAGE_BYTES;
   const task = placeTasks(vm, tracePages).find(({ firstPage, pages }) => firstPage + pages > memoryPages);
   if (task === undefined) return undefined;
 
   const { workload } = vm.guest.tasks[task.index]!;
   const room = Math.max(0, memoryPages - task.firstPage);
-  const memory = `the ${memoryPages} pages (${formatBytes(vm.memory)}) of ${show(vm.name)}`;
+  const memory =
+    vm.guest.allocator === "buddy"
+      ? `the ${PAGES_MAX} pages that the tasks of a guest may have`
+      : `the ${memoryPages} pages (${formatBytes(vm.memory)}) of ${show(vm.name)}`;
   const start = task.firstPage === 0 ? "" : ` from page ${task.firstPage} on`;
   const path = ["vms", index, "guest", "tasks", task.index, "workload"];
   if (workload.kind === "trace") {

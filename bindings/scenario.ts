@@ -3,7 +3,7 @@
 
 import * as v from "valibot";
 import { scenarioError, schemaProblems } from "./problems.js";
-import { isIdealized, kernelPriority, ruleProblems } from "./rules.js";
+import { isIdealized, kernelPriority, needsBuddy, ruleProblems } from "./rules.js";
 import { type ParsedScenario, type Scenario, scenarioSchema } from "./schema.js";
 import { defaultName, type ResolvedTask } from "./tasks.js";
 import type { ResolvedWorkload } from "./workload.js";
@@ -17,7 +17,10 @@ type ParsedSwap = ParsedScenario["host"]["swap"][number];
 export type ResolvedSwap = ParsedSwap & { name: string; priority: number };
 
 export interface ResolvedVm extends Omit<ParsedVm, "guest"> {
-  guest: Omit<ParsedVm["guest"], "tasks" | "allocator"> & { tasks: ResolvedTask[]; allocator: "direct" };
+  guest: Omit<ParsedVm["guest"], "tasks" | "allocator"> & {
+    tasks: ResolvedTask[];
+    allocator: "direct" | "buddy";
+  };
 }
 
 /** Every value explicit: sizes in bytes, times in virtual ns, aliases replaced by what they stand for, null for "none". */
@@ -43,6 +46,15 @@ export function resolveScenario(input: unknown): ResolvedScenario {
   if (problems.length > 0) throw scenarioError(problems);
   return resolved;
 }
+
+/** Least orders of a block that is told to the host: a pageblock; the largest block; any. */
+const MIN_ORDERS = {
+  off: 0,
+  reporting: 9,
+  "hinting-2019": 0,
+  "hinting-2019-min-order": 10,
+  oracle: 0,
+} as const;
 
 /** The defaults that depend on other keys. */
 function fillIn(parsed: ParsedScenario): ResolvedScenario {
@@ -70,5 +82,8 @@ function fillInGuest(guest: ParsedVm["guest"]): ResolvedVm["guest"] {
     const { name = defaultName(task.workload.kind, index), ...others } = task;
     return { name, ...others };
   });
-  return { ...guest, tasks, allocator: guest.allocator ?? "direct" };
+  const { freePages, allocator = needsBuddy(guest) ? "buddy" : "direct" } = guest;
+  if (freePages === undefined) return { ...guest, tasks, allocator };
+  const minOrder = freePages.minOrder ?? MIN_ORDERS[freePages.design];
+  return { ...guest, tasks, allocator, freePages: { ...freePages, minOrder } };
 }

@@ -2,6 +2,8 @@ import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
 import { notifierRegister } from "../mm/notifier";
 import { PG_DIRTY, PG_REFERENCED, pageOf, pageSet } from "../mm/page";
 import { ZERO_PFN } from "../mm/pte";
+import { spaceRss, spaceSwapents } from "../mm/space";
+import { zapRange } from "../mm/zap";
 import {
   ACTOR_GUEST,
   actorClock,
@@ -38,6 +40,7 @@ import {
   vmInvalidateEnd,
   vmMm,
   vmMmuLock,
+  vmSpace,
   vmStats,
   vmVcpuList,
 } from "./vm";
@@ -58,7 +61,7 @@ function goto(actor: usize, pc: u32): void {
 }
 
 // kvm_mmu_notifier_invalidate_range_start()
-function invalidateStart(actor: usize, spaceId: u32, index: u32): i32 {
+function invalidateStart(actor: usize, spaceId: u32, start: u32, end: u32): i32 {
   const vm = vmAt(spaceId);
   while (true) {
     const pc = load<u32>(actor, NOTIFIER_PC);
@@ -66,7 +69,7 @@ function invalidateStart(actor: usize, spaceId: u32, index: u32): i32 {
       goto(actor, ZAP);
       if (!lockWrite(vmMmuLock(vm), actor)) return STEP_BLOCKED;
     } else if (pc === ZAP) {
-      zap(vm, actor, index);
+      zapPages(vm, actor, start, end);
       goto(actor, UNLOCK);
       // yield: mmu_lock is held for writing until the zap and its flush have taken their time
       if (!actorGoesOn(actor)) return STEP_AGAIN;
@@ -79,15 +82,23 @@ function invalidateStart(actor: usize, spaceId: u32, index: u32): i32 {
   }
 }
 
-function zap(vm: usize, actor: usize, index: u32): void {
-  const gfn = indexToGfn(vm, index);
+// kvm_unmap_gfn_range(): all entries of the range, then one flush.
+function zapPages(vm: usize, actor: usize, start: u32, end: u32): void {
   const time = actorClock(actor);
-  vmInvalidateBegin(vm, gfn, gfn + 1);
-  const hva = indexToHva(vm, index);
-  emit(TRACE_KVM_UNMAP_HVA_RANGE, time, hva, hva + 4096, 0, 0);
+  vmInvalidateBegin(vm, indexToGfn(vm, start), indexToGfn(vm, end - 1) + 1);
+  emit(TRACE_KVM_UNMAP_HVA_RANGE, time, indexToHva(vm, start), indexToHva(vm, end - 1) + 4096, 0, 0);
   actorSpend(actor, STAGE_RECLAIM, cost(COST_NOTIFIER_INVALIDATE_NS));
+  let zapped: u32 = 0;
+  for (let index = start; index < end; index++) zapped += zap(vm, indexToGfn(vm, index), time);
+  if (zapped === 0) return;
+  actorSpend(actor, STAGE_RECLAIM, zapped * cost(COST_RMAP_PER_SPTE_NS));
+  flushRemoteTlbs(vm, actor);
+}
+
+// Returns 1 for an entry that was there.
+function zap(vm: usize, gfn: u32, time: u64): u32 {
   const spte = tdpSpte(vm, gfn);
-  if (!sptePresent(spte)) return;
+  if (!sptePresent(spte)) return 0;
 
   // handle_changed_spte(): what the hardware noted in the entry passes to the page; the page of zeroes keeps no such notes.
   if (sptePfn(spte) !== ZERO_PFN) {
@@ -98,8 +109,7 @@ function zap(vm: usize, actor: usize, index: u32): void {
   tdpSet(vm, gfn, SPTE_NONE, time);
   vmCountAdd(vmStats(vm), VM_UNMAPPED, 1);
   digestAdd(DIGEST_INVALIDATE, time, vmId(vm), gfn, sptePfn(spte), 0);
-  actorSpend(actor, STAGE_RECLAIM, cost(COST_RMAP_PER_SPTE_NS));
-  flushRemoteTlbs(vm, actor);
+  return 1;
 }
 
 /**
@@ -127,9 +137,9 @@ export function flushRemoteTlbs(vm: usize, actor: usize): void {
 }
 
 // kvm_mmu_notifier_invalidate_range_end()
-function invalidateEnd(actor: usize, spaceId: u32, index: u32): i32 {
+function invalidateEnd(actor: usize, spaceId: u32, start: u32, end: u32): i32 {
   const vm = vmAt(spaceId);
-  assert(index !== u32.MAX_VALUE);
+  assert(start < end);
   if (load<u32>(actor, NOTIFIER_PC) === IDLE) {
     goto(actor, CLOSE);
     if (!lockWrite(vmMmuLock(vm), actor)) return STEP_BLOCKED;
@@ -145,6 +155,21 @@ function invalidateEnd(actor: usize, spaceId: u32, index: u32): i32 {
   unlockWrite(vmMmuLock(vm), actor);
   goto(actor, IDLE);
   return STEP_DONE;
+}
+
+/** Drops pages start..end-1 of the VM's memory in no time and at no price. For what no host can do. Returns the pages that there were. */
+export function dropAtOnce(vm: usize, actor: usize, start: u32, end: u32): u32 {
+  const space = vmSpace(vm);
+  const before = spaceRss(space) + spaceSwapents(space);
+  vmInvalidateBegin(vm, indexToGfn(vm, start), indexToGfn(vm, end - 1) + 1);
+  let zapped: u32 = 0;
+  for (let index = start; index < end; index++) zapped += zap(vm, indexToGfn(vm, index), actorClock(actor));
+  if (zapped !== 0) {
+    for (let vcpu = vmVcpuList(vm); vcpu !== 0; vcpu = vcpuNext(vcpu)) tlbFlush(vcpu);
+  }
+  zapRange(vmMm(vm), actor, space, start, end);
+  vmInvalidateEnd(vm);
+  return before - (spaceRss(space) + spaceSwapents(space));
 }
 
 // kvm_mmu_notifier_clear_flush_young()

@@ -1,8 +1,10 @@
+import { guestMemory, guestMemoryInit } from "../guest/memory";
 import { setGuestTimeslice } from "../guest/sched";
 import {
   setTaskFirstGfn,
   setTaskForce,
   setTaskLimit,
+  setTaskOwn,
   setTaskStart,
   setTaskThinkNs,
   setTaskWorkLimit,
@@ -10,6 +12,7 @@ import {
   TASK_COMPUTE,
   TASK_PREFAULT,
   taskCreate,
+  taskOwn,
   VCPU_BYTES,
 } from "../guest/task";
 import { integrityInit } from "../kvm/integrity";
@@ -43,6 +46,8 @@ import { costSet, costsPreset } from "../sim/costs";
 import { deviceInit, devicePreset } from "../sim/device";
 import { digestInit } from "../sim/digest";
 import { rngSeed } from "../sim/rng";
+import { churnSetup, churnWeight } from "../workload/churn";
+import { pagedCreate } from "../workload/paged";
 import { permuteOffset, permuteStride } from "../workload/permute";
 import { traceCreate, tracesInit, traceWords } from "../workload/trace";
 import {
@@ -61,6 +66,7 @@ import {
   workloadCreate,
 } from "../workload/workload";
 import { CPU_BYTES, cpusInit } from "./cpus";
+import { addActor, givebackCreate, pagedAttach } from "./giveback";
 import { vcpuAt, workloadOf } from "./lookup";
 import {
   actorCount,
@@ -87,13 +93,6 @@ import {
 // Streams of random numbers: the permutation of a region draws from its own, so that tasks of one region share hot pages.
 const STREAM_PERMUTATION: u32 = 0x80000000;
 
-function addActor(actor: usize): void {
-  const last = lastActor();
-  if (last !== 0) setActorNext(last, actor);
-  setActors(last === 0 ? actor : firstActor(), actor);
-  setActorCount(actorCount() + 1);
-}
-
 /** Starts a machine. Times in ns; `swappiness` 0..200; `watermarkScale` in 1/10,000. */
 export function configHost(
   seedValue: u32,
@@ -108,6 +107,7 @@ export function configHost(
   digestInit();
   integrityInit();
   vmTableInit();
+  guestMemoryInit();
   tracesInit();
   cpusInit();
   if (arenaCommit() !== OK) return E_NO_MEMORY;
@@ -296,6 +296,37 @@ export function configHotcold(task: u32, probability: u32, phaseAccesses: f64): 
   setWorkloadHot(workloadOf(task), probability, <u64>phaseAccesses);
 }
 
+/**
+ * Gives a VM memory management of its own, for tasks with `pages` pages together; before its tasks.
+ * @param design FREE_*; `minOrder` the least order that is told to the host
+ * @param balloon it has a balloon, and wants it to hold `target` pages
+ */
+export function configGuest(
+  vm: u32,
+  pages: u32,
+  design: u32,
+  minOrder: u32,
+  balloon: bool,
+  target: u32,
+): i32 {
+  return givebackCreate(vmAt(vm), pages, design, minOrder, balloon, target) ? OK : E_NO_MEMORY;
+}
+
+/** What a task with pages does in such a guest: PAGED_*. `pauseNs` between two lives of a process, or two rounds of churn. */
+export function configPaged(task: u32, kind: u32, pauseNs: f64): i32 {
+  return pagedAttach(taskAt(task), kind, pauseNs) ? OK : E_NO_MEMORY;
+}
+
+/** Churn frees `share` of its pages at a time, in 2^-26. */
+export function configChurn(task: u32, share: u32): void {
+  churnSetup(taskOwn(taskAt(task)), share);
+}
+
+/** The chance of `order` and all below it, in 2^-26. */
+export function configChurnOrder(task: u32, order: u32, cumulated: u32): void {
+  churnWeight(taskOwn(taskAt(task)), order, cumulated);
+}
+
 /** When a task starts: `ns` after the beginning, or after the end of task `after` (-1: none). */
 export function configStart(task: u32, after: i32, ns: f64): void {
   setTaskStart(taskAt(task), after < 0 ? 0 : taskAt(<u32>after), <u64>ns);
@@ -310,5 +341,11 @@ export function configPrefault(vm: u32, vcpu: u32, firstGfn: u32, pages: u32): i
   setTaskWorkload(task, workload);
   setTaskFirstGfn(task, firstGfn);
   setTaskLimit(task, pages);
+  const guest = guestMemory(vmAt(vm));
+  if (guest !== 0) {
+    const paged = pagedCreate(guest, 0, pages, 0, 0);
+    if (paged === 0) return E_NO_MEMORY;
+    setTaskOwn(task, paged);
+  }
   return <i32>(taskCount() - 1);
 }

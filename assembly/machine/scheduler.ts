@@ -1,5 +1,7 @@
-import { guestStart } from "../guest/sched";
-import { GUEST_TICK_PENDING, taskVcpu } from "../guest/task";
+import { balloonDeviceStep } from "../guest/balloondev";
+import { kthreadWoken } from "../guest/kthread";
+import { guestStart, guestWake } from "../guest/sched";
+import { GUEST_TICK_PENDING, taskKthread, taskOwn, taskVcpu } from "../guest/task";
 import { pageFaultStep } from "../kvm/fault";
 import { vcpuVm } from "../kvm/vcpu";
 import { vmId } from "../kvm/vm";
@@ -9,6 +11,7 @@ import { allocOverLimit } from "../mm/alloc";
 import { kswapdStep } from "../mm/kswapd";
 import { swapIoEnd } from "../mm/writeback";
 import {
+  ACTOR_BALLOON,
   ACTOR_BLOCKED,
   ACTOR_GUEST,
   ACTOR_HALTED,
@@ -29,6 +32,7 @@ import {
 import { DIGEST_OOM, digestAdd } from "../sim/digest";
 import {
   EVENT_GUEST_TICK,
+  EVENT_GUEST_WAKE,
   EVENT_IO,
   EVENT_STEP,
   EVENT_WAKE,
@@ -184,6 +188,10 @@ function dispatch(kind: u32, subject: usize, time: u64): void {
   } else if (kind === EVENT_GUEST_TICK) {
     store<u32>(subject, 0, GUEST_TICK_PENDING);
     wakeHalted(subject, time);
+  } else if (kind === EVENT_GUEST_WAKE) {
+    wakeHalted(taskVcpu(subject), time);
+    if (taskKthread(subject)) kthreadWoken(taskOwn(subject));
+    else guestWake(taskVcpu(subject), subject);
   } else {
     const vcpu = taskVcpu(subject);
     guestStart(vcpu, subject, time);
@@ -200,7 +208,6 @@ function wakeHalted(vcpu: usize, time: u64): void {
 // Runs the actor's steps for as long as nothing else is due before the next of them.
 function step(actor: usize): void {
   assert(actorState(actor) === ACTOR_HOST);
-  const vcpu = actorKind(actor) === ACTOR_VCPU;
   traceActor(actorCpu(actor), actorId(actor));
   while (true) {
     if (cpuShouldYield(actor)) {
@@ -211,7 +218,7 @@ function step(actor: usize): void {
     const turnTime = nextTurnTime();
     const horizon = min<u64>(timeLimit(), turnTime === TIME_NEVER ? TIME_NEVER : turnTime + 1);
     setEventHorizon(min<u64>(horizon, cpuYieldFrom(cpuAt(actorCpu(actor)))));
-    const result = vcpu ? pageFaultStep(actor) : kswapdStep(actor);
+    const result = stepOf(actor);
     if (result === STEP_BLOCKED) {
       if (actorState(actor) !== ACTOR_SPINNING) cpuRelease(actor);
       return;
@@ -233,6 +240,12 @@ function step(actor: usize): void {
       return;
     }
   }
+}
+
+function stepOf(actor: usize): i32 {
+  const kind = actorKind(actor);
+  if (kind === ACTOR_VCPU) return pageFaultStep(actor);
+  return kind === ACTOR_BALLOON ? balloonDeviceStep(actor) : kswapdStep(actor);
 }
 
 function nextTurnTime(): u64 {

@@ -112,10 +112,11 @@ export function evictStep(mm: usize, actor: usize): i32 {
     }
     // The notifier's own machine runs until it is done; then the next state follows in the same step.
     const page = pageOf(mm, load<u32>(actor, EVICT_PFN));
+    const index = pageIndex(page);
     const start = pc === UNMAP_START;
     const step = start
-      ? notifyInvalidateStart(actor, pageOwner(page), pageIndex(page))
-      : notifyInvalidateEnd(actor, pageOwner(page), pageIndex(page));
+      ? notifyInvalidateStart(actor, pageOwner(page), index, index + 1)
+      : notifyInvalidateEnd(actor, pageOwner(page), index, index + 1);
     if (step !== STEP_DONE) return step;
     store<u32>(actor, start ? UNMAP_PTE : WRITE, EVICT_PC);
   }
@@ -194,8 +195,8 @@ function unmapPte(mm: usize, actor: usize): i32 {
   const space = mmSpace(mm, pageOwner(page));
   const index = pageIndex(page);
   const pte = spacePte(space, index);
-  assert(ptePresent(pte) && ptePfn(pte) === pfn);
   store<u32>(actor, UNMAP_END, EVICT_PC);
+  if (!ptePresent(pte) || ptePfn(pte) !== pfn) return STEP_AGAIN; // its owner has dropped it meanwhile
   actorSpend(actor, STAGE_RECLAIM, cost(COST_SWAP_OUT_CPU_NS));
   if (pte & PTE_DIRTY) pageSet(page, PG_DIRTY);
   if (pageTest(page, PG_LAZYFREE)) {
