@@ -5,6 +5,7 @@ import type { Core } from "./core.js";
 import { COST_KEYS } from "./costkeys.js";
 import { PagevisorError } from "./errors.js";
 import type { Trace } from "./files.js";
+import { gfnOfPage, memslotsOf } from "./memslots.js";
 import type { ResolvedScenario, ResolvedVm, ResolvedWorkload } from "./scenario.js";
 import { placeTasks, type Task } from "./tasks.js";
 import { traceMask } from "./tracepoints.js";
@@ -59,10 +60,18 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
   for (const [index, vm] of scenario.vms.entries()) {
     const max = vm.memoryMax === null ? UNLIMITED : Math.floor(vm.memoryMax / PAGE_BYTES);
     const { entries, ways } = vm.tlb;
-    done(core, call.configVm(vm.memory / PAGE_BYTES, vm.vcpus, max, entries, ways, vm.guest.timeslice));
-    const placed = placeTasks(vm, (file) => traces.get(file)!.pages);
-    if (vm.guest.allocator === "buddy") done(core, configGuest(core, index, vm, placed));
-    for (const task of placed) {
+    const slots = memslotsOf(vm);
+    done(
+      core,
+      call.configVm(vm.memory / PAGE_BYTES, slots.length, vm.vcpus, max, entries, ways, vm.guest.timeslice),
+    );
+    for (const { id, gfn, pages, hva = -1 } of slots) call.configMemslot(index, id, gfn, pages, hva, 0);
+    const buddy = vm.guest.allocator === "buddy";
+    const tasksPlaced = placeTasks(vm, (file) => traces.get(file)!.pages);
+    if (buddy) done(core, configGuest(core, index, vm, tasksPlaced));
+    for (const placed of tasksPlaced) {
+      // Page numbers of a guest that allocates are its own; the others are gfns.
+      const task = buddy ? placed : { ...placed, firstPage: gfnOfPage(slots, placed.firstPage).gfn };
       const { workload, prefault } = vm.guest.tasks[task.index]!;
       const id = done(core, configTask(core, index, task, workload, traces, handles));
       if (vm.guest.allocator === "buddy" && task.pages > 0) done(core, configPaged(core, id, workload));
@@ -76,7 +85,7 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
     done(core, call.configPrefault(vm, task.vcpu, task.firstPage, task.pages));
   }
   const { trace } = scenario;
-  bootOrExplain(core, scenario, trace?.capacity ?? 0, trace === null ? 0 : traceMask(core, trace.events));
+  bootOrExplain(core, scenario, trace?.capacity ?? 0, traceMask(core, trace?.events ?? []));
   for (const [file, handle] of handles) {
     const { words } = traces.get(file)!;
     core.u32(call.traceAddress(handle), words.length).set(words);
@@ -239,9 +248,14 @@ function configStarts(
   }
 }
 
-function bootOrExplain(core: Core, scenario: ResolvedScenario, records: number, mask: number): void {
+function bootOrExplain(
+  core: Core,
+  scenario: ResolvedScenario,
+  records: number,
+  mask: [number, number],
+): void {
   const { call } = core;
-  const status = call.boot(records, mask);
+  const status = call.boot(records, ...mask);
   if (status === 0) return;
   requireRoom(core, scenario, status);
   done(core, status);

@@ -17,6 +17,7 @@ export interface CoreFunctions {
   configSwap: Call;
   configSwapDevice: Call;
   configVm: Call;
+  configMemslot: Call;
   configCompute: Call;
   configTask: Call;
   configTrace: Call;

@@ -1,15 +1,14 @@
 // The rules between keys of a scenario: names that must differ or exist, numbers that bound each other, pages that must fit.
 // Left out: rules about a single key (schema.ts) and those that need the core (watermarks, the size of the arena).
 
+import { gfnOfPage, memslotsOf } from "./memslots.js";
+import { guestMemory } from "./guestrules.js";
 import { nearestName } from "./nearest.js";
 import { formatPath, type Problem, show } from "./problems.js";
 import type { ParsedScenario, ResolvedScenario, ResolvedVm } from "./scenario.js";
-import { placeTasks, taskNames } from "./tasks.js";
+import { placeTasks, type Task, taskNames } from "./tasks.js";
 import { formatBytes } from "./units.js";
-import { PAGE_BYTES } from "./values.js";
-
-/** Pages that the tasks of a guest may have together: page numbers of accesses have 31 bits. */
-const PAGES_MAX = 2 ** 31;
+import { PAGE_BYTES, SIZE_MAX } from "./values.js";
 
 /** Everything that is wrong between the keys of a scenario whose single keys are right. */
 export function ruleProblems(parsed: ParsedScenario, resolved: ResolvedScenario): Problem[] {
@@ -23,7 +22,13 @@ export function ruleProblems(parsed: ParsedScenario, resolved: ResolvedScenario)
     ...resolved.vms.flatMap((vm, index) => {
       // Traces have no pages until they are read; files.ts asks again then.
       const memory = memoryProblem(vm, index, () => 0);
-      const others = [ways(vm, index), allocator(vm, index), sameTaskNames(vm, index), taskValues(vm, index)];
+      const others = [
+        ways(vm, index),
+        guestMemory(vm, index),
+        slots(vm, index),
+        sameTaskNames(vm, index),
+        taskValues(vm, index),
+      ];
       return [...others.flat(), ...(memory === undefined ? [] : [memory])];
     }),
     ...starts(resolved),
@@ -135,61 +140,30 @@ function ways({ tlb }: ResolvedVm, index: number): Problem[] {
   return [{ path: ["vms", index, "tlb", "ways"], wrong, allowed: `a power of two, 1..${tlb.entries}` }];
 }
 
-/** Workloads that only a guest with memory management of its own can run. */
-const ALLOCATING = ["process", "churn", "pagecache"];
-
-/** Does the guest's default have memory management of its own? With the keys freePages and balloon also when they change nothing. */
-export function needsBuddy({ freePages, balloon, tasks }: ParsedScenario["vms"][number]["guest"]): boolean {
-  if (freePages !== undefined || balloon !== undefined) return true;
-  return tasks.some(({ workload }) => ALLOCATING.includes(workload.kind));
-}
-
-function allocator({ guest }: ResolvedVm, index: number): Problem[] {
+/** Slots do not overlap, and they are all the memory that the guest has. */
+function slots(vm: ResolvedVm, index: number): Problem[] {
+  if (vm.memslots === undefined) return [];
+  const path = ["vms", index, "memslots"];
   const problems: Problem[] = [];
-  const path = ["vms", index, "guest"];
-  const { freePages } = guest;
-  if (guest.allocator === "direct") {
-    const allowed = '"buddy", or absent';
-    const needs = (what: string) =>
-      problems.push({ path: [...path, "allocator"], wrong: `"direct" cannot serve ${what}`, allowed });
-    if (freePages !== undefined && freePages.design !== "off") needs(`freePages ${show(freePages.design)}`);
-    if (guest.balloon !== undefined) needs("a balloon");
-    for (const { workload, name } of guest.tasks) {
-      if (ALLOCATING.includes(workload.kind)) needs(`the ${workload.kind} ${show(name)}`);
-    }
+  const sorted = memslotsOf(vm);
+  for (const [place, slot] of sorted.slice(1).entries()) {
+    const before = sorted[place]!;
+    const free = before.gfn + before.pages;
+    if (slot.gfn >= free) continue;
+    const wrong = `${slot.gfn} lies in the slot of gfn ${before.gfn}..${free - 1}`;
+    problems.push({ path: [...path, slot.id, "gfn"], wrong, allowed: "a frame outside of the other slots" });
   }
-  if (freePages !== undefined && freePages.minOrder !== 0) {
-    const { design, minOrder } = freePages;
-    if (design !== "reporting" && design !== "hinting-2019-min-order") {
-      const wrong = `${minOrder} means nothing to ${show(design)}`;
-      problems.push({ path: [...path, "freePages", "minOrder"], wrong, allowed: "0, or absent" });
-    }
+  for (const slot of sorted) {
+    if (slot.gfn + slot.pages <= SIZE_MAX / PAGE_BYTES) continue;
+    const wrong = `${slot.pages} frames from gfn ${slot.gfn} on end behind the last gfn`;
+    problems.push({ path: [...path, slot.id, "pages"], wrong, allowed: "frames below gfn 2^31" });
   }
-  const regions = guest.tasks.filter(({ region }) => region !== null);
-  for (const [taskIndex, { workload, region, prefault, count }] of guest.tasks.entries()) {
-    const taskPath = [...path, "tasks", taskIndex];
-    if (!ALLOCATING.includes(workload.kind)) continue;
-    const shared =
-      region !== null && (count > 1 || regions.filter((other) => other.region === region).length > 1);
-    if (shared) {
-      const wrong = `the pages of a ${workload.kind} are its own`;
-      problems.push({
-        path: [...taskPath, "region"],
-        wrong,
-        allowed: "a region that no other task has, or absent",
-      });
-    }
-    if (prefault) {
-      const wrong = `a ${workload.kind} allocates what it needs itself`;
-      problems.push({ path: [...taskPath, "prefault"], wrong, allowed: "false" });
-    }
+  const pages = vm.memslots.reduce((sum, slot) => sum + slot.pages, 0);
+  if (pages * PAGE_BYTES !== vm.memory) {
+    const wrong = `the slots have ${pages} pages, and memory is ${vm.memory / PAGE_BYTES} (${formatBytes(vm.memory)})`;
+    problems.push({ path, wrong, allowed: "slots whose pages come to memory" });
   }
   return problems;
-}
-
-/** Place of the last weight that is not 0. */
-function lastAboveZero(weights: readonly number[]): number {
-  return weights.reduce((last, weight, place) => (weight > 0 ? place : last), 0);
 }
 
 function taskValues(vm: ResolvedVm, index: number): Problem[] {
@@ -199,21 +173,6 @@ function taskValues(vm: ResolvedVm, index: number): Problem[] {
     if (vcpu !== null && vcpu >= vm.vcpus) {
       const wrong = `${vcpu} is not a vCPU of ${show(vm.name)}, which has ${vm.vcpus}`;
       problems.push({ path: [...path, "vcpu"], wrong, allowed: `a whole number 0..${vm.vcpus - 1}` });
-    }
-    if (workload.kind === "churn") {
-      const { orders, pages } = workload;
-      if (orders.length > 11 || orders.every((weight) => weight === 0)) {
-        const wrong = orders.length > 11 ? `${orders.length} weights` : "no weight above 0";
-        problems.push({
-          path: [...path, "workload", "orders"],
-          wrong,
-          allowed: "weights of the orders 0 to 10",
-        });
-      } else if (2 ** lastAboveZero(orders) > pages) {
-        const wrong = `${pages} pages are less than the largest block`;
-        const allowed = `at least ${2 ** lastAboveZero(orders)}`;
-        problems.push({ path: [...path, "workload", "pages"], wrong, allowed });
-      }
     }
     if (workload.kind === "hotcold" && workload.hot >= workload.pages) {
       const wrong = `${workload.hot} is not less than the ${workload.pages} pages`;
@@ -235,17 +194,15 @@ export function memoryProblem(
   index: number,
   tracePages: (file: string) => number,
 ): Problem | undefined {
-  // A guest with memory management of its own has no places: who finds no memory is killed.
-  const memoryPages = vm.guest.allocator === "buddy" ? PAGES_MAX : vm.memory / PAGE_BYTES;
-  const task = placeTasks(vm, tracePages).find(({ firstPage, pages }) => firstPage + pages > memoryPages);
-  if (task === undefined) return undefined;
+  if (vm.guest.allocator === "buddy") return undefined; // its tasks have no places: who finds no memory is killed
+  const memoryPages = vm.memory / PAGE_BYTES;
+  const tasks = placeTasks(vm, tracePages);
+  const task = tasks.find(({ firstPage, pages }) => firstPage + pages > memoryPages);
+  if (task === undefined) return holeProblem(vm, index, tasks);
 
   const { workload } = vm.guest.tasks[task.index]!;
   const room = Math.max(0, memoryPages - task.firstPage);
-  const memory =
-    vm.guest.allocator === "buddy"
-      ? `the ${PAGES_MAX} pages that the tasks of a guest may have`
-      : `the ${memoryPages} pages (${formatBytes(vm.memory)}) of ${show(vm.name)}`;
+  const memory = `the ${memoryPages} pages (${formatBytes(vm.memory)}) of ${show(vm.name)}`;
   const start = task.firstPage === 0 ? "" : ` from page ${task.firstPage} on`;
   const path = ["vms", index, "guest", "tasks", task.index, "workload"];
   if (workload.kind === "trace") {
@@ -258,6 +215,20 @@ export function memoryProblem(
     wrong,
     allowed: room === 0 ? "no page more" : `a whole number 1..${room}`,
   };
+}
+
+/** A task's pages lie side by side: no hole of the memory map is among them. */
+function holeProblem(vm: ResolvedVm, index: number, tasks: readonly Task[]): Problem | undefined {
+  const map = memslotsOf(vm);
+  for (const task of tasks) {
+    if (task.pages === 0) continue;
+    const { gfn, room } = gfnOfPage(map, task.firstPage);
+    if (task.pages <= room) continue;
+    const wrong = `the ${task.pages} pages of ${show(task.name)} from gfn ${gfn} on reach over a hole between memslots`;
+    const path = ["vms", index, "guest", "tasks", task.index, "workload"];
+    return { path, wrong, allowed: `at most ${room} pages there` };
+  }
+  return undefined;
 }
 
 /** Every task that starts after another one must be able to start: the other exists and does not wait for it. */

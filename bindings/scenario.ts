@@ -2,8 +2,9 @@
 // ResolvedScenario as right. A resolved scenario is itself a scenario and resolves to itself.
 
 import * as v from "valibot";
+import { needsBuddy } from "./guestrules.js";
 import { scenarioError, schemaProblems } from "./problems.js";
-import { isIdealized, kernelPriority, needsBuddy, ruleProblems } from "./rules.js";
+import { isIdealized, kernelPriority, ruleProblems } from "./rules.js";
 import { type ParsedScenario, type Scenario, scenarioSchema } from "./schema.js";
 import { defaultName, type ResolvedTask } from "./tasks.js";
 import type { ResolvedWorkload } from "./workload.js";

@@ -2,7 +2,7 @@ import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
 import { notifierRegister } from "../mm/notifier";
 import { PG_DIRTY, PG_REFERENCED, pageOf, pageSet } from "../mm/page";
 import { ZERO_PFN } from "../mm/pte";
-import { spaceRss, spaceSwapents } from "../mm/space";
+import { spaceHva, spaceRss, spaceSwapents } from "../mm/space";
 import { zapRange } from "../mm/zap";
 import {
   ACTOR_GUEST,
@@ -27,19 +27,27 @@ import {
 import { DIGEST_INVALIDATE, digestAdd } from "../sim/digest";
 import { lockWrite, unlockWrite } from "../sim/lock";
 import { emit, TRACE_KVM_AGE_HVA, TRACE_KVM_UNMAP_HVA_RANGE } from "../sim/trace";
+import { memslotFirst, memslotGfnOf, memslotPages } from "./memslot";
+import {
+  memslotByHva,
+  memslotCount,
+  memslotNextInHva,
+  memslotNotifiers,
+  setMemslotNotifiers,
+} from "./memslots";
 import { SPTE_ACCESSED, SPTE_DIRTY, SPTE_NONE, sptePfn, sptePresent } from "./spte";
 import { VM_AGED, VM_FLUSHES, VM_UNMAPPED, VM_YOUNG, vmCountAdd } from "./stats";
-import { tdpAge, tdpSet, tdpSpte } from "./tdp";
+import { tdpAge, tdpNext, tdpSet, tdpSpte } from "./tdp";
 import { tlbFlush } from "./tlb";
 import { NOTIFIER_PC, setVcpuFlushRequest, vcpuNext } from "./vcpu";
 import {
-  indexToGfn,
-  indexToHva,
   vmId,
   vmInvalidateBegin,
   vmInvalidateEnd,
+  vmInvalidateExtend,
   vmMm,
   vmMmuLock,
+  vmSlots,
   vmSpace,
   vmStats,
   vmVcpuList,
@@ -60,12 +68,16 @@ function goto(actor: usize, pc: u32): void {
   store<u32>(actor, pc, NOTIFIER_PC);
 }
 
-// kvm_mmu_notifier_invalidate_range_start()
+// kvm_mmu_notifier_invalidate_range_start(). Slots do not change until the event's end; an event that concerns none takes no lock.
 function invalidateStart(actor: usize, spaceId: u32, start: u32, end: u32): i32 {
   const vm = vmAt(spaceId);
+  const slots = vmSlots(vm);
   while (true) {
     const pc = load<u32>(actor, NOTIFIER_PC);
     if (pc === IDLE) {
+      setMemslotNotifiers(slots, memslotNotifiers(slots) + 1);
+      emit(TRACE_KVM_UNMAP_HVA_RANGE, actorClock(actor), hvaOf(vm, start), hvaEnd(vm, end), 0, 0);
+      if (memslotNextInHva(slots, start, end, 0) === memslotCount(slots)) return STEP_DONE;
       goto(actor, ZAP);
       if (!lockWrite(vmMmuLock(vm), actor)) return STEP_BLOCKED;
     } else if (pc === ZAP) {
@@ -82,24 +94,51 @@ function invalidateStart(actor: usize, spaceId: u32, start: u32, end: u32): i32 
   }
 }
 
-// kvm_unmap_gfn_range(): all entries of the range, then one flush.
+function hvaOf(vm: usize, index: u32): u64 {
+  return spaceHva(vmSpace(vm), index);
+}
+
+function hvaEnd(vm: usize, end: u32): u64 {
+  return spaceHva(vmSpace(vm), end - 1) + 4096;
+}
+
+// kvm_unmap_gfn_range() for every slot that pages start..end-1 back.
 function zapPages(vm: usize, actor: usize, start: u32, end: u32): void {
   const time = actorClock(actor);
-  vmInvalidateBegin(vm, indexToGfn(vm, start), indexToGfn(vm, end - 1) + 1);
-  emit(TRACE_KVM_UNMAP_HVA_RANGE, time, indexToHva(vm, start), indexToHva(vm, end - 1) + 4096, 0, 0);
+  vmInvalidateBegin(vm);
   actorSpend(actor, STAGE_RECLAIM, cost(COST_NOTIFIER_INVALIDATE_NS));
-  let zapped: u32 = 0;
-  for (let index = start; index < end; index++) zapped += zap(vm, indexToGfn(vm, index), time);
+  const zapped = zapSlots(vm, start, end, time);
   if (zapped === 0) return;
   actorSpend(actor, STAGE_RECLAIM, zapped * cost(COST_RMAP_PER_SPTE_NS));
   flushRemoteTlbs(vm, actor);
+}
+
+// The entries of all slots that pages start..end-1 back; the open range covers them. Returns how many there were.
+function zapSlots(vm: usize, start: u32, end: u32, time: u64): u32 {
+  const slots = vmSlots(vm);
+  let zapped: u32 = 0;
+  for (
+    let place = memslotNextInHva(slots, start, end, 0);
+    place < memslotCount(slots);
+    place = memslotNextInHva(slots, start, end, place + 1)
+  ) {
+    const slot = memslotByHva(slots, place);
+    const first = max<u32>(start, memslotFirst(slot));
+    const behind = min<u32>(end, memslotFirst(slot) + memslotPages(slot));
+    const gfn = memslotGfnOf(slot, first);
+    const gfnEnd = gfn + (behind - first);
+    vmInvalidateExtend(vm, gfn, gfnEnd);
+    for (let next = tdpNext(vm, gfn); next < gfnEnd; next = tdpNext(vm, next + 1)) {
+      zapped += zap(vm, next, time);
+    }
+  }
+  return zapped;
 }
 
 // Returns 1 for an entry that was there.
 function zap(vm: usize, gfn: u32, time: u64): u32 {
   const spte = tdpSpte(vm, gfn);
   if (!sptePresent(spte)) return 0;
-
   // handle_changed_spte(): what the hardware noted in the entry passes to the page; the page of zeroes keeps no such notes.
   if (sptePfn(spte) !== ZERO_PFN) {
     const page = pageOf(vmMm(vm), sptePfn(spte));
@@ -139,8 +178,9 @@ export function flushRemoteTlbs(vm: usize, actor: usize): void {
 // kvm_mmu_notifier_invalidate_range_end()
 function invalidateEnd(actor: usize, spaceId: u32, start: u32, end: u32): i32 {
   const vm = vmAt(spaceId);
-  assert(start < end);
+  const slots = vmSlots(vm);
   if (load<u32>(actor, NOTIFIER_PC) === IDLE) {
+    if (memslotNextInHva(slots, start, end, 0) === memslotCount(slots)) return ended(slots);
     goto(actor, CLOSE);
     if (!lockWrite(vmMmuLock(vm), actor)) return STEP_BLOCKED;
   }
@@ -154,6 +194,12 @@ function invalidateEnd(actor: usize, spaceId: u32, start: u32, end: u32): i32 {
   assert(load<u32>(actor, NOTIFIER_PC) === CLOSED);
   unlockWrite(vmMmuLock(vm), actor);
   goto(actor, IDLE);
+  return ended(slots);
+}
+
+function ended(slots: usize): i32 {
+  assert(memslotNotifiers(slots) > 0);
+  setMemslotNotifiers(slots, memslotNotifiers(slots) - 1);
   return STEP_DONE;
 }
 
@@ -161,10 +207,8 @@ function invalidateEnd(actor: usize, spaceId: u32, start: u32, end: u32): i32 {
 export function dropAtOnce(vm: usize, actor: usize, start: u32, end: u32): u32 {
   const space = vmSpace(vm);
   const before = spaceRss(space) + spaceSwapents(space);
-  vmInvalidateBegin(vm, indexToGfn(vm, start), indexToGfn(vm, end - 1) + 1);
-  let zapped: u32 = 0;
-  for (let index = start; index < end; index++) zapped += zap(vm, indexToGfn(vm, index), actorClock(actor));
-  if (zapped !== 0) {
+  vmInvalidateBegin(vm);
+  if (zapSlots(vm, start, end, actorClock(actor)) !== 0) {
     for (let vcpu = vmVcpuList(vm); vcpu !== 0; vcpu = vcpuNext(vcpu)) tlbFlush(vcpu);
   }
   zapRange(vmMm(vm), actor, space, start, end);
@@ -175,10 +219,18 @@ export function dropAtOnce(vm: usize, actor: usize, start: u32, end: u32): u32 {
 // kvm_mmu_notifier_clear_flush_young()
 function clearFlushYoung(spaceId: u32, index: u32, time: u64): bool {
   const vm = vmAt(spaceId);
-  const hva = indexToHva(vm, index);
+  const slots = vmSlots(vm);
+  const hva = spaceHva(vmSpace(vm), index);
   emit(TRACE_KVM_AGE_HVA, time, hva, hva + 4096, 0, 0);
   vmCountAdd(vmStats(vm), VM_AGED, 1);
-  const young = tdpAge(vm, indexToGfn(vm, index));
+  let young = false;
+  for (
+    let place = memslotNextInHva(slots, index, index + 1, 0);
+    place < memslotCount(slots);
+    place = memslotNextInHva(slots, index, index + 1, place + 1)
+  ) {
+    if (tdpAge(vm, memslotGfnOf(memslotByHva(slots, place), index))) young = true;
+  }
   if (young) vmCountAdd(vmStats(vm), VM_YOUNG, 1);
   return young;
 }

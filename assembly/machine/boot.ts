@@ -2,7 +2,7 @@ import { guestStart } from "../guest/sched";
 import { taskCompute, taskPrefault, taskVcpu, taskWorkload } from "../guest/task";
 import { tdpLoadRoot } from "../kvm/tdp";
 import { vcpuLayout, vcpuNext, vcpuVm } from "../kvm/vcpu";
-import { vmLayout, vmSpace, vmStampsLayout, vmVcpuList } from "../kvm/vm";
+import { vmLayout, vmPlaceSlots, vmSpace, vmStampsLayout, vmVcpuList } from "../kvm/vm";
 import { vmAt, vmTableCount } from "../kvm/vmtable";
 import {
   arenaCommit,
@@ -99,6 +99,7 @@ function layout(traceRecords: u32): void {
   let events: u32 = 4 * actorCount() + 2 * taskCount() + 16;
   mmLayout(mm);
   if (integrity()) mmStampsLayout(mm);
+  for (let id: u32 = 0; id < vmTableCount(); id++) vmPlaceSlots(vmAt(id));
   for (let id: u32 = 0; id < mmSpaces(mm); id++) spaceLayout(mmSpace(mm, id));
   for (let type: u32 = 0; type < mmAreas(mm); type++) {
     swapLayout(mm, mmArea(mm, type), integrity());
@@ -224,16 +225,16 @@ function startTasks(): void {
 }
 
 /**
- * Boots the configured machine. @param traceRecords capacity of the trace ring @param traceMask events recorded
+ * Boots the configured machine. @param traceRecords capacity of the trace ring @param traceLow,traceHigh events recorded, one bit each
  * Fails with E_NO_MEMORY (bootBytes() tells the need) or E_HOST_TOO_SMALL (bootPagesNeeded()).
  */
-export function boot(traceRecords: u32, traceMask: u32): i32 {
+export function boot(traceRecords: u32, traceLow: u32, traceHigh: u32): i32 {
   layout(traceRecords);
   let status = arenaCommit();
   if (status !== OK) return status;
   status = startMemory(host());
   if (status !== OK) return status;
-  traceEnable(traceMask);
+  traceEnable(traceLow, traceHigh);
   for (let id: u32 = 0; id < vmTableCount(); id++) givebackStart(vmAt(id));
   startTasks();
   for (let id: u32 = 0; id < vmTableCount(); id++) {
