@@ -135,7 +135,7 @@ const churn = object(
       list(
         "Relative frequency of blocks of order 0, 1, 2, …, at most 10.",
         "weight",
-        ratio("Relative frequency."),
+        count("Relative frequency.", { min: 0, max: 1_000_000 }),
         {
           min: 1,
         },

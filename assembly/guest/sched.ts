@@ -127,8 +127,8 @@ export function checkGuest(vcpu: usize): void {
   let running: u32 = 0;
   let last: u32 = 0;
   for (let task = <usize>load<u32>(vcpu, GUEST_TASKS); task !== 0; task = taskNext(task)) {
-    assert(last === 0 || taskId(task) > last - 1);
-    last = taskId(task) + 1;
+    assert(taskKthread(task) || last === 0 || taskId(task) > last - 1);
+    if (!taskKthread(task)) last = taskId(task) + 1;
     if (taskState(task) !== TASK_RUNNING) continue;
     running++;
     assert(task === guestCurrent(vcpu));
