@@ -49,6 +49,7 @@ export interface CoreFunctions {
   liveSwappiness: Call;
   liveWatermarkScale: Call;
   liveMemoryMax: Call;
+  liveBalloon: Call;
   liveCheck: Call;
   liveTrace: Call;
   liveZapAll: Call;

@@ -111,6 +111,8 @@ export interface VmResult {
     neverReported: number;
     /** Pages that the host had and has dropped. */
     discarded: number;
+    /** Pages that were freed and of which the host learned before they were used again; their share of `freed` is the coverage. */
+    released: number;
     /** Mean time from a page's free to its release by the host, ns; 0 when there was none. */
     releaseMeanNs: number;
     /** Pages allocated again after the host had dropped them: each faults in the host. */
@@ -177,6 +179,6 @@ export interface RunResult {
   host: HostResult;
   /** Where memory ran out; only with status `oom`. */
   oom?: { where: string };
-  /** The first violations (up to 16); only with `check.integrity`. */
+  /** The first violations (up to 16); only with `check.integrity`, or when one that is always looked for has stopped the run. */
   violations?: Violation[];
 }

@@ -124,6 +124,7 @@ function guestResult(
       ),
       neverReported: level("REPORT_GUEST_UNREPORTED"),
       discarded: counted("DISCARDED"),
+      released,
       releaseMeanNs: released === 0 ? 0 : counted("RELEASE_NS") / released,
       refaults: counted("REFAULTS"),
     },

@@ -1,8 +1,8 @@
 // The rules between keys of a scenario: names that must differ or exist, numbers that bound each other, pages that must fit.
 // Left out: rules about a single key (schema.ts) and those that need the core (watermarks, the size of the arena).
 
-import { gfnOfPage, memslotsOf } from "./memslots.js";
 import { guestMemory } from "./guestrules.js";
+import { gfnOfPage, memslotsOf } from "./memslots.js";
 import { nearestName } from "./nearest.js";
 import { formatPath, type Problem, show } from "./problems.js";
 import type { ParsedScenario, ResolvedScenario, ResolvedVm } from "./scenario.js";

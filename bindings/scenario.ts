@@ -83,8 +83,14 @@ function fillInGuest(guest: ParsedVm["guest"]): ResolvedVm["guest"] {
     const { name = defaultName(task.workload.kind, index), ...others } = task;
     return { name, ...others };
   });
-  const { freePages, allocator = needsBuddy(guest) ? "buddy" : "direct" } = guest;
-  if (freePages === undefined) return { ...guest, tasks, allocator };
-  const minOrder = freePages.minOrder ?? MIN_ORDERS[freePages.design];
-  return { ...guest, tasks, allocator, freePages: { ...freePages, minOrder } };
+  // In the order of the schema, so that a resolved scenario resolves to the same text.
+  const {
+    tasks: _,
+    timeslice,
+    allocator = needsBuddy(guest) ? "buddy" : "direct",
+    freePages,
+    ...others
+  } = guest;
+  const told = freePages && { ...freePages, minOrder: freePages.minOrder ?? MIN_ORDERS[freePages.design] };
+  return { tasks, timeslice, allocator, ...(told !== undefined && { freePages: told }), ...others };
 }

@@ -24,6 +24,8 @@ import {
   cost,
 } from "../sim/costs";
 import { EVENT_GUEST_WAKE, eventPost } from "../sim/events";
+import { noteBlock, noteReleased, noteRequest } from "./books";
+import { guestVm, pfnToGfn } from "./guest";
 import {
   kthreadAnswer,
   kthreadCount,
@@ -36,7 +38,6 @@ import {
   kthreadTask,
   setKthreadNext,
 } from "./kthread";
-import { guestVm, noteBlock, noteReleased, noteRequest, pfnToGfn } from "./memory";
 
 // The host's side of a VM's balloon device: one thread of the VM's process that takes requests off the device's queues, in the order of
 // the queues, and drops each range with madvise(MADV_DONTNEED), one call a range (virtio_balloon_handle_report(),

@@ -16,11 +16,9 @@ import {
   GUEST_SCAN_NS,
   GUEST_SCANS,
   guestCountAdd,
-  guestHinting,
-  guestMm,
-  guestOwe,
   noteIsolated,
-} from "./memory";
+} from "./books";
+import { guestHinting, guestMm, guestOwe } from "./guest";
 
 // Free page hinting as its 2019 patch has it (v8). Every freed block is noted in an array of its CPU; when the array is full, a scan
 // replaces pages by the free blocks that hold them and drops duplicates; when it is still full, the CPU's thread takes what is free off
@@ -28,10 +26,10 @@ import {
 // get_buddy_page(), hinting_fn() and hyperlist_ready(), step by step and with all they do not do: a free that finds the array full is
 // forgotten; a page that was taken again keeps its place; the second array is not bounded.
 //
-// record   0        4     8      12       16       20       24       28         32               32 + 8000
-//          +--------+-----+------+--------+--------+--------+--------+----------+----------------+----------------+
-//          | guest  | cpu | idx  | hypIdx | cursor | pfn    | end    | minOrder | kvm_pt × 1000  | hyperlist × 1000|
-//          +--------+-----+------+--------+--------+--------+--------+----------+----------------+----------------+
+// record   0       4     8     12       16       20    24    28         32      36       40              8040
+//          +-------+-----+-----+--------+--------+-----+-----+----------+-------+--------+---------------+------------------+
+//          | guest | cpu | idx | hypIdx | cursor | pfn | end | minOrder | woken | behind | kvm_pt × 1000 | hyperlist × 1000 |
+//          +-------+-----+-----+--------+--------+-----+-----+----------+-------+--------+---------------+------------------+
 //
 // kvm_pt, hyperlist   (pfn, order) each; pfn 0 is an empty place
 // cursor, pfn, end    where the thread's walk stands: entry, its next frame, its last one; `end` 0: the entry has not begun
@@ -46,6 +44,7 @@ const NEXT_PFN: usize = 20;
 const END_PFN: usize = 24;
 const MIN_ORDER: usize = 28;
 const WOKEN: usize = 32;
+const BEHIND: usize = 36;
 const CAPTURED: usize = 40;
 /** MAX_FGPT_ENTRIES. */
 export const HINTING_ENTRIES: u32 = 1000;
@@ -87,6 +86,11 @@ export function hintingOf(guest: usize, cpu: u32): usize {
 /** Has the array filled up, so that the thread of the CPU must run? hinting_should_run(). */
 export function hintingDue(hinting: usize): bool {
   return load<u32>(hinting, WOKEN) !== 0;
+}
+
+/** The block that has no place in the second array; after HINTING_OVERFLOW. */
+export function hintingOverflow(hinting: usize): u32 {
+  return load<u32>(hinting, BEHIND);
 }
 
 /** Address of the request, (pfn, order) a block, and its length. */
@@ -240,7 +244,10 @@ function walkOne(hinting: usize, guest: usize): bool {
   guestCountAdd(guest, GUEST_ISOLATED, 1);
   noteIsolated(guest, 1 << order);
   const isolated = load<u32>(hinting, ISOLATED);
-  if (isolated === HINTING_ENTRIES) return false;
+  if (isolated === HINTING_ENTRIES) {
+    store<u32>(hinting, head, BEHIND);
+    return false;
+  }
   const place = hinting + LIST + <usize>isolated * ENTRY_BYTES;
   store<u32>(place, head, PFN);
   store<u32>(place, order, ORDER);

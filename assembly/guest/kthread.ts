@@ -19,6 +19,8 @@ import {
   balloonRequest,
   balloonTarget,
 } from "./balloon";
+import { GUEST_DEFLATED, GUEST_INFLATED, guestCountAdd, noteAlloc, noteFree, noteIsolated } from "./books";
+import { guestBalloon, guestPay, guestReporting } from "./guest";
 import {
   HINTING_OVERFLOW,
   HINTING_REQUEST,
@@ -30,17 +32,6 @@ import {
   hintingReturn,
   hintingStep,
 } from "./hinting";
-import {
-  GUEST_DEFLATED,
-  GUEST_INFLATED,
-  guestBalloon,
-  guestCountAdd,
-  guestPay,
-  guestReporting,
-  noteAlloc,
-  noteFree,
-  noteIsolated,
-} from "./memory";
 import {
   REPORTING_REQUESTED,
   reportingBegin,
@@ -164,8 +155,8 @@ export function kthreadAnswer(kthread: usize): void {
   store<u32>(kthread, ANSWERED, PC);
 }
 
-/** Wakes the thread if it sleeps and there is something to do for it; `vcpu` runs its CPU. */
-export function kthreadPoke(kthread: usize, vcpu: usize): void {
+/** Wakes the thread if it sleeps and there is something to do for it at `time`; `vcpu` runs its CPU. */
+export function kthreadPoke(kthread: usize, vcpu: usize, time: u64): void {
   const task = kthreadTask(kthread);
   if (taskVcpu(task) !== vcpu && load<u32>(kthread, KIND) === KTHREAD_HINTING) return;
   if (taskState(task) !== TASK_WAITING || kthreadSent(kthread) || load<u32>(kthread, PC) === ANSWERED) return;
@@ -178,9 +169,9 @@ export function kthreadPoke(kthread: usize, vcpu: usize): void {
     guestPreempt(vcpu);
   } else if (kind === KTHREAD_REPORTING) {
     if (reportingState(guestReporting(guest)) !== REPORTING_REQUESTED) return;
-    schedule(kthread, actorClock(vcpu) + cost(COST_REPORT_DELAY_NS));
+    schedule(kthread, time + cost(COST_REPORT_DELAY_NS));
   } else if (balloonTarget(guestBalloon(guest)) !== balloonPages(guestBalloon(guest))) {
-    schedule(kthread, actorClock(vcpu));
+    schedule(kthread, time);
   }
 }
 

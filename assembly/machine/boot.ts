@@ -18,7 +18,6 @@ import { allocBootTable } from "../mm/alloc";
 import {
   mmArea,
   mmAreas,
-  mmFree,
   mmIdealized,
   mmLayout,
   mmResetMinFree,

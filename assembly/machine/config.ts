@@ -1,4 +1,4 @@
-import { guestMemory, guestMemoryInit } from "../guest/memory";
+import { guestMemory, guestMemoryInit } from "../guest/guest";
 import { setGuestTimeslice } from "../guest/sched";
 import {
   setTaskFirstGfn,
@@ -41,7 +41,7 @@ import { spaceCreate } from "../mm/space";
 import { swapCreate, swapDevice } from "../mm/swaparea";
 import { setReadaheadMax, swapStateCreate } from "../mm/swapstate";
 import { zoneCreate } from "../mm/zone";
-import { ACTOR_KSWAPD, actorInit, setActorNext } from "../sim/actor";
+import { ACTOR_KSWAPD, actorInit } from "../sim/actor";
 import { costSet, costsPreset } from "../sim/costs";
 import { deviceInit, devicePreset } from "../sim/device";
 import { digestInit } from "../sim/digest";
@@ -71,12 +71,8 @@ import { vcpuAt, workloadOf } from "./lookup";
 import {
   actorCount,
   addTask,
-  firstActor,
   host,
-  lastActor,
   seed,
-  setActorCount,
-  setActors,
   setCheck,
   setCpus,
   setHost,

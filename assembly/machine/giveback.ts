@@ -1,6 +1,26 @@
 import { balloonCreate, checkBalloon, setBalloonTarget } from "../guest/balloon";
 import { balloonDeviceCreate, deviceAddKthread, deviceKick, deviceKthreads } from "../guest/balloondev";
-import { checkHinting, hintingCreate, hintingOf } from "../guest/hinting";
+import {
+  FREE_HINTING_2019,
+  FREE_HINTING_2019_MIN_ORDER,
+  FREE_OFF,
+  FREE_ORACLE,
+  FREE_REPORTING,
+  guestBalloon,
+  guestDesign,
+  guestDevice,
+  guestHinting,
+  guestMemory,
+  guestMm,
+  guestReporting,
+  pfnToGfn,
+  setGuestBalloon,
+  setGuestDesign,
+  setGuestDevice,
+  setGuestHinting,
+  setGuestReporting,
+} from "../guest/guest";
+import { checkHinting, hintingCreate, hintingOf, hintingOverflow } from "../guest/hinting";
 import {
   KTHREAD_BALLOON,
   KTHREAD_CORRUPTS,
@@ -13,29 +33,7 @@ import {
   kthreadPoke,
   kthreadRun,
 } from "../guest/kthread";
-import {
-  checkGuestMemory,
-  FREE_HINTING_2019,
-  FREE_HINTING_2019_MIN_ORDER,
-  FREE_OFF,
-  FREE_ORACLE,
-  FREE_REPORTING,
-  guestBalloon,
-  guestDesign,
-  guestDevice,
-  guestHinting,
-  guestMemory,
-  guestMemoryCreate,
-  guestMemoryLayout,
-  guestMemoryStart,
-  guestMm,
-  guestReporting,
-  setGuestBalloon,
-  setGuestDesign,
-  setGuestDevice,
-  setGuestHinting,
-  setGuestReporting,
-} from "../guest/memory";
+import { checkGuestMemory, guestMemoryCreate, guestMemoryLayout, guestMemoryStart } from "../guest/memory";
 import { checkReporting, reportingAsk, reportingCreate } from "../guest/reporting";
 import { guestSleep } from "../guest/sched";
 import { setTaskOwn, taskFirstGfn, taskOwn, taskVcpu, taskWorkload } from "../guest/task";
@@ -140,13 +138,19 @@ export function givebackStart(vm: usize): void {
   if (guest !== 0) guestMemoryStart(guest);
 }
 
-/** Virtual time begins: what the drivers' registration has asked for is due. */
-export function givebackBegin(vm: usize): void {
+/** The host wants the balloon to hold `pages` pages. */
+export function givebackTarget(vm: usize, pages: u32, time: u64): void {
+  setBalloonTarget(guestBalloon(guestMemory(vm)), pages);
+  givebackBegin(vm, time);
+}
+
+/** Threads that have work at `time` are woken: when virtual time begins, what the drivers' registration has asked for is due. */
+export function givebackBegin(vm: usize, time: u64): void {
   const guest = guestMemory(vm);
   if (guest === 0 || guestDevice(guest) === 0) return;
   const first = vmVcpuList(vm);
   for (let kthread = deviceKthreads(guestDevice(guest)); kthread !== 0; kthread = kthreadNext(kthread)) {
-    kthreadPoke(kthread, first);
+    kthreadPoke(kthread, first, time);
   }
 }
 
@@ -162,7 +166,9 @@ export const THREAD_CORRUPTS: u32 = 3;
 export function threadRun(vcpu: usize, task: usize, until: u64): u32 {
   const result = kthreadRun(vcpu, taskOwn(task), until);
   if (result === KTHREAD_CORRUPTS) {
-    violationNote(VIOLATION_ARRAY_OVERFLOW, vcpuVm(vcpu), 0, vcpuIndex(vcpu), actorClock(vcpu));
+    const vm = vcpuVm(vcpu);
+    const behind = hintingOverflow(hintingOf(guestMemory(vm), vcpuIndex(vcpu)));
+    violationNote(VIOLATION_ARRAY_OVERFLOW, vm, pfnToGfn(behind), vcpuIndex(vcpu), actorClock(vcpu));
     return THREAD_CORRUPTS;
   }
   if (result !== KTHREAD_SLEEPS && result !== KTHREAD_KICKS) return THREAD_OVER;

@@ -1,11 +1,6 @@
 // The constants that the binding reads from the instance, from the files that own them.
 
 export {
-  FREE_HINTING_2019,
-  FREE_HINTING_2019_MIN_ORDER,
-  FREE_OFF,
-  FREE_ORACLE,
-  FREE_REPORTING,
   GUEST_BALLOON_REQUESTS,
   GUEST_BLOCKS,
   GUEST_CACHE_DROPPED,
@@ -26,7 +21,14 @@ export {
   GUEST_REQUESTS,
   GUEST_SCAN_NS,
   GUEST_SCANS,
-} from "../guest/memory";
+} from "../guest/books";
+export {
+  FREE_HINTING_2019,
+  FREE_HINTING_2019_MIN_ORDER,
+  FREE_OFF,
+  FREE_ORACLE,
+  FREE_REPORTING,
+} from "../guest/guest";
 export {
   VM_ACCESSES,
   VM_AGED,

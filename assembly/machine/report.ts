@@ -1,13 +1,6 @@
 import { balloonPages } from "../guest/balloon";
-import {
-  GUEST_COUNTS,
-  guestBalloon,
-  guestCount,
-  guestMemory,
-  guestMm,
-  guestReportedOrder,
-  guestUnreported,
-} from "../guest/memory";
+import { GUEST_COUNTS, guestCount, guestReportedOrder, guestUnreported } from "../guest/books";
+import { guestBalloon, guestMemory, guestMm } from "../guest/guest";
 import {
   TASK_READY,
   TASK_RUNNING,

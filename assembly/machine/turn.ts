@@ -226,7 +226,7 @@ function endTask(vcpu: usize, task: usize): void {
 /** Virtual time 0: every task that waits for no other is due at its start. */
 export function begin(time: u64): void {
   setEpoch(time);
-  for (let id: u32 = 0; id < vmTableCount(); id++) givebackBegin(vmAt(id));
+  for (let id: u32 = 0; id < vmTableCount(); id++) givebackBegin(vmAt(id), time);
   for (let index: u32 = 0; index < taskCount(); index++) {
     const task = taskAt(index);
     if (taskPrefault(task) || taskAfter(task) !== 0) continue;

@@ -1,4 +1,5 @@
-import { guestAlloc, guestFree, pfnToGfn } from "../guest/memory";
+import { pfnToGfn } from "../guest/guest";
+import { guestAlloc, guestFree } from "../guest/memory";
 import { taskAccesses, taskAddAccesses, taskLimit, taskThinkNs, taskWorkload } from "../guest/task";
 import { ACCESS_END, accessRun, accessStop, setAccessStop } from "../kvm/access";
 import { vcpuIndex } from "../kvm/vcpu";

@@ -1,6 +1,7 @@
 import { deviceKthreads } from "../guest/balloondev";
+import { guestDevice, pfnToGfn } from "../guest/guest";
 import { kthreadNext, kthreadPoke } from "../guest/kthread";
-import { guestDevice, guestEntry, guestFault, guestUnmap, pfnToGfn } from "../guest/memory";
+import { guestEntry, guestFault, guestUnmap } from "../guest/memory";
 import { guestSliceEnd } from "../guest/sched";
 import {
   taskAccesses,
@@ -146,7 +147,7 @@ function poke(guest: usize, vcpu: usize): void {
   const device = guestDevice(guest);
   if (device === 0) return;
   for (let kthread = deviceKthreads(device); kthread !== 0; kthread = kthreadNext(kthread)) {
-    kthreadPoke(kthread, vcpu);
+    kthreadPoke(kthread, vcpu, actorClock(vcpu));
   }
 }
 

@@ -1,4 +1,4 @@
-import { GUEST_KILLED, guestCountAdd } from "../guest/memory";
+import { GUEST_KILLED, guestCountAdd } from "../guest/books";
 
 // The record of a task in a guest with memory management of its own: paged.ts runs it, churn.ts the part that has blocks instead of pages.
 //

@@ -71,6 +71,7 @@ export function madeVm(name: string, given: Partial<VmResult> = {}): VmResult {
       pagesByOrder: [],
       neverReported: 0,
       discarded: 0,
+      released: 0,
       releaseMeanNs: 0,
       refaults: 0,
     },
