@@ -17,6 +17,8 @@ const UNLIMITED = 0xffffffff;
 /** A task as the result names it. */
 export interface BootedTask {
   vm: number;
+  /** The vCPU that it runs on. */
+  vcpu: number;
   name: string;
   /** Number of the task in the core. */
   id: number;
@@ -66,6 +68,8 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
       call.configVm(vm.memory / PAGE_BYTES, slots.length, vm.vcpus, max, entries, ways, vm.guest.timeslice),
     );
     for (const { id, gfn, pages, hva = -1 } of slots) call.configMemslot(index, id, gfn, pages, hva, 0);
+    const { chargeTables, chargeBatch, overheadPages } = vm.memcg;
+    call.configMemcg(index, Number(chargeTables), chargeBatch, overheadPages);
     const buddy = vm.guest.allocator === "buddy";
     const tasksPlaced = placeTasks(vm, (file) => traces.get(file)!.pages);
     if (buddy) done(core, configGuest(core, index, vm, tasksPlaced));
@@ -75,7 +79,7 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
       const { workload, prefault } = vm.guest.tasks[task.index]!;
       const id = done(core, configTask(core, index, task, workload, traces, handles));
       if (vm.guest.allocator === "buddy" && task.pages > 0) done(core, configPaged(core, id, workload));
-      tasks.push({ vm: index, name: task.name, id });
+      tasks.push({ vm: index, vcpu: task.vcpu, name: task.name, id });
       starts.push({ id, vm, task });
       if (prefault && task.pages > 0) prefaults.push({ vm: index, task });
     }

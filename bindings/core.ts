@@ -18,6 +18,7 @@ export interface CoreFunctions {
   configSwap: Call;
   configSwapDevice: Call;
   configVm: Call;
+  configMemcg: Call;
   configMemslot: Call;
   configCompute: Call;
   configTask: Call;
@@ -60,6 +61,7 @@ export interface CoreFunctions {
   reportHost: Call;
   reportDevice: Call;
   reportTask: Call;
+  reportVcpu: Call;
   reportMark: Call;
   reportDigest: Call;
   reportHistogram: Call;

@@ -137,8 +137,8 @@ function faultTime(vms: VmResult[], colors: Colors): string[] {
 
 /** A line for each guest that tells the host of free memory: how often, how much at a time, and what it cost. */
 function freePages({ vms, scenario }: RunResult, colors: Colors): string[] {
-  const telling = vms.flatMap((vm, index) => {
-    const told = scenario.vms[index]!.guest.freePages;
+  const telling = vms.flatMap((vm) => {
+    const told = scenario.vms?.find(({ name }) => name === vm.name)?.guest?.freePages;
     return told === undefined ? [] : [{ vm, told }];
   });
   if (telling.every(({ told }) => told.design === "off")) return [];
