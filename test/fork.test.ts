@@ -108,7 +108,6 @@ const GUEST_COSTS: readonly string[] = [
   "balloonInflatePageNs",
   "madviseDontneedNs",
   "madvisePerPageNs",
-  "reportDelayNs",
 ];
 
 /** Three guests that give memory back, each in its way. */
@@ -118,7 +117,7 @@ function giving(): Scenario {
     memory,
     guest: { tasks: [{ workload: task }], ...others },
   });
-  const churn = { kind: "churn" as const, pages: 3000, orders: [1, 0, 0, 0, 1], accesses: 9000 };
+  const churn = { kind: "churn" as const, pages: 3000, orders: [64, 0, 0, 0, 1], accesses: 30_000 };
   const process = { kind: "process" as const, pages: 2500, repeat: 2, pause: "5s" };
   return {
     host: { memory: "256MiB", cpus: 3 },
@@ -140,7 +139,13 @@ for (const key of GUEST_COSTS) {
   });
 }
 
-for (const key of COST_KEYS.filter((each) => !GUEST_COSTS.includes(each))) {
+test("costs.reportDelayNs: a pass comes sooner", async () => {
+  givingDigest ??= create(giving()).then((machine) => machine.run().digest);
+  const soon = await create({ ...giving(), costs: { reportDelayNs: "1ms" } });
+  assert.is.not(soon.run().digest, await givingDigest);
+});
+
+for (const key of COST_KEYS.filter((each) => !GUEST_COSTS.includes(each) && each !== "reportDelayNs")) {
   test(`costs.${key}: is charged, and at its new price`, async () => {
     const digest = await asIfCreated(busy(), `costs.${key}`, key === "guestTickNs" ? ms(1) : "3us");
     assert.is.not(digest, await usual());
@@ -396,7 +401,7 @@ for (const [path, message] of [
 }
 
 const LIVE =
-  "seed, costs.*, host.reclaim.swappiness, host.reclaim.watermarkScaleFactor, vms.NAME.memoryMax, check.*, trace.*";
+  "seed, costs.*, host.reclaim.swappiness, host.reclaim.watermarkScaleFactor, vms.NAME.memoryMax, vms.NAME.guest.balloon.target, check.*, trace.*";
 
 for (const [path, value] of [
   ["host.memory", "4MiB"],

@@ -12,12 +12,23 @@ import {
   TASK_COMPUTE,
   TASK_PREFAULT,
   taskCreate,
-  taskOwn,
   VCPU_BYTES,
 } from "../guest/task";
 import { integrityInit } from "../kvm/integrity";
+import { mmuCreate } from "../kvm/mmu";
+import { monitorCreate } from "../kvm/monitor";
 import { DAEMON_BYTES, setVcpuNext, vcpuCreate } from "../kvm/vcpu";
-import { setVmVcpus, vmAddSlot, vmCreate, vmDefaultHva, vmSpace, vmVcpuList } from "../kvm/vm";
+import {
+  setVmMonitor,
+  setVmVcpus,
+  vmAddSlot,
+  vmCreate,
+  vmDefaultHva,
+  vmDesign,
+  vmReserve,
+  vmSpace,
+  vmVcpuList,
+} from "../kvm/vm";
 import { vmAt, vmTableAdd, vmTableCount, vmTableInit } from "../kvm/vmtable";
 import { arenaCommit, arenaInit, arenaTake, PART_RECORDS } from "../memory/arena";
 import { PFN_BASE } from "../memory/layout";
@@ -48,7 +59,6 @@ import { costSet, costsPreset } from "../sim/costs";
 import { deviceInit, devicePreset } from "../sim/device";
 import { digestInit } from "../sim/digest";
 import { rngSeed } from "../sim/rng";
-import { churnSetup, churnWeight } from "../workload/churn";
 import { pagedCreate } from "../workload/paged";
 import { permuteOffset, permuteStride } from "../workload/permute";
 import { traceCreate, tracesInit, traceWords } from "../workload/trace";
@@ -68,7 +78,7 @@ import {
   workloadCreate,
 } from "../workload/workload";
 import { CPU_BYTES, cpusInit } from "./cpus";
-import { addActor, givebackCreate, pagedAttach } from "./giveback";
+import { addActor } from "./giveback";
 import { vcpuAt, workloadOf } from "./lookup";
 import {
   actorCount,
@@ -213,6 +223,10 @@ export function configVm(
     setVmVcpus(vm, vcpus, last === 0 ? vcpu : vmVcpuList(vm));
     last = vcpu;
   }
+  const monitor = monitorCreate(vm, actorCount());
+  if (monitor === 0) return E_NO_MEMORY;
+  setVmMonitor(vm, monitor);
+  addActor(monitor);
   return <i32>id;
 }
 
@@ -221,10 +235,33 @@ export function configMemcg(vm: u32, chargeTables: bool, chargeBatch: u32, overh
   memcgSetup(spaceMemcg(vmSpace(vmAt(vm))), chargeBatch, chargeTables, overheadPages);
 }
 
+/**
+ * How VM `id` is paged, instead of what configVm() gives it: MMU_TDP, SPTE_EPT, 4 levels, NOTIFIER_SEQ_RETRY, 4 KiB pages.
+ * @param mmuPages pages of sptes that the legacy MMU may have, 0 for KVM's own choice
+ */
+export function configPaging(
+  id: u32,
+  mmu: u32,
+  format: u32,
+  levels: u32,
+  notifier: u32,
+  huge: bool,
+  mmuPages: u32,
+): i32 {
+  vmDesign(vmAt(id), format, levels, notifier, huge);
+  return mmuCreate(vmAt(id), mmu, mmuPages) ? OK : E_NO_MEMORY;
+}
+
 /** Memslot number `id` of a VM: `pages` frames from `gfn` on; `hva` below 0 for the process' usual place. `flags` are KVM_MEM_*. */
 export function configMemslot(vm: u32, id: u32, gfn: u32, pages: u32, hva: f64, flags: u32): void {
   const to = vmAt(vm);
   vmAddSlot(to, id, gfn, pages, hva < 0 ? vmDefaultHva(to, gfn) : <u64>hva, flags);
+}
+
+/** Frames that may become a slot later on, by a change of the memory map. */
+export function configReserve(vm: u32, gfn: u32, pages: u32, hva: f64): void {
+  const to = vmAt(vm);
+  vmReserve(to, gfn, pages, hva < 0 ? vmDefaultHva(to, gfn) : <u64>hva);
 }
 
 function addConfigured(vm: u32, vcpu: u32, flags: u32): usize {
@@ -305,37 +342,6 @@ export function configZipf(task: u32, theta: f64): void {
 /** The hot set's probability in 2^-26, and the accesses after which it moves on (0: never). */
 export function configHotcold(task: u32, probability: u32, phaseAccesses: f64): void {
   setWorkloadHot(workloadOf(task), probability, <u64>phaseAccesses);
-}
-
-/**
- * Gives a VM memory management of its own, for tasks with `pages` pages together; before its tasks.
- * @param design FREE_*; `minOrder` the least order that is told to the host
- * @param balloon it has a balloon, and wants it to hold `target` pages
- */
-export function configGuest(
-  vm: u32,
-  pages: u32,
-  design: u32,
-  minOrder: u32,
-  balloon: bool,
-  target: u32,
-): i32 {
-  return givebackCreate(vmAt(vm), pages, design, minOrder, balloon, target) ? OK : E_NO_MEMORY;
-}
-
-/** What a task with pages does in such a guest: PAGED_*. `pauseNs` between two lives of a process, or two rounds of churn. */
-export function configPaged(task: u32, kind: u32, pauseNs: f64): i32 {
-  return pagedAttach(taskAt(task), kind, pauseNs) ? OK : E_NO_MEMORY;
-}
-
-/** Churn frees `share` of its pages at a time, in 2^-26. */
-export function configChurn(task: u32, share: u32): void {
-  churnSetup(taskOwn(taskAt(task)), share);
-}
-
-/** The chance of `order` and all below it, in 2^-26. */
-export function configChurnOrder(task: u32, order: u32, cumulated: u32): void {
-  churnWeight(taskOwn(taskAt(task)), order, cumulated);
 }
 
 /** When a task starts: `ns` after the beginning, or after the end of task `after` (-1: none). */

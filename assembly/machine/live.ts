@@ -1,4 +1,4 @@
-import { tdpZapAll } from "../kvm/tdp";
+import { mmuZapAll } from "../kvm/mmu";
 import { tlbFlush } from "../kvm/tlb";
 import { vcpuNext } from "../kvm/vcpu";
 import { vmDropStamps, vmSpace, vmStampsLayout, vmVcpuList } from "../kvm/vm";
@@ -80,7 +80,7 @@ export function liveBalloon(vm: u32, pages: u32): void {
 
 /** Drops every spte of a VM, as deleting a memslot does: each page that is touched again faults once, its frame is there. */
 export function liveZapAll(vm: u32): void {
-  tdpZapAll(vmAt(vm), now());
+  mmuZapAll(vmAt(vm), vmVcpuList(vmAt(vm)));
   for (let vcpu = vmVcpuList(vmAt(vm)); vcpu !== 0; vcpu = vcpuNext(vcpu)) tlbFlush(vcpu);
 }
 
