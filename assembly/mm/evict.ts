@@ -25,6 +25,7 @@ import {
   mmWriteback,
   setMmWriteback,
 } from "./instance";
+import { memcgEvents } from "./memcgstat";
 import { notifyClearFlushYoung, notifyInvalidateEnd, notifyInvalidateStart } from "./notifier";
 import {
   PG_ACTIVE,
@@ -157,7 +158,8 @@ function check(mm: usize, actor: usize): i32 {
       mmCountAdd(mm, MM_SWAP_ALLOC_FAILED, 1);
       return activate(mm, actor);
     }
-    swapCacheAdd(mm, pfn, entry);
+    memcgEvents(mm, actorCpu(actor), 1); // MEMCG_SWAP
+    swapCacheAdd(mm, actorCpu(actor), pfn, entry);
     setSlotOwner(mm, entry, pageOwner(page));
     pageSet(page, PG_DIRTY);
   }
@@ -185,6 +187,7 @@ function activate(mm: usize, actor: usize): i32 {
   const pfn = load<u32>(actor, EVICT_PFN);
   if (swapFull(mm)) swapCacheTryFree(mm, actorCpu(actor), pfn);
   tally(actor + TALLY_ACTIVATED);
+  memcgEvents(mm, actorCpu(actor), 1); // PGACTIVATE
   pageSet(pageOf(mm, pfn), PG_ACTIVE);
   pageUnlock(mm, pfn, actorClock(actor));
   return finish(actor, EVICT_ACTIVATE);
@@ -217,6 +220,7 @@ function unmapPte(mm: usize, actor: usize): i32 {
     spaceAccount(space, -1, 1);
   }
   spaceUnmapped(space, index);
+  memcgEvents(mm, actorCpu(actor), 1); // NR_ANON_MAPPED
   pageClear(page, PG_ANON_EXCLUSIVE);
   setPageMaps(page, pageMaps(page) - 1);
   setPageRefs(page, pageRefs(page) - 1);
@@ -237,12 +241,14 @@ function write(mm: usize, actor: usize): i32 {
   const time = actorClock(actor);
   mmCountAdd(mm, MM_SWAP_OUT, 1);
   tally(actor + SHRINK_WRITTEN);
+  memcgEvents(mm, actorCpu(actor), 1); // NR_WRITEBACK
   digestAdd(DIGEST_SWAP_OUT, time, pageOwner(page), pageIndex(page), pfn, entry);
   emit(TRACE_MM_VMSCAN_WRITE_FOLIO, time, pfn, 0, 0, 0);
   if (mmStamped(mm)) setSlotStamp(mm, entry, frameStamp(mm, pfn));
 
   const device = swapDevice(swapArea(mm, entry));
   if (deviceSynchronous(device)) {
+    memcgEvents(mm, actorCpu(actor), 1);
     actorSpend(actor, STAGE_RECLAIM, deviceSynchronousNs(device, true));
     return STEP_AGAIN; // yield: the write has ended, the page is still locked
   }

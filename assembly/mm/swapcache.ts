@@ -1,6 +1,7 @@
 import { PFN_NONE } from "../memory/layout";
 import { actorClock, actorCpu } from "../sim/actor";
 import { pagePut } from "./free";
+import { memcgEvents } from "./memcgstat";
 import {
   PG_DIRTY,
   PG_LOCKED,
@@ -27,8 +28,9 @@ import { swapCacheClear, swapCacheLookup, swapCacheSet, swapCount } from "./swap
 //
 // invariant: PG_SWAPCACHE is set exactly on the frames that the areas' cache arrays name
 
-/** Puts a page into the cache of `entry`, whose SWAP_HAS_CACHE the caller owns. */
-export function swapCacheAdd(mm: usize, pfn: u32, entry: u32): void {
+/** Puts a page into the cache of `entry`, on `cpu`, whose SWAP_HAS_CACHE the caller owns. */
+export function swapCacheAdd(mm: usize, cpu: u32, pfn: u32, entry: u32): void {
+  memcgEvents(mm, cpu, 1); // NR_SWAPCACHE
   const page = pageOf(mm, pfn);
   assert(!pageTest(page, PG_SWAPCACHE));
   swapCacheSet(mm, entry, pfn);
@@ -42,6 +44,7 @@ export function swapCacheAdd(mm: usize, pfn: u32, entry: u32): void {
  * @param shadow what it leaves in its place, 0 for nothing
  */
 export function swapCacheDelete(mm: usize, cpu: u32, pfn: u32, shadow: u32): void {
+  memcgEvents(mm, cpu, 1);
   const page = pageOf(mm, pfn);
   assert(pageTest(page, PG_SWAPCACHE) && pageRefs(page) > 1);
   swapCacheClear(mm, cpu, pagePrivate(page), shadow);
