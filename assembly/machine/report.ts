@@ -14,6 +14,8 @@ import {
   taskWork,
 } from "../guest/task";
 import { VIOLATION_BYTES, VIOLATIONS_KEPT, violationAt, violations } from "../kvm/integrity";
+import { memslotIndex } from "../kvm/memslot";
+import { gfnToMemslot } from "../kvm/memslots";
 import { sptePresent } from "../kvm/spte";
 import {
   faultCount,
@@ -28,9 +30,10 @@ import {
   VM_STALL_SOME_NS,
   vmCount,
 } from "../kvm/stats";
-import { tdpSpte } from "../kvm/tdp";
-import { gfnToIndex, vmMm, vmSpace, vmStats } from "../kvm/vm";
+import { vcpuMode } from "../kvm/vcpu";
+import { gfnToIndex, vmMm, vmSlots, vmSpace, vmStats } from "../kvm/vm";
 import { vmAt, vmTableCount } from "../kvm/vmtable";
+import { walkSpte } from "../kvm/walk";
 import { PFN_NONE, TIME_NEVER } from "../memory/layout";
 import { FAULT_KINDS } from "../mm/fault";
 import {
@@ -70,11 +73,12 @@ import {
 } from "../mm/space";
 import { swapDevice, swapUsed } from "../mm/swaparea";
 import { swapCacheLookup } from "../mm/swapmap";
-import { actorClock, STAGE_COUNT } from "../sim/actor";
+import { ACTOR_BLOCKED, actorBlockedNs, actorClock, actorState, STAGE_COUNT } from "../sim/actor";
 import { deviceBusyNs, deviceQueuePeak, deviceReads, deviceWrites } from "../sim/device";
 import { digestFold, digestState } from "../sim/digest";
 import { HISTOGRAM_COUNTS, histogramHighest } from "../sim/histogram";
 import { TRACE_RECORD_BYTES, traceCapacity, traceRing, traceWritten } from "../sim/trace";
+import { vcpuAt } from "./lookup";
 import { epoch, host, now, oomOverLimit, oomVm, taskAt, taskCount } from "./state";
 
 // What a machine tells of itself: each report writes a row of f64 into one table, which the binding reads through a view.
@@ -138,6 +142,12 @@ export function reportHistogramHighest(index: u32): f64 {
   return <f64>histogramHighest(index);
 }
 
+/** Number of the process' page that backs `gfn` of VM `id`; 0xffffffff when no slot holds it. */
+export function reportPageNumber(id: u32, gfn: u32): u32 {
+  const slot = gfnToMemslot(vmSlots(vmAt(id)), gfn);
+  return slot === 0 ? u32.MAX_VALUE : memslotIndex(slot, gfn);
+}
+
 export const REPORT_PAGE_STATE: u32 = 0;
 export const REPORT_PAGE_PFN: u32 = 1;
 export const REPORT_PAGE_AREA: u32 = 2;
@@ -180,7 +190,7 @@ export function reportPage(id: u32, gfn: u32): void {
   put(REPORT_PAGE_WRITABLE, ptePresent(pte) && pte & PTE_WRITE ? 1 : 0);
   put(REPORT_PAGE_ACCESSED, ptePresent(pte) && pte & PTE_ACCESSED ? 1 : 0);
   put(REPORT_PAGE_DIRTY, ptePresent(pte) && pte & PTE_DIRTY ? 1 : 0);
-  put(REPORT_PAGE_MAPPED, sptePresent(tdpSpte(vm, gfn)) ? 1 : 0);
+  put(REPORT_PAGE_MAPPED, sptePresent(walkSpte(vm, gfn)) ? 1 : 0);
 }
 
 // The host: its counters MM_*, then these.
@@ -220,6 +230,18 @@ export function reportDevice(type: u32): void {
   put(REPORT_DEVICE_BUSY_NS, <f64>deviceBusyNs(device));
   put(REPORT_DEVICE_QUEUE_PEAK, <f64>deviceQueuePeak(device));
   put(REPORT_DEVICE_SLOTS_USED, <f64>swapUsed(area));
+}
+
+export const REPORT_VCPU_BLOCKED_NS: u32 = 0;
+export const REPORT_VCPU_MODE: u32 = 1;
+
+/** Writes a vCPU: the time that it was blocked in the host, the block it is in up to now included, and its mode VCPU_*. */
+export function reportVcpu(id: u32, index: u32): void {
+  const vcpu = vcpuAt(vmAt(id), index);
+  const clock = actorClock(vcpu);
+  const since: u64 = actorState(vcpu) === ACTOR_BLOCKED && now() > clock ? now() - clock : 0;
+  put(REPORT_VCPU_BLOCKED_NS, <f64>(actorBlockedNs(vcpu) + since));
+  put(REPORT_VCPU_MODE, <f64>vcpuMode(vcpu));
 }
 
 export const REPORT_TASK_ACCESSES: u32 = 0;

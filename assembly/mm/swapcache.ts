@@ -1,5 +1,6 @@
 import { PFN_NONE } from "../memory/layout";
 import { actorClock, actorCpu } from "../sim/actor";
+import { emit, TRACE_SWAPCACHE_ADD } from "../sim/trace";
 import { pagePut } from "./free";
 import { memcgEvents } from "./memcgstat";
 import {
@@ -19,7 +20,7 @@ import {
   setPagePrivate,
   setPageRefs,
 } from "./page";
-import { ENTRY_NONE } from "./pte";
+import { ENTRY_NONE, entryOffset, entryType } from "./pte";
 import { swapFull } from "./swaparea";
 import { swapCacheClear, swapCacheLookup, swapCacheSet, swapCount } from "./swapmap";
 
@@ -28,10 +29,11 @@ import { swapCacheClear, swapCacheLookup, swapCacheSet, swapCount } from "./swap
 //
 // invariant: PG_SWAPCACHE is set exactly on the frames that the areas' cache arrays name
 
-/** Puts a page into the cache of `entry`, on `cpu`, whose SWAP_HAS_CACHE the caller owns. */
-export function swapCacheAdd(mm: usize, cpu: u32, pfn: u32, entry: u32): void {
-  memcgEvents(mm, cpu, 1); // NR_SWAPCACHE
+/** Puts a page into the cache of `entry`, whose SWAP_HAS_CACHE the caller owns (add_to_swap_cache()). */
+export function swapCacheAdd(mm: usize, actor: usize, pfn: u32, entry: u32): void {
+  memcgEvents(mm, actorCpu(actor), 1); // NR_SWAPCACHE
   const page = pageOf(mm, pfn);
+  emit(TRACE_SWAPCACHE_ADD, actorClock(actor), entryType(entry), entryOffset(entry), 0, 0);
   assert(!pageTest(page, PG_SWAPCACHE));
   swapCacheSet(mm, entry, pfn);
   setPagePrivate(page, entry);
