@@ -48,6 +48,7 @@ import {
 } from "../mm/instance";
 import { lruBatchesCreate } from "../mm/lrubatch";
 import { memcgSetup } from "../mm/memcg";
+import { memcgStatsCreate } from "../mm/memcgstat";
 import { residencyCreate } from "../mm/residency";
 import { spaceCreate, spaceMemcg } from "../mm/space";
 import { stocksCreate } from "../mm/stock";
@@ -126,7 +127,12 @@ export function configHost(
   const records = arenaTake(PART_RECORDS, <u64>cpus * CPU_BYTES);
   const kswapd = arenaTake(PART_RECORDS, DAEMON_BYTES);
   if (mm === 0 || zone === 0 || records === 0 || kswapd === 0) return E_NO_MEMORY;
-  if (!swapStateCreate(mm, cpus, seedValue) || !lruBatchesCreate(mm, cpus) || !stocksCreate(mm, cpus))
+  if (
+    !swapStateCreate(mm, cpus, seedValue) ||
+    !lruBatchesCreate(mm, cpus) ||
+    !stocksCreate(mm, cpus) ||
+    !memcgStatsCreate(mm, cpus)
+  )
     return E_NO_MEMORY;
   setHost(mm);
   mmAddZone(mm, zone);
