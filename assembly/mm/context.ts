@@ -107,9 +107,16 @@ export const IDEALIZED_FREED: usize = ACTOR_BYTES + 660;
 // the page goes whether it was used or not: evict.ts
 export const EVICT_CHOSEN: usize = ACTOR_BYTES + 664;
 
-// split a 2 MiB page: thp.ts
-export const SPLIT_PC: usize = ACTOR_BYTES + 672;
-export const SPLIT_SPACE: usize = ACTOR_BYTES + 676;
-export const SPLIT_START: usize = ACTOR_BYTES + 680;
+// drop the pages of a range: dontneed.ts
+export const DONTNEED_PC: usize = ACTOR_BYTES + 672;
+export const DONTNEED_SPACE: usize = ACTOR_BYTES + 676;
+export const DONTNEED_START: usize = ACTOR_BYTES + 680;
+export const DONTNEED_END: usize = ACTOR_BYTES + 684;
+export const DONTNEED_PAGES: usize = ACTOR_BYTES + 688;
 
-export const MM_CONTEXT_END: usize = ACTOR_BYTES + 688;
+// split a 2 MiB page: thp.ts
+export const SPLIT_PC: usize = ACTOR_BYTES + 692;
+export const SPLIT_SPACE: usize = ACTOR_BYTES + 696;
+export const SPLIT_START: usize = ACTOR_BYTES + 700;
+
+export const MM_CONTEXT_END: usize = ACTOR_BYTES + 704;
