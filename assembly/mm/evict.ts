@@ -219,8 +219,8 @@ function unmapPte(mm: usize, actor: usize): i32 {
   const space = mmSpace(mm, pageOwner(page));
   const index = pageIndex(page);
   const pte = spacePte(space, index);
-  assert(ptePresent(pte) && ptePfn(pte) === pfn);
   store<u32>(actor, UNMAP_END, EVICT_PC);
+  if (!ptePresent(pte) || ptePfn(pte) !== pfn) return STEP_AGAIN; // its owner has dropped it meanwhile
   actorSpend(actor, STAGE_RECLAIM, cost(COST_SWAP_OUT_CPU_NS));
   if (pte & PTE_DIRTY) pageSet(page, PG_DIRTY);
   if (pageTest(page, PG_LAZYFREE)) {
