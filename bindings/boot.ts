@@ -1,7 +1,8 @@
 // From a resolved scenario to a booted core: call by call, in the order of the scenario. Decides nothing: every value has been
 // checked, and what it means is the core's business.
 
-import type { Core } from "./core.js";
+import { callAsyncPf } from "./asyncpf.js";
+import { type Core, constantName } from "./core.js";
 import { COST_KEYS } from "./costkeys.js";
 import { PagevisorError } from "./errors.js";
 import type { Trace } from "./files.js";
@@ -19,14 +20,6 @@ export interface BootedTask {
   name: string;
   /** Number of the task in the core. */
   id: number;
-}
-
-/** The constant of the core that stands for a name of the scenario: "zram-lz4" is ZRAM_LZ4, "vmExitNs" is VM_EXIT_NS. */
-export function constantName(name: string): string {
-  return name
-    .replace(/([a-z0-9])([A-Z])/g, "$1_$2")
-    .replace(/-/g, "_")
-    .toUpperCase();
 }
 
 /** Configures and boots `core`. Returns the tasks in the order of the scenario. */
@@ -60,9 +53,11 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
     const max = vm.memoryMax === null ? UNLIMITED : Math.floor(vm.memoryMax / PAGE_BYTES);
     const { entries, ways } = vm.tlb;
     done(core, call.configVm(vm.memory / PAGE_BYTES, vm.vcpus, max, entries, ways, vm.guest.timeslice));
+    if (vm.asyncPf.design !== "off") done(core, callAsyncPf(core, call.configAsyncPf, index, vm.asyncPf));
     for (const task of placeTasks(vm, (file) => traces.get(file)!.pages)) {
-      const { workload, prefault } = vm.guest.tasks[task.index]!;
+      const { workload, prefault, mode } = vm.guest.tasks[task.index]!;
       const id = done(core, configTask(core, index, task, workload, traces, handles));
+      if (mode === "kernel") call.configKernelMode(id);
       tasks.push({ vm: index, name: task.name, id });
       starts.push({ id, vm, task });
       if (prefault && task.pages > 0) prefaults.push({ vm: index, task });

@@ -21,6 +21,10 @@ export const COST_MEANINGS = {
   ageRmapPageNs: "Aging one page through rmap and notifier.",
   reclaimScanPageNs: "Reclaim looking at one page: list move and flag tests, aging not included.",
   guestSwitchNs: "Task switch in the guest.",
+  guestExceptionNs: "A page fault or interrupt delivered to the guest and returned from, no work done.",
+  apfInjectNs:
+    "An asynchronous page fault: queue the work, write the reason, inject. The fault has exited already.",
+  apfReadyNs: "Telling the guest that a page is there: kick and exit, token, interrupt, acknowledgement.",
   guestTickNs: "Period of the guest's timer interrupt.",
   hostSwitchNs: "Context switch on a host CPU.",
 } as const;
@@ -41,7 +45,6 @@ export const LATER_COST_KEYS: readonly string[] = [
   "haltPollMaxNs",
   "irqInjectNs",
   "irqInjectIdleNs",
-  "guestExceptionNs",
   "uffdFaultNs",
   "shadowFaultNs",
   "shadowPtWriteNs",
@@ -55,8 +58,6 @@ export const LATER_COST_KEYS: readonly string[] = [
   "tlbFlushPageNs",
   "tlbFlushCeilingPages",
   "ageLinearPteNs",
-  "apfInjectNs",
-  "apfReadyNs",
   "virtqKickNs",
   "balloonInflatePageNs",
   "balloonInflatePageSgNs",

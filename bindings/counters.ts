@@ -7,7 +7,18 @@ import type { FaultKind, Latency } from "./result.js";
 export const FAULT_NAMES = ["minor", "major", "spurious", "writeProtect"] as const;
 export type FaultName = (typeof FAULT_NAMES)[number];
 
-const STAGES = ["exit", "lock", "reclaim", "alloc", "cpu", "queue", "device", "map", "flush"] as const;
+const STAGES = [
+  "exit",
+  "lock",
+  "reclaim",
+  "alloc",
+  "cpu",
+  "queue",
+  "device",
+  "map",
+  "flush",
+  "async",
+] as const;
 const KIND_CONSTANTS: Record<FaultName, string> = {
   minor: "FAULT_MINOR",
   major: "FAULT_MAJOR",

@@ -9,7 +9,7 @@ import { type FileSource, loadTraces, type Trace } from "./files.js";
 import { type Footprint, footprintOf } from "./footprint.js";
 import { guard } from "./guard.js";
 import { type Limit, limitOf } from "./limit.js";
-import { applyLive, requireLive } from "./live.js";
+import { applyLive, openDesigns, requireLive } from "./live.js";
 import type { RunResult } from "./result.js";
 import { type Own, type Progress, prefault, readAll, resultSince, steps, YIELD_MS } from "./running.js";
 import { type ResolvedScenario, resolveScenario, type Scenario } from "./scenario.js";
@@ -166,7 +166,7 @@ export class Machine {
    */
   fork(options: { set?: Record<string, unknown> } = {}): Machine {
     const core = this.#live;
-    let scenario: Scenario = this.#own.scenario;
+    let scenario: Scenario = openDesigns(this.#own.scenario);
     const set = Object.entries(options.set ?? {});
     for (const [path, value] of set) scenario = setPath(scenario, path, value);
     const resolved = resolveScenario(scenario);

@@ -159,25 +159,25 @@ const start = either(
   }),
 );
 
-const task = object(
-  "A task of the guest, or `count` equal ones.",
-  {
-    name: v.optional(
-      name(
-        'Default: the workload\'s kind, "-" and the index in the list. Equal tasks are name.0, name.1, ….',
-      ),
-    ),
-    count: v.optional(count("Number of equal tasks.", { max: 1024 }), 1),
-    vcpu: maybe(
-      count("The vCPU it runs on. Absent: tasks are dealt to the vCPUs in turn.", { min: 0, max: 63 }),
-    ),
-    start: v.optional(start, 0),
-    region: maybe(name("Tasks of one region share its pages. Absent: pages of its own.")),
-    prefault: v.optional(flag("Write every page once before virtual time and counters start."), false),
-    workload: workloadSchema,
-  },
-  ["mode"],
-);
+const task = object("A task of the guest, or `count` equal ones.", {
+  name: v.optional(
+    name('Default: the workload\'s kind, "-" and the index in the list. Equal tasks are name.0, name.1, ….'),
+  ),
+  count: v.optional(count("Number of equal tasks.", { max: 1024 }), 1),
+  vcpu: maybe(
+    count("The vCPU it runs on. Absent: tasks are dealt to the vCPUs in turn.", { min: 0, max: 63 }),
+  ),
+  start: v.optional(start, 0),
+  region: maybe(name("Tasks of one region share its pages. Absent: pages of its own.")),
+  prefault: v.optional(flag("Write every page once before virtual time and counters start."), false),
+  mode: v.optional(
+    choice("Where it runs: kernel mode is where the host may not put a task to sleep.", {
+      values: ["user", "kernel"],
+    }),
+    "user",
+  ),
+  workload: workloadSchema,
+});
 
 const freePages = object(
   "How the guest tells the host about free memory.",
@@ -249,19 +249,36 @@ const vm = object(
       "mmu-notifier",
     ),
     asyncPf: v.optional(
-      object(
-        "Asynchronous page faults.",
-        {
-          design: v.optional(
-            choice("off: the vCPU waits for the swap-in.", {
-              values: ["off"],
-              later: ["2010", "halt-only", "upstream"],
-            }),
-            "off",
+      object("Asynchronous page faults: while the host fetches a page, the vCPU does something else.", {
+        design: v.optional(
+          choice(
+            "off: the vCPU waits for the swap-in. 2010: the patch of that year, which tells the guest or waits. halt-only: today's host, a guest that " +
+              "is not told: its vCPU is halted and takes interrupts. upstream: today's host and guest.",
+            { values: ["off", "2010", "halt-only", "upstream"] },
           ),
-        },
-        ["perVcpu", "sendAlways", "workers", "pin", "tokenRule"],
-      ),
+          "off",
+        ),
+        perVcpu: v.optional(
+          count("Faults that one vCPU may have outstanding. Default: 100 in 2010, else 64.", { max: 4096 }),
+        ),
+        sendAlways: v.optional(flag("The guest may be told in kernel mode too. Default: false.")),
+        workers: v.optional(
+          count("Kernel threads that fetch pages for the VM at once. Default: perVcpu for each vCPU.", {
+            max: 65_536,
+          }),
+        ),
+        pin: v.optional(
+          choice(
+            "held: a fetched page is pinned until its completion is consumed, as in 2010. released: it is not. Default: that of the design.",
+            { values: ["released", "held"], later: ["mapping-2013"] },
+          ),
+        ),
+        tokenRule: v.optional(
+          choice("2.6.38: tokens count from 0. now: 0 is left out. Default: that of the design.", {
+            values: ["2.6.38", "now"],
+          }),
+        ),
+      }),
       {},
     ),
     guest: v.optional(guest, {}),

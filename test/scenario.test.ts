@@ -90,6 +90,7 @@ test("a resolved scenario says everything", () => {
               start: 0,
               region: null,
               prefault: false,
+              mode: "user",
               workload: {
                 kind: "zipf",
                 pages: 16_384,
@@ -448,8 +449,8 @@ test("what is not modelled is refused as such, with what is", () => {
     "vms[0].pageTableLevels: 5 is not modelled in this version. Allowed: 4",
   );
   assert.is(
-    vm("asyncPf", { design: "upstream" }),
-    'vms[0].asyncPf.design: "upstream" is not modelled in this version. Allowed: "off"',
+    vm("asyncPf", { design: "upstream", pin: "mapping-2013" }),
+    'vms[0].asyncPf.pin: "mapping-2013" is not modelled in this version. Allowed: "released", "held"',
   );
   assert.is(vm("memcg", {}), `vms[0].memcg: not modelled in this version. Allowed: ${VM_KEYS}`);
   assert.is(
@@ -457,8 +458,8 @@ test("what is not modelled is refused as such, with what is", () => {
     'vms[0].guest.allocator: missing, and with freePages its default "buddy" is not modelled in this version. Allowed: "direct"',
   );
   assert.match(
-    refusal({ ...scenarioOf([]), costs: { apfInjectNs: 1 } }),
-    "costs.apfInjectNs: not modelled in this version.",
+    refusal({ ...scenarioOf([]), costs: { hypercallNs: 1 } }),
+    "costs.hypercallNs: not modelled in this version.",
   );
   assert.match(refusal({ ...scenarioOf([]), events: [] }), "events: not modelled in this version.");
   assert.is(

@@ -12,14 +12,16 @@ import {
   TASK_PENDING,
   TASK_READY,
   TASK_RUNNING,
+  TASK_WAITING,
   taskId,
   taskNext,
+  taskSince,
   taskState,
   taskVruntime,
 } from "./task";
 
 // The guest's scheduler on one vCPU: fair by virtual run time, the least first, ties by number, with a granularity of the
-// timeslice. Time for which the vCPU is blocked in the host passes for the task that runs on it.
+// timeslice; a task that wakes does not wait for the end of another's slice. Time for which the vCPU is blocked in the host passes for the task that runs on it.
 
 export function setGuestTimeslice(vcpu: usize, ns: u32): void {
   store<u32>(vcpu, ns, GUEST_TIMESLICE);
@@ -73,13 +75,39 @@ export function guestResched(vcpu: usize): void {
 /** A pending task may run from `time` on; it starts level with the one that has run least. */
 export function guestStart(vcpu: usize, task: usize, time: u64): void {
   assert(taskState(task) === TASK_PENDING);
+  setTaskVruntime(task, leastVruntime(vcpu, time));
+  setTaskState(task, TASK_READY, time);
+}
+
+// The least virtual run time at `time` among the tasks that have or want the vCPU.
+function leastVruntime(vcpu: usize, time: u64): u64 {
   const current = guestCurrent(vcpu);
   const ready = leastReady(vcpu);
-  let least: u64 = 0;
-  if (current !== 0) least = taskVruntime(current);
-  if (ready !== 0) least = current === 0 ? taskVruntime(ready) : min<u64>(least, taskVruntime(ready));
-  setTaskVruntime(task, least);
-  setTaskState(task, TASK_READY, time);
+  let least = ready === 0 ? u64.MAX_VALUE : taskVruntime(ready);
+  if (current !== 0) least = min<u64>(least, taskVruntime(current) + taskSince(current, time));
+  return least === u64.MAX_VALUE ? 0 : least;
+}
+
+/** The current task sleeps until guestWake(). */
+export function guestSleep(vcpu: usize): void {
+  setTaskState(guestCurrent(vcpu), TASK_WAITING, actorClock(vcpu));
+  store<u32>(vcpu, 0, GUEST_CURRENT);
+}
+
+/**
+ * A sleeping task is ready. It comes back with at most one timeslice of credit (place_entity()), and takes the vCPU at once from a
+ * task that has run longer (check_preempt_wakeup()).
+ */
+export function guestWake(vcpu: usize, task: usize): void {
+  assert(taskState(task) === TASK_WAITING);
+  const clock = actorClock(vcpu);
+  const least = leastVruntime(vcpu, clock);
+  const credit = min<u64>(least, load<u32>(vcpu, GUEST_TIMESLICE));
+  setTaskVruntime(task, max<u64>(taskVruntime(task), least - credit));
+  setTaskState(task, TASK_READY, clock);
+  const current = guestCurrent(vcpu);
+  if (current === 0 || taskVruntime(current) + taskSince(current, clock) <= taskVruntime(task)) return;
+  store<u64>(vcpu, clock, GUEST_SLICE_END);
 }
 
 /** The current task has ended. */

@@ -35,9 +35,10 @@ export function sptePfn(spte: u64): u32 {
   return <u32>((spte & PFN_MASK) >> PFN_SHIFT);
 }
 
-/** make_spte() for a 4 KiB leaf of a fault: accessed, and dirty where it is writable. */
-export function spteLeaf(pfn: u32, writable: bool): u64 {
-  let spte = SPTE_MMU_PRESENT | SPTE_READ | SPTE_EXEC | SPTE_WRITE_BACK | SPTE_SUPPRESS_VE | SPTE_ACCESSED;
+/** make_spte() for a 4 KiB leaf: accessed if it is for an access, and dirty where it is writable. */
+export function spteLeaf(pfn: u32, writable: bool, accessed: bool): u64 {
+  let spte = SPTE_MMU_PRESENT | SPTE_READ | SPTE_EXEC | SPTE_WRITE_BACK | SPTE_SUPPRESS_VE;
+  if (accessed) spte |= SPTE_ACCESSED;
   if (writable) spte |= SPTE_WRITE | SPTE_HOST_WRITABLE | SPTE_MMU_WRITABLE | SPTE_DIRTY;
   return spte | ((<u64>pfn) << PFN_SHIFT);
 }

@@ -29,12 +29,18 @@ export const PF_KIND: usize = NOTIFIER_PC + 52;
 export const PF_START: usize = NOTIFIER_PC + 56; // u64
 export const PF_SEQ: usize = NOTIFIER_PC + 64;
 export const PF_PENDING: usize = NOTIFIER_PC + 68;
+export const PF_PREFETCH: usize = NOTIFIER_PC + 72; // PREFETCH_*
 // Frames set aside for page tables (mmu_topup_memory_caches()): count, pfns.
 export const SPARE_COUNT: usize = NOTIFIER_PC + 76;
 export const SPARE_PFNS: usize = NOTIFIER_PC + 80; // u32 × 4
 const BLOCKED_SEEN: usize = NOTIFIER_PC + 96; // u64
 const MODE: usize = NOTIFIER_PC + 104;
-export const KVM_CONTEXT_END: usize = NOTIFIER_PC + 112;
+const APF: usize = NOTIFIER_PC + 108;
+// The access whose fault waits while a page is mapped without an access (fault.ts).
+export const PF_ACCESS_GFN: usize = NOTIFIER_PC + 112;
+export const PF_ACCESS_WRITE: usize = NOTIFIER_PC + 116;
+export const PF_HALT: usize = NOTIFIER_PC + 120;
+export const KVM_CONTEXT_END: usize = NOTIFIER_PC + 128;
 
 /** In the guest, or taken off its CPU there. */
 export const VCPU_IN_GUEST: u32 = 0;
@@ -42,6 +48,10 @@ export const VCPU_IN_GUEST: u32 = 0;
 export const VCPU_IN_FAULT: u32 = 1;
 /** In the host, the guest has nothing to run. */
 export const VCPU_HALTED: u32 = 2;
+/** In the host, looking at completions of asynchronous page faults. */
+export const VCPU_IN_READY: u32 = 3;
+/** In the host, halted without having asked for it: the page of its access is being fetched. */
+export const VCPU_APF_HALTED: u32 = 4;
 
 /** Actors that are not vCPUs end here. */
 export const DAEMON_BYTES: usize = NOTIFIER_PC + 8;
@@ -110,6 +120,15 @@ export function setVcpuFlushRequest(vcpu: usize, requested: bool): void {
 /** An access of this vCPU has faulted and has not been repeated yet. */
 export function vcpuFaultPending(vcpu: usize): bool {
   return load<u32>(vcpu, PF_PENDING) !== 0;
+}
+
+/** Record of its asynchronous page faults (apf.ts), 0 while there is none. */
+export function vcpuApf(vcpu: usize): usize {
+  return <usize>load<u32>(vcpu, APF);
+}
+
+export function setVcpuApf(vcpu: usize, apf: usize): void {
+  store<u32>(vcpu, <u32>apf, APF);
 }
 
 /** What the vCPU goes on with when it gets a CPU. */

@@ -55,6 +55,7 @@ import {
   workloadTheta,
 } from "../workload/workload";
 import { zipfBuild, zipfLayout } from "../workload/zipf";
+import { asyncPfBoot, asyncPfEvents, asyncPfLayout } from "./asyncpf";
 import {
   actorCount,
   cpuCount,
@@ -106,6 +107,8 @@ function layout(traceRecords: u32): void {
   for (let id: u32 = 0; id < vmTableCount(); id++) {
     vmLayout(vmAt(id));
     if (integrity()) vmStampsLayout(vmAt(id));
+    asyncPfLayout(vmAt(id));
+    events += asyncPfEvents(vmAt(id));
     for (let vcpu = vmVcpuList(vmAt(id)); vcpu !== 0; vcpu = vcpuNext(vcpu)) {
       vcpuLayout(vcpu);
       events++;
@@ -231,6 +234,7 @@ export function boot(traceRecords: u32, traceLow: u32, traceHigh: u32): i32 {
   if (status !== OK) return status;
   traceEnable(traceLow, traceHigh);
   startTasks();
+  for (let id: u32 = 0; id < vmTableCount(); id++) asyncPfBoot(vmAt(id));
   for (let id: u32 = 0; id < vmTableCount(); id++) {
     for (let vcpu = vmVcpuList(vmAt(id)); vcpu !== 0; vcpu = vcpuNext(vcpu)) {
       psiStart(spacePsi(vmSpace(vmAt(id))), 0);

@@ -2,6 +2,7 @@ import { setGuestTimeslice } from "../guest/sched";
 import {
   setTaskFirstGfn,
   setTaskForce,
+  setTaskKernel,
   setTaskLimit,
   setTaskStart,
   setTaskThinkNs,
@@ -12,6 +13,7 @@ import {
   taskCreate,
   VCPU_BYTES,
 } from "../guest/task";
+import { workersInit } from "../kvm/apfworker";
 import { integrityInit } from "../kvm/integrity";
 import { DAEMON_BYTES, setVcpuNext, vcpuCreate } from "../kvm/vcpu";
 import { setVmVcpus, vmCreate, vmVcpuList } from "../kvm/vm";
@@ -108,6 +110,7 @@ export function configHost(
   digestInit();
   integrityInit();
   vmTableInit();
+  workersInit();
   tracesInit();
   cpusInit();
   if (arenaCommit() !== OK) return E_NO_MEMORY;
@@ -220,6 +223,11 @@ function addConfigured(vm: u32, vcpu: u32, flags: u32): usize {
   const task = taskCreate(taskCount(), vcpuAt(vmAt(vm), vcpu), flags);
   if (task !== 0) addTask(task);
   return task;
+}
+
+/** The task runs in kernel mode. */
+export function configKernelMode(task: u32): void {
+  setTaskKernel(taskAt(task));
 }
 
 /** A task that computes for `ns` of CPU time, without end when `ns` is infinite. */

@@ -1,7 +1,9 @@
 import { guestStart } from "../guest/sched";
 import { GUEST_TICK_PENDING, taskVcpu } from "../guest/task";
-import { pageFaultStep } from "../kvm/fault";
-import { vcpuVm } from "../kvm/vcpu";
+import { APF_KICKED, ATTENTION_TICK, apfAttend } from "../kvm/apf";
+import { workerStep, workerVm } from "../kvm/apfworker";
+import { vcpuStep } from "../kvm/run";
+import { VCPU_APF_HALTED, vcpuApf, vcpuMode, vcpuVm } from "../kvm/vcpu";
 import { vmId } from "../kvm/vm";
 import { TIME_NEVER } from "../memory/layout";
 import { STEP_AGAIN, STEP_BLOCKED, STEP_OOM } from "../memory/status";
@@ -13,6 +15,7 @@ import {
   ACTOR_GUEST,
   ACTOR_HALTED,
   ACTOR_HOST,
+  ACTOR_KSWAPD,
   ACTOR_SPINNING,
   ACTOR_VCPU,
   actorBlockStage,
@@ -24,6 +27,7 @@ import {
   actorSleepUntil,
   actorState,
   CPU_NONE,
+  STAGE_ASYNC,
   setActorClock,
 } from "../sim/actor";
 import { DIGEST_OOM, digestAdd } from "../sim/digest";
@@ -31,6 +35,7 @@ import {
   EVENT_GUEST_TICK,
   EVENT_IO,
   EVENT_STEP,
+  EVENT_VCPU_KICK,
   EVENT_WAKE,
   eventArg,
   eventKind,
@@ -72,7 +77,7 @@ import {
   turnCpu,
   turnEnd,
 } from "./state";
-import { TURN_BUDGET, TURN_FAULT, TURN_HALT, turn, turnResult } from "./turn";
+import { TURN_BUDGET, TURN_FAULT, TURN_HALT, tickArm, turn, turnResult } from "./turn";
 
 // The virtual-time scheduler: whatever is due first comes next. Events (steps of actors in the host, wake-ups, I/O, timers)
 // come in (time, sequence) order; a vCPU in the guest takes turns in (clock, number) order; at one instant events come
@@ -183,24 +188,33 @@ function dispatch(kind: u32, subject: usize, time: u64): void {
     swapIoEnd(host(), subject, time);
   } else if (kind === EVENT_GUEST_TICK) {
     store<u32>(subject, 0, GUEST_TICK_PENDING);
-    wakeHalted(subject, time);
+    wakeHalted(subject, time, true);
+  } else if (kind === EVENT_VCPU_KICK) {
+    store<u32>(vcpuApf(subject), 0, APF_KICKED);
+    wakeHalted(subject, time, false);
   } else {
     const vcpu = taskVcpu(subject);
     guestStart(vcpu, subject, time);
-    wakeHalted(vcpu, time);
+    wakeHalted(vcpu, time, true);
   }
 }
 
-function wakeHalted(vcpu: usize, time: u64): void {
+// An interrupt of the guest, or something that the host has for it, ends a halt.
+function wakeHalted(vcpu: usize, time: u64, interrupt: bool): void {
   if (actorState(vcpu) !== ACTOR_HALTED) return;
-  setActorClock(vcpu, max<u64>(actorClock(vcpu), time));
+  if (vcpuMode(vcpu) === VCPU_APF_HALTED) {
+    actorSleepUntil(vcpu, STAGE_ASYNC, time);
+    if (interrupt) apfAttend(vcpuApf(vcpu), ATTENTION_TICK);
+  } else {
+    setActorClock(vcpu, max<u64>(actorClock(vcpu), time));
+  }
   cpuWake(vcpu, time);
 }
 
 // Runs the actor's steps for as long as nothing else is due before the next of them.
 function step(actor: usize): void {
   assert(actorState(actor) === ACTOR_HOST);
-  const vcpu = actorKind(actor) === ACTOR_VCPU;
+  const kind = actorKind(actor);
   traceActor(actorCpu(actor), actorId(actor));
   while (true) {
     if (cpuShouldYield(actor)) {
@@ -211,16 +225,18 @@ function step(actor: usize): void {
     const turnTime = nextTurnTime();
     const horizon = min<u64>(timeLimit(), turnTime === TIME_NEVER ? TIME_NEVER : turnTime + 1);
     setEventHorizon(min<u64>(horizon, cpuYieldFrom(cpuAt(actorCpu(actor)))));
-    const result = vcpu ? pageFaultStep(actor) : kswapdStep(actor);
+    const result = stepOf(kind, actor);
     if (result === STEP_BLOCKED) {
+      if (actorState(actor) === ACTOR_HALTED) tickArm(actor);
       if (actorState(actor) !== ACTOR_SPINNING) cpuRelease(actor);
       return;
     }
     if (result === STEP_OOM) {
       setNow(max<u64>(now(), actorClock(actor)));
       setStop(STOP_OOM);
-      setOom(vmId(vcpuVm(actor)), allocOverLimit(actor));
-      digestAdd(DIGEST_OOM, actorClock(actor), vmId(vcpuVm(actor)), 0, 0, 0);
+      const vm = vmId(kind === ACTOR_VCPU ? vcpuVm(actor) : workerVm(actor));
+      setOom(vm, allocOverLimit(actor));
+      digestAdd(DIGEST_OOM, actorClock(actor), vm, 0, 0, 0);
       return;
     }
     if (result !== STEP_AGAIN) {
@@ -233,6 +249,11 @@ function step(actor: usize): void {
       return;
     }
   }
+}
+
+function stepOf(kind: u32, actor: usize): i32 {
+  if (kind === ACTOR_VCPU) return vcpuStep(actor);
+  return kind === ACTOR_KSWAPD ? kswapdStep(actor) : workerStep(actor);
 }
 
 function nextTurnTime(): u64 {

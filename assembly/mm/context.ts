@@ -99,4 +99,7 @@ export const IDEALIZED_FREED: usize = ACTOR_BYTES + 640;
 // the page goes whether it was used or not: evict.ts
 export const EVICT_CHOSEN: usize = ACTOR_BYTES + 644;
 
-export const MM_CONTEXT_END: usize = ACTOR_BYTES + 648;
+// whether a fault may wait (FAULT_WAIT, …): faultstate.ts
+export const FAULT_MODE: usize = ACTOR_BYTES + 648;
+
+export const MM_CONTEXT_END: usize = ACTOR_BYTES + 656;

@@ -20,13 +20,16 @@ export const COST_RECLAIM_SCAN_PAGE_NS: u32 = 15;
 export const COST_GUEST_SWITCH_NS: u32 = 16;
 export const COST_GUEST_TICK_NS: u32 = 17;
 export const COST_HOST_SWITCH_NS: u32 = 18;
-export const COST_COUNT: u32 = 19;
+export const COST_GUEST_EXCEPTION_NS: u32 = 19;
+export const COST_APF_INJECT_NS: u32 = 20;
+export const COST_APF_READY_NS: u32 = 21;
+export const COST_COUNT: u32 = 22;
 
 export const PRESET_BARE_METAL: u32 = 0;
 export const PRESET_NESTED: u32 = 1;
 export const PRESET_NEHALEM_HDD_2010: u32 = 2;
 
-const COSTS: usize = memory.data(4 * 19, 8);
+const COSTS: usize = memory.data(4 * 22, 8);
 
 /** Price of `key`, virtual ns. */
 export function cost(key: u32): u32 {
@@ -61,15 +64,20 @@ export function costsPreset(preset: u32): void {
   costSet(COST_GUEST_SWITCH_NS, 1200);
   costSet(COST_GUEST_TICK_NS, 4000000);
   costSet(COST_HOST_SWITCH_NS, 1500);
+  costSet(COST_GUEST_EXCEPTION_NS, 150);
+  costSet(COST_APF_INJECT_NS, 600);
+  costSet(COST_APF_READY_NS, 500 + 600 + 500); // irqInjectIdleNs + 500
   if (preset === PRESET_NESTED) {
     // Measured in a guest of a nested KVM: cpuid p50, cross-CPU wake, random line, refault p50.
     costSet(COST_VM_EXIT_NS, 6800);
     costSet(COST_HLT_EXIT_NS, 44000);
     costSet(COST_MEM_DRAM_NS, 178);
     costSet(COST_MINOR_FAULT_NS, 1220);
+    costSet(COST_APF_READY_NS, 6800 + 600 + 500);
   } else if (preset === PRESET_NEHALEM_HDD_2010) {
     // 2,000 cycles at 2.93 GHz; guests of that year ticked at 1,000 Hz.
     costSet(COST_VM_EXIT_NS, 680);
     costSet(COST_GUEST_TICK_NS, 1000000);
+    costSet(COST_APF_READY_NS, 680 + 600 + 500);
   }
 }

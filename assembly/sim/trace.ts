@@ -30,7 +30,17 @@ export const TRACE_MM_VMSCAN_LRU_SHRINK_INACTIVE: u32 = 16;
 export const TRACE_MM_VMSCAN_LRU_SHRINK_ACTIVE: u32 = 17;
 export const TRACE_MM_VMSCAN_WRITE_FOLIO: u32 = 18;
 export const TRACE_MM_VMSCAN_THROTTLED: u32 = 19;
-export const TRACE_EVENTS: u32 = 20;
+export const TRACE_KVM_TRY_ASYNC_GET_PAGE: u32 = 40;
+export const TRACE_KVM_ASYNC_PF_NOT_PRESENT: u32 = 41;
+export const TRACE_KVM_ASYNC_PF_READY: u32 = 42;
+export const TRACE_KVM_ASYNC_PF_COMPLETED: u32 = 43;
+export const TRACE_KVM_ASYNC_PF_REPEATED_FAULT: u32 = 44;
+export const TRACE_KVM_INJ_EXCEPTION: u32 = 45;
+export const TRACE_KVM_INJ_VIRQ: u32 = 46;
+// In the guest.
+export const TRACE_KVM_ASYNC_PF_TASK_WAIT: u32 = 47;
+export const TRACE_KVM_ASYNC_PF_TASK_WAKE: u32 = 48;
+export const TRACE_EVENTS: u32 = 49;
 /** Events that there is room for: one bit each in the mask of those that are recorded. */
 const EVENTS_MAX: u32 = 64;
 

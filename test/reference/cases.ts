@@ -69,6 +69,9 @@ export const BARE_METAL: Record<CostKey, number> = {
   guestSwitchNs: 1200,
   guestTickNs: 4_000_000,
   hostSwitchNs: 1500,
+  guestExceptionNs: 150,
+  apfInjectNs: 600,
+  apfReadyNs: 1600,
 };
 
 const price = fc.integer({ min: 1, max: 4000 });
