@@ -6,6 +6,7 @@ import { type Core, constantName } from "./core.js";
 import { COST_KEYS } from "./costkeys.js";
 import { PagevisorError } from "./errors.js";
 import type { Trace } from "./files.js";
+import { gfnOfPage, memslotsOf } from "./memslots.js";
 import type { ResolvedScenario, ResolvedVm, ResolvedWorkload } from "./scenario.js";
 import { placeTasks, type Task } from "./tasks.js";
 import { traceMask } from "./tracepoints.js";
@@ -52,9 +53,15 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
   for (const [index, vm] of scenario.vms.entries()) {
     const max = vm.memoryMax === null ? UNLIMITED : Math.floor(vm.memoryMax / PAGE_BYTES);
     const { entries, ways } = vm.tlb;
-    done(core, call.configVm(vm.memory / PAGE_BYTES, vm.vcpus, max, entries, ways, vm.guest.timeslice));
+    const slots = memslotsOf(vm);
+    done(
+      core,
+      call.configVm(vm.memory / PAGE_BYTES, slots.length, vm.vcpus, max, entries, ways, vm.guest.timeslice),
+    );
+    for (const { id, gfn, pages, hva = -1 } of slots) call.configMemslot(index, id, gfn, pages, hva, 0);
     if (vm.asyncPf.design !== "off") done(core, callAsyncPf(core, call.configAsyncPf, index, vm.asyncPf));
-    for (const task of placeTasks(vm, (file) => traces.get(file)!.pages)) {
+    for (const placed of placeTasks(vm, (file) => traces.get(file)!.pages)) {
+      const task = { ...placed, firstPage: gfnOfPage(slots, placed.firstPage).gfn };
       const { workload, prefault, mode } = vm.guest.tasks[task.index]!;
       const id = done(core, configTask(core, index, task, workload, traces, handles));
       if (mode === "kernel") call.configKernelMode(id);

@@ -27,6 +27,7 @@ export interface CoreFunctions {
   configVm: Call;
   configAsyncPf: Call;
   configKernelMode: Call;
+  configMemslot: Call;
   configCompute: Call;
   configTask: Call;
   configTrace: Call;

@@ -1,12 +1,13 @@
 // The rules between keys of a scenario: names that must differ or exist, numbers that bound each other, pages that must fit.
 // Left out: rules about a single key (schema.ts) and those that need the core (watermarks, the size of the arena).
 
+import { gfnOfPage, memslotsOf } from "./memslots.js";
 import { nearestName } from "./nearest.js";
 import { formatPath, type Problem, show } from "./problems.js";
 import type { ParsedScenario, ResolvedScenario, ResolvedVm } from "./scenario.js";
-import { placeTasks, taskNames } from "./tasks.js";
+import { placeTasks, type Task, taskNames } from "./tasks.js";
 import { formatBytes } from "./units.js";
-import { PAGE_BYTES } from "./values.js";
+import { PAGE_BYTES, SIZE_MAX } from "./values.js";
 
 /** Everything that is wrong between the keys of a scenario whose single keys are right. */
 export function ruleProblems(parsed: ParsedScenario, resolved: ResolvedScenario): Problem[] {
@@ -23,6 +24,7 @@ export function ruleProblems(parsed: ParsedScenario, resolved: ResolvedScenario)
       const others = [
         ways(vm, index),
         allocator(parsed, index),
+        slots(vm, index),
         sameTaskNames(vm, index),
         taskValues(vm, index),
       ];
@@ -137,6 +139,32 @@ function ways({ tlb }: ResolvedVm, index: number): Problem[] {
   return [{ path: ["vms", index, "tlb", "ways"], wrong, allowed: `a power of two, 1..${tlb.entries}` }];
 }
 
+/** Slots do not overlap, and they are all the memory that the guest has. */
+function slots(vm: ResolvedVm, index: number): Problem[] {
+  if (vm.memslots === undefined) return [];
+  const path = ["vms", index, "memslots"];
+  const problems: Problem[] = [];
+  const sorted = memslotsOf(vm);
+  for (const [place, slot] of sorted.slice(1).entries()) {
+    const before = sorted[place]!;
+    const free = before.gfn + before.pages;
+    if (slot.gfn >= free) continue;
+    const wrong = `${slot.gfn} lies in the slot of gfn ${before.gfn}..${free - 1}`;
+    problems.push({ path: [...path, slot.id, "gfn"], wrong, allowed: "a frame outside of the other slots" });
+  }
+  for (const slot of sorted) {
+    if (slot.gfn + slot.pages <= SIZE_MAX / PAGE_BYTES) continue;
+    const wrong = `${slot.pages} frames from gfn ${slot.gfn} on end behind the last gfn`;
+    problems.push({ path: [...path, slot.id, "pages"], wrong, allowed: "frames below gfn 2^31" });
+  }
+  const pages = vm.memslots.reduce((sum, slot) => sum + slot.pages, 0);
+  if (pages * PAGE_BYTES !== vm.memory) {
+    const wrong = `the slots have ${pages} pages, and memory is ${vm.memory / PAGE_BYTES} (${formatBytes(vm.memory)})`;
+    problems.push({ path, wrong, allowed: "slots whose pages come to memory" });
+  }
+  return problems;
+}
+
 /** With the key freePages, even when off, guest memory comes from the guest's buddy allocator unless the scenario says otherwise. */
 function allocator(parsed: ParsedScenario, index: number): Problem[] {
   const { guest } = parsed.vms[index]!;
@@ -174,8 +202,9 @@ export function memoryProblem(
   tracePages: (file: string) => number,
 ): Problem | undefined {
   const memoryPages = vm.memory / PAGE_BYTES;
-  const task = placeTasks(vm, tracePages).find(({ firstPage, pages }) => firstPage + pages > memoryPages);
-  if (task === undefined) return undefined;
+  const tasks = placeTasks(vm, tracePages);
+  const task = tasks.find(({ firstPage, pages }) => firstPage + pages > memoryPages);
+  if (task === undefined) return holeProblem(vm, index, tasks);
 
   const { workload } = vm.guest.tasks[task.index]!;
   const room = Math.max(0, memoryPages - task.firstPage);
@@ -192,6 +221,20 @@ export function memoryProblem(
     wrong,
     allowed: room === 0 ? "no page more" : `a whole number 1..${room}`,
   };
+}
+
+/** A task's pages lie side by side: no hole of the memory map is among them. */
+function holeProblem(vm: ResolvedVm, index: number, tasks: readonly Task[]): Problem | undefined {
+  const map = memslotsOf(vm);
+  for (const task of tasks) {
+    if (task.pages === 0) continue;
+    const { gfn, room } = gfnOfPage(map, task.firstPage);
+    if (task.pages <= room) continue;
+    const wrong = `the ${task.pages} pages of ${show(task.name)} from gfn ${gfn} on reach over a hole between memslots`;
+    const path = ["vms", index, "guest", "tasks", task.index, "workload"];
+    return { path, wrong, allowed: `at most ${room} pages there` };
+  }
+  return undefined;
 }
 
 /** Every task that starts after another one must be able to start: the other exists and does not wait for it. */

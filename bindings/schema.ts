@@ -6,6 +6,7 @@ import * as v from "valibot";
 import { COST_KEYS, COST_MEANINGS, type CostKey, LATER_COST_KEYS } from "./costkeys.js";
 import { POLICIES } from "./policynames.js";
 import {
+  address,
   choice,
   count,
   either,
@@ -36,6 +37,9 @@ export const SWAP_KINDS = [
   "zswap-lzo",
   "remote",
 ] as const;
+
+/** Largest gfn: a page number of a trace has 31 bits. */
+const GFN_MAX = 2 ** 31;
 
 export const COST_PRESETS = ["bare-metal", "nested", "nehalem-hdd-2010"] as const;
 
@@ -206,6 +210,20 @@ const guest = object(
   ["balloon"],
 );
 
+const memslot = object(
+  "A memory slot: guest frames and the memory of the VM's process that backs them.",
+  {
+    gfn: count("First guest frame.", { min: 0, max: GFN_MAX }),
+    pages: count("Guest frames, 4 KiB each.", { max: GFN_MAX }),
+    hva: v.optional(
+      address(
+        "Where the process maps its memory. Slots may share memory. Absent: a stretch of its own, as far from others as the gfns.",
+      ),
+    ),
+  },
+  ["flags"],
+);
+
 const vm = object(
   "A virtual machine.",
   {
@@ -281,9 +299,17 @@ const vm = object(
       }),
       {},
     ),
+    memslots: v.optional(
+      list(
+        "Where the guest's memory lies, and what backs it; its pages come to `memory`. Default: one slot over all memory.",
+        "slot",
+        memslot,
+        { min: 1 },
+      ),
+    ),
     guest: v.optional(guest, {}),
   },
-  ["memcg", "memslots", "aliases"],
+  ["memcg", "aliases"],
 );
 
 const check = object("What is verified while the simulation runs.", {

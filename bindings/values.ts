@@ -101,6 +101,20 @@ export function count(description: string, { min = 1, max = Number.MAX_SAFE_INTE
   );
 }
 
+/** An address in the process of a VM's monitor: a multiple of 4 KiB below 2^47. */
+export function address(description: string): Quantity {
+  const allowed = 'a multiple of 4096 below 2^47, as a number or as a text "0x…"';
+  const read = (value: number | string): Reading => {
+    const number = typeof value === "number" ? value : /^0x[0-9a-f]+$/i.test(value) ? Number(value) : -1;
+    if (Number.isInteger(number) && number >= 0) return { ok: true, value: number };
+    return { ok: false, problem: `${JSON.stringify(value)} is not an address` };
+  };
+  return quantity(description, allowed, read, (at) => {
+    if (at % PAGE_BYTES !== 0) return "not a multiple of 4096";
+    return at >= 2 ** 47 ? "too large" : undefined;
+  });
+}
+
 /** A power of two in `min`..`max`, both themselves powers of two. */
 export function powerOfTwo(description: string, { min, max }: { min: number; max: number }): Value<number> {
   const powers: number[] = [];

@@ -1,7 +1,7 @@
 import { arenaReserve, arenaTake, PART_ASYNC_PF, PART_RECORDS } from "../memory/arena";
 import { STAGE_COUNT } from "../sim/actor";
 import { setVcpuApf, vcpuApf, vcpuNext } from "./vcpu";
-import { vmPages, vmVcpuList, vmVcpus } from "./vm";
+import { vmGfnEnd, vmVcpuList, vmVcpus } from "./vm";
 
 // The records of asynchronous page faults: one a VM (its rules and its pool of workers), one a vCPU (struct kvm_vcpu_arch.apf with
 // the lists of virt/kvm/async_pf.c and the guest's shared area), one a fault under way (struct kvm_async_pf).
@@ -78,13 +78,13 @@ export const APF_KICKED: usize = 100;
 export const APF_AREA_GFN: usize = 104;
 export const APF_AREA_FLAGS: usize = 108;
 export const APF_AREA_TOKEN: usize = 112;
-export const APF_CACHE: usize = 116; // guestwrite.ts
 export const APF_FLAGS: usize = 124; // rules that the vCPU goes by
 export const APF_LEFT_GUEST: usize = 128; // its guest was running when it was called for
 export const APF_TABLE_NEXT: usize = 132; // a larger table that has been reserved
 export const APF_TABLE_NEXT_BITS: usize = 136;
 export const APF_ITEMS_NEXT: usize = 140; // works that have been reserved
-const APF_BYTES: u64 = 144;
+export const APF_CACHE: usize = 144; // guestwrite.ts
+const APF_BYTES: u64 = 160;
 
 /** KVM_REQ_APF_READY: completions are to be looked at before the guest goes on. */
 export const ATTENTION_READY: u32 = 1;
@@ -121,6 +121,7 @@ export const WORK_CANCELLED: usize = 36;
 export const WORK_PFN: usize = 40; // page held, PFN_NONE for none
 export const WORK_READING: usize = 44;
 export const WORK_KIND: usize = 48;
+export const WORK_INDEX: usize = 52; // the page of the process that is fetched
 export const WORK_STAGES: usize = 56; // u64 × STAGE_COUNT: where the worker's time went
 const WORK_BYTES: u64 = 56 + 8 * <u64>STAGE_COUNT;
 
@@ -176,8 +177,6 @@ export function apfCreate(vm: usize): bool {
     if (apf === 0) return false;
     store<u32>(apf, <u32>rules, APF_RULES);
     store<u32>(apf, <u32>vcpu, APF_VCPU);
-    // The areas of all vCPUs lie in the guest's last page, 64 bytes each.
-    store<u32>(apf, vmPages(vm) - 1, APF_AREA_GFN);
     setVcpuApf(vcpu, apf);
   }
   return true;
@@ -190,6 +189,8 @@ export function apfLayout(vm: usize): void {
   while ((<u32>1) << bits < limit) bits++;
   for (let vcpu = vmVcpuList(vm); vcpu !== 0; vcpu = vcpuNext(vcpu)) {
     const apf = vcpuApf(vcpu);
+    // The areas of all vCPUs lie in the guest's last page, 64 bytes each.
+    store<u32>(apf, vmGfnEnd(vm) - 1, APF_AREA_GFN);
     // One more than the limit: the broadcast is queued whatever the limit.
     const missing = limit + 1 - min<u32>(limit + 1, load<u32>(apf, APF_ITEMS));
     if (missing !== 0)

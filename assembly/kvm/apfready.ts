@@ -39,9 +39,10 @@ import { apfTableRemove } from "./apftable";
 import { pageFaultStep, prefetchBegin, prefetchEnd } from "./fault";
 import { faultCredit } from "./faultsave";
 import { guestAccessBegin, guestAccessStep } from "./guestwrite";
+import { gfnToMemslot } from "./memslots";
 import { VM_APF_READY, vmCountAdd } from "./stats";
 import { vcpuApf, vcpuIndex, vcpuVm } from "./vcpu";
-import { vmStats } from "./vm";
+import { vmSlots, vmStats } from "./vm";
 
 // Completions are consumed on their vCPU, before its guest goes on: kvm_check_async_pf_completion() with
 // kvm_arch_async_page_ready(), which maps the page, accessed bit clear, and kvm_arch_async_page_present(), which tells the guest.
@@ -104,7 +105,10 @@ function next(apf: usize, vcpu: usize): bool {
   }
   const work = workNextDone(apf);
   store<u32>(apf, <u32>work, APF_WORK);
-  if (load<u32>(work, WORK_ALL) !== 0) {
+  if (
+    load<u32>(work, WORK_ALL) !== 0 ||
+    gfnToMemslot(vmSlots(vcpuVm(vcpu)), load<u32>(work, WORK_GFN)) === 0
+  ) {
     store<u32>(apf, PRESENT, APF_PC);
   } else {
     prefetchBegin(vcpu, load<u32>(work, WORK_GFN));
@@ -116,9 +120,8 @@ function next(apf: usize, vcpu: usize): bool {
 // In 2010 the guest may hear of a fault only after its page is there.
 function late(apf: usize, vcpu: usize): bool {
   if (load<u32>(apf, APF_LATE) === 0 || load<u32>(apf, APF_EXCEPTION) !== EXCEPTION_NONE) return false;
-  guestAccessBegin(apf + APF_CACHE, vcpuVm(vcpu), load<u32>(apf, APF_AREA_GFN), vcpu, true);
   store<u32>(apf, LATE, APF_PC);
-  return true;
+  return area(apf, vcpu);
 }
 
 // kvm_arch_async_page_present(). True: the guest is being told.
@@ -141,9 +144,13 @@ function present(apf: usize, vcpu: usize): bool {
     if (left) actorSpend(vcpu, STAGE_EXIT, cost(COST_VM_EXIT_NS));
     return false;
   }
-  guestAccessBegin(apf + APF_CACHE, vcpuVm(vcpu), load<u32>(apf, APF_AREA_GFN), vcpu, true);
   store<u32>(apf, TELLING, APF_PC);
-  return true;
+  return area(apf, vcpu);
+}
+
+// The write to the guest's shared area begins. False: it has none any more.
+function area(apf: usize, vcpu: usize): bool {
+  return guestAccessBegin(apf + APF_CACHE, vcpuVm(vcpu), load<u32>(apf, APF_AREA_GFN), vcpu, true);
 }
 
 function tell(apf: usize, vcpu: usize): void {

@@ -30,6 +30,7 @@ import {
   EXCEPTION_NONE,
   EXCEPTION_NOT_PRESENT,
   RULES_LIMIT,
+  WORK_INDEX,
   WORK_READING,
   WORK_TOKEN,
   WORK_TOLD,
@@ -49,7 +50,7 @@ import {
   vmCountAdd,
 } from "./stats";
 import { PF_GFN, vcpuApf, vcpuIndex, vcpuVm } from "./vcpu";
-import { vmStats } from "./vm";
+import { gfnToIndex, vmStats } from "./vm";
 
 // A fault has found that its page must come from a device: kvm_setup_async_pf() and kvm_arch_async_page_not_present(). Either the
 // guest is told, which puts the task to sleep and runs another, or the vCPU is halted until something happens, or the fault goes
@@ -101,15 +102,15 @@ export function apfSetupStep(vcpu: usize): i32 {
     } else if (pc === TELL) {
       if (!apfMayTell(apf)) {
         halted(apf);
-        store<u32>(apf, TOLD, APF_PC);
       } else if (apfRule(apf, APF_SCHEDULE_FIRST) && !apfDoneEmpty(apf)) {
         // The completion takes the exception's place; the guest hears of the fault afterwards.
         store<u32>(apf, 1, APF_LATE);
         store<u32>(apf, load<u32>(<usize>load<u32>(apf, APF_WORK), WORK_TOKEN), APF_LATE_TOKEN);
         return ended(SETUP_TOLD);
       } else {
-        guestAccessBegin(apf + APF_CACHE, vm, load<u32>(apf, APF_AREA_GFN), vcpu, true);
-        store<u32>(apf, TELLING, APF_PC);
+        const there = guestAccessBegin(apf + APF_CACHE, vm, load<u32>(apf, APF_AREA_GFN), vcpu, true);
+        if (there) store<u32>(apf, TELLING, APF_PC);
+        else halted(apf);
       }
     } else if (pc === TELLING) {
       const step = guestAccessStep(vm, vcpu);
@@ -156,6 +157,7 @@ function begin(apf: usize, vcpu: usize): bool {
     ended(SETUP_SYNC);
     return false;
   }
+  store<u32>(work, gfnToIndex(vm, gfn), WORK_INDEX);
   store<u32>(work, faultReading(vcpu), WORK_READING);
   store<u32>(apf, <u32>work, APF_WORK);
   actorSpend(vcpu, STAGE_ASYNC, cost(COST_APF_INJECT_NS));
@@ -173,7 +175,9 @@ function begin(apf: usize, vcpu: usize): bool {
   return true;
 }
 
+// The guest cannot be told.
 function halted(apf: usize): void {
+  store<u32>(apf, TOLD, APF_PC);
   vmCountAdd(vmStats(vcpuVm(apfVcpu(apf))), VM_APF_HALTED, 1);
 }
 

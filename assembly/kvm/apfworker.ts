@@ -4,6 +4,7 @@ import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
 import { ACTOR_MM } from "../mm/context";
 import { faultBegin, faultKind, faultPfn, faultStep, faultTakesOver } from "../mm/fault";
 import { pagePut } from "../mm/free";
+import { spaceHva } from "../mm/space";
 import {
   ACTOR_HALTED,
   ACTOR_WORKER,
@@ -40,6 +41,7 @@ import {
   WORK_CANCELLED,
   WORK_DONE_NEXT,
   WORK_GFN,
+  WORK_INDEX,
   WORK_KIND,
   WORK_OWNER,
   WORK_PFN,
@@ -51,7 +53,7 @@ import {
 } from "./apf";
 import { workDone, workFree } from "./apfqueue";
 import { NOTIFIER_PC } from "./vcpu";
-import { gfnToIndex, indexToHva, vmMm, vmSpace } from "./vm";
+import { vmMm, vmSpace } from "./vm";
 
 // The workers that bring pages in: async_pf_execute() in kernel threads of a pool. A worker faults the page in as the VM's process
 // would, for writing whatever the guest wanted, and waits for the device; how many wait at once is what the review of 2010 asked.
@@ -177,7 +179,7 @@ export function workerStep(worker: usize): i32 {
   const vm = workerVm(worker);
   const pc = load<u32>(worker, PC);
   if (pc === BEGIN) {
-    faultBegin(worker, vmSpace(vm), gfnToIndex(vm, load<u32>(work, WORK_GFN)), true);
+    faultBegin(worker, vmSpace(vm), load<u32>(work, WORK_INDEX), true);
     faultTakesOver(worker, load<u32>(work, WORK_READING));
     store<u32>(worker, FAULT, PC);
   }
@@ -207,9 +209,9 @@ function complete(worker: usize, work: usize): void {
     store<u64>(work + ((<usize>stage) << 3), actorStageNs(worker, stage), WORK_STAGES);
   }
   const first = workDone(work);
-  const gfn = load<u32>(work, WORK_GFN);
-  const hva = indexToHva(vm, gfnToIndex(vm, gfn));
-  emit(TRACE_KVM_ASYNC_PF_COMPLETED, actorClock(worker), (<u64>gfn) << 12, hva, 0, 0);
+  const gpa = (<u64>load<u32>(work, WORK_GFN)) << 12;
+  const hva = spaceHva(vmSpace(vm), load<u32>(work, WORK_INDEX));
+  emit(TRACE_KVM_ASYNC_PF_COMPLETED, actorClock(worker), gpa, hva, 0, 0);
   if (first && load<u32>(apf, APF_READY_PENDING) === 0) apfAttend(apf, ATTENTION_READY);
   apfKick(apf, actorClock(worker));
 }

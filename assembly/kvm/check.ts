@@ -3,18 +3,30 @@ import { pageOf, pageRefs } from "../mm/page";
 import { PTE_WRITE, ptePfn, ptePresent, ZERO_PFN } from "../mm/pte";
 import { spacePte } from "../mm/space";
 import { checkLock } from "../sim/lock";
+import { checkMemslots, memslotSearch } from "./memslots";
 import { SPTE_DIRTY, SPTE_HOST_WRITABLE, SPTE_MMU_WRITABLE, SPTE_WRITE, sptePfn, sptePresent } from "./spte";
 import { checkStats } from "./stats";
-import { checkTdp, tdpSpte } from "./tdp";
+import { checkTdp, tdpNext, tdpSpte } from "./tdp";
 import { tlbMatches } from "./tlb";
 import { TLB_GENERATION, TLB_PFNS, TLB_SET_MASK, TLB_TAGS, TLB_WAYS, vcpuNext } from "./vcpu";
-import { gfnToIndex, vmId, vmInvalidating, vmMm, vmMmuLock, vmPages, vmStats, vmVcpuList } from "./vm";
+import {
+  gfnToIndex,
+  vmGfnEnd,
+  vmId,
+  vmInvalidating,
+  vmMm,
+  vmMmuLock,
+  vmSlots,
+  vmStats,
+  vmVcpuList,
+} from "./vm";
 
 // The secondary MMU against the primary one, and the TLBs against the secondary one.
 //
 // invariant: an spte maps the frame that the host page table maps, unless the gfn lies in an open invalidation
 // invariant: W => MMU-writable => host-writable; W only where the host's pte allows writing
 // invariant: nothing writes to the page of zeroes: an spte that maps it is neither writable nor dirty
+// invariant: only gfns of a memslot are mapped
 // invariant: a translation in a TLB is one that the tables still hold: whoever removes an spte flushes
 
 export function checkVm(vm: usize): void {
@@ -22,9 +34,11 @@ export function checkVm(vm: usize): void {
   checkTdp(vm);
   checkStats(vmStats(vm));
   const space = mmSpace(vmMm(vm), vmId(vm));
-  for (let gfn: u32 = 0; gfn < vmPages(vm); gfn++) {
+  checkMemslots(vmSlots(vm));
+  for (let gfn = tdpNext(vm, 0); gfn < vmGfnEnd(vm); gfn = tdpNext(vm, gfn + 1)) {
     const spte = tdpSpte(vm, gfn);
     if (!sptePresent(spte)) continue;
+    assert(memslotSearch(vmSlots(vm), gfn) !== 0);
     if (spte & SPTE_WRITE) assert((spte & SPTE_MMU_WRITABLE) !== 0);
     if (spte & SPTE_MMU_WRITABLE) assert((spte & SPTE_HOST_WRITABLE) !== 0);
     const pte = spacePte(space, gfnToIndex(vm, gfn));

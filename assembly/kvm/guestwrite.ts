@@ -1,35 +1,46 @@
 import { STEP_DONE } from "../memory/status";
 import { faultBegin, faultPfn, faultStep } from "../mm/fault";
 import { pagePut } from "../mm/free";
-import { gfnToIndex, vmMm, vmSpace } from "./vm";
+import { memslotIndex } from "./memslot";
+import { gfnToMemslot, memslotsGeneration } from "./memslots";
+import { vmMm, vmSlots, vmSpace } from "./vm";
 
 // The host's cached way to a page of guest memory (struct gfn_to_hva_cache): kvm_read_guest_cached(), kvm_write_guest_cached(). The
 // access goes through the monitor's own address space, so it may fault there, wait for swap like any access of the host, and
-// marks the host's pte; no spte is involved.
+// marks the host's pte; no spte is involved. A change of memslots moves their generation on, which sets the cache up anew.
 //
-// cache   0            4       8
-//         +------------+-------+
-//         | generation | index |      generation 0: not set up
-//         +------------+-------+
+// cache, 16 bytes   0            8       12
+//                   +------------+-------+-----+
+//                   | generation | index | set |      index INDEX_NONE: no memslot holds the gfn (EFAULT)
+//                   +------------+-------+-----+
 
-const GENERATION: usize = 0;
-const INDEX: usize = 4;
+const GENERATION: usize = 0; // u64
+const INDEX: usize = 8;
+const SET: usize = 12;
 
-// One memslot covers the guest for its whole life.
-function memslotGeneration(vm: usize): u32 {
-  return vm === 0 ? 0 : 1;
-}
+const INDEX_NONE: u32 = 0xffffffff;
 
 /** kvm_gfn_to_hva_cache_init() */
 export function guestCacheInit(cache: usize, vm: usize, gfn: u32): void {
-  store<u32>(cache, memslotGeneration(vm), GENERATION);
-  store<u32>(cache, gfnToIndex(vm, gfn), INDEX);
+  const slot = gfnToMemslot(vmSlots(vm), gfn);
+  store<u64>(cache, memslotsGeneration(vmSlots(vm)), GENERATION);
+  store<u32>(cache, slot === 0 ? INDEX_NONE : memslotIndex(slot, gfn), INDEX);
+  store<u32>(cache, 1, SET);
 }
 
-/** The monitor begins to read or write the page `gfn` that the cache is for; another generation of memslots sets it up anew. */
-export function guestAccessBegin(cache: usize, vm: usize, gfn: u32, actor: usize, write: bool): void {
-  if (load<u32>(cache, GENERATION) !== memslotGeneration(vm)) guestCacheInit(cache, vm, gfn);
-  faultBegin(actor, vmSpace(vm), load<u32>(cache, INDEX), write);
+/** The page that the cache, which is for `gfn`, leads to now; INDEX_NONE is told by guestAccessBegin(). */
+export function guestCacheIndex(cache: usize, vm: usize, gfn: u32): u32 {
+  const stale = load<u64>(cache, GENERATION) !== memslotsGeneration(vmSlots(vm));
+  if (stale || load<u32>(cache, SET) === 0) guestCacheInit(cache, vm, gfn);
+  return load<u32>(cache, INDEX);
+}
+
+/** The monitor begins to read or write `gfn`, the page that the cache is for. False: no memslot holds it (EFAULT). */
+export function guestAccessBegin(cache: usize, vm: usize, gfn: u32, actor: usize, write: bool): bool {
+  const index = guestCacheIndex(cache, vm, gfn);
+  if (index === INDEX_NONE) return false;
+  faultBegin(actor, vmSpace(vm), index, write);
+  return true;
 }
 
 /** Goes on with it; after STEP_DONE the bytes are read or written. Returns STEP_*. */

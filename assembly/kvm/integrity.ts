@@ -35,15 +35,17 @@ export function contentWrite(vm: usize, gfn: u32, pfn: u32, vcpu: u32, time: u64
   const stamp = load<u32>(INTEGRITY, WRITES) + 1;
   store<u32>(INTEGRITY, stamp, WRITES);
   setFrameStamp(vmMm(vm), pfn, stamp);
-  store<u32>(vmExpected(vm) + ((<usize>gfn) << 2), stamp);
-  store<u64>(vmWritten(vm) + ((<usize>gfn) << 3), (time << 8) | vcpu);
+  const index = <usize>gfnToIndex(vm, gfn);
+  store<u32>(vmExpected(vm) + (index << 2), stamp);
+  store<u64>(vmWritten(vm) + (index << 3), (time << 8) | vcpu);
 }
 
 /** A read through the frame that the vCPU's translation names. False: a violation, now counted and noted. */
 export function contentRead(vm: usize, gfn: u32, pfn: u32, vcpu: u32, time: u64): bool {
   vmCountAdd(vmStats(vm), VM_CHECKED, 1);
   const got = frameStamp(vmMm(vm), pfn);
-  const expected = load<u32>(vmExpected(vm) + ((<usize>gfn) << 2));
+  const index = <usize>gfnToIndex(vm, gfn);
+  const expected = load<u32>(vmExpected(vm) + (index << 2));
   if (got === expected) return true;
 
   const stale = contentOf(vm, gfn) === expected;
@@ -52,7 +54,7 @@ export function contentRead(vm: usize, gfn: u32, pfn: u32, vcpu: u32, time: u64)
   store<u32>(INTEGRITY, found + 1, FOUND);
   if (found >= VIOLATIONS_KEPT) return false;
   const record = INTEGRITY + RECORDS + <usize>found * VIOLATION_BYTES;
-  const written = load<u64>(vmWritten(vm) + ((<usize>gfn) << 3));
+  const written = load<u64>(vmWritten(vm) + (index << 3));
   store<u32>(record, stale ? VIOLATION_STALE_READ : VIOLATION_LOST_WRITE, 0);
   store<u32>(record, vmId(vm), 4);
   store<u32>(record, gfn, 8);

@@ -2,6 +2,7 @@ import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
 import { notifierRegister } from "../mm/notifier";
 import { PG_DIRTY, PG_REFERENCED, pageOf, pageSet } from "../mm/page";
 import { ZERO_PFN } from "../mm/pte";
+import { spaceHva } from "../mm/space";
 import {
   ACTOR_GUEST,
   actorClock,
@@ -25,19 +26,28 @@ import {
 import { DIGEST_INVALIDATE, digestAdd } from "../sim/digest";
 import { lockWrite, unlockWrite } from "../sim/lock";
 import { emit, TRACE_KVM_AGE_HVA, TRACE_KVM_UNMAP_HVA_RANGE } from "../sim/trace";
+import { memslotFirst, memslotGfnOf, memslotPages } from "./memslot";
+import {
+  memslotByHva,
+  memslotCount,
+  memslotNextInHva,
+  memslotNotifiers,
+  setMemslotNotifiers,
+} from "./memslots";
 import { SPTE_ACCESSED, SPTE_DIRTY, SPTE_NONE, sptePfn, sptePresent } from "./spte";
 import { VM_AGED, VM_FLUSHES, VM_UNMAPPED, VM_YOUNG, vmCountAdd } from "./stats";
-import { tdpAge, tdpSet, tdpSpte } from "./tdp";
+import { tdpAge, tdpNext, tdpSet, tdpSpte } from "./tdp";
 import { tlbFlush } from "./tlb";
 import { NOTIFIER_PC, setVcpuFlushRequest, vcpuNext } from "./vcpu";
 import {
-  indexToGfn,
-  indexToHva,
   vmId,
   vmInvalidateBegin,
   vmInvalidateEnd,
+  vmInvalidateExtend,
   vmMm,
   vmMmuLock,
+  vmSlots,
+  vmSpace,
   vmStats,
   vmVcpuList,
 } from "./vm";
@@ -57,16 +67,20 @@ function goto(actor: usize, pc: u32): void {
   store<u32>(actor, pc, NOTIFIER_PC);
 }
 
-// kvm_mmu_notifier_invalidate_range_start()
-function invalidateStart(actor: usize, spaceId: u32, index: u32): i32 {
+// kvm_mmu_notifier_invalidate_range_start(). Slots do not change until the event's end; an event that concerns none takes no lock.
+function invalidateStart(actor: usize, spaceId: u32, start: u32, end: u32): i32 {
   const vm = vmAt(spaceId);
+  const slots = vmSlots(vm);
   while (true) {
     const pc = load<u32>(actor, NOTIFIER_PC);
     if (pc === IDLE) {
+      setMemslotNotifiers(slots, memslotNotifiers(slots) + 1);
+      emit(TRACE_KVM_UNMAP_HVA_RANGE, actorClock(actor), hvaOf(vm, start), hvaEnd(vm, end), 0, 0);
+      if (memslotNextInHva(slots, start, end, 0) === memslotCount(slots)) return STEP_DONE;
       goto(actor, ZAP);
       if (!lockWrite(vmMmuLock(vm), actor)) return STEP_BLOCKED;
     } else if (pc === ZAP) {
-      zap(vm, actor, index);
+      zapPages(vm, actor, start, end);
       goto(actor, UNLOCK);
       // yield: mmu_lock is held for writing until the zap and its flush have taken their time
       if (!actorGoesOn(actor)) return STEP_AGAIN;
@@ -79,16 +93,45 @@ function invalidateStart(actor: usize, spaceId: u32, index: u32): i32 {
   }
 }
 
-function zap(vm: usize, actor: usize, index: u32): void {
-  const gfn = indexToGfn(vm, index);
-  const time = actorClock(actor);
-  vmInvalidateBegin(vm, gfn, gfn + 1);
-  const hva = indexToHva(vm, index);
-  emit(TRACE_KVM_UNMAP_HVA_RANGE, time, hva, hva + 4096, 0, 0);
-  actorSpend(actor, STAGE_RECLAIM, cost(COST_NOTIFIER_INVALIDATE_NS));
-  const spte = tdpSpte(vm, gfn);
-  if (!sptePresent(spte)) return;
+function hvaOf(vm: usize, index: u32): u64 {
+  return spaceHva(vmSpace(vm), index);
+}
 
+function hvaEnd(vm: usize, end: u32): u64 {
+  return spaceHva(vmSpace(vm), end - 1) + 4096;
+}
+
+// kvm_unmap_gfn_range() for every slot that pages start..end-1 back.
+function zapPages(vm: usize, actor: usize, start: u32, end: u32): void {
+  const slots = vmSlots(vm);
+  const time = actorClock(actor);
+  vmInvalidateBegin(vm);
+  actorSpend(actor, STAGE_RECLAIM, cost(COST_NOTIFIER_INVALIDATE_NS));
+  let zapped: u32 = 0;
+  for (
+    let place = memslotNextInHva(slots, start, end, 0);
+    place < memslotCount(slots);
+    place = memslotNextInHva(slots, start, end, place + 1)
+  ) {
+    const slot = memslotByHva(slots, place);
+    const first = max<u32>(start, memslotFirst(slot));
+    const behind = min<u32>(end, memslotFirst(slot) + memslotPages(slot));
+    const gfn = memslotGfnOf(slot, first);
+    const gfnEnd = gfn + (behind - first);
+    vmInvalidateExtend(vm, gfn, gfnEnd);
+    for (let next = tdpNext(vm, gfn); next < gfnEnd; next = tdpNext(vm, next + 1)) {
+      zapped += zap(vm, next, time);
+    }
+  }
+  if (zapped === 0) return;
+  actorSpend(actor, STAGE_RECLAIM, zapped * cost(COST_RMAP_PER_SPTE_NS));
+  flushRemoteTlbs(vm, actor);
+}
+
+// Returns 1 for an entry that was there.
+function zap(vm: usize, gfn: u32, time: u64): u32 {
+  const spte = tdpSpte(vm, gfn);
+  if (!sptePresent(spte)) return 0;
   // handle_changed_spte(): what the hardware noted in the entry passes to the page; the page of zeroes keeps no such notes.
   if (sptePfn(spte) !== ZERO_PFN) {
     const page = pageOf(vmMm(vm), sptePfn(spte));
@@ -98,8 +141,7 @@ function zap(vm: usize, actor: usize, index: u32): void {
   tdpSet(vm, gfn, SPTE_NONE, time);
   vmCountAdd(vmStats(vm), VM_UNMAPPED, 1);
   digestAdd(DIGEST_INVALIDATE, time, vmId(vm), gfn, sptePfn(spte), 0);
-  actorSpend(actor, STAGE_RECLAIM, cost(COST_RMAP_PER_SPTE_NS));
-  flushRemoteTlbs(vm, actor);
+  return 1;
 }
 
 /**
@@ -127,10 +169,11 @@ export function flushRemoteTlbs(vm: usize, actor: usize): void {
 }
 
 // kvm_mmu_notifier_invalidate_range_end()
-function invalidateEnd(actor: usize, spaceId: u32, index: u32): i32 {
+function invalidateEnd(actor: usize, spaceId: u32, start: u32, end: u32): i32 {
   const vm = vmAt(spaceId);
-  assert(index !== u32.MAX_VALUE);
+  const slots = vmSlots(vm);
   if (load<u32>(actor, NOTIFIER_PC) === IDLE) {
+    if (memslotNextInHva(slots, start, end, 0) === memslotCount(slots)) return ended(slots);
     goto(actor, CLOSE);
     if (!lockWrite(vmMmuLock(vm), actor)) return STEP_BLOCKED;
   }
@@ -144,16 +187,30 @@ function invalidateEnd(actor: usize, spaceId: u32, index: u32): i32 {
   assert(load<u32>(actor, NOTIFIER_PC) === CLOSED);
   unlockWrite(vmMmuLock(vm), actor);
   goto(actor, IDLE);
+  return ended(slots);
+}
+
+function ended(slots: usize): i32 {
+  assert(memslotNotifiers(slots) > 0);
+  setMemslotNotifiers(slots, memslotNotifiers(slots) - 1);
   return STEP_DONE;
 }
 
 // kvm_mmu_notifier_clear_flush_young()
 function clearFlushYoung(spaceId: u32, index: u32, time: u64): bool {
   const vm = vmAt(spaceId);
-  const hva = indexToHva(vm, index);
+  const slots = vmSlots(vm);
+  const hva = spaceHva(vmSpace(vm), index);
   emit(TRACE_KVM_AGE_HVA, time, hva, hva + 4096, 0, 0);
   vmCountAdd(vmStats(vm), VM_AGED, 1);
-  const young = tdpAge(vm, indexToGfn(vm, index));
+  let young = false;
+  for (
+    let place = memslotNextInHva(slots, index, index + 1, 0);
+    place < memslotCount(slots);
+    place = memslotNextInHva(slots, index, index + 1, place + 1)
+  ) {
+    if (tdpAge(vm, memslotGfnOf(memslotByHva(slots, place), index))) young = true;
+  }
   if (young) vmCountAdd(vmStats(vm), VM_YOUNG, 1);
   return young;
 }

@@ -1,7 +1,7 @@
 import { PFN_NONE } from "../memory/layout";
 import { emit, TRACE_KVM_TDP_MMU_SPTE_CHANGED } from "../sim/trace";
 import { SPTE_ACCESSED, SPTE_NONE, sptePfn, sptePresent, spteTable, spteTableAddress } from "./spte";
-import { setVmRoot, vmDirectory, vmId, vmPages, vmRoot, vmTablesTaken, vmTakeTable } from "./vm";
+import { setVmRoot, vmDirectory, vmGfnEnd, vmId, vmRoot, vmTablesTaken, vmTakeTable } from "./vm";
 
 // The TDP MMU: 4 levels of 512-entry tables from gfn to frame. No rmap: unmap and age walk the root. The tables are the
 // truth; a directory of leaf tables beside them spares the walk its upper levels, tdpEnsure() writes both.
@@ -18,9 +18,16 @@ export const TDP_LEVELS: u32 = 4;
 
 /** Address of the leaf entry of `gfn`, 0 when its table is not there. */
 export function tdpLeaf(vm: usize, gfn: u32): usize {
-  assert(gfn < vmPages(vm));
+  assert(gfn < vmGfnEnd(vm));
   const table = <usize>load<u32>(vmDirectory(vm) + ((<usize>(gfn >> LEVEL_BITS)) << 2));
   return table === 0 ? 0 : table + ((<usize>(gfn & 511)) << 3);
+}
+
+/** The first gfn from `gfn` on whose leaf table is there; vmGfnEnd() or more when there is none. */
+export function tdpNext(vm: usize, gfn: u32): u32 {
+  let next = gfn;
+  while (next < vmGfnEnd(vm) && tdpLeaf(vm, next) === 0) next = (next | 511) + 1;
+  return next;
 }
 
 /** The leaf entry of `gfn`, SPTE_NONE without a table. */
@@ -93,7 +100,7 @@ export function tdpAge(vm: usize, gfn: u32): bool {
 
 /** kvm_mmu_zap_all_fast(): no gfn is mapped any more; the tables stay. The caller flushes the TLBs. */
 export function tdpZapAll(vm: usize, time: u64): void {
-  for (let gfn: u32 = 0; gfn < vmPages(vm); gfn++) {
+  for (let gfn = tdpNext(vm, 0); gfn < vmGfnEnd(vm); gfn = tdpNext(vm, gfn + 1)) {
     if (sptePresent(tdpSpte(vm, gfn))) tdpSet(vm, gfn, SPTE_NONE, time);
   }
 }

@@ -1,9 +1,20 @@
 import { arenaReserve, arenaTake, PART_INTEGRITY, PART_RECORDS, PART_SPTES } from "../memory/arena";
 import { unitsFor } from "../memory/layout";
+import { mappingAdd, mappingTable } from "../mm/mapping";
+import { setSpaceMappings, spacePageAt, spacePages } from "../mm/space";
 import { LOCK_BYTES } from "../sim/lock";
+import { memslotHva, memslotIndex, setMemslotFirst } from "./memslot";
+import {
+  gfnToMemslot,
+  memslotAdd,
+  memslotAt,
+  memslotCount,
+  memslotsCreate,
+  memslotsPublish,
+} from "./memslots";
 import { statsLayout, VM_STATS_BYTES } from "./stats";
 
-// A virtual machine (struct kvm): its memslot, its TDP page table, mmu_lock and the notifier's sequence count.
+// A virtual machine (struct kvm): its memslots, its TDP page table, mmu_lock and the notifier's sequence count.
 //
 // record   0    4    8       12      16      20         24      40      44         48         52
 //          +----+----+-------+-------+-------+----------+-------+-------+----------+----------+--------+
@@ -12,7 +23,7 @@ import { statsLayout, VM_STATS_BYTES } from "./stats";
 //          56          60     64        68       72         76        80         88         96 …
 //          | directory | root | poolNext | poolEnd | expected | written | …
 //
-// One memslot covers all of the guest's memory for now: gfn g is page g of the VM's address space.
+// pages    of the guest's memory; gfnEnd stands behind the last gfn that a slot has or is going to have
 
 const ID: usize = 0;
 const MM: usize = 4;
@@ -33,50 +44,84 @@ const EXPECTED: usize = INVALIDATE_SEQ + 32;
 const WRITTEN: usize = INVALIDATE_SEQ + 36;
 const POOL_FRAMES: usize = INVALIDATE_SEQ + 40;
 const POOL: usize = INVALIDATE_SEQ + 44;
-const STATS: usize = INVALIDATE_SEQ + 48;
+const SLOTS: usize = INVALIDATE_SEQ + 48;
+const GFN_END: usize = INVALIDATE_SEQ + 52;
+const TABLES: usize = INVALIDATE_SEQ + 56;
+const MAPPINGS: usize = INVALIDATE_SEQ + 60;
+const STATS: usize = INVALIDATE_SEQ + 64;
 const VM_BYTES: usize = STATS + VM_STATS_BYTES;
 
-/** Where the VM's process maps the guest: the base of its memslot's hva range. */
-const HVA_BASE: u64 = 0x7f0000000000;
+/** Where a VM's process maps the guest, unless the scenario says: gpa 0 of VM 0, and how far VMs lie apart. */
+export const HVA_BASE: u64 = 0x7f0000000000;
 const HVA_PER_VM_SHIFT: u64 = 36;
 
-/** Takes the record of VM number `id` with `pages` pages, backed by `space`; 0 when memory is exhausted. */
-export function vmCreate(id: u32, mm: usize, space: usize, pages: u32): usize {
+/**
+ * Takes the record of VM number `id` with `pages` pages of guest memory, backed by `space`, in up to `slots` memslots; 0 when memory
+ * is exhausted.
+ */
+export function vmCreate(id: u32, mm: usize, space: usize, pages: u32, slots: u32): usize {
   const vm = arenaTake(PART_RECORDS, VM_BYTES);
-  if (vm === 0) return 0;
+  const set = memslotsCreate(slots);
+  const mappings = mappingTable(slots);
+  if (vm === 0 || set === 0 || mappings === 0) return 0;
   store<u32>(vm, id, ID);
   store<u32>(vm, <u32>mm, MM);
   store<u32>(vm, <u32>space, SPACE);
   store<u32>(vm, pages, PAGES);
+  store<u32>(vm, <u32>set, SLOTS);
+  store<u32>(vm, <u32>mappings, MAPPINGS);
+  store<u32>(vm, 1, TABLES);
   return vm;
 }
 
-/** Page tables that map the whole VM: leaf tables, and one level of 512 each above, up to one root. */
-export function vmTables(vm: usize): u32 {
-  let tables: u32 = 0;
-  let level = <u64>load<u32>(vm, PAGES);
-  for (let above: u32 = 0; above < 4; above++) {
-    level = unitsFor(level, 512);
-    tables += <u32>level;
+/** Address at which the VM's process maps `gfn` where the scenario names none. */
+export function vmDefaultHva(vm: usize, gfn: u32): u64 {
+  return HVA_BASE + ((<u64>load<u32>(vm, ID)) << HVA_PER_VM_SHIFT) + ((<u64>gfn) << 12);
+}
+
+/** Frames gfn .. gfn + pages - 1 may become a slot, backed by the process' memory at `hva`: room is made for that at boot. */
+export function vmReserve(vm: usize, gfn: u32, pages: u32, hva: u64): void {
+  mappingAdd(<usize>load<u32>(vm, MAPPINGS), hva, pages);
+  const last = gfn + pages - 1;
+  store<u32>(vm, max<u32>(load<u32>(vm, GFN_END), last + 1), GFN_END);
+  let tables = load<u32>(vm, TABLES);
+  for (let shift: u32 = 9; shift <= 27; shift += 9) tables += (last >> shift) - (gfn >> shift) + 1;
+  store<u32>(vm, tables, TABLES);
+}
+
+/** A slot that is there from the start; before vmLayout(). */
+export function vmAddSlot(vm: usize, id: u32, gfn: u32, pages: u32, hva: u64, flags: u32): void {
+  vmReserve(vm, gfn, pages, hva);
+  const slot = memslotAdd(vmSlots(vm), id, gfn, pages, hva, flags);
+  assert(slot !== 0);
+}
+
+/** All that is mapped is known: the pages of the process get their numbers, and the slots theirs. */
+export function vmPlaceSlots(vm: usize): void {
+  const space = <usize>load<u32>(vm, SPACE);
+  const slots = vmSlots(vm);
+  setSpaceMappings(space, <usize>load<u32>(vm, MAPPINGS));
+  for (let place: u32 = 0; place < memslotCount(slots); place++) {
+    const slot = memslotAt(slots, place);
+    setMemslotFirst(slot, spacePageAt(space, memslotHva(slot)));
   }
-  return tables;
+  memslotsPublish(slots);
 }
 
 export function vmLayout(vm: usize): void {
-  const pages = <u64>load<u32>(vm, PAGES);
-  const tables = <u64>vmTables(vm);
+  const tables = <u64>load<u32>(vm, TABLES);
   const pool = arenaReserve(PART_SPTES, tables << 12, 4096);
   store<u32>(vm, <u32>pool, POOL);
   store<u32>(vm, <u32>pool, POOL_NEXT);
   store<u32>(vm, <u32>(pool + ((<usize>tables) << 12)), POOL_END);
   store<u32>(vm, <u32>arenaReserve(PART_SPTES, tables << 2), POOL_FRAMES);
-  store<u32>(vm, <u32>arenaReserve(PART_SPTES, unitsFor(pages, 512) << 2), DIRECTORY);
+  store<u32>(vm, <u32>arenaReserve(PART_SPTES, unitsFor(load<u32>(vm, GFN_END), 512) << 2), DIRECTORY);
   statsLayout(vm + STATS);
 }
 
-/** Reserves, a guest page, the number (u32) and the time and vCPU (u64) of its last write. */
+/** Reserves, a page that backs the guest, the number (u32) and the time and vCPU (u64) of its last write. */
 export function vmStampsLayout(vm: usize): void {
-  const pages = <u64>load<u32>(vm, PAGES);
+  const pages = <u64>spacePages(<usize>load<u32>(vm, SPACE));
   store<u32>(vm, <u32>arenaReserve(PART_INTEGRITY, pages << 3), WRITTEN);
   store<u32>(vm, <u32>arenaReserve(PART_INTEGRITY, pages << 2), EXPECTED);
 }
@@ -93,29 +138,30 @@ export function vmSpace(vm: usize): usize {
   return <usize>load<u32>(vm, SPACE);
 }
 
+/** Pages of guest memory. */
 export function vmPages(vm: usize): u32 {
   return load<u32>(vm, PAGES);
+}
+
+/** Stands behind the last gfn that can be mapped. */
+export function vmGfnEnd(vm: usize): u32 {
+  return load<u32>(vm, GFN_END);
 }
 
 export function vmStats(vm: usize): usize {
   return vm + STATS;
 }
 
-/** Page of the VM's address space that backs `gfn` (gfn_to_hva() of the one memslot). */
+/** The VM's memslots: memslots.ts. */
+export function vmSlots(vm: usize): usize {
+  return <usize>load<u32>(vm, SLOTS);
+}
+
+/** Page of the process that backs `gfn`, which a slot holds (gfn_to_hva()). */
 export function gfnToIndex(vm: usize, gfn: u32): u32 {
-  assert(gfn < load<u32>(vm, PAGES));
-  return gfn;
-}
-
-/** The gfn that page `index` of the address space backs. */
-export function indexToGfn(vm: usize, index: u32): u32 {
-  assert(index < load<u32>(vm, PAGES));
-  return index;
-}
-
-/** Host virtual address of page `index`. */
-export function indexToHva(vm: usize, index: u32): u64 {
-  return HVA_BASE + ((<u64>load<u32>(vm, ID)) << HVA_PER_VM_SHIFT) + ((<u64>index) << 12);
+  const slot = gfnToMemslot(vmSlots(vm), gfn);
+  assert(slot !== 0);
+  return memslotIndex(slot, gfn);
 }
 
 export function vmVcpus(vm: usize): u32 {
@@ -146,12 +192,20 @@ export function vmInvalidating(vm: usize): u32 {
   return load<u32>(vm, INVALIDATE_IN_PROGRESS);
 }
 
-/** invalidate_range_start for [start, end): nested ranges grow to their convex hull. mmu_lock is held for writing. */
-export function vmInvalidateBegin(vm: usize, start: u32, end: u32): void {
+/** invalidate_range_start of an event that concerns the VM; its ranges follow. mmu_lock is held for writing. */
+export function vmInvalidateBegin(vm: usize): void {
   const nested = load<u32>(vm, INVALIDATE_IN_PROGRESS);
-  store<u32>(vm, nested === 0 ? start : min<u32>(load<u32>(vm, RANGE_START), start), RANGE_START);
-  store<u32>(vm, nested === 0 ? end : max<u32>(load<u32>(vm, RANGE_END), end), RANGE_END);
+  if (nested === 0) {
+    store<u32>(vm, u32.MAX_VALUE, RANGE_START);
+    store<u32>(vm, 0, RANGE_END);
+  }
   store<u32>(vm, nested + 1, INVALIDATE_IN_PROGRESS);
+}
+
+/** The open range grows to the convex hull of itself and [start, end). */
+export function vmInvalidateExtend(vm: usize, start: u32, end: u32): void {
+  store<u32>(vm, min<u32>(load<u32>(vm, RANGE_START), start), RANGE_START);
+  store<u32>(vm, max<u32>(load<u32>(vm, RANGE_END), end), RANGE_END);
 }
 
 /** invalidate_range_end: the sequence moves on, the range closes when the last nested one does. mmu_lock is held for writing. */
@@ -198,12 +252,12 @@ export function vmTablesTaken(vm: usize): u32 {
   return (load<u32>(vm, POOL_NEXT) - load<u32>(vm, POOL)) >> 12;
 }
 
-/** One u32 a guest page: the number of its last write; 0 without integrity. */
+/** One u32 a page of the process: the number of its last write; 0 without integrity. */
 export function vmExpected(vm: usize): usize {
   return <usize>load<u32>(vm, EXPECTED);
 }
 
-/** One u64 a guest page: time of its last write << 8 | vCPU. */
+/** One u64 a page of the process: time of its last write << 8 | vCPU. */
 export function vmWritten(vm: usize): usize {
   return <usize>load<u32>(vm, WRITTEN);
 }

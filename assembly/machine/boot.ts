@@ -2,7 +2,7 @@ import { guestStart } from "../guest/sched";
 import { taskCompute, taskPrefault, taskVcpu, taskWorkload } from "../guest/task";
 import { tdpLoadRoot } from "../kvm/tdp";
 import { vcpuLayout, vcpuNext, vcpuVm } from "../kvm/vcpu";
-import { vmLayout, vmSpace, vmStampsLayout, vmVcpuList } from "../kvm/vm";
+import { vmLayout, vmPlaceSlots, vmSpace, vmStampsLayout, vmVcpuList } from "../kvm/vm";
 import { vmAt, vmTableCount } from "../kvm/vmtable";
 import {
   arenaCommit,
@@ -99,6 +99,7 @@ function layout(traceRecords: u32): void {
   let events: u32 = 2 * actorCount() + taskCount() + 16;
   mmLayout(mm);
   if (integrity()) mmStampsLayout(mm);
+  for (let id: u32 = 0; id < vmTableCount(); id++) vmPlaceSlots(vmAt(id));
   for (let id: u32 = 0; id < mmSpaces(mm); id++) spaceLayout(mmSpace(mm, id));
   for (let type: u32 = 0; type < mmAreas(mm); type++) {
     swapLayout(mm, mmArea(mm, type), integrity());

@@ -16,7 +16,7 @@ import {
 import { workersInit } from "../kvm/apfworker";
 import { integrityInit } from "../kvm/integrity";
 import { DAEMON_BYTES, setVcpuNext, vcpuCreate } from "../kvm/vcpu";
-import { setVmVcpus, vmCreate, vmVcpuList } from "../kvm/vm";
+import { setVmVcpus, vmAddSlot, vmCreate, vmDefaultHva, vmVcpuList } from "../kvm/vm";
 import { vmAt, vmTableAdd, vmTableCount, vmTableInit } from "../kvm/vmtable";
 import { arenaCommit, arenaInit, arenaTake, PART_RECORDS } from "../memory/arena";
 import { PFN_BASE } from "../memory/layout";
@@ -191,9 +191,10 @@ export function configSwapDevice(
   return OK;
 }
 
-/** A VM of `pages` pages and its vCPUs; `maxPages` 0xffffffff for no limit. */
+/** A VM of `pages` pages in up to `slots` memslots, which follow, and its vCPUs; `maxPages` 0xffffffff for no limit. */
 export function configVm(
   pages: u32,
+  slots: u32,
   vcpus: u32,
   maxPages: u32,
   tlbEntries: u32,
@@ -202,7 +203,7 @@ export function configVm(
 ): i32 {
   const id = vmTableCount();
   const space = spaceCreate(host(), pages, maxPages);
-  const vm: usize = space === 0 ? <usize>0 : vmCreate(id, host(), space, pages);
+  const vm: usize = space === 0 ? <usize>0 : vmCreate(id, host(), space, pages, slots);
   if (vm === 0) return E_NO_MEMORY;
   if (mmIdealized(host()) && !residencyCreate(space, mmPolicy(host()))) return E_NO_MEMORY;
   vmTableAdd(vm);
@@ -217,6 +218,12 @@ export function configVm(
     last = vcpu;
   }
   return <i32>id;
+}
+
+/** Memslot number `id` of a VM: `pages` frames from `gfn` on; `hva` below 0 for the process' usual place. `flags` are KVM_MEM_*. */
+export function configMemslot(vm: u32, id: u32, gfn: u32, pages: u32, hva: f64, flags: u32): void {
+  const to = vmAt(vm);
+  vmAddSlot(to, id, gfn, pages, hva < 0 ? vmDefaultHva(to, gfn) : <u64>hva, flags);
 }
 
 function addConfigured(vm: u32, vcpu: u32, flags: u32): usize {

@@ -31,7 +31,7 @@ import {
   vmCount,
 } from "../kvm/stats";
 import { tdpSpte } from "../kvm/tdp";
-import { gfnToIndex, vmMm, vmPages, vmSpace, vmStats } from "../kvm/vm";
+import { gfnToIndex, vmMm, vmSpace, vmStats } from "../kvm/vm";
 import { vmAt, vmTableCount } from "../kvm/vmtable";
 import { PFN_NONE, TIME_NEVER } from "../memory/layout";
 import { FAULT_KINDS } from "../mm/fault";
@@ -61,7 +61,15 @@ import {
   pteSwapped,
   pteZero,
 } from "../mm/pte";
-import { spacePsi, spacePte, spaceResetPeak, spaceRss, spaceRssPeak, spaceSwapents } from "../mm/space";
+import {
+  spaceMapped,
+  spacePsi,
+  spacePte,
+  spaceResetPeak,
+  spaceRss,
+  spaceRssPeak,
+  spaceSwapents,
+} from "../mm/space";
 import { swapDevice, swapUsed } from "../mm/swaparea";
 import { swapCacheLookup } from "../mm/swapmap";
 import { actorClock, STAGE_COUNT } from "../sim/actor";
@@ -107,7 +115,7 @@ export function reportVm(id: u32): void {
   put(REPORT_VM_RESIDENT, <f64>spaceRss(space));
   put(REPORT_VM_RESIDENT_PEAK, <f64>spaceRssPeak(space));
   put(REPORT_VM_SWAPPED, <f64>spaceSwapents(space));
-  put(REPORT_VM_UNTOUCHED, <f64>(vmPages(vm) - spaceRss(space) - spaceSwapents(space)));
+  put(REPORT_VM_UNTOUCHED, <f64>(spaceMapped(space) - spaceRss(space) - spaceSwapents(space)));
   put(REPORT_VM_APF_PEAK, apfPeak(vm));
   for (let kind: u32 = 0; kind < FAULT_KINDS; kind++) {
     const at = REPORT_VM_FAULTS + kind * REPORT_FAULT_FIELDS;

@@ -84,7 +84,7 @@ export const SWAPCASE_EMPTY: i32 = -2;
 /** The page is in memory. */
 export const SWAPCASE_PRESENT: i32 = -1;
 
-function silentInvalidate(actor: usize, spaceId: u32, index: u32): i32 {
+function silentInvalidate(actor: usize, spaceId: u32, start: u32, end: u32): i32 {
   return STEP_DONE;
 }
 

@@ -112,10 +112,11 @@ export function evictStep(mm: usize, actor: usize): i32 {
     }
     // The notifier's own machine runs until it is done; then the next state follows in the same step.
     const page = pageOf(mm, load<u32>(actor, EVICT_PFN));
+    const index = pageIndex(page);
     const start = pc === UNMAP_START;
     const step = start
-      ? notifyInvalidateStart(actor, pageOwner(page), pageIndex(page))
-      : notifyInvalidateEnd(actor, pageOwner(page), pageIndex(page));
+      ? notifyInvalidateStart(actor, pageOwner(page), index, index + 1)
+      : notifyInvalidateEnd(actor, pageOwner(page), index, index + 1);
     if (step !== STEP_DONE) return step;
     store<u32>(actor, start ? UNMAP_PTE : WRITE, EVICT_PC);
   }

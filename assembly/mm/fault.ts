@@ -161,12 +161,17 @@ export function faultStep(mm: usize, actor: usize): i32 {
     } else if (pc === AT_ANON_INSTALL) {
       if (anonInstall(mm, actor)) return STEP_DONE;
     } else if (pc === AT_COPY_NOTIFY) {
-      step = notifyInvalidateStart(actor, spaceId(faultSpace(actor)), faultIndex(actor));
+      step = notifyInvalidateStart(
+        actor,
+        spaceId(faultSpace(actor)),
+        faultIndex(actor),
+        faultIndex(actor) + 1,
+      );
       if (step === STEP_DONE) faultGoto(actor, AT_COPY_INSTALL);
     } else if (pc === AT_COPY_INSTALL) {
       copyInstall(mm, actor);
     } else if (pc === AT_COPY_END) {
-      step = notifyInvalidateEnd(actor, spaceId(faultSpace(actor)), faultIndex(actor));
+      step = notifyInvalidateEnd(actor, spaceId(faultSpace(actor)), faultIndex(actor), faultIndex(actor) + 1);
       if (step === STEP_DONE) faultGoto(actor, AT_START);
     } else {
       step = allocStep(mm, actor);

@@ -18,6 +18,7 @@ import { faultEntry, faultIndex, faultSpace } from "./faultstate";
 import { pageFree, pagePut } from "./free";
 import { MM_SWAP_IN, mmCountAdd, mmSpace, mmStamped, setFrameStamp } from "./instance";
 import { lruAddDrain, lruCacheAdd } from "./lrubatch";
+import { mappingFirst, mappingOfPage, mappingPages, mappingReadahead } from "./mapping";
 import {
   PG_READAHEAD,
   PG_UPTODATE,
@@ -32,7 +33,7 @@ import {
 } from "./page";
 import { pageTrylock, pageUnlock } from "./pagelock";
 import { ENTRY_NONE, entryOffset, entryType, pteEntry, pteSwapped, swapEntry } from "./pte";
-import { spaceFirst, spaceId, spaceMemcg, spacePages, spacePte, spaceReadahead } from "./space";
+import { spaceFirst, spaceId, spaceMappings, spaceMemcg, spacePte } from "./space";
 import { areaSlots, slotOwner, slotStamp, swapArea, swapDevice } from "./swaparea";
 import { swapCacheAdd } from "./swapcache";
 import { swapCacheLookup, swapCachePrepare, swapCount } from "./swapmap";
@@ -114,8 +115,9 @@ function byAddress(mm: usize, actor: usize): void {
   const most = min<u32>(readaheadMax(mm), WINDOW_CEILING);
   if (most === 1) return;
   const space = faultSpace(actor);
-  const state = spaceReadahead(space);
   const index = faultIndex(actor);
+  const mapping = mappingOfPage(spaceMappings(space), index);
+  const state = mappingReadahead(mapping);
   // Page numbers are shifted by one, so that a mapping that never faulted has its last fault at no page's neighbour.
   const at = index + 1;
   const known = load<u32>(state, LAST) !== 0;
@@ -132,9 +134,11 @@ function byAddress(mm: usize, actor: usize): void {
   else if (known && last === at + 1) back = pages - 1;
   const inTable = (index + spaceFirst(space)) % TABLE_PAGES;
   const tableEnd = index - inTable + TABLE_PAGES;
-  const first = index - min<u32>(back, min<u32>(index, inTable));
+  const mapped = mappingFirst(mapping);
+  const first = index - min<u32>(back, min<u32>(index - mapped, inTable));
+  const end = min<u32>(tableEnd, mapped + mappingPages(mapping));
   store<u32>(actor, first, READAHEAD_NEXT);
-  store<u32>(actor, min<u32>(index - back + pages, min<u32>(tableEnd, spacePages(space))), READAHEAD_END);
+  store<u32>(actor, min<u32>(index - back + pages, end), READAHEAD_END);
 }
 
 /** swap_cache_get_folio(): a fault has found `pfn` in the swap cache; a page that was read ahead earns its window a hit. */
@@ -146,7 +150,7 @@ export function readaheadHit(mm: usize, space: usize, index: u32, pfn: u32): voi
     if (ahead) setReadaheadHits(mm, readaheadHits(mm) + 1);
     return;
   }
-  const state = spaceReadahead(space);
+  const state = mappingReadahead(mappingOfPage(spaceMappings(space), index));
   let hits = load<u32>(state, LAST) !== 0 ? load<u32>(state, HITS) : FIRST_HITS;
   if (ahead) hits = min<u32>(hits + 1, HITS_MAX);
   store<u32>(state, hits, HITS);

@@ -31,14 +31,14 @@ export function residencyCreate(space: usize, kind: u32): bool {
   setSpacePolicy(space, record);
   const policy = policyOf(space);
   policy.kind = kind;
-  policy.pages = spacePages(space);
-  policy.room = policy.pages;
   return true;
 }
 
 /** Reserves the policy's arrays; for one that knows the future, its VM's only task replays the trace at `trace`. */
 export function residencyLayout(space: usize, trace: usize, references: u32): void {
   const policy = policyOf(space);
+  policy.pages = spacePages(space);
+  policy.room = policy.pages;
   if (policy.kind === POLICY_BELADY) {
     policy.trace = trace;
     policy.references = references;

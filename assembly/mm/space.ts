@@ -1,17 +1,27 @@
 import { arenaReserve, arenaTake, PART_PRIMARY_PTES, PART_RECORDS } from "../memory/arena";
 import { PFN_NONE, unitsFor } from "../memory/layout";
 import { mmAddSpace } from "./instance";
+import {
+  MAPPING_TABLE_BYTES,
+  mappingFirst,
+  mappingHva,
+  mappingOfPage,
+  mappingPageAt,
+  mappingSingle,
+  mappingsPages,
+  mappingsPlace,
+} from "./mapping";
 import { MEMCG_BYTES, setMemcgMax } from "./memcg";
 import { PSI_BYTES } from "./psi";
 
-// The address space of a VM's process (mm_struct, one anonymous mapping that backs the guest) with its page table: the
-// primary MMU. Its leaf entries lie one after another, so that a walk is an index; the frames of the leaf tables are
-// taken from host memory when their first entry is used, those of the upper levels at boot.
+// The address space of a VM's process (mm_struct: the anonymous mappings that back the guest, mapping.ts) with its page table:
+// the primary MMU. Its leaf entries lie one after another, without what is not mapped, so that a walk is an index; the frames of
+// the leaf tables are taken from host memory when their first entry is used, those of the upper levels at boot.
 //
 // record   0    4      8       12       16    20       24          28       32
-//          +----+------+-------+--------+-----+--------+-----------+--------+-------+
-//          | id | ptes | pages | tables | rss | rssMax | swapEnts  | first | readahead: address, window, hits | policy | memcg …
-//          +----+------+-------+--------+-----+--------+-----------+--------+-------+
+//          +----+------+-------+--------+-----+--------+-----------+-------+----------+--------+-------
+//          | id | ptes | pages | tables | rss | rssMax | swapEnts  | first | mappings | policy | memcg …
+//          +----+------+-------+--------+-----+--------+-----------+-------+----------+--------+-------
 //
 // invariant: rss and swapEnts count the present and the swapped entries
 
@@ -23,20 +33,26 @@ const RSS: usize = 16;
 const RSS_PEAK: usize = 20;
 const SWAPENTS: usize = 24;
 const FIRST: usize = 28;
-const READAHEAD: usize = 32; // u32 × 3
-const POLICY: usize = 44;
-const MEMCG: usize = 48;
+const MAPPINGS: usize = 32;
+const POLICY: usize = 36;
+const MEMCG: usize = 40;
 const PSI: usize = (MEMCG + MEMCG_BYTES + 7) & ~7;
-const SPACE_BYTES: usize = PSI + PSI_BYTES;
+const OWN_MAPPING: usize = PSI + PSI_BYTES;
+const SPACE_BYTES: usize = OWN_MAPPING + MAPPING_TABLE_BYTES;
 
 const PTES_PER_TABLE_SHIFT: u32 = 9;
 
-/** Takes the record of a space of `pages` pages, limited to `max` pages; 0 when memory is exhausted. */
+/**
+ * Takes the record of a space of one mapping of `pages` pages, limited to `max` pages; 0 when memory is exhausted. Another table of
+ * mappings may replace that one before spaceLayout().
+ */
 export function spaceCreate(mm: usize, pages: u32, max: u32): usize {
   const space = arenaTake(PART_RECORDS, SPACE_BYTES);
   if (space === 0) return 0;
   store<u32>(space, pages, PAGES);
   store<u32>(space, mmAddSpace(mm, space), ID);
+  mappingSingle(space + OWN_MAPPING, pages);
+  store<u32>(space, <u32>(space + OWN_MAPPING), MAPPINGS);
   setMemcgMax(space + MEMCG, max);
   return space;
 }
@@ -63,6 +79,7 @@ export function spaceId(space: usize): u32 {
   return load<u32>(space, ID);
 }
 
+/** Number behind the last page. */
 export function spacePages(space: usize): u32 {
   return load<u32>(space, PAGES);
 }
@@ -114,9 +131,31 @@ export function setSpaceFirst(space: usize, pages: u32): void {
   store<u32>(space, pages, FIRST);
 }
 
-/** Address of the readahead state of the mapping (vma->swap_readahead_info): last page + 1, its window, hits. */
-export function spaceReadahead(space: usize): usize {
-  return space + READAHEAD;
+/** The table of mapping.ts. */
+export function spaceMappings(space: usize): usize {
+  return <usize>load<u32>(space, MAPPINGS);
+}
+
+/** The mappings of `table` instead of the one that the space began with; their pages get their numbers. */
+export function setSpaceMappings(space: usize, table: usize): void {
+  store<u32>(space, <u32>table, MAPPINGS);
+  store<u32>(space, mappingsPlace(table), PAGES);
+}
+
+/** Pages that are mapped: spacePages() numbers a few more. */
+export function spaceMapped(space: usize): u32 {
+  return mappingsPages(spaceMappings(space));
+}
+
+/** Address of page `index`. */
+export function spaceHva(space: usize, index: u32): u64 {
+  const mapping = mappingOfPage(spaceMappings(space), index);
+  return mappingHva(mapping) + ((<u64>(index - mappingFirst(mapping))) << 12);
+}
+
+/** Page at address `hva`, 0xffffffff when nothing is mapped there. */
+export function spacePageAt(space: usize, hva: u64): u32 {
+  return mappingPageAt(spaceMappings(space), hva);
 }
 
 /** Record of the idealized policy that sees the pages of this space; 0 with the lists of Linux. */

@@ -282,7 +282,9 @@ test("random guests: every token is answered once and within the limit", async (
             workload: { kind: "uniform", pages, writes, accesses },
           }),
         );
-        const machine = await create(pressed(asyncPf, tasks, { vcpus, seed, limit: 40 + 20 * vcpus }), { module });
+        const machine = await create(pressed(asyncPf, tasks, { vcpus, seed, limit: 40 + 20 * vcpus }), {
+          module,
+        });
         const result = machine.run();
         machine.check();
         assert.is(result.stoppedBy, "tasks");

@@ -1,0 +1,149 @@
+import { arenaTake, PART_RECORDS } from "../memory/arena";
+
+// The mappings of a process (vm_area_struct): stretches of its address space that are backed by anonymous memory. The page table
+// numbers pages without the holes between them: a mapping's pages have consecutive numbers, and a page's number and its address
+// lie equally far from a multiple of 2 MiB, so that whatever goes table by table stops at the same places.
+//
+// table    0       4          8 …
+//          +-------+----------+----------+----
+//          | count | capacity | mapping  | …      sorted by address, and so by page number
+//          +-------+----------+----------+----
+// mapping  0       4       8       16                                28      32
+//          +-------+-------+-------+---------------------------------+-------+
+//          | first | pages | hva   | readahead: address, window, hits| flags |
+//          +-------+-------+-------+---------------------------------+-------+
+//
+// invariant: mappings neither overlap nor touch
+
+const COUNT: usize = 0;
+const CAPACITY: usize = 4;
+const TABLE_HEADER: usize = 8;
+
+const FIRST: usize = 0;
+const PAGES: usize = 4;
+const HVA: usize = 8; // u64
+const READAHEAD: usize = 16; // u32 × 3
+export const MAPPING_BYTES: usize = 32;
+/** A table of one mapping. */
+export const MAPPING_TABLE_BYTES: usize = TABLE_HEADER + MAPPING_BYTES;
+
+const TABLE_PAGES: u32 = 512;
+
+/** Makes `table` a table of one mapping: pages 0..pages-1 from address 0 on. */
+export function mappingSingle(table: usize, pages: u32): void {
+  store<u32>(table, 1, COUNT);
+  store<u32>(table, 1, CAPACITY);
+  store<u32>(table + TABLE_HEADER, pages, PAGES);
+}
+
+/** Takes an empty table for up to `capacity` mappings; 0 when memory is exhausted. */
+export function mappingTable(capacity: u32): usize {
+  const table = arenaTake(PART_RECORDS, TABLE_HEADER + <u64>capacity * MAPPING_BYTES);
+  if (table !== 0) store<u32>(table, capacity, CAPACITY);
+  return table;
+}
+
+export function mappings(table: usize): u32 {
+  return load<u32>(table, COUNT);
+}
+
+export function mappingAt(table: usize, place: u32): usize {
+  assert(place < load<u32>(table, COUNT));
+  return table + TABLE_HEADER + <usize>place * MAPPING_BYTES;
+}
+
+/** Number of the mapping's first page. */
+export function mappingFirst(mapping: usize): u32 {
+  return load<u32>(mapping, FIRST);
+}
+
+export function mappingPages(mapping: usize): u32 {
+  return load<u32>(mapping, PAGES);
+}
+
+/** Address of the mapping's first page. */
+export function mappingHva(mapping: usize): u64 {
+  return load<u64>(mapping, HVA);
+}
+
+/** Its readahead state (swap_readahead_info): readahead.ts. */
+export function mappingReadahead(mapping: usize): usize {
+  return mapping + READAHEAD;
+}
+
+function hvaEnd(mapping: usize): u64 {
+  return load<u64>(mapping, HVA) + ((<u64>load<u32>(mapping, PAGES)) << 12);
+}
+
+/** mmap() of `pages` pages at `hva`; with mappings that it overlaps or touches it becomes one (vma_merge()). */
+export function mappingAdd(table: usize, hva: u64, pages: u32): void {
+  let start = hva;
+  let end = hva + ((<u64>pages) << 12);
+  let place: u32 = 0;
+  const count = load<u32>(table, COUNT);
+  while (place < count && hvaEnd(mappingOf(table, place)) < start) place++;
+  let merged = place;
+  while (merged < count && mappingHva(mappingOf(table, merged)) <= end) {
+    start = min<u64>(start, mappingHva(mappingOf(table, merged)));
+    end = max<u64>(end, hvaEnd(mappingOf(table, merged)));
+    merged++;
+  }
+  const left = count - (merged - place) + 1;
+  assert(left <= load<u32>(table, CAPACITY));
+  memory.copy(mappingOf(table, place + 1), mappingOf(table, merged), <usize>(count - merged) * MAPPING_BYTES);
+  const mapping = mappingOf(table, place);
+  memory.fill(mapping, 0, MAPPING_BYTES);
+  store<u64>(mapping, start, HVA);
+  store<u32>(mapping, <u32>((end - start) >> 12), PAGES);
+  store<u32>(table, left, COUNT);
+}
+
+// A place that may lie one behind the last.
+function mappingOf(table: usize, place: u32): usize {
+  return table + TABLE_HEADER + <usize>place * MAPPING_BYTES;
+}
+
+/** Gives every mapping its page numbers. Returns the number behind the last page. */
+export function mappingsPlace(table: usize): u32 {
+  let next: u32 = 0;
+  for (let place: u32 = 0; place < load<u32>(table, COUNT); place++) {
+    const mapping = mappingAt(table, place);
+    const within = <u32>(mappingHva(mapping) >> 12) % TABLE_PAGES;
+    const behind = next % TABLE_PAGES;
+    const first = next + (within >= behind ? within - behind : within + TABLE_PAGES - behind);
+    store<u32>(mapping, first, FIRST);
+    next = first + mappingPages(mapping);
+  }
+  return next;
+}
+
+/** The mapping that holds page `index` (find_vma()). */
+export function mappingOfPage(table: usize, index: u32): usize {
+  let low: u32 = 0;
+  let high = load<u32>(table, COUNT) - 1;
+  while (low < high) {
+    const middle = (low + high + 1) >> 1;
+    if (mappingFirst(mappingAt(table, middle)) <= index) low = middle;
+    else high = middle - 1;
+  }
+  return mappingAt(table, low);
+}
+
+/** Page at address `hva`, 0xffffffff when nothing is mapped there. */
+export function mappingPageAt(table: usize, hva: u64): u32 {
+  for (let place: u32 = 0; place < load<u32>(table, COUNT); place++) {
+    const mapping = mappingAt(table, place);
+    if (hva < mappingHva(mapping) || hva >= hvaEnd(mapping)) continue;
+    return mappingFirst(mapping) + <u32>((hva - mappingHva(mapping)) >> 12);
+  }
+  return 0xffffffff;
+}
+
+/** Pages of all mappings. */
+export function mappingsPages(table: usize): u32 {
+  let pages: u32 = 0;
+  for (let place: u32 = 0; place < load<u32>(table, COUNT); place++) {
+    pages += mappingPages(mappingAt(table, place));
+  }
+  return pages;
+}

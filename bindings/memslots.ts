@@ -1,0 +1,43 @@
+// The memory map of a VM: its slots by guest frame, and where the pages of its memory lie in it. Page 0 of the guest's memory is the
+// first frame of the lowest slot; pages go on from slot to slot. Left out: what backs a slot, which is the core's business.
+
+import type { ParsedScenario } from "./schema.js";
+
+/** A slot of a scenario with its number: its place in the list. */
+export interface Memslot {
+  id: number;
+  gfn: number;
+  pages: number;
+  hva?: number | undefined;
+}
+
+type MappedVm = Pick<ParsedScenario["vms"][number], "memory" | "memslots">;
+
+const PAGE_BYTES = 4096;
+
+/** The slots of a VM in the order of their gfns. */
+export function memslotsOf(vm: MappedVm): Memslot[] {
+  const slots: Memslot[] = (vm.memslots ?? [{ gfn: 0, pages: vm.memory / PAGE_BYTES }]).map((slot, id) => ({
+    id,
+    ...slot,
+  }));
+  return slots.sort((left, right) => left.gfn - right.gfn);
+}
+
+/** The guest frame of page `page` of the guest's memory; the pages from there on to the next hole. */
+export function gfnOfPage(slots: readonly Memslot[], page: number): { gfn: number; room: number } {
+  let before = 0;
+  for (const [place, { gfn, pages }] of slots.entries()) {
+    if (page < before + pages) {
+      let end = gfn + pages;
+      for (const next of slots.slice(place + 1)) {
+        if (next.gfn !== end) break;
+        end += next.pages;
+      }
+      const at = gfn + (page - before);
+      return { gfn: at, room: end - at };
+    }
+    before += pages;
+  }
+  return { gfn: 0, room: 0 };
+}
