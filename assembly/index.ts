@@ -1,3 +1,4 @@
+import { reportingInit } from "./guest/reporting";
 import { notifierInit } from "./kvm/notifier";
 
 // The exports of the core: numbers and addresses only. What a number means is told by the constants exported beside it.
@@ -7,6 +8,7 @@ export * from "./machine/asyncpf";
 export * from "./machine/boot";
 export * from "./machine/check";
 export * from "./machine/config";
+export * from "./machine/givecase";
 export * from "./machine/live";
 // Names for the binding: kinds, counters and keys by their constants.
 export * from "./machine/names";
@@ -19,3 +21,4 @@ export * from "./machine/swapsnap";
 export * from "./machine/zonecase";
 
 notifierInit();
+reportingInit();

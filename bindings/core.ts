@@ -2,6 +2,7 @@
 // that knows the loader. Exports are numbers and addresses; what a number means is told by constants the core exports.
 
 import { instantiateSync } from "@assemblyscript/loader";
+import { readCore } from "./corebytes.js";
 import { PagevisorError } from "./errors.js";
 
 type Call = (...args: number[]) => number;
@@ -99,6 +100,19 @@ export interface CoreFunctions {
   policyCaseForget: Call;
   policyCaseResident: Call;
   policyCaseCheck: Call;
+  reportCaseBegin: Call;
+  reportCaseMark: Call;
+  reportCaseMarked: Call;
+  reportCasePass: Call;
+  reportCaseAsked: Call;
+  reportCaseStep: Call;
+  reportCaseRequest: Call;
+  balloonCaseBegin: Call;
+  balloonCaseFill: Call;
+  balloonCaseLeak: Call;
+  balloonCaseRelease: Call;
+  balloonCaseRequest: Call;
+  balloonCasePages: Call;
   zoneCaseBegin: Call;
   zoneCaseZone: Call;
   zoneCaseReady: Call;
@@ -110,6 +124,7 @@ export interface CoreFunctions {
   zoneCaseBlock: Call;
   zoneCaseAlloc: Call;
   zoneCaseFreePages: Call;
+  zoneCaseGetPage: Call;
   zoneCaseSplit: Call;
   zoneCaseDrain: Call;
   zoneCaseScript: Call;
@@ -192,14 +207,4 @@ let compiled: Promise<WebAssembly.Module> | undefined;
 export function coreModule(): Promise<WebAssembly.Module> {
   compiled ??= readCore().then((bytes) => WebAssembly.compile(bytes));
   return compiled;
-}
-
-async function readCore(): Promise<BufferSource> {
-  const url = new URL("../build/core.wasm", import.meta.url);
-  // Asked at run time, so that a bundle for the browser contains no import of node's modules.
-  const fs = globalThis.process?.getBuiltinModule?.("node:fs");
-  if (fs !== undefined && url.protocol === "file:") return new Uint8Array(fs.readFileSync(url));
-  const response = await fetch(url);
-  if (!response.ok) throw new PagevisorError("E_FILE", `${url}: HTTP ${response.status}`);
-  return response.arrayBuffer();
 }

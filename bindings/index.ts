@@ -10,6 +10,8 @@ export {
   Machine,
   type Progress,
   type RunOptions,
+  type Tick,
+  type TickOptions,
 } from "./machine.js";
 export { POLICIES, type PolicyName } from "./policynames.js";
 export type {
