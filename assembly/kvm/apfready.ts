@@ -26,7 +26,6 @@ import {
   apfRule,
   EXCEPTION_NONE,
   EXCEPTION_READY,
-  TOKEN_ALL,
   WORK_ALL,
   WORK_GFN,
   WORK_TOKEN,
@@ -168,7 +167,7 @@ function tell(apf: usize, vcpu: usize): void {
   store<u32>(apf, token, APF_AREA_TOKEN);
   store<u32>(apf, 1, APF_READY_PENDING);
   apfAttend(apf, ATTENTION_INTERRUPT);
-  emit(TRACE_KVM_INJ_VIRQ, actorClock(vcpu), READY_VECTOR, token === TOKEN_ALL ? 1 : 0, 0, 0);
+  emit(TRACE_KVM_INJ_VIRQ, actorClock(vcpu), vcpuIndex(vcpu), READY_VECTOR, 0, 0);
 }
 
 // The work is consumed.

@@ -1,6 +1,6 @@
-// The presets: the scenarios of examples/, shipped in the package and run by name.
+// The presets: the scenarios of examples/ and examples/headlines/, shipped in the package and run by name.
 
-import { readdirSync, readFileSync } from "node:fs";
+import { existsSync, readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseJson } from "../json.js";
@@ -19,13 +19,19 @@ export interface Preset {
 
 /** All presets by name, in alphabetic order. Throws `E_FILE` when one is not JSON. */
 export function listPresets(folder: string = EXAMPLES): Preset[] {
-  return readdirSync(folder)
-    .filter((file) => file.endsWith(".json"))
-    .sort()
-    .map((file) => {
-      const path = join(folder, file);
-      return { name: basename(file, ".json"), description: describe(path), path };
-    });
+  return filesOf(folder)
+    .map((path) => ({ name: basename(path, ".json"), description: describe(path), path }))
+    .sort((a, b) => (a.name < b.name ? -1 : 1));
+}
+
+/** Scenario files of the folder and of its `headlines`: published experiments. */
+function filesOf(folder: string): string[] {
+  const headlines = join(folder, "headlines");
+  return [folder, ...(existsSync(headlines) ? [headlines] : [])].flatMap((each) =>
+    readdirSync(each)
+      .filter((file) => file.endsWith(".json"))
+      .map((file) => join(each, file)),
+  );
 }
 
 function describe(path: string): string {
@@ -36,7 +42,7 @@ function describe(path: string): string {
 
 /** The file of the preset `name`, or null when there is none. */
 export function presetPath(name: string, folder: string = EXAMPLES): string | null {
-  return readdirSync(folder).includes(`${name}.json`) ? join(folder, `${name}.json`) : null;
+  return filesOf(folder).find((path) => basename(path, ".json") === name) ?? null;
 }
 
 /** `pagevisor presets`. */
