@@ -18,6 +18,8 @@ const UNLIMITED = 0xffffffff;
 /** A task as the result names it. */
 export interface BootedTask {
   vm: number;
+  /** The vCPU that it runs on. */
+  vcpu: number;
   name: string;
   /** Number of the task in the core. */
   id: number;
@@ -60,12 +62,14 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
     );
     for (const { id, gfn, pages, hva = -1 } of slots) call.configMemslot(index, id, gfn, pages, hva, 0);
     if (vm.asyncPf.design !== "off") done(core, callAsyncPf(core, call.configAsyncPf, index, vm.asyncPf));
+    const { chargeTables, chargeBatch, overheadPages } = vm.memcg;
+    call.configMemcg(index, Number(chargeTables), chargeBatch, overheadPages);
     for (const placed of placeTasks(vm, (file) => traces.get(file)!.pages)) {
       const task = { ...placed, firstPage: gfnOfPage(slots, placed.firstPage).gfn };
       const { workload, prefault, mode } = vm.guest.tasks[task.index]!;
       const id = done(core, configTask(core, index, task, workload, traces, handles));
       if (mode === "kernel") call.configKernelMode(id);
-      tasks.push({ vm: index, name: task.name, id });
+      tasks.push({ vm: index, vcpu: task.vcpu, name: task.name, id });
       starts.push({ id, vm, task });
       if (prefault && task.pages > 0) prefaults.push({ vm: index, task });
     }

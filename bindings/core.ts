@@ -28,6 +28,7 @@ export interface CoreFunctions {
   configVm: Call;
   configAsyncPf: Call;
   configKernelMode: Call;
+  configMemcg: Call;
   configMemslot: Call;
   configCompute: Call;
   configTask: Call;
@@ -65,6 +66,7 @@ export interface CoreFunctions {
   reportHost: Call;
   reportDevice: Call;
   reportTask: Call;
+  reportVcpu: Call;
   reportMark: Call;
   reportDigest: Call;
   reportHistogram: Call;

@@ -3,6 +3,7 @@
 // (rules.ts), and the mechanisms that this version does not model, which are listed by name so that they are refused kindly.
 
 import * as v from "valibot";
+import { asyncPfSchema } from "./asyncpfschema.js";
 import { COST_KEYS, COST_MEANINGS, type CostKey, LATER_COST_KEYS } from "./costkeys.js";
 import { POLICIES } from "./policynames.js";
 import {
@@ -231,7 +232,35 @@ const vm = object(
     memory: size("Guest memory."),
     vcpus: v.optional(count("Virtual CPUs.", { max: 64 }), 1),
     memoryMax: maybe(
-      size("Limit of the VM's memory cgroup: resident guest pages and swap-cache pages. Absent: no limit."),
+      size(
+        "Limit of the VM's memory cgroup: resident guest pages and swap-cache pages, and what `memcg` adds. Absent: no limit.",
+      ),
+    ),
+    memcg: v.optional(
+      object("What the VM's memory cgroup is charged beside guest pages.", {
+        chargeTables: v.optional(
+          flag("Charge the frames of KVM's page tables and of the host's that map the VM, as Linux does."),
+          false,
+        ),
+        chargeBatch: v.optional(
+          count(
+            "Pages that a CPU charges at once, keeping the rest for the next ones: usage runs ahead of the pages in use. 64 in Linux.",
+            { max: 1024 },
+          ),
+          1,
+        ),
+        overheadPages: v.optional(
+          count(
+            "Pages of the monitor's own that are charged and never reclaimed. They take no host memory.",
+            {
+              min: 0,
+              max: U32_MAX,
+            },
+          ),
+          0,
+        ),
+      }),
+      {},
     ),
     tlb: v.optional(
       object("The TLB of each vCPU, indexed by gfn modulo the number of sets.", {
@@ -266,50 +295,10 @@ const vm = object(
       }),
       "mmu-notifier",
     ),
-    asyncPf: v.optional(
-      object("Asynchronous page faults: while the host fetches a page, the vCPU does something else.", {
-        design: v.optional(
-          choice(
-            "off: the vCPU waits for the swap-in. 2010: the patch of that year, which tells the guest or waits. halt-only: today's host, a guest that " +
-              "is not told: its vCPU is halted and takes interrupts. upstream: today's host and guest.",
-            { values: ["off", "2010", "halt-only", "upstream"] },
-          ),
-          "off",
-        ),
-        perVcpu: v.optional(
-          count("Faults that one vCPU may have outstanding. Default: 100 in 2010, else 64.", { max: 4096 }),
-        ),
-        sendAlways: v.optional(flag("The guest may be told in kernel mode too. Default: false.")),
-        workers: v.optional(
-          count("Kernel threads that fetch pages for the VM at once. Default: perVcpu for each vCPU.", {
-            max: 65_536,
-          }),
-        ),
-        pin: v.optional(
-          choice(
-            "held: a fetched page is pinned until its completion is consumed, as in 2010. released: it is not. Default: that of the design.",
-            { values: ["released", "held"], later: ["mapping-2013"] },
-          ),
-        ),
-        tokenRule: v.optional(
-          choice("2.6.38: tokens count from 0. now: 0 is left out. Default: that of the design.", {
-            values: ["2.6.38", "now"],
-          }),
-        ),
-      }),
-      {},
-    ),
-    memslots: v.optional(
-      list(
-        "Where the guest's memory lies, and what backs it; its pages come to `memory`. Default: one slot over all memory.",
-        "slot",
-        memslot,
-        { min: 1 },
-      ),
-    ),
+    asyncPf: v.optional(asyncPfSchema, {}),
     guest: v.optional(guest, {}),
   },
-  ["memcg", "aliases"],
+  ["aliases"],
 );
 
 const check = object("What is verified while the simulation runs.", {

@@ -158,7 +158,9 @@ test("every tracepoint has a format here, and is passed", async () => {
   assert.equal([...TRACEPOINTS].sort(), Object.keys(FORMATS).sort());
   for (const name of TRACEPOINTS) assert.ok(counts[name]! > 0 || machine.traceCounts()[name]! > 0, name);
   const events = read(machine.traceText());
-  assert.ok(events.some(({ event, comm }) => event === "kvm_async_pf_completed" && comm === "kworker/u:0"));
+  assert.ok(
+    events.some(({ event, comm }) => event === "kvm_async_pf_completed" && comm.startsWith("kworker/u:")),
+  );
 });
 
 test("every counter is the number of its records", async () => {

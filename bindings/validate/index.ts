@@ -5,7 +5,7 @@ import { PagevisorError } from "../errors.js";
 import { nextTask } from "../eventloop.js";
 import { type CapturedCase, findCases, readCase, readSteps } from "./cases.js";
 import { REPLAYERS } from "./registry.js";
-import type { CaseResult, Replayer, ValidateResult } from "./result.js";
+import type { CaseResult, Replayer, SkippedCase, ValidateResult } from "./result.js";
 import { compareTable, type TableResult, withoutTrace } from "./table.js";
 import { readTable, readTableTrace } from "./tables.js";
 
@@ -61,7 +61,9 @@ export async function validate(
       continue;
     }
     const { module = await coreModule() } = options;
-    add(replayCase(captured, replay, module));
+    const replayed = replayCase(captured, replay, module);
+    if ("why" in replayed) result.skipped.push(replayed);
+    else add(replayed);
     await nextTask(); // so that the signal can come
   }
   return result;
@@ -75,7 +77,11 @@ async function countAgain(file: string, { module, traces }: ValidateOptions): Pr
 }
 
 /** Errors of a replayer say where in the case; here the case itself is added. */
-function replayCase(captured: CapturedCase, replay: Replayer, module: WebAssembly.Module): CaseResult {
+function replayCase(
+  captured: CapturedCase,
+  replay: Replayer,
+  module: WebAssembly.Module,
+): CaseResult | SkippedCase {
   const { directory, name, caseJson } = captured;
   const steps = readSteps(directory);
   try {

@@ -2,6 +2,7 @@
 
 import { replayBalloon } from "./balloon.js";
 import { replayBuddy } from "./buddy.js";
+import { replayLru } from "./lru.js";
 import { replayReport } from "./report.js";
 import type { Replayer } from "./result.js";
 import { replaySwap } from "./swap.js";
@@ -12,4 +13,5 @@ export const REPLAYERS: ReadonlyMap<string, Replayer> = new Map<string, Replayer
   ["mm-buddy-1", replayBuddy],
   ["mm-report-1", replayReport],
   ["mm-swap-1", replaySwap],
+  ["mm-lru-1", replayLru],
 ]);

@@ -53,9 +53,9 @@ export interface CaseInput {
 }
 
 /**
- * Replays a case through the model.
+ * Replays a case through the model, or says why it cannot be.
  *
  * @throws PagevisorError E_FILE for a case that is not of the format, with the place in case.json or the step;
  *   E_TOO_BIG for one that does not fit an instance
  */
-export type Replayer = (input: CaseInput, module: WebAssembly.Module) => CaseResult;
+export type Replayer = (input: CaseInput, module: WebAssembly.Module) => CaseResult | SkippedCase;

@@ -34,7 +34,7 @@ function pressed(
       },
     ],
     check: { integrity: true },
-    trace: { events: EVENTS, capacity: 1_000_000 },
+    trace: { events: EVENTS, capacity: 200_000 },
   };
 }
 
