@@ -296,6 +296,14 @@ const vm = object(
       "mmu-notifier",
     ),
     asyncPf: v.optional(asyncPfSchema, {}),
+    memslots: v.optional(
+      list(
+        "Where the guest's memory lies, and what backs it; its pages come to `memory`. Default: one slot over all memory.",
+        "slot",
+        memslot,
+        { min: 1 },
+      ),
+    ),
     guest: v.optional(guest, {}),
   },
   ["aliases"],
