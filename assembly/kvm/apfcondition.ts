@@ -19,6 +19,9 @@ import { VM_APF_SYNC_DISABLED, VM_APF_SYNC_KERNEL_MODE, VM_APF_SYNC_REINJECTION 
 /** No counter: the fault may be tried. */
 export const MAY_TRY: u32 = 0xffffffff;
 
+/** The access is of no task that could be put to sleep. */
+export const CPL_NO_TASK: u32 = 0xff;
+
 /** Bits of MSR_KVM_ASYNC_PF_EN. */
 export const EN_ENABLED: u32 = 1;
 export const EN_SEND_ALWAYS: u32 = 2;
@@ -37,6 +40,7 @@ export function apfOn(apf: usize): bool {
 
 // The guest is where it can put a task to sleep.
 function mayInterruptTask(apf: usize): bool {
+  if (load<u32>(apf, APF_CPL) === CPL_NO_TASK) return false;
   if (load<u32>(apf, APF_CPL) !== 0) return true;
   return apfRule(apf, APF_SEND_ALWAYS) || (load<u32>(apf, APF_ENABLED) & EN_SEND_ALWAYS) !== 0;
 }

@@ -63,11 +63,11 @@ import { vmMm, vmSpace } from "./vm";
 //
 // invariant: busy <= the pool's limit; while a work waits, the limit is reached
 
-const PC: usize = NOTIFIER_PC + 8;
-const WORK: usize = NOTIFIER_PC + 12;
-const NEXT: usize = NOTIFIER_PC + 16; // idle workers
-const POOL: usize = NOTIFIER_PC + 20;
-export const WORKER_BYTES: usize = NOTIFIER_PC + 24;
+const PC: usize = NOTIFIER_PC + 24;
+const WORK: usize = NOTIFIER_PC + 28;
+const NEXT: usize = NOTIFIER_PC + 32; // idle workers
+const POOL: usize = NOTIFIER_PC + 36;
+export const WORKER_BYTES: usize = NOTIFIER_PC + 40;
 
 const BEGIN: u32 = 0;
 const FAULT: u32 = 1;

@@ -6,6 +6,7 @@ import { apfExpected, checkApfQueue } from "../kvm/apfqueue";
 import { apfTableCount, checkApfTable } from "../kvm/apftable";
 import { checkWorkers, workersHeld, workersMade } from "../kvm/apfworker";
 import { checkVm } from "../kvm/check";
+import { mmuHeld } from "../kvm/mmu";
 import { vcpuApf, vcpuNext } from "../kvm/vcpu";
 import { vmVcpuList } from "../kvm/vm";
 import { vmAt, vmTableCount } from "../kvm/vmtable";
@@ -19,7 +20,8 @@ import { checkCpus } from "./cpus";
 import { actorCount, host } from "./state";
 
 // References that one actor can hold in the middle of its steps: a frame being allocated, one got for a fault, one under
-// eviction with its isolation reference. The pages of its readahead window come on top.
+// eviction with its isolation reference. The pages of its readahead window come on top, and
+// those that sptes hold.
 const PINS_PER_ACTOR: u32 = 4;
 
 /** Walks every structure of the machine and asserts its invariants. Says nothing in a build without assertions. */
@@ -34,6 +36,7 @@ export function checkAll(): void {
     }
     pins += workersHeld(vmAt(id));
   }
+  for (let id: u32 = 0; id < vmTableCount(); id++) pins += mmuHeld(vmAt(id));
   checkMm(mm, pins);
   for (let type: u32 = 0; type < mmAreas(mm); type++) checkDevice(swapDevice(mmArea(mm, type)));
   for (let id: u32 = 0; id < vmTableCount(); id++) {

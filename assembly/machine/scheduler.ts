@@ -2,11 +2,14 @@ import { guestStart } from "../guest/sched";
 import { GUEST_TICK_PENDING, taskVcpu } from "../guest/task";
 import { APF_KICKED, ATTENTION_TICK, apfAttend } from "../kvm/apf";
 import { workerStep, workerVm } from "../kvm/apfworker";
+import { callVm, callWatched } from "../kvm/call";
+import { monitorCall, monitorQueue, monitorStep } from "../kvm/monitor";
 import { vcpuStep } from "../kvm/run";
 import { VCPU_APF_HALTED, vcpuApf, vcpuMode, vcpuVm } from "../kvm/vcpu";
-import { vmId } from "../kvm/vm";
+import { vmId, vmMonitor } from "../kvm/vm";
+import { vmAt } from "../kvm/vmtable";
 import { TIME_NEVER } from "../memory/layout";
-import { STEP_AGAIN, STEP_BLOCKED, STEP_OOM } from "../memory/status";
+import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE, STEP_OOM } from "../memory/status";
 import { allocOverLimit } from "../mm/alloc";
 import { kswapdStep } from "../mm/kswapd";
 import { swapIoEnd } from "../mm/writeback";
@@ -16,8 +19,10 @@ import {
   ACTOR_HALTED,
   ACTOR_HOST,
   ACTOR_KSWAPD,
+  ACTOR_MONITOR,
   ACTOR_SPINNING,
   ACTOR_VCPU,
+  ACTOR_WORKER,
   actorBlockStage,
   actorClock,
   actorCpu,
@@ -28,13 +33,17 @@ import {
   actorState,
   CPU_NONE,
   STAGE_ASYNC,
+  STAGE_RECLAIM,
   setActorClock,
 } from "../sim/actor";
 import { DIGEST_OOM, digestAdd } from "../sim/digest";
 import {
+  EVENT_ACCESS,
+  EVENT_CALL,
   EVENT_GUEST_TICK,
   EVENT_IO,
   EVENT_STEP,
+  EVENT_TASK_START,
   EVENT_VCPU_KICK,
   EVENT_WAKE,
   eventArg,
@@ -65,6 +74,7 @@ import {
   STOP_IDLE,
   STOP_NONE,
   STOP_OOM,
+  STOP_STEP,
   STOP_TIME,
   STOP_VIOLATION,
   setNow,
@@ -170,7 +180,7 @@ function runTurn(budget: u32): u32 {
   const made = turn(vcpu, turnEnd(), budget);
   const result = turnResult();
   if (result === TURN_BUDGET) return made;
-  if (stopReason() === STOP_VIOLATION) settleNow();
+  if (stopReason() === STOP_VIOLATION || stopReason() === STOP_STEP) settleNow();
   setTurn(CPU_NONE, 0);
   if (result === TURN_FAULT) eventPost(actorClock(vcpu), EVENT_STEP, <u32>vcpu);
   else if (result === TURN_HALT) cpuRelease(vcpu);
@@ -192,7 +202,16 @@ function dispatch(kind: u32, subject: usize, time: u64): void {
   } else if (kind === EVENT_VCPU_KICK) {
     store<u32>(vcpuApf(subject), 0, APF_KICKED);
     wakeHalted(subject, time, false);
+  } else if (kind === EVENT_CALL) {
+    const monitor = vmMonitor(vmAt(callVm(subject)));
+    if (monitorQueue(monitor, subject) && actorState(monitor) === ACTOR_BLOCKED) {
+      actorSleepUntil(monitor, STAGE_RECLAIM, time);
+      cpuWake(monitor, time);
+    }
+  } else if (kind === EVENT_ACCESS) {
+    wakeHalted(subject, time, true);
   } else {
+    assert(kind === EVENT_TASK_START);
     const vcpu = taskVcpu(subject);
     guestStart(vcpu, subject, time);
     wakeHalted(vcpu, time, true);
@@ -234,17 +253,24 @@ function step(actor: usize): void {
     if (result === STEP_OOM) {
       setNow(max<u64>(now(), actorClock(actor)));
       setStop(STOP_OOM);
-      const vm = vmId(kind === ACTOR_VCPU ? vcpuVm(actor) : workerVm(actor));
+      const vm = vmId(kind === ACTOR_WORKER ? workerVm(actor) : vcpuVm(actor));
       setOom(vm, allocOverLimit(actor));
       digestAdd(DIGEST_OOM, actorClock(actor), vm, 0, 0, 0);
       return;
     }
-    if (result !== STEP_AGAIN) {
+    if (result === STEP_DONE && kind === ACTOR_MONITOR) {
+      // Whoever waits for the call learns of it before anything else happens; the monitor goes on with its next one.
+      if (callWatched(monitorCall(actor))) {
+        setNow(max<u64>(now(), min<u64>(actorClock(actor), eventNextTime())));
+        setStop(STOP_STEP);
+      }
+    } else if (result !== STEP_AGAIN) {
       assert(actorState(actor) === ACTOR_GUEST);
       return;
     }
     const clock = actorClock(actor);
-    if (clock >= eventNextTime() || clock >= timeLimit() || clock > nextTurnTime()) {
+    const stopped = stopReason() !== STOP_NONE;
+    if (stopped || clock >= eventNextTime() || clock >= timeLimit() || clock > nextTurnTime()) {
       eventPost(clock, EVENT_STEP, <u32>actor);
       return;
     }
@@ -253,7 +279,8 @@ function step(actor: usize): void {
 
 function stepOf(kind: u32, actor: usize): i32 {
   if (kind === ACTOR_VCPU) return vcpuStep(actor);
-  return kind === ACTOR_KSWAPD ? kswapdStep(actor) : workerStep(actor);
+  if (kind === ACTOR_WORKER) return workerStep(actor);
+  return kind === ACTOR_KSWAPD ? kswapdStep(actor) : monitorStep(actor);
 }
 
 function nextTurnTime(): u64 {

@@ -40,9 +40,11 @@ import {
   apfAttended,
   vcpuAttention,
 } from "../kvm/apf";
+import { CPL_NO_TASK } from "../kvm/apfcondition";
 import { faultResume, faultSaved, faultSuspend } from "../kvm/faultsave";
 import { vcpuLeaveGuest } from "../kvm/run";
 import { VM_ACCESSES, vmCountAdd } from "../kvm/stats";
+import { stepPending, stepRun } from "../kvm/step";
 import { setVcpuMode, VCPU_HALTED, vcpuApf, vcpuFaultPending, vcpuIndex, vcpuVm } from "../kvm/vcpu";
 import { vmId, vmSpace, vmStats } from "../kvm/vm";
 import { TIME_NEVER } from "../memory/layout";
@@ -58,6 +60,7 @@ import {
   finiteLeft,
   now,
   prefaultsLeft,
+  STOP_STEP,
   STOP_TASKS,
   STOP_VIOLATION,
   setEpoch,
@@ -110,6 +113,14 @@ export function turn(vcpu: usize, end: u64, budget: u32): u32 {
     // The access that faulted comes first, whatever the time: a fault is over when its access has been repeated.
     const pending = vcpuFaultPending(vcpu);
     const clock = actorClock(vcpu);
+    if (stepPending(vcpu, pending)) {
+      if (!pending && clock >= end) return done(TURN_OVER, made);
+      if (vcpuApf(vcpu) !== 0) store<u32>(vcpuApf(vcpu), CPL_NO_TASK, APF_CPL);
+      if (!stepRun(vcpu)) return done(TURN_FAULT, made);
+      vmCountAdd(vmStats(vcpuVm(vcpu)), VM_ACCESSES, 1);
+      setStop(accessStop() === ACCESS_VIOLATION && stopOnViolation() ? STOP_VIOLATION : STOP_STEP);
+      return done(TURN_STOP, made);
+    }
     if (!pending && clock >= end) return done(TURN_OVER, made);
     let task = guestCurrent(vcpu);
     if (!pending && task !== 0 && clock >= guestSliceEnd(vcpu)) {
@@ -153,6 +164,8 @@ function attend(vcpu: usize, attention: u32): u32 {
     vcpuLeaveGuest(vcpu);
     return TURN_FAULT;
   }
+  // An access beside the guest's own is repeated before the guest does anything.
+  if (vcpuFaultPending(vcpu) && stepPending(vcpu, true)) return TURN_OVER;
   if (attention & ATTENTION_TICK) {
     // The interrupted access is not finished: another task may run first.
     apfAttended(vcpuApf(vcpu), ATTENTION_TICK);

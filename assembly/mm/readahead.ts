@@ -4,6 +4,7 @@ import { actorClock, actorCpu, actorGoesOn, actorSpend, STAGE_CPU } from "../sim
 import { COST_SWAP_IN_CPU_NS, cost } from "../sim/costs";
 import { deviceSubmit, deviceSynchronous, deviceSynchronousNs, deviceWaitTag } from "../sim/device";
 import { DIGEST_SWAP_IN, digestAdd } from "../sim/digest";
+import { emit, TRACE_SWAP_READPAGE } from "../sim/trace";
 import { allocated, allocBegin, allocStep } from "./alloc";
 import {
   READAHEAD_END,
@@ -240,7 +241,7 @@ function plug(mm: usize, actor: usize, pfn: u32): void {
   }
   setPageOwner(page, spaceId(owner), swapRotational(mm) !== 0 ? 0 : at);
   const shadow = swapCacheShadow(mm, entry);
-  swapCacheAdd(mm, pfn, entry);
+  swapCacheAdd(mm, actor, pfn, entry);
   const locked = pageTrylock(mm, pfn);
   assert(locked);
   if (entry !== faultEntry(actor)) pageSet(page, PG_READAHEAD);
@@ -259,7 +260,7 @@ function unplug(mm: usize, actor: usize): i32 {
     const pfn = load<u32>(actor + ((<usize>index) << 2), READAHEAD_PLUG);
     const page = pageOf(mm, pfn);
     const entry = pagePrivate(page);
-    if (!swapSubmitRead(mm, actor, pfn, entry)) {
+    if (!swapSubmitRead(mm, actor, pfn, entry, entry === faultEntry(actor))) {
       deviceWaitTag(swapDevice(swapArea(mm, entry)), actor);
       return STEP_BLOCKED;
     }
@@ -273,18 +274,27 @@ function unplug(mm: usize, actor: usize): i32 {
 }
 
 /**
- * swap_readpage(): reads a locked page of the swap cache. A synchronous device has read it when this returns.
+ * swap_readpage(): reads a locked page of the swap cache; `waits`: the actor will wait for it. A synchronous device has read it when this returns.
  * @returns false when no tag is free: the caller sleeps in deviceWaitTag() and tries again.
  */
-export function swapSubmitRead(mm: usize, actor: usize, pfn: u32, entry: u32): bool {
+export function swapSubmitRead(mm: usize, actor: usize, pfn: u32, entry: u32, waits: bool): bool {
   const device = swapDevice(swapArea(mm, entry));
+  const time = actorClock(actor);
   if (!deviceSynchronous(device)) {
-    return deviceSubmit(device, false, pfn, entryOffset(entry), 0, actorCpu(actor), actorClock(actor));
+    if (!deviceSubmit(device, false, pfn, entryOffset(entry), 0, actorCpu(actor), time)) return false;
+    swapTraceRead(entry, waits, time);
+    return true;
   }
+  swapTraceRead(entry, true, time);
   actorSpend(actor, STAGE_CPU, deviceSynchronousNs(device, false));
   pageSet(pageOf(mm, pfn), PG_UPTODATE);
   pageUnlock(mm, pfn, actorClock(actor));
   return true;
+}
+
+/** swap_readpage(): `sync` when the caller waits for the page. */
+export function swapTraceRead(entry: u32, sync: bool, time: u64): void {
+  emit(TRACE_SWAP_READPAGE, time, entryType(entry), entryOffset(entry), sync ? 1 : 0, 0);
 }
 
 /** A page is read from its slot, for page `index` of its owner: contents, counter, history. */

@@ -37,8 +37,12 @@ export const EVENT_IO: u32 = 2;
 export const EVENT_TASK_START: u32 = 3;
 /** The periodic tick of a halted vCPU. */
 export const EVENT_GUEST_TICK: u32 = 4;
+/** A monitor has another call to make. */
+export const EVENT_CALL: u32 = 5;
+/** A vCPU has an access to make beside those of its guest. */
+export const EVENT_ACCESS: u32 = 6;
 /** A halted vCPU has something to do. */
-export const EVENT_VCPU_KICK: u32 = 5;
+export const EVENT_VCPU_KICK: u32 = 7;
 
 /** Makes room for `capacity` events in a machine that lives; after arenaCommit() eventsMove() is called with the address. */
 export function eventsGrow(capacity: u32): usize {
