@@ -1,3 +1,4 @@
+import { hintingInit } from "./guest/hinting";
 import { reportingInit } from "./guest/reporting";
 import { notifierInit } from "./kvm/notifier";
 
@@ -8,6 +9,7 @@ export * from "./machine/asyncpf";
 export * from "./machine/boot";
 export * from "./machine/check";
 export * from "./machine/config";
+export * from "./machine/configguest";
 export * from "./machine/givecase";
 export * from "./machine/inspect";
 export * from "./machine/kvmcase";
@@ -26,3 +28,4 @@ export * from "./machine/zonecase";
 
 notifierInit();
 reportingInit();
+hintingInit();

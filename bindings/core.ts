@@ -35,6 +35,10 @@ export interface CoreFunctions {
   configCompute: Call;
   configTask: Call;
   configTrace: Call;
+  configGuest: Call;
+  configPaged: Call;
+  configChurn: Call;
+  configChurnOrder: Call;
   configThink: Call;
   configZipf: Call;
   configHotcold: Call;
@@ -59,6 +63,7 @@ export interface CoreFunctions {
   liveWatermarkScale: Call;
   liveMemoryMax: Call;
   liveAsyncPf: Call;
+  liveBalloon: Call;
   liveCheck: Call;
   liveTrace: Call;
   liveZapAll: Call;
@@ -83,6 +88,7 @@ export interface CoreFunctions {
   reportTable: Call;
   reportPageNumber: Call;
   reportVm: Call;
+  reportGuest: Call;
   reportPage: Call;
   reportHost: Call;
   reportDevice: Call;

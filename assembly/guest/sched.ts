@@ -14,6 +14,7 @@ import {
   TASK_RUNNING,
   TASK_WAITING,
   taskId,
+  taskKthread,
   taskNext,
   taskSince,
   taskState,
@@ -110,6 +111,12 @@ export function guestWake(vcpu: usize, task: usize): void {
   store<u64>(vcpu, clock, GUEST_SLICE_END);
 }
 
+/** The current task gives way at the next boundary if another one has run less: what an interrupt that wakes a kernel thread does. */
+export function guestPreempt(vcpu: usize): void {
+  if (guestCurrent(vcpu) !== 0)
+    store<u64>(vcpu, min<u64>(guestSliceEnd(vcpu), actorClock(vcpu)), GUEST_SLICE_END);
+}
+
 /** The current task has ended. */
 export function guestEnd(vcpu: usize): void {
   setTaskState(guestCurrent(vcpu), TASK_ENDED, actorClock(vcpu));
@@ -119,7 +126,7 @@ export function guestEnd(vcpu: usize): void {
 /** True while a task of the vCPU has not ended. */
 export function guestUnfinished(vcpu: usize): bool {
   for (let task = <usize>load<u32>(vcpu, GUEST_TASKS); task !== 0; task = taskNext(task)) {
-    if (taskState(task) !== TASK_ENDED) return true;
+    if (taskState(task) !== TASK_ENDED && !taskKthread(task)) return true;
   }
   return false;
 }
@@ -128,8 +135,8 @@ export function checkGuest(vcpu: usize): void {
   let running: u32 = 0;
   let last: u32 = 0;
   for (let task = <usize>load<u32>(vcpu, GUEST_TASKS); task !== 0; task = taskNext(task)) {
-    assert(last === 0 || taskId(task) > last - 1);
-    last = taskId(task) + 1;
+    assert(taskKthread(task) || last === 0 || taskId(task) > last - 1);
+    if (!taskKthread(task)) last = taskId(task) + 1;
     if (taskState(task) !== TASK_RUNNING) continue;
     running++;
     assert(task === guestCurrent(vcpu));

@@ -12,12 +12,13 @@ import { TIME_NEVER } from "../memory/layout";
 //          72         80      88     96          104      112     116      120     124
 //          | accesses | limit | work | workLimit | startAt | after | waiters| first  | workload |
 //          128     132    136      140         144      148
-//          | force | think| stream | streamLeft| thinks | flags | sleeper | fault …
+//          | force | think| stream | streamLeft| thinks | flags | own | pad | sleeper | fault …
 //
 // sleeper     the task among those that wait for a page: apfsleep.ts
 // fault       its access that has faulted, while the task is not on its vCPU: kvm/faultsave.ts
 // stream      address of the next access, streamLeft of them are there (workload/fill.ts puts more)
-// first       first gfn of the task's region
+// first       first gfn of the task's region, first page of it when the guest has memory management of its own
+// own         record of paged.ts or kthread.ts: what the task does in such a guest; 0 for none
 
 const ID: usize = 0;
 const VCPU: usize = 4;
@@ -44,7 +45,8 @@ const STREAM: usize = 136;
 const STREAM_LEFT: usize = 140;
 const THINKS: usize = 144;
 const FLAGS: usize = 148;
-const SLEEPER: usize = 152;
+const OWN: usize = 152;
+const SLEEPER: usize = 160;
 export const SLEEPER_BYTES: usize = 16;
 const FAULT: usize = SLEEPER + SLEEPER_BYTES;
 const TASK_BYTES: usize = FAULT + FAULT_SAVE_BYTES;
@@ -53,7 +55,7 @@ export const TASK_PENDING: u32 = 0;
 export const TASK_READY: u32 = 1;
 export const TASK_RUNNING: u32 = 2;
 export const TASK_ENDED: u32 = 3;
-/** Asleep until the host says that a page is there. */
+/** Asleep in the guest until it is woken. */
 export const TASK_WAITING: u32 = 4;
 
 /** Uses the CPU without touching memory. */
@@ -62,6 +64,8 @@ export const TASK_COMPUTE: u32 = 1;
 export const TASK_PREFAULT: u32 = 2;
 /** Runs in kernel mode: the host may not put it to sleep, unless the guest has said that it may always. */
 export const TASK_KERNEL: u32 = 4;
+/** A kernel thread of the guest: kthread.ts. It never ends, and is not part of the result. */
+export const TASK_KTHREAD: u32 = 8;
 
 // The guest floor's region of a vCPU's record: guest/sched.ts.
 export const GUEST_CURRENT: usize = KVM_CONTEXT_END;
@@ -138,6 +142,19 @@ export function taskSleeper(task: usize): usize {
 /** Where its fault stands while it is not on its vCPU. */
 export function taskFault(task: usize): usize {
   return task + FAULT;
+}
+
+export function taskKthread(task: usize): bool {
+  return (load<u32>(task, FLAGS) & TASK_KTHREAD) !== 0;
+}
+
+/** Record of paged.ts or, for a kernel thread, kthread.ts; 0 for none. */
+export function taskOwn(task: usize): usize {
+  return <usize>load<u32>(task, OWN);
+}
+
+export function setTaskOwn(task: usize, record: usize): void {
+  store<u32>(task, <u32>record, OWN);
 }
 
 export function taskVruntime(task: usize): u64 {

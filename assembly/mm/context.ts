@@ -110,4 +110,11 @@ export const EVICT_CHOSEN: usize = ACTOR_BYTES + 664;
 // whether a fault may wait (FAULT_WAIT, …): faultstate.ts
 export const FAULT_MODE: usize = ACTOR_BYTES + 668;
 
-export const MM_CONTEXT_END: usize = ACTOR_BYTES + 672;
+// drop the pages of a range: dontneed.ts
+export const DONTNEED_PC: usize = ACTOR_BYTES + 672;
+export const DONTNEED_SPACE: usize = ACTOR_BYTES + 676;
+export const DONTNEED_START: usize = ACTOR_BYTES + 680;
+export const DONTNEED_END: usize = ACTOR_BYTES + 684;
+export const DONTNEED_PAGES: usize = ACTOR_BYTES + 688;
+
+export const MM_CONTEXT_END: usize = ACTOR_BYTES + 696;

@@ -34,8 +34,10 @@ export const ACTOR_VCPU: u32 = 0;
 export const ACTOR_KSWAPD: u32 = 1;
 /** The thread of a VM's process that is no vCPU. */
 export const ACTOR_MONITOR: u32 = 2;
+/** The thread of a VM's process that serves its balloon device. */
+export const ACTOR_BALLOON: u32 = 3;
 /** A kernel worker that brings pages in for asynchronous page faults. */
-export const ACTOR_WORKER: u32 = 3;
+export const ACTOR_WORKER: u32 = 4;
 
 /** Running the guest: takes turns, has no event of its own. */
 export const ACTOR_GUEST: u32 = 0;

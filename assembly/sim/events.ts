@@ -41,8 +41,10 @@ export const EVENT_GUEST_TICK: u32 = 4;
 export const EVENT_CALL: u32 = 5;
 /** A vCPU has an access to make beside those of its guest. */
 export const EVENT_ACCESS: u32 = 6;
+/** A kernel thread of a guest, or a task that sleeps, goes on. */
+export const EVENT_GUEST_WAKE: u32 = 7;
 /** A halted vCPU has something to do. */
-export const EVENT_VCPU_KICK: u32 = 7;
+export const EVENT_VCPU_KICK: u32 = 8;
 
 /** Makes room for `capacity` events in a machine that lives; after arenaCommit() eventsMove() is called with the address. */
 export function eventsGrow(capacity: u32): usize {

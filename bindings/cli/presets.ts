@@ -1,6 +1,6 @@
 // The presets: the scenarios of examples/ and examples/headlines/, shipped in the package and run by name.
 
-import { existsSync, readdirSync, readFileSync } from "node:fs";
+import { readdirSync, readFileSync } from "node:fs";
 import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseJson } from "../json.js";
@@ -19,19 +19,18 @@ export interface Preset {
 
 /** All presets by name, in alphabetic order. Throws `E_FILE` when one is not JSON. */
 export function listPresets(folder: string = EXAMPLES): Preset[] {
-  return filesOf(folder)
-    .map((path) => ({ name: basename(path, ".json"), description: describe(path), path }))
-    .sort((a, b) => (a.name < b.name ? -1 : 1));
+  return presetFiles(folder).map((file) => {
+    const path = join(folder, file);
+    return { name: file.slice(0, -".json".length), description: describe(path), path };
+  });
 }
 
-/** Scenario files of the folder and of its `headlines`: published experiments. */
-function filesOf(folder: string): string[] {
-  const headlines = join(folder, "headlines");
-  return [folder, ...(existsSync(headlines) ? [headlines] : [])].flatMap((each) =>
-    readdirSync(each)
-      .filter((file) => file.endsWith(".json"))
-      .map((file) => join(each, file)),
-  );
+/** Scenario files at any depth, by their names from `folder` on. */
+function presetFiles(folder: string): string[] {
+  return readdirSync(folder, { recursive: true, encoding: "utf8" })
+    .map((file) => file.replaceAll("\\", "/"))
+    .filter((file) => file.endsWith(".json"))
+    .sort();
 }
 
 function describe(path: string): string {
@@ -42,7 +41,10 @@ function describe(path: string): string {
 
 /** The file of the preset `name`, or null when there is none. */
 export function presetPath(name: string, folder: string = EXAMPLES): string | null {
-  return filesOf(folder).find((path) => basename(path, ".json") === name) ?? null;
+  const file = presetFiles(folder).find(
+    (each) => each === `${name}.json` || basename(each, ".json") === name,
+  );
+  return file === undefined ? null : join(folder, file);
 }
 
 /** `pagevisor presets`. */
