@@ -133,6 +133,13 @@ export interface CoreFunctions {
   slotCaseScript: Call;
   slotCaseReady: Call;
   slotCaseRun: Call;
+  swapcaseHost: Call;
+  swapcaseArea: Call;
+  swapcaseStart: Call;
+  lrucaseRoom: Call;
+  lrucaseRun: Call;
+  lrucaseMax: Call;
+  lrucaseMoved: Call;
   slotCasePlaces: Call;
   swapsnapFree: Call;
   swapsnapClusterNext: Call;
