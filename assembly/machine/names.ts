@@ -1,13 +1,6 @@
 // The constants that the binding reads from the instance, from the files that own them.
 
 export {
-  APF_DESIGN_2010,
-  APF_DESIGN_HALT_ONLY,
-  APF_DESIGN_OFF,
-  APF_DESIGN_UPSTREAM,
-} from "../kvm/apfdesign";
-export { WORKER_ID_BASE } from "../kvm/apfworker";
-export {
   GUEST_BALLOON_REQUESTS,
   GUEST_BLOCKS,
   GUEST_CACHE_DROPPED,
@@ -36,6 +29,13 @@ export {
   FREE_ORACLE,
   FREE_REPORTING,
 } from "../guest/guest";
+export {
+  APF_DESIGN_2010,
+  APF_DESIGN_HALT_ONLY,
+  APF_DESIGN_OFF,
+  APF_DESIGN_UPSTREAM,
+} from "../kvm/apfdesign";
+export { WORKER_ID_BASE } from "../kvm/apfworker";
 export {
   CALL_COLD,
   CALL_DIRTY_LOG,
