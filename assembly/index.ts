@@ -4,6 +4,8 @@ import { notifierInit } from "./kvm/notifier";
 
 // The exports of the core: numbers and addresses only. What a number means is told by the constants exported beside it.
 
+export * from "./machine/apfcase";
+export * from "./machine/asyncpf";
 export * from "./machine/boot";
 export * from "./machine/check";
 export * from "./machine/config";
