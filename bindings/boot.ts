@@ -202,6 +202,8 @@ function configGuest(core: Core, index: number, vm: ResolvedVm, tasks: readonly 
     minOrder ?? 0,
     Number(balloon !== undefined),
     balloonPages(vm),
+    Number(balloon?.deflateOnOom ?? false),
+    Number(freePages?.pagePoison ?? false),
   );
 }
 

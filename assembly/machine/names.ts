@@ -21,6 +21,7 @@ export {
   GUEST_REQUESTS,
   GUEST_SCAN_NS,
   GUEST_SCANS,
+  GUEST_SWAPPED_FREE,
 } from "../guest/books";
 export {
   FREE_HINTING_2019,
