@@ -2,6 +2,7 @@ import { enterGuest } from "../kvm/fault";
 import { VCPU_HALTED, VCPU_IN_FAULT, vcpuMode, vcpuVm } from "../kvm/vcpu";
 import { vmSpace } from "../kvm/vm";
 import { TIME_NEVER } from "../memory/layout";
+import { agingProcessRan } from "../mm/mglruaging";
 import { psiStart } from "../mm/psi";
 import { spacePsi } from "../mm/space";
 import {
@@ -111,6 +112,7 @@ function assign(cpu: usize, index: u32, actor: usize, time: u64): void {
   store<u32>(cpu, 0, RESCHED);
   store<u64>(cpu, actorClock(actor) + HOST_SLICE_NS, SLICE_END);
   setActorOnCpuAt(actor, actorClock(actor));
+  if (actorKind(actor) === ACTOR_VCPU) agingProcessRan(vmSpace(vcpuVm(actor)));
 
   if (actorKind(actor) !== ACTOR_VCPU || vcpuMode(actor) === VCPU_IN_FAULT) {
     setActorState(actor, ACTOR_HOST);

@@ -107,4 +107,20 @@ export const IDEALIZED_FREED: usize = ACTOR_BYTES + 660;
 // the page goes whether it was used or not: evict.ts
 export const EVICT_CHOSEN: usize = ACTOR_BYTES + 664;
 
-export const MM_CONTEXT_END: usize = ACTOR_BYTES + 672;
+// shrink the generations of one cgroup: mglrushrink.ts
+export const MGLRU_PC: usize = ACTOR_BYTES + 668;
+export const MGLRU_WANTED: usize = ACTOR_BYTES + 672;
+export const MGLRU_SCANNED: usize = ACTOR_BYTES + 676;
+export const MGLRU_BATCH: usize = ACTOR_BYTES + 680;
+export const MGLRU_SEQ: usize = ACTOR_BYTES + 684;
+export const MGLRU_SWAPPED: usize = ACTOR_BYTES + 688;
+// the reclaimer ages, so that the flags of pages may be changed in bulk: mglrulook.ts too
+export const MGLRU_WALKED: usize = ACTOR_BYTES + 692;
+
+// make a new generation: mglruaging.ts
+export const AGING_PC: usize = ACTOR_BYTES + 696;
+export const AGING_SPACE: usize = ACTOR_BYTES + 700;
+export const AGING_SEQ: usize = ACTOR_BYTES + 704;
+export const AGING_TABLE: usize = ACTOR_BYTES + 708;
+
+export const MM_CONTEXT_END: usize = ACTOR_BYTES + 712;

@@ -41,6 +41,7 @@ const ZERO_PAGE: usize = 84;
 const LRU_BATCHES: usize = 88;
 const STOCKS: usize = 92;
 const IDEALIZED: usize = 96; // policy + 1
+const GENERATIONS: usize = 100;
 const PAGE_WAITERS: usize = 104;
 const THROTTLED: usize = PAGE_WAITERS + WAITQUEUE_BYTES;
 const LRUVEC: usize = THROTTLED + WAITQUEUE_BYTES;
@@ -281,6 +282,15 @@ export function setMmZeroPage(mm: usize, shared: bool): void {
 /** What is noted about the LRU lists of all cgroups together (lruvec.ts). */
 export function mmLruvec(mm: usize): usize {
   return mm + LRUVEC;
+}
+
+/** Pages lie on generation lists (mglru.ts) instead of the two of each cgroup. */
+export function mmGenerations(mm: usize): bool {
+  return load<u32>(mm, GENERATIONS) !== 0;
+}
+
+export function setMmGenerations(mm: usize): void {
+  store<u32>(mm, 1, GENERATIONS);
 }
 
 /** Idealized policies choose what goes at the limit of a cgroup. */

@@ -38,7 +38,7 @@ import {
 } from "./faultstate";
 import { pageFree, pagePut } from "./free";
 import { mmSpace } from "./instance";
-import { lruAddDrain, lruCacheAdd } from "./lrubatch";
+import { lruAddDrain, lruCacheFault } from "./lrubatch";
 import {
   PG_LOCKED,
   PG_LRU,
@@ -171,7 +171,7 @@ function withFrame(mm: usize, actor: usize, pc: u32): i32 {
   const locked = pageTrylock(mm, pfn);
   assert(locked);
   workingsetRefault(mm, pfn, owner, shadow);
-  lruCacheAdd(mm, actor, pfn);
+  lruCacheFault(mm, actor, pfn);
   store<u32>(actor, pfn, FAULT_PFN);
   faultGoto(actor, AT_SUBMIT);
   return STEP_AGAIN; // yield: the page is locked in the swap cache, its read is about to be submitted
@@ -245,7 +245,7 @@ function bypassInstall(mm: usize, actor: usize): bool {
   faultNeeded(actor, FAULT_MAJOR);
   workingsetRefault(mm, pfn, faultSpace(actor), swapCacheShadow(mm, entry));
   swapFree(mm, actorCpu(actor), entry);
-  lruCacheAdd(mm, actor, pfn);
+  lruCacheFault(mm, actor, pfn);
   return mapSwapped(mm, actor, pfn, true);
 }
 

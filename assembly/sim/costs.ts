@@ -20,13 +20,14 @@ export const COST_RECLAIM_SCAN_PAGE_NS: u32 = 15;
 export const COST_GUEST_SWITCH_NS: u32 = 16;
 export const COST_GUEST_TICK_NS: u32 = 17;
 export const COST_HOST_SWITCH_NS: u32 = 18;
-export const COST_COUNT: u32 = 19;
+export const COST_AGE_LINEAR_PTE_NS: u32 = 19;
+export const COST_COUNT: u32 = 20;
 
 export const PRESET_BARE_METAL: u32 = 0;
 export const PRESET_NESTED: u32 = 1;
 export const PRESET_NEHALEM_HDD_2010: u32 = 2;
 
-const COSTS: usize = memory.data(4 * 19, 8);
+const COSTS: usize = memory.data(4 * 20, 8);
 
 /** Price of `key`, virtual ns. */
 export function cost(key: u32): u32 {
@@ -61,6 +62,7 @@ export function costsPreset(preset: u32): void {
   costSet(COST_GUEST_SWITCH_NS, 1200);
   costSet(COST_GUEST_TICK_NS, 4000000);
   costSet(COST_HOST_SWITCH_NS, 1500);
+  costSet(COST_AGE_LINEAR_PTE_NS, 25);
   if (preset === PRESET_NESTED) {
     // Measured in a guest of a nested KVM: cpuid p50, cross-CPU wake, random line, refault p50.
     costSet(COST_VM_EXIT_NS, 6800);
