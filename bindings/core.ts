@@ -14,6 +14,7 @@ export interface CoreFunctions {
   configCosts: Call;
   configCost: Call;
   configPolicy: Call;
+  configGenerations: Call;
   configReadahead: Call;
   configSwap: Call;
   configSwapDevice: Call;

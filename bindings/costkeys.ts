@@ -23,6 +23,7 @@ export const COST_MEANINGS = {
   guestSwitchNs: "Task switch in the guest.",
   guestTickNs: "Period of the guest's timer interrupt.",
   hostSwitchNs: "Context switch on a host CPU.",
+  ageLinearPteNs: "Aging one entry of the host's page table by walking the table, under mglru.",
 } as const;
 
 export type CostKey = keyof typeof COST_MEANINGS;
@@ -54,7 +55,6 @@ export const LATER_COST_KEYS: readonly string[] = [
   "checksum4kNs",
   "tlbFlushPageNs",
   "tlbFlushCeilingPages",
-  "ageLinearPteNs",
   "apfInjectNs",
   "apfReadyNs",
   "virtqKickNs",

@@ -1,7 +1,16 @@
 import { arenaTake, PART_RECORDS } from "../memory/arena";
 import { PFN_NONE } from "../memory/layout";
 import { WAITQUEUE_BYTES } from "../sim/waitqueue";
-import { checkList, LIST_BYTES, listAddHead, listAddTail, listHead, listLength, listRemove, listTail } from "./list";
+import {
+  checkList,
+  LIST_BYTES,
+  listAddHead,
+  listAddTail,
+  listHead,
+  listLength,
+  listRemove,
+  listTail,
+} from "./list";
 import { FILTER_BYTES, filterLayout } from "./mglrufilter";
 import { TIERS_BYTES, TYPE_ANON, TYPE_FILE, TYPES, tierProtected, tiersCarryOver } from "./mglrutiers";
 import {
@@ -21,9 +30,9 @@ import {
   pageList,
   pageNext,
   pageOf,
-  pageUsed,
   pageSet,
   pageTest,
+  pageUsed,
   setPageGen,
   setPageUsed,
 } from "./page";

@@ -1,9 +1,9 @@
+import { PFN_NONE } from "../memory/layout";
 import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
 import { actorClock, actorGoesOn, actorSpend, STAGE_RECLAIM } from "../sim/actor";
 import { COST_AGE_LINEAR_PTE_NS, cost } from "../sim/costs";
 import { waitqueueSleep, waitqueueWakeAll } from "../sim/waitqueue";
 import { AGING_PC, AGING_SEQ, AGING_SPACE, AGING_TABLE, RECLAIM_PRIORITY } from "./context";
-import { PFN_NONE } from "../memory/layout";
 import { memcgGenerations } from "./memcg";
 import {
   generationSize,

@@ -44,7 +44,7 @@ export function lookAround(mm: usize, actor: usize, gens: usize, space: usize, i
     setSpacePte(space, at, pte & ~PTE_ACCESSED);
     young++;
     if (pageGen(page) === 0) pageSet(page, PG_REFERENCED);
-    else if (pageGen(page) !== youngestGen(gens)) older |= <u64>1 << (at - start);
+    else if (pageGen(page) !== youngestGen(gens)) older |= (<u64>1) << (at - start);
   }
   filterNote(generationsFilter(gens), generationsMax(gens), table, end - start, young);
 

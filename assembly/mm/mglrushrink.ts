@@ -23,7 +23,14 @@ import {
   SHRINK_TAKEN,
 } from "./context";
 import { pagePut } from "./free";
-import { MM_SCANNED, MM_WORKINGSET_ACTIVATED, mmCountAdd, mmFree, mmSwapFree, mmSwappiness } from "./instance";
+import {
+  MM_SCANNED,
+  MM_WORKINGSET_ACTIVATED,
+  mmCountAdd,
+  mmFree,
+  mmSwapFree,
+  mmSwappiness,
+} from "./instance";
 import { listAddTail, listHead, listLength, listRemove, listTail } from "./list";
 import { lruAddDrain } from "./lrubatch";
 import { lruAdd, memcgGenerations } from "./memcg";
@@ -45,7 +52,15 @@ import {
   pageUsesFull,
 } from "./mglru";
 import { agingBegin, agingNeeded, agingStep, agingSucceeded, agingTotal } from "./mglruaging";
-import { MIN_LRU_BATCH, TYPE_ANON, TYPE_FILE, tierLimit, tierLimitAcross, tierOf, tiersType } from "./mglrutiers";
+import {
+  MIN_LRU_BATCH,
+  TYPE_ANON,
+  TYPE_FILE,
+  tierLimit,
+  tierLimitAcross,
+  tierOf,
+  tiersType,
+} from "./mglrutiers";
 import {
   LIST_ISOLATED,
   PG_ACTIVE,

@@ -91,8 +91,7 @@ function evictable(setPoint: usize, setGain: u32, other: usize, gain: u32): bool
   const setTotal = load<u32>(setPoint, AVERAGE_TOTAL) + current(setPoint);
   const total = load<u32>(other, AVERAGE_TOTAL) + current(other);
   return (
-    <u64>refaulted * (<u64>setTotal + MIN_LRU_BATCH) * setGain <=
-    (<u64>setRefaulted + 1) * <u64>total * gain
+    <u64>refaulted * (<u64>setTotal + MIN_LRU_BATCH) * setGain <= (<u64>setRefaulted + 1) * <u64>total * gain
   );
 }
 
@@ -110,7 +109,9 @@ function limit(tiers: usize, setPoint: usize, setGain: u32, type: u32, gain: u32
 /** The type of which less comes back, weighted by swappiness. Only when both have an oldest generation of the same age. */
 export function tiersType(tiers: usize, swappiness: u32): u32 {
   const file = 200 - swappiness;
-  return evictable(at(tiers, TYPE_ANON, 0), swappiness, at(tiers, TYPE_FILE, 0), file) ? TYPE_FILE : TYPE_ANON;
+  return evictable(at(tiers, TYPE_ANON, 0), swappiness, at(tiers, TYPE_FILE, 0), file)
+    ? TYPE_FILE
+    : TYPE_ANON;
 }
 
 /** The highest tier of `type`, which tiersType() chose, that may be evicted: measured against the other type. */

@@ -32,11 +32,11 @@ import {
   mmWriteback,
   setMmKswapdFailures,
 } from "./instance";
+import { activePages, flushCounters, inactivePages, lruvecOf } from "./lrusize";
+import { lruvecAnonCost, lruvecFileCost, lruvecRefaulted, lruvecSnapshot } from "./lruvec";
 import { memcgGenerations } from "./memcg";
 import { agingBegin, agingIdle, agingNeeded, agingStep } from "./mglruaging";
 import { mglruShrinkBegin, mglruShrinkStep, mglruSwappiness } from "./mglrushrink";
-import { activePages, flushCounters, inactivePages, lruvecOf } from "./lrusize";
-import { lruvecAnonCost, lruvecFileCost, lruvecRefaulted, lruvecSnapshot } from "./lruvec";
 import { fileIsTiny, inactiveIsLow } from "./scancount";
 import {
   DEF_PRIORITY,

@@ -30,7 +30,8 @@ export function replayLruOn(
 ): CaseResult | SkippedCase {
   const captured = readShape(lruCaseSchema, caseJson, "case.json");
   const generations = captured.lru === MULTI_GENERATION;
-  if (!generations && captured.lru !== CLASSIC) return { name, why: `lru "${captured.lru}" is not modelled in this version` };
+  if (!generations && captured.lru !== CLASSIC)
+    return { name, why: `lru "${captured.lru}" is not modelled in this version` };
   const steps = raw.map((step, index) => {
     const where = `step ${String(step.i ?? `at place ${index}`)}`;
     const read = readShape(lruStepSchema, step, where);

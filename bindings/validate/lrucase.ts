@@ -69,7 +69,8 @@ export class LruCase {
     const all: { seq: number; pages: number[] }[] = [];
     for (let seq = lrucaseOldest(); seq <= lrucaseYoungest(); seq++) {
       const pages: number[] = [];
-      for (let page = lrucaseListed(seq, 0); page >= 0; page = lrucaseListed(seq, pages.length)) pages.push(page);
+      for (let page = lrucaseListed(seq, 0); page >= 0; page = lrucaseListed(seq, pages.length))
+        pages.push(page);
       all.push({ seq, pages });
     }
     return all;

@@ -72,6 +72,7 @@ export const BARE_METAL: Record<CostKey, number> = {
   guestSwitchNs: 1200,
   guestTickNs: 4_000_000,
   hostSwitchNs: 1500,
+  ageLinearPteNs: 25,
 };
 
 const price = fc.integer({ min: 1, max: 4000 });
