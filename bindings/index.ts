@@ -3,6 +3,7 @@
 export { type Curve, type CurveOptions, type CurveResult, type CurveSize, curve } from "./curve.js";
 export { type ErrorCode, PagevisorError } from "./errors.js";
 export type { FileSource } from "./files.js";
+export type { LatencyHistogram } from "./histogram.js";
 export {
   type CreateOptions,
   type Footprint,
@@ -38,4 +39,5 @@ export type {
   SkippedCase,
   ValidateResult,
 } from "./validate/result.js";
+export type { VcpuState } from "./vcpus.js";
 export { VERSION } from "./version.js";
