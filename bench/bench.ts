@@ -9,6 +9,7 @@ import { boot } from "./boot.bench.js";
 import { faultPath } from "./faultpath.bench.js";
 import { faults } from "./faults.bench.js";
 import { buddy } from "./mm/buddy.bench.js";
+import { lists } from "./mm/lists.bench.js";
 import { swap } from "./mm/swap.bench.js";
 import { policies } from "./policy/policies.bench.js";
 import { hostLine, type Suite, type SuiteReport, thisHost } from "./report.js";
@@ -24,6 +25,7 @@ const SUITES: Readonly<Record<string, Suite>> = {
   swap,
   sweep: sweeps,
   policies,
+  lists,
 };
 
 const HELP = `npm run bench -- [SUITE …] [options]

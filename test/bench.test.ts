@@ -13,11 +13,12 @@ import { PATH_ROWS } from "../bench/faultpath.rows.js";
 import { faultRows, perFault } from "../bench/faults.bench.js";
 import { median, speedup } from "../bench/measure.js";
 import { buddyRows, buddyScript, limitsOf, MOVABLE, ZONE, zoneWith } from "../bench/mm/buddy.bench.js";
+import { CoreLists, KINDS, plainLists } from "../bench/mm/lists.bench.js";
 import { CoreSlots, plainWith, slotRows, slotScript } from "../bench/mm/swap.bench.js";
 import { policyContenders } from "../bench/policy/policies.bench.js";
 import { figure, table, whole } from "../bench/report.js";
 import { faultCount, Rig } from "../bench/rig.js";
-import { sequentialStream, uniformStream, zipfStream } from "../bench/streams.js";
+import { popularityStream, sequentialStream, uniformStream, zipfStream } from "../bench/streams.js";
 import { sweepRow, sweptScenario } from "../bench/sweep.bench.js";
 
 const MIB = 2 ** 20;
@@ -171,6 +172,33 @@ test("policies: the plain TypeScript misses as often as the core, under every po
     }
   }
 });
+
+for (const kind of KINDS) {
+  test(`lists, ${kind}: the plain TypeScript takes and brings back as many pages as the core`, async () => {
+    const module = await coreModule();
+    for (const [pages, theta, share] of [
+      [3000, 0.8, 10],
+      [3000, 1, 4],
+      [700, 0.5, 2],
+    ] as const) {
+      const stream = { name: "small", pages, theta, references: 20_000 };
+      const limit = Math.floor(pages / share);
+      const own = new CoreLists(module, kind, stream, limit);
+      const plain = plainLists(kind, pages, limit);
+      const words = popularityStream(stream.references, pages, theta);
+      // In parts, so that what differs shows where it began.
+      for (let at = 0; at < words.length; at += 1000) {
+        const part = words.subarray(at, at + 1000);
+        own.take(part);
+        own.run(part.length);
+        plain.run(part);
+        const { swappedIn, swappedOut } = plain;
+        assert.equal(own.counters(), { swappedIn, swappedOut }, `${pages} pages, to ${at + 1000}`);
+      }
+      assert.ok(plain.swappedIn > 1000);
+    }
+  });
+}
 
 test("streams: zipf gives the first rank its share", () => {
   const stream = zipfStream(LENGTH, PAGES, 0.99, 0);

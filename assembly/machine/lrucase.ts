@@ -1,4 +1,4 @@
-import { arenaCommit } from "../memory/arena";
+import { arenaCommit, arenaTake, PART_WORKLOADS } from "../memory/arena";
 import { PFN_NONE } from "../memory/layout";
 import { E_NO_MEMORY, STEP_DONE } from "../memory/status";
 import { allocated, allocBegin, allocBootTable, allocStep, allocTableBegin } from "../mm/alloc";
@@ -57,7 +57,7 @@ import { stocksDrain } from "../mm/stock";
 import { swapCpus } from "../mm/swapstate";
 import { actorCpu } from "../sim/actor";
 import { host } from "./state";
-import { swapcaseActor, swapcaseProcess, swapcaseWait } from "./swapcase";
+import { swapcaseActor, swapcaseProcess, swapcaseTouch, swapcaseWait } from "./swapcase";
 
 // What a capture of reclaim needs beyond swapcase.ts: the process is alone in a memory cgroup, whose files are written to, and
 // whose lists can be set up as a dump of the kernel shows them.
@@ -102,6 +102,18 @@ export function lrucaseGenerations(): i32 {
     setMemcgGenerations(spaceMemcg(mmSpace(mm, id)), gens);
   }
   return arenaCommit();
+}
+
+/** Room for `words` page numbers that lrucaseRun() goes over; 0 when they do not fit. */
+export function lrucaseRoom(words: u32): usize {
+  return arenaTake(PART_WORKLOADS, (<u64>words) << 2);
+}
+
+/** The process writes to the pages whose numbers stand at `room`. */
+export function lrucaseRun(room: usize, words: u32): void {
+  for (let index: usize = 0; index < <usize>words; index++) {
+    swapcaseTouch(load<u32>(room + (index << 2)), true);
+  }
 }
 
 /** Sequence number of the youngest generation. */

@@ -28,6 +28,7 @@ export {
   MM_SWAP_OUT,
 } from "../mm/instance";
 export {
+  COST_AGE_LINEAR_PTE_NS,
   COST_AGE_RMAP_PAGE_NS,
   COST_EPT_MAP_NS,
   COST_GUEST_SWITCH_NS,
