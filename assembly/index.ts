@@ -7,6 +7,8 @@ export * from "./machine/boot";
 export * from "./machine/check";
 export * from "./machine/config";
 export * from "./machine/givecase";
+export * from "./machine/inspect";
+export * from "./machine/kvmcase";
 export * from "./machine/live";
 export * from "./machine/lrucase";
 // Names for the binding: kinds, counters and keys by their constants.
@@ -15,6 +17,7 @@ export * from "./machine/policycase";
 export * from "./machine/report";
 export * from "./machine/scheduler";
 export * from "./machine/slotcase";
+export * from "./machine/stepping";
 export * from "./machine/swapcase";
 export * from "./machine/swapsnap";
 export * from "./machine/zonecase";

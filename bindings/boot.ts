@@ -5,7 +5,7 @@ import type { Core } from "./core.js";
 import { COST_KEYS } from "./costkeys.js";
 import { PagevisorError } from "./errors.js";
 import type { Trace } from "./files.js";
-import { gfnOfPage, memslotsOf } from "./memslots.js";
+import { flagBits, gfnOfPage, memslotsOf } from "./memslots.js";
 import { isIdealized } from "./rules.js";
 import type { ResolvedScenario, ResolvedVm, ResolvedWorkload } from "./scenario.js";
 import { placeTasks, type Task } from "./tasks.js";
@@ -69,9 +69,12 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
       core,
       call.configVm(vm.memory / PAGE_BYTES, slots.length, vm.vcpus, max, entries, ways, vm.guest.timeslice),
     );
-    for (const { id, gfn, pages, hva = -1 } of slots) call.configMemslot(index, id, gfn, pages, hva, 0);
+    for (const { id, gfn, pages, hva = -1, flags = [] } of slots) {
+      call.configMemslot(index, id, gfn, pages, hva, flagBits(core, flags));
+    }
     const { chargeTables, chargeBatch, overheadPages } = vm.memcg;
     call.configMemcg(index, Number(chargeTables), chargeBatch, overheadPages);
+    done(core, configPaging(core, index, scenario.host.vendor, vm));
     for (const placed of placeTasks(vm, (file) => traces.get(file)!.pages)) {
       const task = { ...placed, firstPage: gfnOfPage(slots, placed.firstPage).gfn };
       const { workload, prefault } = vm.guest.tasks[task.index]!;
@@ -93,6 +96,18 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
   }
   if (isIdealized(policy)) call.bootPolicies();
   return tasks;
+}
+
+function configPaging(core: Core, index: number, vendor: "intel" | "amd", vm: ResolvedVm): number {
+  return core.call.configPaging(
+    index,
+    core.constant(`MMU_${constantName(vm.mmu)}`),
+    core.constant(vendor === "intel" ? "SPTE_EPT" : "SPTE_NPT"),
+    vm.pageTableLevels,
+    core.constant(vm.mmuNotifier === "seq-retry" ? "NOTIFIER_SEQ_RETRY" : "NOTIFIER_2008"),
+    Number(vm.hugePages),
+    vm.mmuPages ?? 0,
+  );
 }
 
 /** Applies the cost table of a scenario through the calls given, at set-up or live. */

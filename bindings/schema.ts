@@ -4,9 +4,10 @@
 
 import * as v from "valibot";
 import { COST_KEYS, COST_MEANINGS, type CostKey, LATER_COST_KEYS } from "./costkeys.js";
+import { memslotSchema } from "./memslotschema.js";
+import { pagingKeys } from "./paging.js";
 import { POLICIES } from "./policynames.js";
 import {
-  address,
   choice,
   count,
   either,
@@ -15,7 +16,6 @@ import {
   maybe,
   name,
   object,
-  only,
   powerOfTwo,
   size,
   text,
@@ -37,9 +37,6 @@ export const SWAP_KINDS = [
   "zswap-lzo",
   "remote",
 ] as const;
-
-/** Largest gfn: a page number of a trace has 31 bits. */
-const GFN_MAX = 2 ** 31;
 
 export const COST_PRESETS = ["bare-metal", "nested", "nehalem-hdd-2010"] as const;
 
@@ -124,6 +121,15 @@ const reclaim = object("How the host reclaims memory.", {
 const host = object("The host.", {
   memory: size("Managed memory; KVM's and the host's page tables are taken from it."),
   cpus: v.optional(count("Host CPUs. Default: as many as there are vCPUs.", { max: 256 })),
+  vendor: v.optional(
+    choice(
+      "Who made the CPUs: the form of KVM's page tables and of what is traced about exits. intel: EPT. amd: NPT.",
+      {
+        values: ["intel", "amd"],
+      },
+    ),
+    "intel",
+  ),
   quantum: v.optional(
     time("Longest time that a vCPU runs without looking at the rest of the machine.", {
       min: 1,
@@ -209,20 +215,6 @@ const guest = object(
   ["balloon"],
 );
 
-const memslot = object(
-  "A memory slot: guest frames and the memory of the VM's process that backs them.",
-  {
-    gfn: count("First guest frame.", { min: 0, max: GFN_MAX }),
-    pages: count("Guest frames, 4 KiB each.", { max: GFN_MAX }),
-    hva: v.optional(
-      address(
-        "Where the process maps its memory. Slots may share memory. Absent: a stretch of its own, as far from others as the gfns.",
-      ),
-    ),
-  },
-  ["flags"],
-);
-
 const vm = object(
   "A virtual machine.",
   {
@@ -267,24 +259,7 @@ const vm = object(
       }),
       {},
     ),
-    mmu: v.optional(
-      choice("How guest addresses are translated. tdp: two-dimensional paging (EPT, NPT).", {
-        values: ["tdp"],
-        aliases: { upstream: "tdp" },
-        later: ["legacy", "shadow"],
-      }),
-      "tdp",
-    ),
-    pageTableLevels: v.optional(only("Levels of KVM's page table.", 4, [5]), 4),
-    hugePages: v.optional(only("Map 2 MiB pages.", false, [true]), false),
-    mmuNotifier: v.optional(
-      choice("How a fault notices that an invalidation overtook it. seq-retry: sequence count and retry.", {
-        values: ["seq-retry"],
-        aliases: { upstream: "seq-retry" },
-        later: ["notifier-2008"],
-      }),
-      "seq-retry",
-    ),
+    ...pagingKeys,
     hostPaging: v.optional(
       choice("How the host takes guest pages away. mmu-notifier: reclaim calls KVM through MMU notifiers.", {
         values: ["mmu-notifier"],
@@ -313,7 +288,7 @@ const vm = object(
       list(
         "Where the guest's memory lies, and what backs it; its pages come to `memory`. Default: one slot over all memory.",
         "slot",
-        memslot,
+        memslotSchema,
         { min: 1 },
       ),
     ),

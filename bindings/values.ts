@@ -181,6 +181,11 @@ export function only<const T extends number | boolean>(
   return v.pipe(v.literal(value), meaning(description, String(value), later));
 }
 
+/** One of a few numbers. */
+export function oneOf<const T extends number>(description: string, values: readonly T[]): Value<T> {
+  return v.pipe(v.picklist(values), meaning(description, values.join(", ")));
+}
+
 /** The key that tells the variants of an object apart. */
 export function tag<const T extends string>(description: string, value: T): Value<T> {
   return v.pipe(v.literal(value), meaning(description, JSON.stringify(value)));

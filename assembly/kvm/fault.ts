@@ -1,7 +1,6 @@
 import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
 import { allocated, allocStep, allocTableBegin } from "../mm/alloc";
 import {
-  FAULT_MINOR,
   FAULT_SPURIOUS,
   FAULT_WRITE_PROTECT,
   faultBegin,
@@ -11,6 +10,8 @@ import {
   faultWritable,
 } from "../mm/fault";
 import { pagePut } from "../mm/free";
+import { ptePfn, ptePresent, ZERO_PFN } from "../mm/pte";
+import { spacePte } from "../mm/space";
 import {
   ACTOR_GUEST,
   ACTOR_HOST,
@@ -26,21 +27,40 @@ import {
 } from "../sim/actor";
 import { COST_EPT_MAP_NS, COST_TLB_FLUSH_ALL_NS, COST_VM_EXIT_NS, cost } from "../sim/costs";
 import { DIGEST_FAULT, digestAdd } from "../sim/digest";
-import { lockRead, unlockRead } from "../sim/lock";
-import { emit, TRACE_KVM_ENTRY, TRACE_KVM_EXIT, TRACE_KVM_PAGE_FAULT } from "../sim/trace";
-import { SPTE_READ, SPTE_WRITE, spteLeaf, sptePresent } from "./spte";
-import { faultRecord, VM_BLOCKED_NS, VM_RETRIES, vmCountAdd } from "./stats";
-import { tdpLinkOne, tdpMissing, tdpSet, tdpSpte } from "./tdp";
+import { lockRead, lockWrite, unlockRead, unlockWrite } from "../sim/lock";
 import {
+  emit,
+  TRACE_FAST_PAGE_FAULT,
+  TRACE_KVM_ENTRY,
+  TRACE_KVM_EXIT,
+  TRACE_KVM_PAGE_FAULT,
+} from "../sim/trace";
+import { dirtyMark } from "./dirtylog";
+import { noteViolation, VIOLATION_UNREACHABLE_PIN } from "./integrity";
+import { memslotIndex, memslotInvalid, memslotReadOnly } from "./memslot";
+import { mmuMap, mmuReady } from "./mmu";
+import { addSpare, spareCount } from "./spare";
+import { SPTE_NONE, SPTE_NPT, SPTE_WRITE, spteAllows, spteMayWrite, sptePresent } from "./spte";
+import {
+  faultRecord,
+  VM_BLOCKED_NS,
+  VM_MMIO_EXITS,
+  VM_RETRIES,
+  VM_UNREACHABLE_PINS,
+  vmCountAdd,
+} from "./stats";
+import {
+  PF_EMULATED,
   PF_GFN,
   PF_KIND,
   PF_PC,
   PF_PENDING,
+  PF_PINNED,
+  PF_PRESENT,
   PF_SEQ,
   PF_START,
   PF_WRITE,
-  SPARE_COUNT,
-  SPARE_PFNS,
+  PF_ZAPS,
   setVcpuBlockedSeen,
   setVcpuFlushRequest,
   setVcpuMode,
@@ -49,26 +69,33 @@ import {
   vcpuBlockedSeen,
   vcpuFlushRequested,
   vcpuIndex,
+  vcpuMemslot,
   vcpuVm,
 } from "./vcpu";
 import {
   gfnToIndex,
+  vmExpected,
+  vmFormat,
   vmId,
   vmInvalidateRetry,
   vmInvalidateSeq,
+  vmIsLegacy,
   vmMm,
   vmMmuLock,
   vmSpace,
+  vmSpteRefs,
   vmStats,
+  vmZaps,
 } from "./vm";
+import { LEVEL_4K, walkAny, walkMissing, walkSpte } from "./walk";
 
-// The fault path of the TDP MMU: kvm_tdp_page_fault() with the retry rule of the notifier. Synchronous: the vCPU's thread
+// The fault path of the direct MMUs: direct_page_fault() with the retry rule of the notifier. Synchronous: the vCPU's thread
 // sleeps while the host swaps in. The access that faulted is repeated when the fault has been handled; only when that
 // repetition succeeds is the fault counted, once, by the most expensive thing it needed.
 //
-//   EXIT → CHECK → TOPUP → RESOLVE → LOCK → MAP → UNLOCK → guest
-//     ^                       |               |
-//     +---- the range was invalidated meanwhile: try again
+//   EXIT → CHECK → TOPUP → RESOLVE → RESOLVED → LOCK → MAP → UNLOCK → guest
+//     ^                       |                   |
+//     +------ the range was invalidated meanwhile: try again
 
 const CHECK: u32 = 0;
 const TOPUP: u32 = 1;
@@ -77,10 +104,17 @@ const RESOLVE: u32 = 3;
 const RESOLVING: u32 = 4;
 const LOCKED: u32 = 5;
 const UNLOCK: u32 = 6;
+const RESOLVED: u32 = 7;
 
-// PFERR bits of the error code: EPT reads show as user accesses.
-const PFERR_WRITE: u32 = 2;
-const PFERR_USER: u32 = 4;
+/** Part of eptMapNs, one in so many, that passes between the frame's arrival and mmu_lock. */
+const MAP_BEFORE_LOCK: u32 = 4;
+
+// PFERR bits of the error code. EPT has none of the hardware's: a read shows as a user access, a write as a write; NPT's accesses are
+// all the user's. The fault is of the page that the guest touches, not of a table of the guest's.
+const PFERR_PRESENT: u64 = 1;
+const PFERR_WRITE: u64 = 2;
+const PFERR_USER: u64 = 4;
+const PFERR_GUEST_FINAL: u64 = (<u64>1) << 32;
 
 /** The vCPU leaves the guest at its clock because of an access to `gfn`. A fault that is still pending goes on. */
 export function pageFaultBegin(vcpu: usize, gfn: u32, write: bool): void {
@@ -101,8 +135,13 @@ export function pageFaultBegin(vcpu: usize, gfn: u32, write: bool): void {
 function exit(vcpu: usize): void {
   const time = actorClock(vcpu);
   const gpa = (<u64>load<u32>(vcpu, PF_GFN)) << 12;
-  const error = load<u32>(vcpu, PF_WRITE) !== 0 ? PFERR_WRITE : PFERR_USER;
-  emit(TRACE_KVM_EXIT, time, vcpuIndex(vcpu), error, gpa, 0);
+  const vm = vcpuVm(vcpu);
+  const write = load<u32>(vcpu, PF_WRITE) !== 0;
+  const present = sptePresent(walkSpte(vm, load<u32>(vcpu, PF_GFN)));
+  store<u32>(vcpu, present ? 1 : 0, PF_PRESENT);
+  let error = PFERR_GUEST_FINAL | (present ? PFERR_PRESENT : 0) | (write ? PFERR_WRITE : 0);
+  if (!write || vmFormat(vm) === SPTE_NPT) error |= PFERR_USER;
+  emit(TRACE_KVM_EXIT, time, vcpuIndex(vcpu), error, gpa, vmFormat(vm));
   emit(TRACE_KVM_PAGE_FAULT, time, vcpuIndex(vcpu), gpa, error, 0);
   actorSpend(vcpu, STAGE_EXIT, cost(COST_VM_EXIT_NS));
   store<u32>(vcpu, CHECK, PF_PC);
@@ -116,11 +155,6 @@ function needed(vcpu: usize, kind: u32): void {
   if (kind > load<u32>(vcpu, PF_KIND)) store<u32>(vcpu, kind, PF_KIND);
 }
 
-function allows(spte: u64, write: bool): bool {
-  const wanted = write ? SPTE_READ | SPTE_WRITE : SPTE_READ;
-  return (spte & wanted) === wanted;
-}
-
 /** Goes on with the vCPU's fault. STEP_DONE: the vCPU is back in the guest. Returns STEP_*. */
 export function pageFaultStep(vcpu: usize): i32 {
   const vm = vcpuVm(vcpu);
@@ -130,11 +164,10 @@ export function pageFaultStep(vcpu: usize): i32 {
   while (true) {
     const pc = load<u32>(vcpu, PF_PC);
     if (pc === CHECK) {
-      // fast_page_fault(): another vCPU may have installed the entry meanwhile; no lock is taken for that.
-      if (allows(tdpSpte(vm, gfn), write)) return enterGuest(vcpu);
+      if (fastPageFault(vcpu, vm, gfn, write)) return enterGuest(vcpu);
       goto(vcpu, TOPUP);
     } else if (pc === TOPUP) {
-      if (load<u32>(vcpu, SPARE_COUNT) < tdpMissing(vm, gfn)) {
+      if (spareCount(vcpu) < walkMissing(vm, gfn, LEVEL_4K)) {
         allocTableBegin(vcpu, vmSpace(vm));
         goto(vcpu, TOPUP_ALLOC);
       } else {
@@ -148,24 +181,37 @@ export function pageFaultStep(vcpu: usize): i32 {
     } else if (pc === RESOLVE) {
       const seq = vmInvalidateSeq(vm);
       store<u32>(vcpu, seq, PF_SEQ);
-      if (vmInvalidateRetry(vm, seq, gfn)) {
+      store<u32>(vcpu, vmZaps(vm), PF_ZAPS);
+      const slot = vcpuMemslot(vcpu, gfn);
+      if (vmInvalidateRetry(vm, seq, gfn) || (slot !== 0 && memslotInvalid(slot))) {
         if (!retry(vcpu)) return STEP_AGAIN;
         continue;
       }
-      faultBegin(vcpu, vmSpace(vm), gfnToIndex(vm, gfn), write);
+      if (slot === 0 || (write && memslotReadOnly(slot))) return emulate(vcpu);
+      faultBegin(vcpu, vmSpace(vm), memslotIndex(slot, gfn), write);
       goto(vcpu, RESOLVING);
     } else if (pc === RESOLVING) {
       const step = faultStep(mm, vcpu);
       if (step !== STEP_DONE) return step;
       needed(vcpu, faultKind(vcpu));
+      actorSpend(vcpu, STAGE_MAP, beforeLock());
+      goto(vcpu, RESOLVED);
+      // yield: the frame is held, no spte names it yet; the page may be taken away here (the 2008 get_user_pages window)
+      if (!actorGoesOn(vcpu)) return STEP_AGAIN;
+    } else if (pc === RESOLVED) {
       goto(vcpu, LOCKED);
-      // yield: the frame is held, the spte is not yet set; a notifier may come between
-      if (!lockRead(vmMmuLock(vm), vcpu)) return STEP_BLOCKED;
+      if (!lock(vm, vcpu)) return STEP_BLOCKED;
     } else if (pc === LOCKED) {
-      if (vmInvalidateRetry(vm, load<u32>(vcpu, PF_SEQ), gfn)) {
-        unlockRead(vmMmuLock(vm), vcpu);
+      if (stale(vcpu, vm, gfn)) {
+        unlock(vm, vcpu);
         pagePut(mm, faultPfn(vcpu), vcpu);
         if (!retry(vcpu)) return STEP_AGAIN;
+        continue;
+      }
+      if (!mmuReady(vm, vcpu, gfn, LEVEL_4K)) {
+        unlock(vm, vcpu);
+        pagePut(mm, faultPfn(vcpu), vcpu);
+        goto(vcpu, TOPUP);
         continue;
       }
       map(vcpu, vm, gfn);
@@ -173,11 +219,63 @@ export function pageFaultStep(vcpu: usize): i32 {
       if (!actorGoesOn(vcpu)) return STEP_AGAIN; // yield: mmu_lock is held for reading
     } else {
       assert(pc === UNLOCK);
-      unlockRead(vmMmuLock(vm), vcpu);
+      unlock(vm, vcpu);
       pagePut(mm, faultPfn(vcpu), vcpu); // sptes hold no references
       return enterGuest(vcpu);
     }
   }
+}
+
+// fast_page_fault(): a write to an entry that was there, and only not writable, is let through without a lock, when the entry may be
+// made writable or another vCPU has done so. True: the access can be repeated.
+function fastPageFault(vcpu: usize, vm: usize, gfn: u32, write: bool): bool {
+  if (!write || load<u32>(vcpu, PF_PRESENT) === 0) return false;
+  const leaf = walkAny(vm, gfn);
+  const old = leaf === 0 ? SPTE_NONE : load<u64>(leaf);
+  if (!sptePresent(old)) return false;
+  const spurious = spteAllows(old, true);
+  const fixed = !spurious && spteMayWrite(old, vmFormat(vm));
+  const spte = fixed ? old | SPTE_WRITE : old;
+  if (fixed) {
+    store<u64>(leaf, spte);
+    dirtyMark(vcpuMemslot(vcpu, gfn), gfn);
+    needed(vcpu, FAULT_WRITE_PROTECT);
+  }
+  const error = PFERR_PRESENT | PFERR_WRITE | (vmFormat(vm) === SPTE_NPT ? PFERR_USER : 0);
+  const outcome = ((<u64>(spurious ? 1 : 0)) << 62) | ((<u64>(fixed ? 1 : 0)) << 63);
+  const gpa = ((<u64>gfn) << 12) | <u64>(leaf & 0xfff);
+  emit(TRACE_FAST_PAGE_FAULT, actorClock(vcpu), vcpuIndex(vcpu) | (error << 16) | outcome, gpa, old, spte);
+  return spurious || fixed;
+}
+
+// The TDP MMU installs entries by exchange and needs the lock for reading only.
+function lock(vm: usize, vcpu: usize): bool {
+  return vmIsLegacy(vm) ? lockWrite(vmMmuLock(vm), vcpu) : lockRead(vmMmuLock(vm), vcpu);
+}
+
+function unlock(vm: usize, vcpu: usize): void {
+  if (vmIsLegacy(vm)) unlockWrite(vmMmuLock(vm), vcpu);
+  else unlockRead(vmMmuLock(vm), vcpu);
+}
+
+// is_page_fault_stale(): the page may have gone since it was asked for, or the slot.
+function stale(vcpu: usize, vm: usize, gfn: u32): bool {
+  return vmInvalidateRetry(vm, load<u32>(vcpu, PF_SEQ), gfn) || vmZaps(vm) !== load<u32>(vcpu, PF_ZAPS);
+}
+
+// RET_PF_EMULATE: no memory is there to be mapped, or it may not be written: the monitor answers, and the access is over.
+function emulate(vcpu: usize): i32 {
+  store<u32>(vcpu, 1, PF_EMULATED);
+  vmCountAdd(vmStats(vcpuVm(vcpu)), VM_MMIO_EXITS, 1);
+  return enterGuest(vcpu);
+}
+
+/** The access that has to be repeated was answered by the monitor: it is over now. */
+export function pageFaultEmulated(vcpu: usize): bool {
+  if (load<u32>(vcpu, PF_EMULATED) === 0) return false;
+  store<u32>(vcpu, 0, PF_EMULATED);
+  store<u32>(vcpu, 0, PF_PENDING);
+  return true;
 }
 
 // RET_PF_RETRY: back to the guest, whose access faults again. Returns whether the vCPU may go on at once.
@@ -187,30 +285,29 @@ function retry(vcpu: usize): bool {
   return actorGoesOn(vcpu);
 }
 
-// kvm_tdp_mmu_map()
+// direct_page_fault() under mmu_lock
 function map(vcpu: usize, vm: usize, gfn: u32): void {
-  while (tdpMissing(vm, gfn) !== 0) tdpLinkOne(vm, gfn, takeSpare(vcpu));
-  const old = tdpSpte(vm, gfn);
-  const spte = spteLeaf(faultPfn(vcpu), faultWritable(vcpu));
-  if (!sptePresent(old)) needed(vcpu, FAULT_MINOR);
-  else if (allows(spte, true) && !allows(old, true)) needed(vcpu, FAULT_WRITE_PROTECT);
-  // An entry that another vCPU installed with more rights stays: fewer rights come only through the notifier.
-  if (!sptePresent(old) || !allows(old, true)) tdpSet(vm, gfn, spte, actorClock(vcpu));
-  actorSpend(vcpu, STAGE_MAP, cost(COST_EPT_MAP_NS));
+  const slot = vcpuMemslot(vcpu, gfn);
+  const writable = faultWritable(vcpu) && !memslotReadOnly(slot);
+  needed(vcpu, mmuMap(vm, vcpu, gfn, faultPfn(vcpu), LEVEL_4K, writable, false));
+  if (writable) dirtyMark(slot, gfn);
+  actorSpend(vcpu, STAGE_MAP, cost(COST_EPT_MAP_NS) - beforeLock());
+  // Where an spte owns a reference, one whose page the host has taken away meanwhile keeps the frame: no notifier will name it.
+  if (vmSpteRefs(vm) && faultPfn(vcpu) !== ZERO_PFN && !hostMaps(vm, gfn, faultPfn(vcpu))) {
+    vmCountAdd(vmStats(vm), VM_UNREACHABLE_PINS, 1);
+    if (vmExpected(vm) === 0) return;
+    noteViolation(VIOLATION_UNREACHABLE_PIN, vm, gfn, vcpuIndex(vcpu), actorClock(vcpu), 0, faultPfn(vcpu));
+    store<u32>(vcpu, 1, PF_PINNED);
+  }
 }
 
-function addSpare(vcpu: usize, pfn: u32): void {
-  const count = load<u32>(vcpu, SPARE_COUNT);
-  assert(count < 4);
-  store<u32>(vcpu + ((<usize>count) << 2), pfn, SPARE_PFNS);
-  store<u32>(vcpu, count + 1, SPARE_COUNT);
+function beforeLock(): u32 {
+  return cost(COST_EPT_MAP_NS) / MAP_BEFORE_LOCK;
 }
 
-function takeSpare(vcpu: usize): u32 {
-  const count = load<u32>(vcpu, SPARE_COUNT) - 1;
-  assert(count < 4);
-  store<u32>(vcpu, count, SPARE_COUNT);
-  return load<u32>(vcpu + ((<usize>count) << 2), SPARE_PFNS);
+function hostMaps(vm: usize, gfn: u32, pfn: u32): bool {
+  const pte = spacePte(vmSpace(vm), gfnToIndex(vm, gfn));
+  return ptePresent(pte) && ptePfn(pte) === pfn;
 }
 
 /** vcpu_enter_guest(): takes a requested flush; then the vCPU runs the guest from its clock on. */
@@ -229,12 +326,18 @@ export function enterGuest(vcpu: usize): i32 {
   return STEP_DONE;
 }
 
-/** The access has been repeated with success, beginning at the vCPU's clock: the fault is over and counts. */
-export function pageFaultComplete(vcpu: usize): void {
+/**
+ * The access has been repeated with success, beginning at the vCPU's clock: the fault is over and counts. False when contents are
+ * checked and it has pinned a frame that nothing can reach.
+ */
+export function pageFaultComplete(vcpu: usize): bool {
   const vm = vcpuVm(vcpu);
   const kind = load<u32>(vcpu, PF_KIND);
   const end = actorClock(vcpu);
   faultRecord(vmStats(vm), kind, end - load<u64>(vcpu, PF_START), vcpu);
   store<u32>(vcpu, 0, PF_PENDING);
   digestAdd(DIGEST_FAULT, end, vmId(vm), load<u32>(vcpu, PF_GFN), vcpuIndex(vcpu), kind);
+  const pinned = load<u32>(vcpu, PF_PINNED) !== 0;
+  store<u32>(vcpu, 0, PF_PINNED);
+  return !pinned;
 }

@@ -1,8 +1,10 @@
 import { guestStart } from "../guest/sched";
 import { taskCompute, taskPrefault, taskVcpu, taskWorkload } from "../guest/task";
-import { tdpLoadRoot } from "../kvm/tdp";
+import { dirtyLayout, dirtyLogged } from "../kvm/dirtylog";
+import { memslotAt, memslotCount } from "../kvm/memslots";
+import { mmuLayout, mmuLoadRoot } from "../kvm/mmu";
 import { vcpuLayout, vcpuNext, vcpuVm } from "../kvm/vcpu";
-import { vmLayout, vmPlaceSlots, vmSpace, vmStampsLayout, vmVcpuList } from "../kvm/vm";
+import { vmLayout, vmPlaceSlots, vmSlots, vmSpace, vmStampsLayout, vmVcpuList } from "../kvm/vm";
 import { vmAt, vmTableCount } from "../kvm/vmtable";
 import {
   arenaCommit,
@@ -106,6 +108,8 @@ function layout(traceRecords: u32): void {
   }
   for (let id: u32 = 0; id < vmTableCount(); id++) {
     vmLayout(vmAt(id));
+    dirtyLogsLayout(vmAt(id));
+    mmuLayout(vmAt(id));
     if (integrity()) vmStampsLayout(vmAt(id));
     for (let vcpu = vmVcpuList(vmAt(id)); vcpu !== 0; vcpu = vcpuNext(vcpu)) {
       vcpuLayout(vcpu);
@@ -120,6 +124,13 @@ function layout(traceRecords: u32): void {
   eventsLayout(events);
   traceLayout(traceRecords);
   arenaReserve(PART_EVENTS, 64); // the last region's neighbour: nothing may be read beyond it
+}
+
+function dirtyLogsLayout(vm: usize): void {
+  const slots = vmSlots(vm);
+  for (let place: u32 = 0; place < memslotCount(slots); place++) {
+    if (dirtyLogged(memslotAt(slots, place))) dirtyLayout(memslotAt(slots, place));
+  }
 }
 
 // A policy that knows the future knows the trace of its VM's only task.
@@ -187,7 +198,7 @@ function startMemory(mm: usize): i32 {
       const pfn = allocBootTable(mm, mmSpace(mm, id));
       assert(pfn !== PFN_NONE);
     }
-    tdpLoadRoot(vmAt(id), allocBootTable(mm, mmSpace(mm, id)));
+    mmuLoadRoot(vmAt(id), allocBootTable(mm, mmSpace(mm, id)));
   }
   for (let type: u32 = 0; type < mmAreas(mm); type++) swapStart(mm, mmArea(mm, type));
   mmResetMinFree(mm);

@@ -13,8 +13,20 @@ import {
   VCPU_BYTES,
 } from "../guest/task";
 import { integrityInit } from "../kvm/integrity";
+import { mmuCreate } from "../kvm/mmu";
+import { monitorCreate } from "../kvm/monitor";
 import { DAEMON_BYTES, setVcpuNext, vcpuCreate } from "../kvm/vcpu";
-import { setVmVcpus, vmAddSlot, vmCreate, vmDefaultHva, vmSpace, vmVcpuList } from "../kvm/vm";
+import {
+  setVmMonitor,
+  setVmVcpus,
+  vmAddSlot,
+  vmCreate,
+  vmDefaultHva,
+  vmDesign,
+  vmReserve,
+  vmSpace,
+  vmVcpuList,
+} from "../kvm/vm";
 import { vmAt, vmTableAdd, vmTableCount, vmTableInit } from "../kvm/vmtable";
 import { arenaCommit, arenaInit, arenaTake, PART_RECORDS } from "../memory/arena";
 import { PFN_BASE } from "../memory/layout";
@@ -230,6 +242,10 @@ export function configVm(
     setVmVcpus(vm, vcpus, last === 0 ? vcpu : vmVcpuList(vm));
     last = vcpu;
   }
+  const monitor = monitorCreate(vm, actorCount());
+  if (monitor === 0) return E_NO_MEMORY;
+  setVmMonitor(vm, monitor);
+  addActor(monitor);
   return <i32>id;
 }
 
@@ -238,10 +254,33 @@ export function configMemcg(vm: u32, chargeTables: bool, chargeBatch: u32, overh
   memcgSetup(spaceMemcg(vmSpace(vmAt(vm))), chargeBatch, chargeTables, overheadPages);
 }
 
+/**
+ * How VM `id` is paged, instead of what configVm() gives it: MMU_TDP, SPTE_EPT, 4 levels, NOTIFIER_SEQ_RETRY, 4 KiB pages.
+ * @param mmuPages pages of sptes that the legacy MMU may have, 0 for KVM's own choice
+ */
+export function configPaging(
+  id: u32,
+  mmu: u32,
+  format: u32,
+  levels: u32,
+  notifier: u32,
+  huge: bool,
+  mmuPages: u32,
+): i32 {
+  vmDesign(vmAt(id), format, levels, notifier, huge);
+  return mmuCreate(vmAt(id), mmu, mmuPages) ? OK : E_NO_MEMORY;
+}
+
 /** Memslot number `id` of a VM: `pages` frames from `gfn` on; `hva` below 0 for the process' usual place. `flags` are KVM_MEM_*. */
 export function configMemslot(vm: u32, id: u32, gfn: u32, pages: u32, hva: f64, flags: u32): void {
   const to = vmAt(vm);
   vmAddSlot(to, id, gfn, pages, hva < 0 ? vmDefaultHva(to, gfn) : <u64>hva, flags);
+}
+
+/** Frames that may become a slot later on, by a change of the memory map. */
+export function configReserve(vm: u32, gfn: u32, pages: u32, hva: f64): void {
+  const to = vmAt(vm);
+  vmReserve(to, gfn, pages, hva < 0 ? vmDefaultHva(to, gfn) : <u64>hva);
 }
 
 function addConfigured(vm: u32, vcpu: u32, flags: u32): usize {

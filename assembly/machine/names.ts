@@ -1,12 +1,28 @@
 // The constants that the binding reads from the instance, from the files that own them.
 
 export {
+  CALL_COLD,
+  CALL_DIRTY_LOG,
+  CALL_DONTNEED,
+  CALL_FREE,
+  CALL_MEMORY_MAX,
+  CALL_MEMORY_RECLAIM,
+  CALL_MEMSLOT,
+  CALL_PAGEOUT,
+  CALL_READ,
+  CALL_WRITE,
+} from "../kvm/call";
+export { KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY, MEMSLOT_IDS } from "../kvm/memslot";
+export { MMU_LEGACY, MMU_TDP } from "../kvm/mmu";
+export { SPTE_EPT, SPTE_NPT } from "../kvm/spte";
+export {
   VM_ACCESSES,
   VM_AGED,
   VM_BLOCKED_NS,
   VM_CHECKED,
   VM_FLUSHES,
   VM_LOST_WRITES,
+  VM_MMIO_EXITS,
   VM_RETRIES,
   VM_STALE_READS,
   VM_STALL_FULL_NS,
@@ -17,7 +33,8 @@ export {
   VM_YOUNG,
 } from "../kvm/stats";
 export { VCPU_HALTED, VCPU_IN_FAULT, VCPU_IN_GUEST } from "../kvm/vcpu";
-export { E_HOST_TOO_SMALL, E_NO_MEMORY } from "../memory/status";
+export { NOTIFIER_2008, NOTIFIER_SEQ_RETRY } from "../kvm/vm";
+export { E_HOST_TOO_SMALL, E_NO_MEMORY, EAGAIN, EEXIST, EINVAL, ENOMEM } from "../memory/status";
 export { FAULT_MAJOR, FAULT_MINOR, FAULT_SPURIOUS, FAULT_WRITE_PROTECT } from "../mm/fault";
 export {
   MM_RECLAIMED_DIRECT,
@@ -27,6 +44,30 @@ export {
   MM_SWAP_IN,
   MM_SWAP_OUT,
 } from "../mm/instance";
+export {
+  LIST_ACTIVE,
+  LIST_BUDDY,
+  LIST_GENERATION,
+  LIST_INACTIVE,
+  LIST_INACTIVE_FILE,
+  LIST_ISOLATED,
+  LIST_NONE,
+  LIST_PCP,
+  PG_ACTIVE,
+  PG_ANON_EXCLUSIVE,
+  PG_DIRTY,
+  PG_LAZYFREE,
+  PG_LOCKED,
+  PG_LRU,
+  PG_READAHEAD,
+  PG_RECLAIM,
+  PG_REFERENCED,
+  PG_SWAPCACHE,
+  PG_UPTODATE,
+  PG_WORKINGSET,
+  PG_WRITEBACK,
+} from "../mm/page";
+export { ZERO_PFN } from "../mm/pte";
 export {
   COST_AGE_LINEAR_PTE_NS,
   COST_AGE_RMAP_PAGE_NS,
@@ -69,9 +110,16 @@ export {
   devicePreset,
 } from "../sim/device";
 export {
+  TRACE_FAST_PAGE_FAULT,
+  TRACE_FOLIO_REFERENCED,
+  TRACE_KR_FLUSH_YOUNG,
   TRACE_KVM_AGE_HVA,
   TRACE_KVM_ENTRY,
   TRACE_KVM_EXIT,
+  TRACE_KVM_MMU_GET_PAGE,
+  TRACE_KVM_MMU_PREPARE_ZAP_PAGE,
+  TRACE_KVM_MMU_SET_SPTE,
+  TRACE_KVM_MMU_SPTE_REQUESTED,
   TRACE_KVM_PAGE_FAULT,
   TRACE_KVM_TDP_MMU_SPTE_CHANGED,
   TRACE_KVM_UNMAP_HVA_RANGE,
@@ -89,6 +137,9 @@ export {
   TRACE_MM_VMSCAN_THROTTLED,
   TRACE_MM_VMSCAN_WAKEUP_KSWAPD,
   TRACE_MM_VMSCAN_WRITE_FOLIO,
+  TRACE_SWAP_READPAGE,
+  TRACE_SWAP_WRITEPAGE,
+  TRACE_SWAPCACHE_ADD,
   traceCount,
 } from "../sim/trace";
 export {
@@ -104,6 +155,7 @@ export {
   STOP_IDLE,
   STOP_NONE,
   STOP_OOM,
+  STOP_STEP,
   STOP_TASKS,
   STOP_TIME,
   STOP_VIOLATION,

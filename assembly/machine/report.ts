@@ -14,6 +14,8 @@ import {
   taskWork,
 } from "../guest/task";
 import { VIOLATION_BYTES, VIOLATIONS_KEPT, violationAt, violations } from "../kvm/integrity";
+import { memslotIndex } from "../kvm/memslot";
+import { gfnToMemslot } from "../kvm/memslots";
 import { sptePresent } from "../kvm/spte";
 import {
   faultCount,
@@ -28,10 +30,10 @@ import {
   VM_STALL_SOME_NS,
   vmCount,
 } from "../kvm/stats";
-import { tdpSpte } from "../kvm/tdp";
 import { vcpuMode } from "../kvm/vcpu";
-import { gfnToIndex, vmMm, vmSpace, vmStats } from "../kvm/vm";
+import { gfnToIndex, vmMm, vmSlots, vmSpace, vmStats } from "../kvm/vm";
 import { vmAt, vmTableCount } from "../kvm/vmtable";
+import { walkSpte } from "../kvm/walk";
 import { PFN_NONE, TIME_NEVER } from "../memory/layout";
 import { FAULT_KINDS } from "../mm/fault";
 import {
@@ -140,6 +142,12 @@ export function reportHistogramHighest(index: u32): f64 {
   return <f64>histogramHighest(index);
 }
 
+/** Number of the process' page that backs `gfn` of VM `id`; 0xffffffff when no slot holds it. */
+export function reportPageNumber(id: u32, gfn: u32): u32 {
+  const slot = gfnToMemslot(vmSlots(vmAt(id)), gfn);
+  return slot === 0 ? u32.MAX_VALUE : memslotIndex(slot, gfn);
+}
+
 export const REPORT_PAGE_STATE: u32 = 0;
 export const REPORT_PAGE_PFN: u32 = 1;
 export const REPORT_PAGE_AREA: u32 = 2;
@@ -182,7 +190,7 @@ export function reportPage(id: u32, gfn: u32): void {
   put(REPORT_PAGE_WRITABLE, ptePresent(pte) && pte & PTE_WRITE ? 1 : 0);
   put(REPORT_PAGE_ACCESSED, ptePresent(pte) && pte & PTE_ACCESSED ? 1 : 0);
   put(REPORT_PAGE_DIRTY, ptePresent(pte) && pte & PTE_DIRTY ? 1 : 0);
-  put(REPORT_PAGE_MAPPED, sptePresent(tdpSpte(vm, gfn)) ? 1 : 0);
+  put(REPORT_PAGE_MAPPED, sptePresent(walkSpte(vm, gfn)) ? 1 : 0);
 }
 
 // The host: its counters MM_*, then these.

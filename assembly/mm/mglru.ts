@@ -264,6 +264,11 @@ export function youngestGen(gens: usize): u32 {
   return (generationsMax(gens) % SLOTS) + 1;
 }
 
+/** Generations that are younger than the page's, by its flags: 0 for the youngest. */
+export function generationAge(gens: usize, page: usize): u32 {
+  return (generationsMax(gens) + 1 - pageGen(page)) % SLOTS;
+}
+
 // Moves a page between the lists of one type.
 function relist(mm: usize, gens: usize, pfn: u32, from: u32, to: u32, type: u32, toTail: bool): void {
   listRemove(mm, generationList(gens, from, type), pfn);

@@ -181,6 +181,12 @@ test("kswapd ages and evicts for the whole host, and a copy of the machine goes 
   const machine = await hotcold("mglru", "5MiB");
   machine.run({ accesses: 20_000 });
   machine.check();
+  const frames = Array.from({ length: 2048 }, (_, gfn) => machine.inspect({ vm: "a", gfn }).frame);
+  const listed = frames.filter((frame) => frame?.list === "generation");
+  assert.ok(listed.length > 800, `${listed.length} pages on generation lists`);
+  assert.ok(
+    listed.every((frame) => frame!.generation! < 4) && listed.some((frame) => frame!.generation! > 0),
+  );
   const twin = machine.fork();
   const result = machine.run({ accesses: 20_000 });
   machine.check();
