@@ -174,7 +174,7 @@ test("pages that only the guest's own translations have seen in use are kept", a
     }),
   );
   // One access in ten is cold and mostly misses; first in, first out loses the hot pages again and again on top of that.
-  assert.ok(kept! > 1000 && kept! < 0.8 * first!, `${kept} major faults, ${first} with fifo`);
+  assert.ok(kept! > 500 && kept! < 0.8 * first!, `${kept} major faults, ${first} with fifo`);
 });
 
 test("kswapd ages and evicts for the whole host, and a copy of the machine goes on the same way", async () => {
@@ -183,7 +183,7 @@ test("kswapd ages and evicts for the whole host, and a copy of the machine goes 
   machine.check();
   const frames = Array.from({ length: 2048 }, (_, gfn) => machine.inspect({ vm: "a", gfn }).frame);
   const listed = frames.filter((frame) => frame?.list === "generation");
-  assert.ok(listed.length > 800, `${listed.length} pages on generation lists`);
+  assert.ok(listed.length > 500, `${listed.length} pages on generation lists`);
   assert.ok(
     listed.every((frame) => frame!.generation! < 4) && listed.some((frame) => frame!.generation! > 0),
   );
