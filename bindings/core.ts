@@ -26,6 +26,10 @@ export interface CoreFunctions {
   configCompute: Call;
   configTask: Call;
   configTrace: Call;
+  configGuest: Call;
+  configPaged: Call;
+  configChurn: Call;
+  configChurnOrder: Call;
   configThink: Call;
   configZipf: Call;
   configHotcold: Call;
@@ -49,6 +53,7 @@ export interface CoreFunctions {
   liveSwappiness: Call;
   liveWatermarkScale: Call;
   liveMemoryMax: Call;
+  liveBalloon: Call;
   liveCheck: Call;
   liveTrace: Call;
   liveZapAll: Call;
@@ -73,6 +78,7 @@ export interface CoreFunctions {
   reportTable: Call;
   reportPageNumber: Call;
   reportVm: Call;
+  reportGuest: Call;
   reportPage: Call;
   reportHost: Call;
   reportDevice: Call;

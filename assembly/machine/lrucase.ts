@@ -17,6 +17,7 @@ import {
   setMemcgGenerations,
   setMemcgMax,
 } from "../mm/memcg";
+import { memcgFlushNow } from "../mm/memcgstat";
 import {
   generationList,
   generationsCreate,
@@ -204,13 +205,14 @@ export function lrucasePlace(index: u32, flags: u32, batched: bool): void {
   else lruAdd(mm, spaceMemcg(space), pfn, true);
 }
 
-/** What a dump notes about the lists; `activated` is WORKINGSET_ACTIVATE_ANON, `refaults` its last snapshot. */
+/** What a dump notes about the lists, which are all there; `activated` is WORKINGSET_ACTIVATE_ANON, `refaults` its last snapshot. */
 export function lrucaseNotes(anonCost: u32, fileCost: u32, age: u32, activated: u32, refaults: u32): void {
   setLruvecCosts(memcgLruvec(memcg()), anonCost, fileCost);
   setLruvecAge(memcgLruvec(memcg()), age);
   setLruvecActivated(memcgLruvec(memcg()), refaults);
   lruvecSnapshot(memcgLruvec(memcg()));
   setLruvecActivated(memcgLruvec(memcg()), activated);
+  memcgFlushNow(host());
 }
 
 /** A page of another process, which is in no cgroup that matters here, joins this CPU's batch. */

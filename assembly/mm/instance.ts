@@ -41,14 +41,15 @@ const ZERO_PAGE: usize = 84;
 const LRU_BATCHES: usize = 88;
 const STOCKS: usize = 92;
 const IDEALIZED: usize = 96; // policy + 1
-const GENERATIONS: usize = 100;
+const MEMCG_STATS: usize = 100;
 const PAGE_WAITERS: usize = 104;
 const THROTTLED: usize = PAGE_WAITERS + WAITQUEUE_BYTES;
 const LRUVEC: usize = THROTTLED + WAITQUEUE_BYTES;
 const REPORT_ORDER: usize = LRUVEC + LRUVEC_BYTES; // MAX_ORDER: nobody waits for free blocks
 const REPORTING: usize = REPORT_ORDER + 4;
 const HINTING: usize = REPORT_ORDER + 8;
-const COUNTS: usize = (REPORT_ORDER + 12 + 7) & ~7;
+const GENERATIONS: usize = REPORT_ORDER + 12;
+const COUNTS: usize = (REPORT_ORDER + 16 + 7) & ~7;
 
 export const MM_SCANNED: u32 = 0;
 export const MM_RECLAIMED_DIRECT: u32 = 1;
@@ -259,6 +260,15 @@ export function mmStocks(mm: usize): usize {
 
 export function setMmStocks(mm: usize, stocks: usize): void {
   store<u32>(mm, <u32>stocks, STOCKS);
+}
+
+/** Address of the record of memcgstat.ts. */
+export function mmMemcgStats(mm: usize): usize {
+  return <usize>load<u32>(mm, MEMCG_STATS);
+}
+
+export function setMmMemcgStats(mm: usize, stats: usize): void {
+  store<u32>(mm, <u32>stats, MEMCG_STATS);
 }
 
 /** Address of the batches of lrubatch.ts. */

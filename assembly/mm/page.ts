@@ -86,6 +86,8 @@ export const LIST_ISOLATED: u8 = 4;
 export const LIST_PCP: u8 = 5;
 export const LIST_INACTIVE_FILE: u8 = 6;
 export const LIST_BALLOON: u8 = 7;
+/** Of a guest's page cache: guest/memory.ts. */
+export const LIST_CACHE: u8 = 8;
 /** The first of eight: one for each list of mglru.ts. */
 export const LIST_GENERATION: u8 = 16;
 

@@ -32,9 +32,17 @@ import {
   mmWriteback,
   setMmKswapdFailures,
 } from "./instance";
-import { activePages, flushCounters, inactivePages, lruvecOf } from "./lrusize";
-import { lruvecAnonCost, lruvecFileCost, lruvecRefaulted, lruvecSnapshot } from "./lruvec";
+import { lruvecOf } from "./lrusize";
+import {
+  lruvecActive,
+  lruvecAnonCost,
+  lruvecFileCost,
+  lruvecInactive,
+  lruvecRefaulted,
+  lruvecSnapshot,
+} from "./lruvec";
 import { memcgGenerations } from "./memcg";
+import { memcgFlush } from "./memcgstat";
 import { agingBegin, agingIdle, agingNeeded, agingStep } from "./mglruaging";
 import { mglruShrinkBegin, mglruShrinkStep, mglruSwappiness } from "./mglrushrink";
 import { fileIsTiny, inactiveIsLow } from "./scancount";
@@ -78,11 +86,10 @@ export function roundBegin(mm: usize, actor: usize, priority: u32): void {
 // prepare_scan_count(): what a round with two lists goes by.
 function listsBegin(mm: usize, actor: usize, priority: u32): void {
   const space = <usize>load<u32>(actor, RECLAIM_MEMCG);
-  const inactive = inactivePages(mm, space);
   const lruvec = lruvecOf(mm, space);
-  flushCounters(mm);
+  memcgFlush(mm);
   let flags = load<u32>(actor, RECLAIM_FLAGS) & ~(RECLAIM_MAY_DEACTIVATE | RECLAIM_TINY);
-  if (flags & RECLAIM_FORCE || lruvecRefaulted(lruvec) || inactiveIsLow(inactive, activePages(mm, space))) {
+  if (flags & RECLAIM_FORCE || lruvecRefaulted(lruvec) || low(lruvec)) {
     flags |= RECLAIM_MAY_DEACTIVATE;
   }
   store<u32>(actor, lruvecAnonCost(lruvec), RECLAIM_COSTS);
@@ -109,6 +116,10 @@ function ageAll(mm: usize, actor: usize): i32 {
   store<u32>(actor, 0, RECLAIM_CURSOR);
   store<u32>(actor, ROUND, RECLAIM_PC);
   return STEP_DONE;
+}
+
+function low(lruvec: usize): bool {
+  return inactiveIsLow(lruvecInactive(lruvec), lruvecActive(lruvec));
 }
 
 /** Goes on with a round. Returns STEP_*; RECLAIM_DONE and RECLAIM_SCANNED have grown. */

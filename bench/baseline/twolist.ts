@@ -30,7 +30,7 @@ export class PlainTwoList extends PlainReclaim {
   private anonCost = 0;
   private activated = 0;
   private activatedBefore = 0;
-  // As they were when the round began.
+  // As the cgroup's counters have them, which are brought up to date when a reclaim begins.
   private inactive = 0;
   private active = 0;
   private readonly taken = new Uint32Array(CHUNK);
@@ -48,7 +48,7 @@ export class PlainTwoList extends PlainReclaim {
 
   protected refault(page: number, shadow: number): void {
     const distance = (this.age - shadow) & AGE_MASK;
-    if (distance > this.lists.length[ACTIVE_LIST]!) return;
+    if (distance > this.active) return;
     this.flags[page]! |= ACTIVE;
     this.age++;
     this.activated++;
@@ -63,6 +63,9 @@ export class PlainTwoList extends PlainReclaim {
   }
 
   protected reclaim(): void {
+    const { length } = this.lists;
+    this.inactive = length[INACTIVE_LIST]!;
+    this.active = length[ACTIVE_LIST]!;
     let freed = 0;
     for (let priority = FIRST_PRIORITY; priority >= 0 && freed < TARGET; priority--)
       freed += this.round(priority);
@@ -80,12 +83,10 @@ export class PlainTwoList extends PlainReclaim {
 
   private round(priority: number): number {
     const { length } = this.lists;
-    this.inactive = length[INACTIVE_LIST]!;
-    this.active = length[ACTIVE_LIST]!;
     const deactivate = this.activated !== this.activatedBefore || inactiveIsLow(this.inactive, this.active);
     const cost = this.anonCost;
-    let inactive = this.scanCount(this.inactive, priority, cost);
-    let active = this.scanCount(this.active, priority, cost);
+    let inactive = this.scanCount(length[INACTIVE_LIST]!, priority, cost);
+    let active = this.scanCount(length[ACTIVE_LIST]!, priority, cost);
     let freed = 0;
     while (inactive !== 0 && freed < TARGET) {
       const wanted = Math.min(inactive, CHUNK);
