@@ -1,4 +1,5 @@
 // The active and the inactive list of one cgroup in plain TypeScript: second chance, refault distances, cost of swapping, priorities.
+// Left out: the lag of the cgroup's counters, which are right here whenever a reclaim begins.
 
 import {
   ACTIVE,

@@ -103,7 +103,7 @@ export async function lists(setting: Setting): Promise<SuiteReport> {
     { head: "times plain TypeScript", cell: (row: ListResult) => ratio(row.timesPlain) },
   ];
   const note =
-    "The plain version decides the same, and nothing else: no frames, page tables, swap slots, swap cache, steps in time.";
+    "The plain version decides and does nothing else: no frames, page tables, swap slots, swap cache, lagging counters, steps in time.";
   return {
     title: "Lists of Linux: writes a CPU second, memory for a tenth of the pages",
     rows,
