@@ -10,8 +10,9 @@ import { faultPath } from "./faultpath.bench.js";
 import { faults } from "./faults.bench.js";
 import { mmu } from "./kvm/mmu.bench.js";
 import { buddy } from "./mm/buddy.bench.js";
-import { lists } from "./mm/lists.bench.js";
+import { mglru } from "./mm/mglru.bench.js";
 import { swap } from "./mm/swap.bench.js";
+import { twoList } from "./mm/twolist.bench.js";
 import { policies } from "./policy/policies.bench.js";
 import { hostLine, type Suite, type SuiteReport, thisHost } from "./report.js";
 import { sweeps } from "./sweep.bench.js";
@@ -27,7 +28,8 @@ const SUITES: Readonly<Record<string, Suite>> = {
   swap,
   sweep: sweeps,
   policies,
-  lists,
+  "two-list": twoList,
+  mglru,
 };
 
 const HELP = `npm run bench -- [SUITE …] [options]

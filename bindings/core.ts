@@ -15,6 +15,7 @@ export interface CoreFunctions {
   configCost: Call;
   configPolicy: Call;
   configGenerations: Call;
+  lrucaseGenerations: Call;
   configReadahead: Call;
   configSwap: Call;
   configSwapDevice: Call;
@@ -123,6 +124,13 @@ export interface CoreFunctions {
   slotCaseScript: Call;
   slotCaseReady: Call;
   slotCaseRun: Call;
+  swapcaseHost: Call;
+  swapcaseArea: Call;
+  swapcaseStart: Call;
+  lrucaseRoom: Call;
+  lrucaseRun: Call;
+  lrucaseMax: Call;
+  lrucaseMoved: Call;
   slotCasePlaces: Call;
   swapsnapFree: Call;
   swapsnapClusterNext: Call;

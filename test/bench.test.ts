@@ -14,12 +14,13 @@ import { faultRows, perFault } from "../bench/faults.bench.js";
 import { guest, measureRmap, measureTouches, touches } from "../bench/kvm/mmu.bench.js";
 import { median, speedup } from "../bench/measure.js";
 import { buddyRows, buddyScript, limitsOf, MOVABLE, ZONE, zoneWith } from "../bench/mm/buddy.bench.js";
-import { CoreLists, KINDS, plainLists } from "../bench/mm/lists.bench.js";
+import { MglruContenders } from "../bench/mm/mglru.bench.js";
 import { CoreSlots, plainWith, slotRows, slotScript } from "../bench/mm/swap.bench.js";
+import { TwoListContenders } from "../bench/mm/twolist.bench.js";
 import { policyContenders } from "../bench/policy/policies.bench.js";
 import { figure, table, whole } from "../bench/report.js";
 import { faultCount, Rig } from "../bench/rig.js";
-import { popularityStream, sequentialStream, uniformStream, zipfStream } from "../bench/streams.js";
+import { sequentialStream, uniformStream, zipfStream } from "../bench/streams.js";
 import { sweepRow, sweptScenario } from "../bench/sweep.bench.js";
 
 const MIB = 2 ** 20;
@@ -193,41 +194,22 @@ test("policies: the plain TypeScript misses as often as the core, under every po
   }
 });
 
-// The core's two lists decide on counters that lag behind; the plain ones bring them up to date when a reclaim begins, and then only.
-const LAG = 0.02;
-
-for (const kind of KINDS) {
-  const many = kind === "mglru" ? "as many pages as" : "about as many pages as";
-  test(`lists, ${kind}: the plain TypeScript takes and brings back ${many} the core`, async () => {
-    const module = await coreModule();
-    for (const [pages, theta, share] of [
-      [3000, 0.8, 10],
-      [3000, 1, 4],
-      [700, 0.5, 2],
-    ] as const) {
-      const stream = { name: "small", pages, theta, references: 20_000 };
-      const limit = Math.floor(pages / share);
-      const own = new CoreLists(module, kind, stream, limit);
-      const plain = plainLists(kind, pages, limit);
-      const words = popularityStream(stream.references, pages, theta);
-      // In parts, so that what differs shows where it began.
-      for (let at = 0; at < words.length; at += 1000) {
-        const part = words.subarray(at, at + 1000);
-        own.take(part);
-        own.run(part.length);
-        plain.run(part);
-        const { swappedIn, swappedOut } = plain;
-        if (kind === "mglru") {
-          assert.equal(own.counters(), { swappedIn, swappedOut }, `${pages} pages, to ${at + 1000}`);
-        }
-      }
-      for (const count of ["swappedIn", "swappedOut"] as const) {
-        const ours = own.counters()[count];
-        assert.ok(ours > 1000 && Math.abs(plain[count] - ours) < LAG * ours, `${plain[count]}, not ${ours}`);
-      }
+test("generation lists: the plain TypeScript evicts and brings back as many pages as the core", async () => {
+  for (const [pages, theta] of [
+    [3000, 0.8],
+    [10_000, 1],
+    [1500, 0.5],
+  ] as const) {
+    const both = new MglruContenders(await coreModule(), { name: "", pages, theta, references: 20_000 });
+    for (let run = 0; run < 3; run++) {
+      both.runCore();
+      both.runPlain();
+      const { core, plain } = both.counts;
+      assert.ok(core[1] > 1000);
+      assert.equal(plain, core, `run ${run}, ${pages} pages, zipf ${theta}`);
     }
-  });
-}
+  }
+});
 
 test("streams: zipf gives the first rank its share", () => {
   const stream = zipfStream(LENGTH, PAGES, 0.99, 0);
@@ -283,5 +265,22 @@ for (const row of buddyRows(2 ** 14, 2 ** 16, LENGTH)) {
     assert.ok(plain.isolate(10));
   });
 }
+
+test("two lists: the plain TypeScript evicts and brings back as many pages as the core", async () => {
+  for (const [pages, theta] of [
+    [3000, 1],
+    [8000, 0.6],
+    [900, 0.2],
+  ] as const) {
+    const both = new TwoListContenders(await coreModule(), { name: "", pages, theta, references: 40_000 });
+    for (let run = 0; run < 3; run++) {
+      both.runCore();
+      both.runPlain();
+      const { core, plain } = both.counts;
+      assert.ok(core[1] > 1000);
+      assert.equal(plain, core, `run ${run}, ${pages} pages, zipf ${theta}`);
+    }
+  }
+});
 
 test.run();

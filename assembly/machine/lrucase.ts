@@ -1,9 +1,17 @@
-import { arenaCommit, arenaTake, PART_WORKLOADS } from "../memory/arena";
+import { arenaCommit, arenaReserve, PART_WORKLOADS } from "../memory/arena";
 import { PFN_NONE } from "../memory/layout";
 import { E_NO_MEMORY, STEP_DONE } from "../memory/status";
 import { allocated, allocBegin, allocBootTable, allocStep, allocTableBegin } from "../mm/alloc";
 import { checkMm } from "../mm/check";
-import { mmSpace, mmSpaces, setMmGenerations, setMmSwappiness } from "../mm/instance";
+import {
+  MM_RECLAIMED_DIRECT,
+  MM_SWAP_IN,
+  mmCount,
+  mmSpace,
+  mmSpaces,
+  setMmGenerations,
+  setMmSwappiness,
+} from "../mm/instance";
 import { listHead } from "../mm/list";
 import { lruBatchAt, lruBatchLength, lruCacheAdd } from "../mm/lrubatch";
 import { lruvecSnapshot, setLruvecActivated, setLruvecAge, setLruvecCosts } from "../mm/lruvec";
@@ -103,18 +111,6 @@ export function lrucaseGenerations(): i32 {
     setMemcgGenerations(spaceMemcg(mmSpace(mm, id)), gens);
   }
   return arenaCommit();
-}
-
-/** Room for `words` page numbers that lrucaseRun() goes over; 0 when they do not fit. */
-export function lrucaseRoom(words: u32): usize {
-  return arenaTake(PART_WORKLOADS, (<u64>words) << 2);
-}
-
-/** The process writes to the pages whose numbers stand at `room`. */
-export function lrucaseRun(room: usize, words: u32): void {
-  for (let index: usize = 0; index < <usize>words; index++) {
-    swapcaseTouch(load<u32>(room + (index << 2)), true);
-  }
 }
 
 /** Sequence number of the youngest generation. */
@@ -240,4 +236,19 @@ export function lrucaseForeigners(): u32 {
 export function lrucaseCgroup(swappiness: u32): void {
   setMmSwappiness(host(), swappiness);
   memcgSetup(memcg(), CHARGE_BATCH, true, 0);
+}
+
+/** Reserves room for a stream of `words` pages, before swapcaseStart(). Returns its address. */
+export function lrucaseRoom(words: u32): usize {
+  return arenaReserve(PART_WORKLOADS, (<u64>words) << 2);
+}
+
+/** The process writes the `words` pages at `stream` in turn. */
+export function lrucaseRun(stream: usize, words: u32): void {
+  for (let word: u32 = 0; word < words; word++) swapcaseTouch(load<u32>(stream + ((<usize>word) << 2)), true);
+}
+
+/** Pages that came back from swap, or were evicted, since the start. */
+export function lrucaseMoved(evicted: bool): f64 {
+  return <f64>mmCount(host(), evicted ? MM_RECLAIMED_DIRECT : MM_SWAP_IN);
 }
