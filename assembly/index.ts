@@ -1,9 +1,12 @@
+import { booksInit } from "./guest/books";
 import { hintingInit } from "./guest/hinting";
 import { reportingInit } from "./guest/reporting";
 import { notifierInit } from "./kvm/notifier";
 
 // The exports of the core: numbers and addresses only. What a number means is told by the constants exported beside it.
 
+export * from "./machine/apfcase";
+export * from "./machine/asyncpf";
 export * from "./machine/boot";
 export * from "./machine/check";
 export * from "./machine/config";
@@ -27,3 +30,4 @@ export * from "./machine/zonecase";
 notifierInit();
 reportingInit();
 hintingInit();
+booksInit();

@@ -1,7 +1,8 @@
 // From a resolved scenario to a booted core: call by call, in the order of the scenario. Decides nothing: every value has been
 // checked, and what it means is the core's business.
 
-import type { Core } from "./core.js";
+import { callAsyncPf } from "./asyncpf.js";
+import { type Core, constantName } from "./core.js";
 import { COST_KEYS } from "./costkeys.js";
 import { PagevisorError } from "./errors.js";
 import type { Trace } from "./files.js";
@@ -23,14 +24,6 @@ export interface BootedTask {
   name: string;
   /** Number of the task in the core. */
   id: number;
-}
-
-/** The constant of the core that stands for a name of the scenario: "zram-lz4" is ZRAM_LZ4, "vmExitNs" is VM_EXIT_NS. */
-export function constantName(name: string): string {
-  return name
-    .replace(/([a-z0-9])([A-Z])/g, "$1_$2")
-    .replace(/-/g, "_")
-    .toUpperCase();
 }
 
 /** Configures and boots `core`. Returns the tasks in the order of the scenario. */
@@ -72,6 +65,7 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
     for (const { id, gfn, pages, hva = -1, flags = [] } of slots) {
       call.configMemslot(index, id, gfn, pages, hva, flagBits(core, flags));
     }
+    if (vm.asyncPf.design !== "off") done(core, callAsyncPf(core, call.configAsyncPf, index, vm.asyncPf));
     const { chargeTables, chargeBatch, overheadPages } = vm.memcg;
     call.configMemcg(index, Number(chargeTables), chargeBatch, overheadPages);
     done(core, configPaging(core, index, scenario.host.vendor, vm));
@@ -81,9 +75,10 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
     for (const placed of tasksPlaced) {
       // Page numbers of a guest that allocates are its own; the others are gfns.
       const task = buddy ? placed : { ...placed, firstPage: gfnOfPage(slots, placed.firstPage).gfn };
-      const { workload, prefault } = vm.guest.tasks[task.index]!;
+      const { workload, prefault, mode } = vm.guest.tasks[task.index]!;
       const id = done(core, configTask(core, index, task, workload, traces, handles));
       if (vm.guest.allocator === "buddy" && task.pages > 0) done(core, configPaged(core, id, workload));
+      if (mode === "kernel") call.configKernelMode(id);
       tasks.push({ vm: index, vcpu: task.vcpu, name: task.name, id });
       starts.push({ id, vm, task });
       if (prefault && task.pages > 0) prefaults.push({ vm: index, task });
@@ -209,6 +204,8 @@ function configGuest(core: Core, index: number, vm: ResolvedVm, tasks: readonly 
     minOrder ?? 0,
     Number(balloon !== undefined),
     balloonPages(vm),
+    Number(balloon?.deflateOnOom ?? false),
+    Number(freePages?.pagePoison ?? false),
   );
 }
 

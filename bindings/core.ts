@@ -7,6 +7,14 @@ import { PagevisorError } from "./errors.js";
 
 type Call = (...args: number[]) => number;
 
+/** The constant of the core that stands for a name of the scenario: "zram-lz4" is ZRAM_LZ4, "vmExitNs" is VM_EXIT_NS. */
+export function constantName(name: string): string {
+  return name
+    .replace(/([a-z0-9])([A-Z])/g, "$1_$2")
+    .replace(/-/g, "_")
+    .toUpperCase();
+}
+
 /** The functions of the core, raw: a u32 arrives signed and is read as `value >>> 0`. */
 export interface CoreFunctions {
   configHost: Call;
@@ -20,6 +28,8 @@ export interface CoreFunctions {
   configSwap: Call;
   configSwapDevice: Call;
   configVm: Call;
+  configAsyncPf: Call;
+  configKernelMode: Call;
   configMemcg: Call;
   configPaging: Call;
   configMemslot: Call;
@@ -54,6 +64,7 @@ export interface CoreFunctions {
   liveSwappiness: Call;
   liveWatermarkScale: Call;
   liveMemoryMax: Call;
+  liveAsyncPf: Call;
   liveBalloon: Call;
   liveCheck: Call;
   liveTrace: Call;

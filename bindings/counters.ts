@@ -18,6 +18,7 @@ export const STAGE_NAMES = [
   "device",
   "map",
   "flush",
+  "async",
 ] as const;
 const KIND_CONSTANTS: Record<FaultName, string> = {
   minor: "FAULT_MINOR",

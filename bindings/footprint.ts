@@ -16,6 +16,7 @@ const REGIONS = [
   "trace",
   "integrity",
   "policies",
+  "asyncPf",
 ] as const;
 
 type Part = (typeof REGIONS)[number] | "tables";

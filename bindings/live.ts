@@ -1,16 +1,17 @@
 // The keys that a fork may change, and the calls that put them into a living core. Every other key is fixed at boot.
 
+import { callAsyncPf, openAsyncPf } from "./asyncpf.js";
 import { balloonPages, configCosts, requireRoom } from "./boot.js";
 import type { Core } from "./core.js";
 import { PagevisorError } from "./errors.js";
-import type { ResolvedScenario, ResolvedVm } from "./scenario.js";
+import type { ResolvedScenario, ResolvedVm, Scenario } from "./scenario.js";
 import { traceMask } from "./tracepoints.js";
 
 const PAGE_BYTES = 4096;
 
 /** Live keys as a user reads them; a message lists them. */
 const LIVE_KEYS =
-  "seed, costs.*, host.reclaim.swappiness, host.reclaim.watermarkScaleFactor, vms.NAME.memoryMax, vms.NAME.guest.balloon.target, check.*, trace.*";
+  "seed, costs.*, host.reclaim.swappiness, host.reclaim.watermarkScaleFactor, vms.NAME.memoryMax, vms.NAME.asyncPf.*, vms.NAME.guest.balloon.target, check.*, trace.*";
 
 /** Refuses a change of anything that is not live. @throws PagevisorError E_FIXED */
 export function requireLive(
@@ -29,16 +30,24 @@ export function requireLive(
         ...scenario.host,
         reclaim: { ...scenario.host.reclaim, swappiness: 0, watermarkScaleFactor: 0 },
       },
-      vms: scenario.vms.map((vm) => ({ ...vm, memoryMax: 0, guest: withoutTarget(vm.guest) })),
+      vms: scenario.vms.map((vm) => ({ ...vm, memoryMax: 0, asyncPf: 0, guest: withoutTarget(vm.guest) })),
     });
   if (rest(before) === rest(after)) return;
   const live =
-    /^(seed|costs(\..*)?|host\.reclaim\.(swappiness|watermarkScaleFactor)|vms\..*\.memoryMax|vms\..*\.guest\.balloon\.target|check(\..*)?|trace(\..*)?)$/;
+    /^(seed|costs(\..*)?|host\.reclaim\.(swappiness|watermarkScaleFactor)|vms\..*\.(memoryMax|asyncPf(\..*)?)|vms\..*\.guest\.balloon\.target|check(\..*)?|trace(\..*)?)$/;
   const fixed = paths.find((path) => !live.test(path)) ?? paths[0] ?? "scenario";
   throw new PagevisorError(
     "E_FIXED",
     `${fixed}: fixed when the machine was created; a fork can change ${LIVE_KEYS}. Create another machine for this.`,
   );
+}
+
+/** `scenario` with what the design of asynchronous page faults had filled in left open, so that another design decides it anew. */
+export function openDesigns(scenario: ResolvedScenario): Scenario {
+  return {
+    ...scenario,
+    vms: scenario.vms.map((vm) => ({ ...vm, asyncPf: openAsyncPf(vm.asyncPf, vm.vcpus) })),
+  };
 }
 
 /** A guest whose balloon, if it has one, has no size. */
@@ -56,6 +65,10 @@ export function applyLive(core: Core, before: ResolvedScenario, after: ResolvedS
   if (before.host.reclaim.swappiness !== swappiness) call.liveSwappiness(swappiness);
   if (before.host.reclaim.watermarkScaleFactor !== watermarkScaleFactor) {
     requireRoom(core, after, call.liveWatermarkScale(watermarkScaleFactor));
+  }
+  for (const [index, { asyncPf }] of after.vms.entries()) {
+    if (!changed(before.vms[index]!.asyncPf, asyncPf)) continue;
+    fits(callAsyncPf(core, call.liveAsyncPf, index, asyncPf));
   }
   for (const [index, { memoryMax }] of after.vms.entries()) {
     if (before.vms[index]!.memoryMax === memoryMax) continue;
@@ -79,6 +92,6 @@ function fits(status: number): void {
   if (status >= 0) return;
   throw new PagevisorError(
     "E_TOO_BIG",
-    "check, trace: one machine holds 4GiB of state, and these do not fit beside the rest.",
+    "asyncPf, check, trace: one machine holds 4GiB of state, and these do not fit beside the rest.",
   );
 }

@@ -13,7 +13,7 @@ import { guard } from "./guard.js";
 import { histogramsBetween, type LatencyHistogram } from "./histogram.js";
 import { type InspectedPage, inspectGfn } from "./inspect.js";
 import { type Limit, limitOf } from "./limit.js";
-import { applyLive, requireLive } from "./live.js";
+import { applyLive, openDesigns, requireLive } from "./live.js";
 import {
   type DirtyLogStep,
   type MemslotSetting,
@@ -264,7 +264,7 @@ export class Machine {
    */
   fork(options: { set?: Record<string, unknown> } = {}): Machine {
     const core = this.#live;
-    let scenario: Scenario = this.#own.scenario;
+    let scenario: Scenario = openDesigns(this.#own.scenario);
     const set = Object.entries(options.set ?? {});
     for (const [path, value] of set) scenario = setPath(scenario, path, value);
     const resolved = resolveScenario(scenario);

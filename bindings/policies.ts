@@ -1,8 +1,7 @@
 // Idealized replacement policies over a page trace: a core of its own holds the trace once, and every run of one policy in one size
 // goes over it there. What the policies are is the core's business (assembly/policy).
 
-import { constantName } from "./boot.js";
-import { Core } from "./core.js";
+import { Core, constantName } from "./core.js";
 import { PagevisorError } from "./errors.js";
 import type { Trace } from "./files.js";
 import type { PolicyName } from "./policynames.js";

@@ -33,6 +33,11 @@ export interface FaultStages {
   mapNs: number;
   /** Sending TLB flushes and waiting until their targets have taken them. */
   flushNs: number;
+  /**
+   * Under asynchronous page faults: telling the guest, and the time in which the task, or its halted vCPU, waited for the page or
+   * for its turn beyond what the worker spent (that stands in the other stages).
+   */
+  asyncNs: number;
 }
 
 /** Faults of one kind: counted once per access that needed one and ended with a mapping. */
@@ -73,17 +78,28 @@ export interface VmResult {
   stall: { someNs: number; fullNs: number };
   faults: { minor: FaultKind; major: FaultKind; spurious: FaultKind; writeProtect: FaultKind };
   asyncPf: {
+    /** Faults that became asynchronous: the guest was told, or the vCPU was halted. */
     notPresent: number;
+    /** Completions consumed. */
     ready: number;
+    /** Faults that needed a device and waited themselves, by the cause. */
     syncFallback: {
       limit: number;
       kernelMode: number;
       disabled: number;
+      /** The guest could not take an event: interrupts off, or one waits already. */
       reinjection: number;
       noReadahead: number;
+      /** No record for the work could be had. */
+      allocation: number;
     };
+    /** Faults on a page that was already on its way for the same vCPU. */
     repeated: number;
+    /** Of `notPresent`: the guest could not be told, so its vCPU was halted. */
     halted: number;
+    /** Dropped because the guest switched asynchronous page faults off. */
+    cancelled: number;
+    /** The most that one vCPU had outstanding. */
     outstandingPeak: number;
   };
   notifier: { unmapped: number; aged: number; young: number; flushes: number; retries: number };
@@ -115,6 +131,8 @@ export interface VmResult {
     released: number;
     /** Mean time from a page's free to its release by the host, ns; 0 when there was none. */
     releaseMeanNs: number;
+    /** Free pages that the host has written to swap because it did not know. */
+    swappedWhileFree: number;
     /** Pages allocated again after the host had dropped them: each faults in the host. */
     refaults: number;
   };
@@ -135,6 +153,7 @@ export interface VmResult {
 
 export interface HostResult {
   memory: { freePages: number; minFreePages: number };
+  /** The most kernel threads that fetched pages for asynchronous page faults at once. */
   asyncPfWorkersPeak: number;
   reclaim: { scanned: number; reclaimedDirect: number; reclaimedKswapd: number };
   swap: { out: number; in: number; slotsUsed: number; allocFailed: number };

@@ -71,12 +71,20 @@ function vmResult(
     stall: { someNs: counted("VM_STALL_SOME_NS"), fullNs: counted("VM_STALL_FULL_NS") },
     faults,
     asyncPf: {
-      notPresent: 0,
-      ready: 0,
-      syncFallback: { limit: 0, kernelMode: 0, disabled: 0, reinjection: 0, noReadahead: 0 },
-      repeated: 0,
-      halted: 0,
-      outstandingPeak: 0,
+      notPresent: counted("VM_APF_NOT_PRESENT"),
+      ready: counted("VM_APF_READY"),
+      syncFallback: {
+        limit: counted("VM_APF_SYNC_LIMIT"),
+        kernelMode: counted("VM_APF_SYNC_KERNEL_MODE"),
+        disabled: counted("VM_APF_SYNC_DISABLED"),
+        reinjection: counted("VM_APF_SYNC_REINJECTION"),
+        noReadahead: counted("VM_APF_SYNC_NO_READAHEAD"),
+        allocation: counted("VM_APF_SYNC_ALLOCATION"),
+      },
+      repeated: counted("VM_APF_REPEATED"),
+      halted: counted("VM_APF_HALTED"),
+      cancelled: counted("VM_APF_CANCELLED"),
+      outstandingPeak: level("REPORT_VM_APF_PEAK"),
     },
     notifier: {
       unmapped: counted("VM_UNMAPPED"),
@@ -126,6 +134,7 @@ function guestResult(
       discarded: counted("DISCARDED"),
       released,
       releaseMeanNs: released === 0 ? 0 : counted("RELEASE_NS") / released,
+      swappedWhileFree: counted("SWAPPED_FREE"),
       refaults: counted("REFAULTS"),
     },
     balloon: {
@@ -173,7 +182,7 @@ export function hostResult({ core, scenario }: Subject, before: Reading, after: 
   const level = (constant: string): number => after.host[core.constant(constant)]!;
   return {
     memory: { freePages: level("REPORT_HOST_FREE"), minFreePages: level("REPORT_HOST_MIN_FREE") },
-    asyncPfWorkersPeak: 0,
+    asyncPfWorkersPeak: level("REPORT_HOST_WORKERS_PEAK"),
     reclaim: {
       scanned: counted("MM_SCANNED"),
       reclaimedDirect: counted("MM_RECLAIMED_DIRECT"),

@@ -2,6 +2,7 @@
 // ResolvedScenario as right. A resolved scenario is itself a scenario and resolves to itself.
 
 import * as v from "valibot";
+import { fillInAsyncPf, type ResolvedAsyncPf } from "./asyncpf.js";
 import { needsBuddy } from "./guestrules.js";
 import { scenarioError, schemaProblems } from "./problems.js";
 import { isIdealized, kernelPriority, ruleProblems } from "./rules.js";
@@ -17,7 +18,8 @@ type ParsedSwap = ParsedScenario["host"]["swap"][number];
 /** A swap device: its kind, whose figures the core knows, and the figures that replace them. */
 export type ResolvedSwap = ParsedSwap & { name: string; priority: number };
 
-export interface ResolvedVm extends Omit<ParsedVm, "guest"> {
+export interface ResolvedVm extends Omit<ParsedVm, "guest" | "asyncPf"> {
+  asyncPf: ResolvedAsyncPf;
   guest: Omit<ParsedVm["guest"], "tasks" | "allocator"> & {
     tasks: ResolvedTask[];
     allocator: "direct" | "buddy";
@@ -74,7 +76,11 @@ function fillIn(parsed: ParsedScenario): ResolvedScenario {
   return {
     ...scenario,
     host: { memory, cpus, ...others, reclaim: { ...reclaim, pageClusterPages }, swap },
-    vms: scenario.vms.map((vm) => ({ ...vm, guest: fillInGuest(vm.guest) })),
+    vms: scenario.vms.map((vm) => ({
+      ...vm,
+      asyncPf: fillInAsyncPf(vm.asyncPf, vm.vcpus),
+      guest: fillInGuest(vm.guest),
+    })),
   };
 }
 

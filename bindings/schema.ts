@@ -3,6 +3,7 @@
 // (rules.ts), and the mechanisms that this version does not model, which are listed by name so that they are refused kindly.
 
 import * as v from "valibot";
+import { asyncPfSchema } from "./asyncpfschema.js";
 import { COST_KEYS, COST_MEANINGS, type CostKey, LATER_COST_KEYS } from "./costkeys.js";
 import { memslotSchema } from "./memslotschema.js";
 import { pagingKeys } from "./paging.js";
@@ -168,31 +169,37 @@ const start = either(
   }),
 );
 
-const task = object(
-  "A task of the guest, or `count` equal ones.",
-  {
-    name: v.optional(
-      name(
-        'Default: the workload\'s kind, "-" and the index in the list. Equal tasks are name.0, name.1, ….',
-      ),
-    ),
-    count: v.optional(count("Number of equal tasks.", { max: 1024 }), 1),
-    vcpu: maybe(
-      count("The vCPU it runs on. Absent: tasks are dealt to the vCPUs in turn.", { min: 0, max: 63 }),
-    ),
-    start: v.optional(start, 0),
-    region: maybe(name("Tasks of one region share its pages. Absent: pages of its own.")),
-    prefault: v.optional(flag("Write every page once before virtual time and counters start."), false),
-    workload: workloadSchema,
-  },
-  ["mode"],
-);
+const task = object("A task of the guest, or `count` equal ones.", {
+  name: v.optional(
+    name('Default: the workload\'s kind, "-" and the index in the list. Equal tasks are name.0, name.1, ….'),
+  ),
+  count: v.optional(count("Number of equal tasks.", { max: 1024 }), 1),
+  vcpu: maybe(
+    count("The vCPU it runs on. Absent: tasks are dealt to the vCPUs in turn.", { min: 0, max: 63 }),
+  ),
+  start: v.optional(start, 0),
+  region: maybe(name("Tasks of one region share its pages. Absent: pages of its own.")),
+  prefault: v.optional(flag("Write every page once before virtual time and counters start."), false),
+  mode: v.optional(
+    choice("Where it runs: kernel mode is where the host may not put a task to sleep.", {
+      values: ["user", "kernel"],
+    }),
+    "user",
+  ),
+  workload: workloadSchema,
+});
 
 const freePages = object("How the guest tells the host about free memory.", {
   design: choice("Free page hinting or reporting.", {
     values: ["off", "hinting-2019", "hinting-2019-min-order", "reporting", "oracle"],
     aliases: { upstream: "reporting" },
   }),
+  pagePoison: v.optional(
+    flag(
+      "The guest poisons its free pages: then it does not report them, as it would find zeroes afterwards.",
+    ),
+    false,
+  ),
   minOrder: maybe(
     count(
       "Least order of a block that is told. Default: 9 for reporting, 10 for hinting-2019-min-order; 0, and nothing else, for the other designs.",
@@ -203,6 +210,10 @@ const freePages = object("How the guest tells the host about free memory.", {
 
 const balloon = object("A virtio balloon: pages that the guest lends to the host.", {
   target: maybe(size("Memory that the balloon shall hold. Absent: none.")),
+  deflateOnOom: v.optional(
+    flag("Pages of the balloon come back when the guest has no memory left (DEFLATE_ON_OOM)."),
+    false,
+  ),
 });
 
 const guest = object("What runs in the VM.", {
@@ -271,22 +282,7 @@ const vm = object(
       }),
       "mmu-notifier",
     ),
-    asyncPf: v.optional(
-      object(
-        "Asynchronous page faults.",
-        {
-          design: v.optional(
-            choice("off: the vCPU waits for the swap-in.", {
-              values: ["off"],
-              later: ["2010", "halt-only", "upstream"],
-            }),
-            "off",
-          ),
-        },
-        ["perVcpu", "sendAlways", "workers", "pin", "tokenRule"],
-      ),
-      {},
-    ),
+    asyncPf: v.optional(asyncPfSchema, {}),
     memslots: v.optional(
       list(
         "Where the guest's memory lies, and what backs it; its pages come to `memory`. Default: one slot over all memory.",

@@ -1,8 +1,7 @@
 // Single steps of a machine: one access of a vCPU, one call of a VM's monitor, and the story of one page. Each step runs the machine
 // until it has been made; everything else that is due meanwhile happens as in a run.
 
-import { constantName } from "./boot.js";
-import type { Core } from "./core.js";
+import { type Core, constantName } from "./core.js";
 import { FAULT_NAMES, type FaultName, STAGE_NAMES } from "./counters.js";
 import { PagevisorError } from "./errors.js";
 import { guard } from "./guard.js";

@@ -26,6 +26,17 @@ const FORMATS: Record<string, (args: Args) => string> = {
   ...MMU_FORMATS,
   KVM_UNMAP_HVA_RANGE: ([start, end]) => `mmu notifier unmap range: ${wide(start)} -- ${wide(end)}`,
   KVM_AGE_HVA: ([start, end]) => `mmu notifier age hva: ${wide(start)} -- ${wide(end)}`,
+  KVM_TRY_ASYNC_GET_PAGE: ([gva, gfn]) => `gva = ${hex(gva)}, gfn = ${hex(gfn)}`,
+  KVM_ASYNC_PF_NOT_PRESENT: ([token, gva]) => `token ${hex(token)} gva ${hex(gva)}`,
+  KVM_ASYNC_PF_READY: ([token, gva]) => `token ${hex(token)} gva ${hex(gva)}`,
+  KVM_ASYNC_PF_COMPLETED: ([gva, address]) => `gva ${hex(gva)} address ${hex(address)}`,
+  KVM_ASYNC_PF_REPEATED_FAULT: ([gva, gfn]) => `gva = ${hex(gva)}, gfn = ${hex(gfn)}`,
+  KVM_INJ_EXCEPTION: () => "#PF (0x0)",
+  KVM_INJ_VIRQ: ([, vector]) => `IRQ ${hex(vector)}`,
+  // A Linux guest has no tracepoints here; these are named for its functions.
+  KVM_ASYNC_PF_TASK_WAIT: ([token, task, slept]) =>
+    `token ${hex(token)} task ${task} ${slept === 1n ? "sleeps" : "goes on"}`,
+  KVM_ASYNC_PF_TASK_WAKE: ([token, tasks]) => `token ${hex(token)} woken ${tasks}`,
   MM_PAGE_ALLOC: ([pfn, type]) =>
     `${page(pfn)} order=0 migratetype=${type} gfp_flags=${type === 1n ? GFP_USER : GFP_TABLE}`,
   MM_PAGE_FREE: ([pfn, order]) => `${page(pfn)} order=${order}`,
@@ -89,6 +100,7 @@ export function traceText(core: Core, from: number, epochNs: number, actors: rea
   const capacity = call.reportTraceCapacity() >>> 0;
   const bytes = call.reportTraceRecordBytes() >>> 0;
   const ring = call.reportTraceRing() >>> 0;
+  const workers = core.constant("WORKER_ID_BASE");
   const first = Math.max(from, written - capacity);
   const names = new Map(TRACEPOINTS.map((name) => [core.constant(`TRACE_${name.toUpperCase()}`), name]));
   const lines: string[] = [];
@@ -102,7 +114,7 @@ export function traceText(core: Core, from: number, epochNs: number, actors: rea
     const args = [0, 8, 16, 24].map((offset) => view.getBigUint64(at + 16 + offset, true)) as unknown as Args;
     const actor = view.getUint32(at + 12, true);
     const cpu = String(view.getUint16(at + 10, true)).padStart(3, "0");
-    const who = `${(actors[actor] ?? "?").padStart(16)}-${String(1000 + actor).padEnd(7)}`;
+    const who = `${(actors[actor] ?? `kworker/u:${actor - workers}`).padStart(16)}-${String(1000 + actor).padEnd(7)}`;
     lines.push(`${who} [${cpu}] ..... ${seconds(ns)}: ${name}: ${FORMATS[name.toUpperCase()]!(args)}`);
   }
   return lines.length === 0 ? "" : `${lines.join("\n")}\n`;

@@ -34,7 +34,10 @@ function busy(changes: Partial<Scenario> = {}): Scenario {
         vcpus: 2,
         tlb: { entries: 16, ways: 2 },
       }),
-      vm("web", [uniform(150, { count: 2, vcpu: 0 }, 8000), late(ms(9))], { vcpus: 2 }),
+      vm("web", [uniform(150, { count: 2, vcpu: 0 }, 8000), late(ms(9))], {
+        vcpus: 2,
+        asyncPf: { design: "2010" },
+      }),
     ],
     ...changes,
   };
@@ -401,7 +404,7 @@ for (const [path, message] of [
 }
 
 const LIVE =
-  "seed, costs.*, host.reclaim.swappiness, host.reclaim.watermarkScaleFactor, vms.NAME.memoryMax, vms.NAME.guest.balloon.target, check.*, trace.*";
+  "seed, costs.*, host.reclaim.swappiness, host.reclaim.watermarkScaleFactor, vms.NAME.memoryMax, vms.NAME.asyncPf.*, vms.NAME.guest.balloon.target, check.*, trace.*";
 
 for (const [path, value] of [
   ["host.memory", "4MiB"],

@@ -93,6 +93,7 @@ test("a resolved scenario says everything", () => {
               start: 0,
               region: null,
               prefault: false,
+              mode: "user",
               workload: {
                 kind: "zipf",
                 pages: 16_384,
@@ -458,13 +459,13 @@ test("what is not modelled is refused as such, with what is", () => {
   assert.is(vm("hugePages", true), "vms[0].hugePages: true is not modelled in this version. Allowed: false");
   assert.is(vm("pageTableLevels", 6), "vms[0].pageTableLevels: 6 is not allowed. Allowed: 4, 5");
   assert.is(
-    vm("asyncPf", { design: "upstream" }),
-    'vms[0].asyncPf.design: "upstream" is not modelled in this version. Allowed: "off"',
+    vm("asyncPf", { design: "upstream", pin: "mapping-2013" }),
+    'vms[0].asyncPf.pin: "mapping-2013" is not modelled in this version. Allowed: "released", "held"',
   );
   assert.is(vm("aliases", []), `vms[0].aliases: not modelled in this version. Allowed: ${VM_KEYS}`);
   assert.match(
-    refusal({ ...scenarioOf([]), costs: { apfInjectNs: 1 } }),
-    "costs.apfInjectNs: not modelled in this version.",
+    refusal({ ...scenarioOf([]), costs: { hypercallNs: 1 } }),
+    "costs.hypercallNs: not modelled in this version.",
   );
   assert.match(refusal({ ...scenarioOf([]), events: [] }), "events: not modelled in this version.");
 });

@@ -97,7 +97,7 @@ test("text is read as the type that the schema has there", () => {
   assert.is(after("costs.vmExitNs", "1us", "costs", "vmExitNs"), "1us");
   assert.is(after("costs.preset", "nested", "costs", "preset"), "nested");
   assert.is(after("vms.db.memoryMax", "null", "vms", 0, "memoryMax"), null);
-  assert.is(after("vms.db.asyncPf.design", "2010", "vms", 0, "asyncPf", "design"), 2010);
+  assert.is(after("vms.db.asyncPf.design", "2010", "vms", 0, "asyncPf", "design"), "2010");
   assert.equal(after("trace.events", "kvm_*,mm_*", "trace", "events"), ["kvm_*", "mm_*"]);
   assert.equal(after("trace.events", '["kvm_*"]', "trace", "events"), ["kvm_*"]);
   assert.equal(after("vms.db.tlb", '{"entries":64}', "vms", 0, "tlb"), { entries: 64 });

@@ -22,7 +22,7 @@ import {
 } from "./task";
 
 // The guest's scheduler on one vCPU: fair by virtual run time, the least first, ties by number, with a granularity of the
-// timeslice. Time for which the vCPU is blocked in the host passes for the task that runs on it.
+// timeslice; a task that wakes does not wait for the end of another's slice. Time for which the vCPU is blocked in the host passes for the task that runs on it.
 
 export function setGuestTimeslice(vcpu: usize, ns: u32): void {
   store<u32>(vcpu, ns, GUEST_TIMESLICE);
@@ -95,12 +95,20 @@ export function guestSleep(vcpu: usize): void {
   store<u32>(vcpu, 0, GUEST_CURRENT);
 }
 
-/** A sleeping task is ready; it comes back with no more credit than the one that has run least. */
+/**
+ * A sleeping task is ready. It comes back with at most one timeslice of credit (place_entity()), and takes the vCPU at once from a
+ * task that has run longer (check_preempt_wakeup()).
+ */
 export function guestWake(vcpu: usize, task: usize): void {
   assert(taskState(task) === TASK_WAITING);
   const clock = actorClock(vcpu);
-  setTaskVruntime(task, max<u64>(taskVruntime(task), leastVruntime(vcpu, clock)));
+  const least = leastVruntime(vcpu, clock);
+  const credit = min<u64>(least, load<u32>(vcpu, GUEST_TIMESLICE));
+  setTaskVruntime(task, max<u64>(taskVruntime(task), least - credit));
   setTaskState(task, TASK_READY, clock);
+  const current = guestCurrent(vcpu);
+  if (current === 0 || taskVruntime(current) + taskSince(current, clock) <= taskVruntime(task)) return;
+  store<u64>(vcpu, clock, GUEST_SLICE_END);
 }
 
 /** The current task gives way at the next boundary if another one has run less: what an interrupt that wakes a kernel thread does. */

@@ -1,3 +1,4 @@
+import { FAULT_SAVE_BYTES } from "../kvm/faultsave";
 import { KVM_CONTEXT_END } from "../kvm/vcpu";
 import { arenaTake, PART_RECORDS } from "../memory/arena";
 import { TIME_NEVER } from "../memory/layout";
@@ -11,8 +12,10 @@ import { TIME_NEVER } from "../memory/layout";
 //          72         80      88     96          104      112     116      120     124
 //          | accesses | limit | work | workLimit | startAt | after | waiters| first  | workload |
 //          128     132    136      140         144      148
-//          | force | think| stream | streamLeft| thinks | flags | own |
+//          | force | think| stream | streamLeft| thinks | flags | own | pad | sleeper | fault …
 //
+// sleeper     the task among those that wait for a page: apfsleep.ts
+// fault       its access that has faulted, while the task is not on its vCPU: kvm/faultsave.ts
 // stream      address of the next access, streamLeft of them are there (workload/fill.ts puts more)
 // first       first gfn of the task's region, first page of it when the guest has memory management of its own
 // own         record of paged.ts or kthread.ts: what the task does in such a guest; 0 for none
@@ -43,7 +46,10 @@ const STREAM_LEFT: usize = 140;
 const THINKS: usize = 144;
 const FLAGS: usize = 148;
 const OWN: usize = 152;
-const TASK_BYTES: usize = 160;
+const SLEEPER: usize = 160;
+export const SLEEPER_BYTES: usize = 16;
+const FAULT: usize = SLEEPER + SLEEPER_BYTES;
+const TASK_BYTES: usize = FAULT + FAULT_SAVE_BYTES;
 
 export const TASK_PENDING: u32 = 0;
 export const TASK_READY: u32 = 1;
@@ -56,6 +62,8 @@ export const TASK_WAITING: u32 = 4;
 export const TASK_COMPUTE: u32 = 1;
 /** Writes a region once before time starts; not part of the result. */
 export const TASK_PREFAULT: u32 = 2;
+/** Runs in kernel mode: the host may not put it to sleep, unless the guest has said that it may always. */
+export const TASK_KERNEL: u32 = 4;
 /** A kernel thread of the guest: kthread.ts. It never ends, and is not part of the result. */
 export const TASK_KTHREAD: u32 = 8;
 
@@ -66,7 +74,11 @@ export const GUEST_LAST: usize = KVM_CONTEXT_END + 8;
 export const GUEST_TICK_PENDING: usize = KVM_CONTEXT_END + 12;
 export const GUEST_SLICE_END: usize = KVM_CONTEXT_END + 16; // u64
 export const GUEST_TIMESLICE: usize = KVM_CONTEXT_END + 24;
-export const VCPU_BYTES: usize = KVM_CONTEXT_END + 32;
+// The handler of an event of asynchronous page faults: guest/apfevent.ts, guest/apfsleep.ts.
+export const GUEST_HANDLER: usize = KVM_CONTEXT_END + 28;
+export const GUEST_HANDLER_TOKEN: usize = KVM_CONTEXT_END + 32;
+export const GUEST_SLEEPERS: usize = KVM_CONTEXT_END + 36;
+export const VCPU_BYTES: usize = KVM_CONTEXT_END + 40;
 
 /** Takes the record of task number `id` on `vcpu`, last in the vCPU's list; 0 when memory is exhausted. */
 export function taskCreate(id: u32, vcpu: usize, flags: u32): usize {
@@ -112,6 +124,24 @@ export function taskCompute(task: usize): bool {
 
 export function taskPrefault(task: usize): bool {
   return (load<u32>(task, FLAGS) & TASK_PREFAULT) !== 0;
+}
+
+export function setTaskKernel(task: usize): void {
+  store<u32>(task, load<u32>(task, FLAGS) | TASK_KERNEL, FLAGS);
+}
+
+export function taskKernel(task: usize): bool {
+  return (load<u32>(task, FLAGS) & TASK_KERNEL) !== 0;
+}
+
+/** Its node in the table of sleepers. */
+export function taskSleeper(task: usize): usize {
+  return task + SLEEPER;
+}
+
+/** Where its fault stands while it is not on its vCPU. */
+export function taskFault(task: usize): usize {
+  return task + FAULT;
 }
 
 export function taskKthread(task: usize): bool {

@@ -1,10 +1,18 @@
 import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
 import { allocated, allocStep, allocTableBegin } from "../mm/alloc";
 import {
+  FAULT_MAJOR,
+  FAULT_MINOR,
+  FAULT_NOIO,
+  FAULT_NOWAIT,
   FAULT_SPURIOUS,
   FAULT_WRITE_PROTECT,
   faultBegin,
+  faultGaveUp,
+  faultGoOn,
   faultKind,
+  faultMode,
+  faultNowait,
   faultPfn,
   faultStep,
   faultWritable,
@@ -13,28 +21,22 @@ import { pagePut } from "../mm/free";
 import { ptePfn, ptePresent, ZERO_PFN } from "../mm/pte";
 import { spacePte } from "../mm/space";
 import {
-  ACTOR_GUEST,
   ACTOR_HOST,
-  actorBlockedNs,
   actorClearStages,
   actorClock,
   actorGoesOn,
   actorSpend,
   STAGE_EXIT,
-  STAGE_FLUSH,
   STAGE_MAP,
   setActorState,
 } from "../sim/actor";
-import { COST_EPT_MAP_NS, COST_TLB_FLUSH_ALL_NS, COST_VM_EXIT_NS, cost } from "../sim/costs";
+import { COST_EPT_MAP_NS, COST_VM_EXIT_NS, cost } from "../sim/costs";
 import { DIGEST_FAULT, digestAdd } from "../sim/digest";
 import { lockRead, lockWrite, unlockRead, unlockWrite } from "../sim/lock";
-import {
-  emit,
-  TRACE_FAST_PAGE_FAULT,
-  TRACE_KVM_ENTRY,
-  TRACE_KVM_EXIT,
-  TRACE_KVM_PAGE_FAULT,
-} from "../sim/trace";
+import { emit, TRACE_FAST_PAGE_FAULT, TRACE_KVM_EXIT, TRACE_KVM_PAGE_FAULT } from "../sim/trace";
+import { APF_NO_IO, apfRule } from "./apf";
+import { apfOn } from "./apfcondition";
+import { apfSetupBegin, apfSetupResult, apfSetupStep, SETUP_HALT, SETUP_SYNC } from "./apfsetup";
 import { dirtyMark } from "./dirtylog";
 import { noteViolation, VIOLATION_UNREACHABLE_PIN } from "./integrity";
 import { memslotIndex, memslotInvalid, memslotReadOnly } from "./memslot";
@@ -43,31 +45,31 @@ import { addSpare, spareCount } from "./spare";
 import { SPTE_NONE, SPTE_NPT, SPTE_WRITE, spteAllows, spteMayWrite, sptePresent } from "./spte";
 import {
   faultRecord,
-  VM_BLOCKED_NS,
+  VM_APF_SYNC_NO_READAHEAD,
   VM_MMIO_EXITS,
   VM_RETRIES,
   VM_UNREACHABLE_PINS,
   vmCountAdd,
 } from "./stats";
 import {
+  PF_ACCESS_GFN,
+  PF_ACCESS_WRITE,
   PF_EMULATED,
   PF_GFN,
+  PF_HALT,
   PF_KIND,
   PF_PC,
   PF_PENDING,
   PF_PINNED,
+  PF_PREFETCH,
   PF_PRESENT,
   PF_SEQ,
   PF_START,
   PF_WRITE,
   PF_ZAPS,
-  setVcpuBlockedSeen,
-  setVcpuFlushRequest,
   setVcpuMode,
   VCPU_IN_FAULT,
-  VCPU_IN_GUEST,
-  vcpuBlockedSeen,
-  vcpuFlushRequested,
+  vcpuApf,
   vcpuIndex,
   vcpuMemslot,
   vcpuVm,
@@ -89,12 +91,13 @@ import {
 } from "./vm";
 import { LEVEL_4K, walkAny, walkMissing, walkSpte } from "./walk";
 
-// The fault path of the direct MMUs: direct_page_fault() with the retry rule of the notifier. Synchronous: the vCPU's thread
-// sleeps while the host swaps in. The access that faulted is repeated when the fault has been handled; only when that
-// repetition succeeds is the fault counted, once, by the most expensive thing it needed.
+// The fault path of the direct MMUs: direct_page_fault() with the retry rule of the notifier. The vCPU's thread sleeps while the
+// host swaps in, or the fault becomes asynchronous (apfsetup.ts). The access that faulted is repeated when the fault has been
+// handled; only when that repetition succeeds is the fault counted, once, by the most expensive thing it needed.
 //
 //   EXIT → CHECK → TOPUP → RESOLVE → RESOLVED → LOCK → MAP → UNLOCK → guest
 //     ^                       |                   |
+//     |                       ├─ ASYNC           |      the page is on its way: the guest is told, or the vCPU is halted
 //     +------ the range was invalidated meanwhile: try again
 
 const CHECK: u32 = 0;
@@ -105,6 +108,7 @@ const RESOLVING: u32 = 4;
 const LOCKED: u32 = 5;
 const UNLOCK: u32 = 6;
 const RESOLVED: u32 = 7;
+const ASYNC: u32 = 8;
 
 /** Part of eptMapNs, one in so many, that passes between the frame's arrival and mmu_lock. */
 const MAP_BEFORE_LOCK: u32 = 4;
@@ -152,19 +156,21 @@ function goto(vcpu: usize, pc: u32): void {
 }
 
 function needed(vcpu: usize, kind: u32): void {
+  if (load<u32>(vcpu, PF_PREFETCH) !== 0) return;
   if (kind > load<u32>(vcpu, PF_KIND)) store<u32>(vcpu, kind, PF_KIND);
 }
 
-/** Goes on with the vCPU's fault. STEP_DONE: the vCPU is back in the guest. Returns STEP_*. */
+/** Goes on with the vCPU's fault. STEP_DONE: the vCPU may go back to the guest. Returns STEP_*. */
 export function pageFaultStep(vcpu: usize): i32 {
   const vm = vcpuVm(vcpu);
   const mm = vmMm(vm);
   const gfn = load<u32>(vcpu, PF_GFN);
   const write = load<u32>(vcpu, PF_WRITE) !== 0;
+  const prefetch = load<u32>(vcpu, PF_PREFETCH) !== 0;
   while (true) {
     const pc = load<u32>(vcpu, PF_PC);
     if (pc === CHECK) {
-      if (fastPageFault(vcpu, vm, gfn, write)) return enterGuest(vcpu);
+      if (fastPageFault(vcpu, vm, gfn, write)) return STEP_DONE;
       goto(vcpu, TOPUP);
     } else if (pc === TOPUP) {
       if (spareCount(vcpu) < walkMissing(vm, gfn, LEVEL_4K)) {
@@ -184,16 +190,27 @@ export function pageFaultStep(vcpu: usize): i32 {
       store<u32>(vcpu, vmZaps(vm), PF_ZAPS);
       const slot = vcpuMemslot(vcpu, gfn);
       if (vmInvalidateRetry(vm, seq, gfn) || (slot !== 0 && memslotInvalid(slot))) {
+        if (prefetch) return STEP_DONE;
         if (!retry(vcpu)) return STEP_AGAIN;
         continue;
       }
-      if (slot === 0 || (write && memslotReadOnly(slot))) return emulate(vcpu);
+      if (slot === 0 || (write && memslotReadOnly(slot))) {
+        if (!prefetch) emulate(vcpu);
+        return STEP_DONE;
+      }
       faultBegin(vcpu, vmSpace(vm), memslotIndex(slot, gfn), write);
+      if (!prefetch) asyncTry(vcpu);
       goto(vcpu, RESOLVING);
     } else if (pc === RESOLVING) {
       const step = faultStep(mm, vcpu);
       if (step !== STEP_DONE) return step;
       needed(vcpu, faultKind(vcpu));
+      if (faultGaveUp(vcpu)) {
+        apfSetupBegin(vcpu);
+        goto(vcpu, ASYNC);
+        continue;
+      }
+      asyncNote(vcpu);
       actorSpend(vcpu, STAGE_MAP, beforeLock());
       goto(vcpu, RESOLVED);
       // yield: the frame is held, no spte names it yet; the page may be taken away here (the 2008 get_user_pages window)
@@ -205,6 +222,7 @@ export function pageFaultStep(vcpu: usize): i32 {
       if (stale(vcpu, vm, gfn)) {
         unlock(vm, vcpu);
         pagePut(mm, faultPfn(vcpu), vcpu);
+        if (prefetch) return STEP_DONE;
         if (!retry(vcpu)) return STEP_AGAIN;
         continue;
       }
@@ -217,13 +235,36 @@ export function pageFaultStep(vcpu: usize): i32 {
       map(vcpu, vm, gfn);
       goto(vcpu, UNLOCK);
       if (!actorGoesOn(vcpu)) return STEP_AGAIN; // yield: mmu_lock is held for reading
+    } else if (pc === ASYNC) {
+      const step = apfSetupStep(vcpu);
+      if (step === STEP_AGAIN && actorGoesOn(vcpu)) continue;
+      if (step !== STEP_DONE) return step;
+      if (apfSetupResult() !== SETUP_SYNC) {
+        if (apfSetupResult() === SETUP_HALT) store<u32>(vcpu, 1, PF_HALT);
+        return STEP_DONE;
+      }
+      faultGoOn(vcpu);
+      goto(vcpu, RESOLVING);
     } else {
       assert(pc === UNLOCK);
       unlock(vm, vcpu);
       pagePut(mm, faultPfn(vcpu), vcpu); // sptes hold no references
-      return enterGuest(vcpu);
+      return STEP_DONE;
     }
   }
+}
+
+// With asynchronous page faults the primary MMU is asked first not to wait (FOLL_NOWAIT), or in 2010 not to read.
+function asyncTry(vcpu: usize): void {
+  const apf = vcpuApf(vcpu);
+  if (apf === 0 || !apfOn(apf)) return;
+  faultNowait(vcpu, apfRule(apf, APF_NO_IO) ? FAULT_NOIO : FAULT_NOWAIT);
+}
+
+// A page that had to be read, and was there without waiting: the read was synchronous, because nothing was read ahead.
+function asyncNote(vcpu: usize): void {
+  if (faultMode(vcpu) !== FAULT_NOWAIT || faultKind(vcpu) !== FAULT_MAJOR) return;
+  vmCountAdd(vmStats(vcpuVm(vcpu)), VM_APF_SYNC_NO_READAHEAD, 1);
 }
 
 // fast_page_fault(): a write to an entry that was there, and only not writable, is let through without a lock, when the entry may be
@@ -264,10 +305,9 @@ function stale(vcpu: usize, vm: usize, gfn: u32): bool {
 }
 
 // RET_PF_EMULATE: no memory is there to be mapped, or it may not be written: the monitor answers, and the access is over.
-function emulate(vcpu: usize): i32 {
+function emulate(vcpu: usize): void {
   store<u32>(vcpu, 1, PF_EMULATED);
   vmCountAdd(vmStats(vcpuVm(vcpu)), VM_MMIO_EXITS, 1);
-  return enterGuest(vcpu);
 }
 
 /** The access that has to be repeated was answered by the monitor: it is over now. */
@@ -289,7 +329,7 @@ function retry(vcpu: usize): bool {
 function map(vcpu: usize, vm: usize, gfn: u32): void {
   const slot = vcpuMemslot(vcpu, gfn);
   const writable = faultWritable(vcpu) && !memslotReadOnly(slot);
-  needed(vcpu, mmuMap(vm, vcpu, gfn, faultPfn(vcpu), LEVEL_4K, writable, false));
+  needed(vcpu, mmuMap(vm, vcpu, gfn, faultPfn(vcpu), LEVEL_4K, writable, load<u32>(vcpu, PF_PREFETCH) !== 0));
   if (writable) dirtyMark(slot, gfn);
   actorSpend(vcpu, STAGE_MAP, cost(COST_EPT_MAP_NS) - beforeLock());
   // Where an spte owns a reference, one whose page the host has taken away meanwhile keeps the frame: no notifier will name it.
@@ -310,20 +350,28 @@ function hostMaps(vm: usize, gfn: u32, pfn: u32): bool {
   return ptePresent(pte) && ptePfn(pte) === pfn;
 }
 
-/** vcpu_enter_guest(): takes a requested flush; then the vCPU runs the guest from its clock on. */
-export function enterGuest(vcpu: usize): i32 {
-  if (vcpuFlushRequested(vcpu)) {
-    setVcpuFlushRequest(vcpu, false);
-    actorSpend(vcpu, STAGE_FLUSH, cost(COST_TLB_FLUSH_ALL_NS));
-  }
-  const vm = vcpuVm(vcpu);
-  const blocked = actorBlockedNs(vcpu);
-  vmCountAdd(vmStats(vm), VM_BLOCKED_NS, blocked - vcpuBlockedSeen(vcpu));
-  setVcpuBlockedSeen(vcpu, blocked);
-  emit(TRACE_KVM_ENTRY, actorClock(vcpu), vcpuIndex(vcpu), 0, 0, 0);
-  setActorState(vcpu, ACTOR_GUEST);
-  setVcpuMode(vcpu, VCPU_IN_GUEST);
-  return STEP_DONE;
+/** The fault has ended in an artificial halt: the page is on its way, and the guest could not be told. */
+export function pageFaultToHalt(vcpu: usize): bool {
+  const halt = load<u32>(vcpu, PF_HALT) !== 0;
+  store<u32>(vcpu, 0, PF_HALT);
+  return halt;
+}
+
+/** The vCPU begins to map `gfn` without an access: a fault with prefetch set. It may stand between an access and its repetition. */
+export function prefetchBegin(vcpu: usize, gfn: u32): void {
+  store<u32>(vcpu, load<u32>(vcpu, PF_GFN), PF_ACCESS_GFN);
+  store<u32>(vcpu, load<u32>(vcpu, PF_WRITE), PF_ACCESS_WRITE);
+  store<u32>(vcpu, gfn, PF_GFN);
+  store<u32>(vcpu, 0, PF_WRITE);
+  store<u32>(vcpu, 1, PF_PREFETCH);
+  goto(vcpu, CHECK);
+}
+
+/** That mapping has ended, with or without success. */
+export function prefetchEnd(vcpu: usize): void {
+  store<u32>(vcpu, load<u32>(vcpu, PF_ACCESS_GFN), PF_GFN);
+  store<u32>(vcpu, load<u32>(vcpu, PF_ACCESS_WRITE), PF_WRITE);
+  store<u32>(vcpu, 0, PF_PREFETCH);
 }
 
 /**

@@ -6,9 +6,9 @@ import { HISTOGRAM_BYTES, histogramRecord } from "../sim/histogram";
 // Statistics of one VM: plain counters, and for each kind of fault its count, latency and stages.
 //
 // counters   u64 × VM_COUNTS
-// fault      0       8       16      24        32              104
+// fault      0       8       16      24        32              112
 //            +-------+-------+-------+---------+---------------+------------+
-//            | count | sumNs | maxNs | markMax | stages u64 × 9| histogram  |
+//            | count | sumNs | maxNs | markMax | stages u64 ×10| histogram  |
 //            +-------+-------+-------+---------+---------------+------------+
 //
 // invariant: the stages of a kind sum to its sumNs
@@ -28,7 +28,19 @@ export const VM_STALL_SOME_NS: u32 = 11;
 export const VM_STALL_FULL_NS: u32 = 12;
 export const VM_TLB_MISSES: u32 = 13;
 export const VM_MMIO_EXITS: u32 = 14;
-export const VM_COUNTS: u32 = 15;
+export const VM_APF_NOT_PRESENT: u32 = 15;
+export const VM_APF_READY: u32 = 16;
+export const VM_APF_HALTED: u32 = 17;
+export const VM_APF_REPEATED: u32 = 18;
+export const VM_APF_CANCELLED: u32 = 19;
+// Faults that waited themselves, by the cause.
+export const VM_APF_SYNC_LIMIT: u32 = 20;
+export const VM_APF_SYNC_KERNEL_MODE: u32 = 21;
+export const VM_APF_SYNC_DISABLED: u32 = 22;
+export const VM_APF_SYNC_REINJECTION: u32 = 23;
+export const VM_APF_SYNC_NO_READAHEAD: u32 = 24;
+export const VM_APF_SYNC_ALLOCATION: u32 = 25;
+export const VM_COUNTS: u32 = 26;
 
 const FAULTS: usize = 8 * <usize>VM_COUNTS;
 const COUNT: usize = 0;

@@ -59,7 +59,13 @@ const LAST_SLOT_GEN: usize = NOTIFIER_PC + 160; // u64
 export const PF_ZAPS: usize = NOTIFIER_PC + 156;
 /** No memory stands behind the access: it is emulated when it is repeated. */
 export const PF_EMULATED: usize = NOTIFIER_PC + 168;
-export const KVM_CONTEXT_END: usize = NOTIFIER_PC + 176;
+export const PF_PREFETCH: usize = NOTIFIER_PC + 176; // the page is mapped without an access
+const APF: usize = NOTIFIER_PC + 180;
+// The access whose fault waits while a page is mapped without an access (fault.ts).
+export const PF_ACCESS_GFN: usize = NOTIFIER_PC + 184;
+export const PF_ACCESS_WRITE: usize = NOTIFIER_PC + 188;
+export const PF_HALT: usize = NOTIFIER_PC + 192;
+export const KVM_CONTEXT_END: usize = NOTIFIER_PC + 200;
 
 /** In the guest, or taken off its CPU there. */
 export const VCPU_IN_GUEST: u32 = 0;
@@ -67,6 +73,10 @@ export const VCPU_IN_GUEST: u32 = 0;
 export const VCPU_IN_FAULT: u32 = 1;
 /** In the host, the guest has nothing to run. */
 export const VCPU_HALTED: u32 = 2;
+/** In the host, looking at completions of asynchronous page faults. */
+export const VCPU_IN_READY: u32 = 3;
+/** In the host, halted without having asked for it: the page of its access is being fetched. */
+export const VCPU_APF_HALTED: u32 = 4;
 
 /**
  * Takes the record of a vCPU.
@@ -149,6 +159,15 @@ export function setVcpuFlushRequest(vcpu: usize, requested: bool): void {
 /** An access of this vCPU has faulted and has not been repeated yet. */
 export function vcpuFaultPending(vcpu: usize): bool {
   return load<u32>(vcpu, PF_PENDING) !== 0;
+}
+
+/** Record of its asynchronous page faults (apf.ts), 0 while there is none. */
+export function vcpuApf(vcpu: usize): usize {
+  return <usize>load<u32>(vcpu, APF);
+}
+
+export function setVcpuApf(vcpu: usize, apf: usize): void {
+  store<u32>(vcpu, <u32>apf, APF);
 }
 
 /** What the vCPU goes on with when it gets a CPU. */

@@ -56,6 +56,7 @@ import {
   workloadTheta,
 } from "../workload/workload";
 import { zipfBuild, zipfLayout } from "../workload/zipf";
+import { asyncPfBoot, asyncPfEvents, asyncPfLayout } from "./asyncpf";
 import { givebackLayout, givebackStart, pagedLayout } from "./giveback";
 import {
   actorCount,
@@ -111,6 +112,8 @@ function layout(traceRecords: u32): void {
     dirtyLogsLayout(vmAt(id));
     mmuLayout(vmAt(id));
     if (integrity()) vmStampsLayout(vmAt(id));
+    asyncPfLayout(vmAt(id));
+    events += asyncPfEvents(vmAt(id));
     givebackLayout(vmAt(id));
     for (let vcpu = vmVcpuList(vmAt(id)); vcpu !== 0; vcpu = vcpuNext(vcpu)) {
       vcpuLayout(vcpu);
@@ -247,6 +250,7 @@ export function boot(traceRecords: u32, traceLow: u32, traceHigh: u32): i32 {
   traceEnable(traceLow, traceHigh);
   for (let id: u32 = 0; id < vmTableCount(); id++) givebackStart(vmAt(id));
   startTasks();
+  for (let id: u32 = 0; id < vmTableCount(); id++) asyncPfBoot(vmAt(id));
   for (let id: u32 = 0; id < vmTableCount(); id++) {
     for (let vcpu = vmVcpuList(vmAt(id)); vcpu !== 0; vcpu = vcpuNext(vcpu)) {
       psiStart(spacePsi(vmSpace(vmAt(id))), 0);

@@ -1,7 +1,13 @@
+import { checkSleepers } from "../guest/apfsleep";
 import { checkGuest } from "../guest/sched";
+import { GUEST_HANDLER } from "../guest/task";
+import { APF_QUEUED, APF_RULES } from "../kvm/apf";
+import { apfExpected, checkApfQueue } from "../kvm/apfqueue";
+import { apfTableCount, checkApfTable } from "../kvm/apftable";
+import { checkWorkers, workersHeld, workersMade } from "../kvm/apfworker";
 import { checkVm } from "../kvm/check";
 import { mmuHeld } from "../kvm/mmu";
-import { vcpuNext } from "../kvm/vcpu";
+import { vcpuApf, vcpuNext } from "../kvm/vcpu";
 import { vmVcpuList } from "../kvm/vm";
 import { vmAt, vmTableCount } from "../kvm/vmtable";
 import { checkMm } from "../mm/check";
@@ -24,9 +30,12 @@ export function checkAll(): void {
   checkEvents();
   checkCpus();
   const mm = host();
-  let pins = PINS_PER_ACTOR * actorCount();
+  let pins = PINS_PER_ACTOR * (actorCount() + workersMade());
   for (let id: u32 = 0; id < vmTableCount(); id++) {
-    for (let vcpu = vmVcpuList(vmAt(id)); vcpu !== 0; vcpu = vcpuNext(vcpu)) pins += readaheadHeld(vcpu);
+    for (let vcpu = vmVcpuList(vmAt(id)); vcpu !== 0; vcpu = vcpuNext(vcpu)) {
+      pins += readaheadHeld(vcpu) + apfQueued(vcpu);
+    }
+    pins += workersHeld(vmAt(id));
   }
   for (let id: u32 = 0; id < vmTableCount(); id++) pins += mmuHeld(vmAt(id));
   checkMm(mm, pins);
@@ -34,6 +43,30 @@ export function checkAll(): void {
   for (let id: u32 = 0; id < vmTableCount(); id++) {
     checkVm(vmAt(id));
     checkGiveback(vmAt(id));
-    for (let vcpu = vmVcpuList(vmAt(id)); vcpu !== 0; vcpu = vcpuNext(vcpu)) checkGuest(vcpu);
+    for (let vcpu = vmVcpuList(vmAt(id)); vcpu !== 0; vcpu = vcpuNext(vcpu)) {
+      checkGuest(vcpu);
+      checkApf(vcpu);
+    }
+    checkWorkers(vmAt(id));
   }
+}
+
+function apfQueued(vcpu: usize): u32 {
+  const apf = vcpuApf(vcpu);
+  return apf === 0 ? 0 : load<u32>(apf, APF_QUEUED);
+}
+
+// Asynchronous page faults of one vCPU and the tasks that wait for them.
+//
+// invariant: a gfn stands in the table exactly while a work for it is in the queue
+// invariant: every task that waits has a work that will wake it, or an event on its way
+function checkApf(vcpu: usize): void {
+  const apf = vcpuApf(vcpu);
+  if (apf === 0) return;
+  checkApfQueue(apf);
+  checkApfTable(apf);
+  assert(load<u32>(apf, APF_RULES) !== 0);
+  assert(apfTableCount(apf) <= load<u32>(apf, APF_QUEUED));
+  const sleeping = checkSleepers(vcpu);
+  assert(sleeping <= apfExpected(apf, load<u32>(vcpu, GUEST_HANDLER) !== 0));
 }

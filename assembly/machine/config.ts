@@ -3,6 +3,7 @@ import { setGuestTimeslice } from "../guest/sched";
 import {
   setTaskFirstGfn,
   setTaskForce,
+  setTaskKernel,
   setTaskLimit,
   setTaskOwn,
   setTaskStart,
@@ -14,6 +15,7 @@ import {
   taskCreate,
   VCPU_BYTES,
 } from "../guest/task";
+import { workersInit } from "../kvm/apfworker";
 import { integrityInit } from "../kvm/integrity";
 import { mmuCreate } from "../kvm/mmu";
 import { monitorCreate } from "../kvm/monitor";
@@ -119,6 +121,7 @@ export function configHost(
   digestInit();
   integrityInit();
   vmTableInit();
+  workersInit();
   guestMemoryInit();
   tracesInit();
   cpusInit();
@@ -287,6 +290,11 @@ function addConfigured(vm: u32, vcpu: u32, flags: u32): usize {
   const task = taskCreate(taskCount(), vcpuAt(vmAt(vm), vcpu), flags);
   if (task !== 0) addTask(task);
   return task;
+}
+
+/** The task runs in kernel mode. */
+export function configKernelMode(task: u32): void {
+  setTaskKernel(taskAt(task));
 }
 
 /** A task that computes for `ns` of CPU time, without end when `ns` is infinite. */

@@ -1,5 +1,5 @@
-import { enterGuest } from "../kvm/fault";
-import { VCPU_HALTED, VCPU_IN_FAULT, vcpuMode, vcpuVm } from "../kvm/vcpu";
+import { enterGuest, vcpuReadyFirst } from "../kvm/run";
+import { VCPU_APF_HALTED, VCPU_HALTED, VCPU_IN_FAULT, VCPU_IN_READY, vcpuMode, vcpuVm } from "../kvm/vcpu";
 import { vmSpace } from "../kvm/vm";
 import { TIME_NEVER } from "../memory/layout";
 import { agingProcessRan } from "../mm/mglruaging";
@@ -22,8 +22,8 @@ import {
   actorSpend,
   actorSpinLocks,
   actorState,
-  actorStateSince,
   actorVruntime,
+  actorWaitNext,
   CPU_NONE,
   STAGE_EXIT,
   STAGE_QUEUE,
@@ -31,6 +31,7 @@ import {
   setActorOnCpuAt,
   setActorState,
   setActorVruntime,
+  setActorWaitNext,
 } from "../sim/actor";
 import { COST_HLT_EXIT_NS, COST_HOST_SWITCH_NS, cost } from "../sim/costs";
 import { EVENT_STEP, eventPost } from "../sim/events";
@@ -58,17 +59,37 @@ export const CPU_BYTES: usize = 32;
 // 3 ms: the default slice of the host's scheduler for a handful of runnable tasks.
 const HOST_SLICE_NS: u64 = 3000000;
 
-// Actors that want a CPU.
-const RUNNABLE: usize = memory.data(8, 8);
+// Actors that want a CPU; kernel threads among them stand in a queue, first come, first served.
+const DAEMON_HEAD: usize = 4;
+const DAEMON_TAIL: usize = 8;
+const RUNNABLE: usize = memory.data(12, 8);
 
 function setRunnable(actor: usize): void {
   setActorState(actor, ACTOR_RUNNABLE);
   store<u32>(RUNNABLE, load<u32>(RUNNABLE) + 1);
+  if (actorKind(actor) === ACTOR_VCPU) return;
+  const tail = <usize>load<u32>(RUNNABLE, DAEMON_TAIL);
+  setActorWaitNext(actor, 0);
+  if (tail === 0) store<u32>(RUNNABLE, <u32>actor, DAEMON_HEAD);
+  else setActorWaitNext(tail, actor);
+  store<u32>(RUNNABLE, <u32>actor, DAEMON_TAIL);
+}
+
+function takeDaemon(actor: usize): void {
+  let previous: usize = 0;
+  for (let at = <usize>load<u32>(RUNNABLE, DAEMON_HEAD); at !== actor; at = actorWaitNext(at)) {
+    assert(at !== 0);
+    previous = at;
+  }
+  const next = actorWaitNext(actor);
+  if (previous === 0) store<u32>(RUNNABLE, <u32>next, DAEMON_HEAD);
+  else setActorWaitNext(previous, next);
+  if (next === 0) store<u32>(RUNNABLE, <u32>previous, DAEMON_TAIL);
 }
 
 /** Nobody wants a CPU yet. */
 export function cpusInit(): void {
-  store<u32>(RUNNABLE, 0);
+  memory.fill(RUNNABLE, 0, 12);
 }
 
 export function cpuAt(index: u32): usize {
@@ -103,6 +124,7 @@ export function cpuNextTurn(): u32 {
 function assign(cpu: usize, index: u32, actor: usize, time: u64): void {
   assert(cpuCurrent(cpu) === 0 && actorState(actor) === ACTOR_RUNNABLE);
   store<u32>(RUNNABLE, load<u32>(RUNNABLE) - 1);
+  if (actorKind(actor) !== ACTOR_VCPU) takeDaemon(actor);
   actorSleepUntil(actor, STAGE_QUEUE, max<u64>(time, load<u64>(cpu, FREE_AT)));
   store<u32>(cpu, <u32>actor, CURRENT);
   setActorCpu(actor, index);
@@ -115,17 +137,22 @@ function assign(cpu: usize, index: u32, actor: usize, time: u64): void {
   setActorOnCpuAt(actor, actorClock(actor));
   if (actorKind(actor) === ACTOR_VCPU) agingProcessRan(vmSpace(vcpuVm(actor)));
 
-  if (actorKind(actor) !== ACTOR_VCPU || vcpuMode(actor) === VCPU_IN_FAULT) {
+  if (actorKind(actor) !== ACTOR_VCPU || inHost(vcpuMode(actor))) {
     setActorState(actor, ACTOR_HOST);
     eventPost(actorClock(actor), EVENT_STEP, <u32>actor);
     return;
   }
-  if (vcpuMode(actor) === VCPU_HALTED) {
+  if (vcpuMode(actor) === VCPU_HALTED || vcpuMode(actor) === VCPU_APF_HALTED) {
     actorSpend(actor, STAGE_EXIT, cost(COST_HLT_EXIT_NS));
     psiStart(spacePsi(vmSpace(vcpuVm(actor))), actorClock(actor));
   }
   traceActor(index, actorId(actor));
-  enterGuest(actor);
+  if (vcpuReadyFirst(actor)) eventPost(actorClock(actor), EVENT_STEP, <u32>actor);
+  else enterGuest(actor);
+}
+
+function inHost(mode: u32): bool {
+  return mode === VCPU_IN_FAULT || mode === VCPU_IN_READY;
 }
 
 /** vCPUs that run the guest, and actors that wait for a CPU: those to whom it matters when a turn ends. */
@@ -195,21 +222,13 @@ function mayRun(actor: usize, cpu: u32): bool {
 function nextRunnable(index: u32): usize {
   let best: usize = 0;
   if (load<u32>(RUNNABLE) === 0) return best;
+  let daemon = <usize>load<u32>(RUNNABLE, DAEMON_HEAD);
+  for (; daemon !== 0; daemon = actorWaitNext(daemon)) {
+    if (mayRun(daemon, index)) return daemon;
+  }
   for (let actor = firstActor(); actor !== 0; actor = actorNext(actor)) {
     if (actorState(actor) !== ACTOR_RUNNABLE || !mayRun(actor, index)) continue;
-    if (best === 0) {
-      best = actor;
-      continue;
-    }
-    const daemon = actorKind(actor) !== ACTOR_VCPU;
-    const bestDaemon = actorKind(best) !== ACTOR_VCPU;
-    if (daemon !== bestDaemon) {
-      if (daemon) best = actor;
-    } else if (daemon) {
-      if (actorStateSince(actor) < actorStateSince(best)) best = actor;
-    } else if (actorVruntime(actor) < actorVruntime(best)) {
-      best = actor;
-    }
+    if (best === 0 || actorVruntime(actor) < actorVruntime(best)) best = actor;
   }
   return best;
 }
@@ -273,9 +292,15 @@ export function checkCpus(): void {
   }
   for (let actor = firstActor(); actor !== 0; actor = actorNext(actor)) {
     if (actorCpu(actor) !== CPU_NONE) assert(cpuCurrent(cpuAt(actorCpu(actor))) === actor);
-    if (actorState(actor) !== ACTOR_RUNNABLE) continue;
+    if (actorKind(actor) !== ACTOR_VCPU || actorState(actor) !== ACTOR_RUNNABLE) continue;
     runnable++;
     assert(idle === 0 || actorOnlyCpu(actor) !== CPU_NONE);
+  }
+  let daemon = <usize>load<u32>(RUNNABLE, DAEMON_HEAD);
+  for (; daemon !== 0; daemon = actorWaitNext(daemon)) {
+    assert(actorState(daemon) === ACTOR_RUNNABLE && actorKind(daemon) !== ACTOR_VCPU);
+    assert(idle === 0 || actorOnlyCpu(daemon) !== CPU_NONE);
+    runnable++;
   }
   assert(runnable === load<u32>(RUNNABLE));
 }

@@ -18,6 +18,8 @@ import {
   taskWaitNs,
   taskWork,
 } from "../guest/task";
+import { apfPeak, apfResetPeak } from "../kvm/apfqueue";
+import { workersPeak, workersResetPeak } from "../kvm/apfworker";
 import { VIOLATION_BYTES, VIOLATIONS_KEPT, violationAt, violations } from "../kvm/integrity";
 import { memslotIndex } from "../kvm/memslot";
 import { gfnToMemslot } from "../kvm/memslots";
@@ -107,8 +109,10 @@ export const REPORT_VM_RESIDENT: u32 = VM_COUNTS;
 export const REPORT_VM_RESIDENT_PEAK: u32 = VM_COUNTS + 1;
 export const REPORT_VM_SWAPPED: u32 = VM_COUNTS + 2;
 export const REPORT_VM_UNTOUCHED: u32 = VM_COUNTS + 3;
+/** The most asynchronous faults that one vCPU had outstanding. */
+export const REPORT_VM_APF_PEAK: u32 = VM_COUNTS + 4;
 /** First kind of fault; each takes REPORT_FAULT_FIELDS: count, sumNs, maxNs, maxNs since the mark, the stages. */
-export const REPORT_VM_FAULTS: u32 = VM_COUNTS + 4;
+export const REPORT_VM_FAULTS: u32 = VM_COUNTS + 5;
 export const REPORT_FAULT_FIELDS: u32 = 4 + STAGE_COUNT;
 
 /** Writes VM `id`: its counters, memory and faults, in the order of FAULT_* kinds. */
@@ -123,6 +127,7 @@ export function reportVm(id: u32): void {
   put(REPORT_VM_RESIDENT_PEAK, <f64>spaceRssPeak(space));
   put(REPORT_VM_SWAPPED, <f64>spaceSwapents(space));
   put(REPORT_VM_UNTOUCHED, <f64>(spaceMapped(space) - spaceRss(space) - spaceSwapents(space)));
+  put(REPORT_VM_APF_PEAK, apfPeak(vm));
   for (let kind: u32 = 0; kind < FAULT_KINDS; kind++) {
     const at = REPORT_VM_FAULTS + kind * REPORT_FAULT_FIELDS;
     put(at, <f64>faultCount(stats, kind));
@@ -232,6 +237,8 @@ export const REPORT_HOST_EPOCH: u32 = MM_COUNTS + 4;
 export const REPORT_HOST_VIOLATIONS: u32 = MM_COUNTS + 5;
 export const REPORT_HOST_OOM_VM: u32 = MM_COUNTS + 6;
 export const REPORT_HOST_OOM_LIMIT: u32 = MM_COUNTS + 7;
+/** The most workers that fetched pages for asynchronous page faults at once. */
+export const REPORT_HOST_WORKERS_PEAK: u32 = MM_COUNTS + 8;
 
 export function reportHost(): void {
   const mm = host();
@@ -244,6 +251,7 @@ export function reportHost(): void {
   put(REPORT_HOST_VIOLATIONS, <f64>violations());
   put(REPORT_HOST_OOM_VM, <f64>oomVm());
   put(REPORT_HOST_OOM_LIMIT, oomOverLimit() ? 1 : 0);
+  put(REPORT_HOST_WORKERS_PEAK, workersPeak());
 }
 
 export const REPORT_DEVICE_READS: u32 = 0;
@@ -307,9 +315,13 @@ export function reportTask(index: u32): void {
 export function reportMark(lasting: bool): void {
   for (let id: u32 = 0; id < vmTableCount(); id++) {
     statsMark(vmStats(vmAt(id)), lasting);
-    if (lasting) spaceResetPeak(vmSpace(vmAt(id)));
+    if (!lasting) continue;
+    spaceResetPeak(vmSpace(vmAt(id)));
+    apfResetPeak(vmAt(id));
   }
-  if (lasting) mmResetMinFree(host());
+  if (!lasting) return;
+  mmResetMinFree(host());
+  workersResetPeak();
 }
 
 /** The digest of the history so far with the counters folded in; low and high half. */

@@ -2,10 +2,12 @@ import { balloonDeviceStep } from "../guest/balloondev";
 import { kthreadWoken } from "../guest/kthread";
 import { guestStart, guestWake } from "../guest/sched";
 import { GUEST_TICK_PENDING, taskKthread, taskOwn, taskVcpu } from "../guest/task";
+import { APF_KICKED, ATTENTION_TICK, apfAttend } from "../kvm/apf";
+import { workerStep, workerVm } from "../kvm/apfworker";
 import { callVm, callWatched } from "../kvm/call";
-import { pageFaultStep } from "../kvm/fault";
 import { monitorCall, monitorQueue, monitorStep } from "../kvm/monitor";
-import { vcpuVm } from "../kvm/vcpu";
+import { vcpuStep } from "../kvm/run";
+import { VCPU_APF_HALTED, vcpuApf, vcpuMode, vcpuVm } from "../kvm/vcpu";
 import { vmId, vmMonitor } from "../kvm/vm";
 import { vmAt } from "../kvm/vmtable";
 import { TIME_NEVER } from "../memory/layout";
@@ -23,6 +25,7 @@ import {
   ACTOR_MONITOR,
   ACTOR_SPINNING,
   ACTOR_VCPU,
+  ACTOR_WORKER,
   actorBlockStage,
   actorClock,
   actorCpu,
@@ -32,6 +35,7 @@ import {
   actorSleepUntil,
   actorState,
   CPU_NONE,
+  STAGE_ASYNC,
   STAGE_RECLAIM,
   setActorClock,
 } from "../sim/actor";
@@ -44,6 +48,7 @@ import {
   EVENT_IO,
   EVENT_STEP,
   EVENT_TASK_START,
+  EVENT_VCPU_KICK,
   EVENT_WAKE,
   eventArg,
   eventKind,
@@ -86,7 +91,7 @@ import {
   turnCpu,
   turnEnd,
 } from "./state";
-import { TURN_BUDGET, TURN_FAULT, TURN_HALT, turn, turnResult } from "./turn";
+import { TURN_BUDGET, TURN_FAULT, TURN_HALT, tickArm, turn, turnResult } from "./turn";
 
 // The virtual-time scheduler: whatever is due first comes next. Events (steps of actors in the host, wake-ups, I/O, timers)
 // come in (time, sequence) order; a vCPU in the guest takes turns in (clock, number) order; at one instant events come
@@ -197,9 +202,12 @@ function dispatch(kind: u32, subject: usize, time: u64): void {
     swapIoEnd(host(), subject, time);
   } else if (kind === EVENT_GUEST_TICK) {
     store<u32>(subject, 0, GUEST_TICK_PENDING);
-    wakeHalted(subject, time);
+    wakeHalted(subject, time, true);
+  } else if (kind === EVENT_VCPU_KICK) {
+    store<u32>(vcpuApf(subject), 0, APF_KICKED);
+    wakeHalted(subject, time, false);
   } else if (kind === EVENT_GUEST_WAKE) {
-    wakeHalted(taskVcpu(subject), time);
+    wakeHalted(taskVcpu(subject), time, true);
     if (taskKthread(subject)) kthreadWoken(taskOwn(subject));
     else guestWake(taskVcpu(subject), subject);
   } else if (kind === EVENT_CALL) {
@@ -209,18 +217,24 @@ function dispatch(kind: u32, subject: usize, time: u64): void {
       cpuWake(monitor, time);
     }
   } else if (kind === EVENT_ACCESS) {
-    wakeHalted(subject, time);
+    wakeHalted(subject, time, true);
   } else {
     assert(kind === EVENT_TASK_START);
     const vcpu = taskVcpu(subject);
     guestStart(vcpu, subject, time);
-    wakeHalted(vcpu, time);
+    wakeHalted(vcpu, time, true);
   }
 }
 
-function wakeHalted(vcpu: usize, time: u64): void {
+// An interrupt of the guest, or something that the host has for it, ends a halt.
+function wakeHalted(vcpu: usize, time: u64, interrupt: bool): void {
   if (actorState(vcpu) !== ACTOR_HALTED) return;
-  setActorClock(vcpu, max<u64>(actorClock(vcpu), time));
+  if (vcpuMode(vcpu) === VCPU_APF_HALTED) {
+    actorSleepUntil(vcpu, STAGE_ASYNC, time);
+    if (interrupt) apfAttend(vcpuApf(vcpu), ATTENTION_TICK);
+  } else {
+    setActorClock(vcpu, max<u64>(actorClock(vcpu), time));
+  }
   cpuWake(vcpu, time);
 }
 
@@ -240,14 +254,16 @@ function step(actor: usize): void {
     setEventHorizon(min<u64>(horizon, cpuYieldFrom(cpuAt(actorCpu(actor)))));
     const result = stepOf(kind, actor);
     if (result === STEP_BLOCKED) {
+      if (actorState(actor) === ACTOR_HALTED) tickArm(actor);
       if (actorState(actor) !== ACTOR_SPINNING) cpuRelease(actor);
       return;
     }
     if (result === STEP_OOM) {
       setNow(max<u64>(now(), actorClock(actor)));
       setStop(STOP_OOM);
-      setOom(vmId(vcpuVm(actor)), allocOverLimit(actor));
-      digestAdd(DIGEST_OOM, actorClock(actor), vmId(vcpuVm(actor)), 0, 0, 0);
+      const vm = vmId(kind === ACTOR_WORKER ? workerVm(actor) : vcpuVm(actor));
+      setOom(vm, allocOverLimit(actor));
+      digestAdd(DIGEST_OOM, actorClock(actor), vm, 0, 0, 0);
       return;
     }
     if (result === STEP_DONE && kind === ACTOR_MONITOR) {
@@ -270,7 +286,8 @@ function step(actor: usize): void {
 }
 
 function stepOf(kind: u32, actor: usize): i32 {
-  if (kind === ACTOR_VCPU) return pageFaultStep(actor);
+  if (kind === ACTOR_VCPU) return vcpuStep(actor);
+  if (kind === ACTOR_WORKER) return workerStep(actor);
   if (kind === ACTOR_BALLOON) return balloonDeviceStep(actor);
   return kind === ACTOR_KSWAPD ? kswapdStep(actor) : monitorStep(actor);
 }

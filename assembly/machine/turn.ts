@@ -1,3 +1,4 @@
+import { EVENT_FAULTED, EVENT_HANDLED, EVENT_VIOLATION, guestEvent, guestSwitch } from "../guest/apfevent";
 import {
   guestCurrent,
   guestEnd,
@@ -8,6 +9,7 @@ import {
   guestUnfinished,
 } from "../guest/sched";
 import {
+  GUEST_HANDLER,
   GUEST_TICK_PENDING,
   setTaskWork,
   taskAccesses,
@@ -15,9 +17,11 @@ import {
   taskAfter,
   taskCompute,
   taskConsume,
+  taskFault,
   taskFirstGfn,
   taskForce,
   taskId,
+  taskKernel,
   taskKthread,
   taskLimit,
   taskOwn,
@@ -31,9 +35,20 @@ import {
   taskWorkLimit,
 } from "../guest/task";
 import { ACCESS_FAULT, ACCESS_VIOLATION, accessRun, accessStop } from "../kvm/access";
+import {
+  APF_CPL,
+  ATTENTION_READY,
+  ATTENTION_SWITCH,
+  ATTENTION_TICK,
+  apfAttended,
+  vcpuAttention,
+} from "../kvm/apf";
+import { CPL_NO_TASK } from "../kvm/apfcondition";
+import { faultResume, faultSaved, faultSuspend } from "../kvm/faultsave";
+import { vcpuLeaveGuest } from "../kvm/run";
 import { VM_ACCESSES, vmCountAdd } from "../kvm/stats";
 import { stepPending, stepRun } from "../kvm/step";
-import { setVcpuMode, VCPU_HALTED, vcpuFaultPending, vcpuIndex, vcpuVm } from "../kvm/vcpu";
+import { setVcpuMode, VCPU_HALTED, vcpuApf, vcpuFaultPending, vcpuIndex, vcpuVm } from "../kvm/vcpu";
 import { vmId, vmSpace, vmStats } from "../kvm/vm";
 import { vmAt, vmTableCount } from "../kvm/vmtable";
 import { TIME_NEVER } from "../memory/layout";
@@ -70,7 +85,7 @@ import {
 
 /** The turn is over, the vCPU stays in the guest. */
 export const TURN_OVER: u32 = 0;
-/** The vCPU is in a page fault. */
+/** The vCPU is in the host, in a page fault or for completions: its next step is due at its clock. */
 export const TURN_FAULT: u32 = 1;
 /** The guest halted. */
 export const TURN_HALT: u32 = 2;
@@ -95,11 +110,18 @@ function done(result: u32, accesses: u32): u32 {
 export function turn(vcpu: usize, end: u64, budget: u32): u32 {
   let made: u32 = 0;
   while (true) {
+    const attention = vcpuAttention(vcpu);
+    if (attention !== 0) {
+      const result = attend(vcpu, attention);
+      if (result === TURN_STOP) setStop(STOP_VIOLATION);
+      if (result !== TURN_OVER) return done(result, made);
+    }
     // The access that faulted comes first, whatever the time: a fault is over when its access has been repeated.
     const pending = vcpuFaultPending(vcpu);
     const clock = actorClock(vcpu);
     if (stepPending(vcpu, pending)) {
       if (!pending && clock >= end) return done(TURN_OVER, made);
+      if (vcpuApf(vcpu) !== 0) store<u32>(vcpuApf(vcpu), CPL_NO_TASK, APF_CPL);
       if (!stepRun(vcpu)) return done(TURN_FAULT, made);
       vmCountAdd(vmStats(vcpuVm(vcpu)), VM_ACCESSES, 1);
       setStop(accessStop() === ACCESS_VIOLATION && stopOnViolation() ? STOP_VIOLATION : STOP_STEP);
@@ -134,6 +156,8 @@ export function turn(vcpu: usize, end: u64, budget: u32): u32 {
       compute(vcpu, task, until);
     } else {
       if (budget === made) return done(TURN_BUDGET, made);
+      if (vcpuApf(vcpu) !== 0) store<u32>(vcpuApf(vcpu), taskKernel(task) ? 0 : 3, APF_CPL);
+      if (faultSaved(taskFault(task))) faultResume(vcpu, taskFault(task));
       const paged = taskOwn(task) !== 0;
       const accesses = paged
         ? touchPaged(vcpu, task, until, budget - made)
@@ -157,6 +181,35 @@ export function turn(vcpu: usize, end: u64, budget: u32): u32 {
       return done(TURN_OVER, made); // tasks that waited for this one may start at once
     }
   }
+}
+
+// Asynchronous page faults want something of the vCPU. TURN_OVER: nothing is in the way of its tasks.
+function attend(vcpu: usize, attention: u32): u32 {
+  if (attention & ATTENTION_READY) {
+    vcpuLeaveGuest(vcpu);
+    return TURN_FAULT;
+  }
+  // An access beside the guest's own is repeated before the guest does anything.
+  if (vcpuFaultPending(vcpu) && stepPending(vcpu, true)) return TURN_OVER;
+  if (attention & ATTENTION_TICK) {
+    // The interrupted access is not finished: another task may run first.
+    apfAttended(vcpuApf(vcpu), ATTENTION_TICK);
+    if (vcpuFaultPending(vcpu) && load<u32>(vcpu, GUEST_HANDLER) === 0) {
+      faultSuspend(vcpu, taskFault(guestCurrent(vcpu)));
+    }
+  }
+  if (attention & ATTENTION_SWITCH && load<u32>(vcpu, GUEST_HANDLER) === 0) guestSwitch(vcpu);
+  while (true) {
+    const event = guestEvent(vcpu);
+    if (event === EVENT_HANDLED) break;
+    if (event === EVENT_FAULTED) return TURN_FAULT;
+    if (event === EVENT_VIOLATION && stopOnViolation()) return TURN_STOP;
+  }
+  if (vcpuAttention(vcpu) & ATTENTION_READY) {
+    vcpuLeaveGuest(vcpu);
+    return TURN_FAULT;
+  }
+  return TURN_OVER;
 }
 
 function compute(vcpu: usize, task: usize, until: u64): void {
@@ -243,12 +296,18 @@ export function begin(time: u64): void {
   }
 }
 
-// HLT: the vCPU gives its CPU back. The guest's tick wakes it again as long as a task may still come.
+// HLT: the vCPU gives its CPU back.
 function halt(vcpu: usize): void {
   const clock = actorClock(vcpu);
   psiStop(spacePsi(vmSpace(vcpuVm(vcpu))), clock);
   setActorState(vcpu, ACTOR_HALTED);
   setVcpuMode(vcpu, VCPU_HALTED);
+  tickArm(vcpu);
+}
+
+/** The guest's tick will wake a vCPU that halts now, as long as a task may still come. */
+export function tickArm(vcpu: usize): void {
+  const clock = actorClock(vcpu);
   if (!guestUnfinished(vcpu) || load<u32>(vcpu, GUEST_TICK_PENDING) !== 0) return;
   const period = <u64>cost(COST_GUEST_TICK_NS);
   store<u32>(vcpu, 1, GUEST_TICK_PENDING);

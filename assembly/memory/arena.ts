@@ -27,7 +27,8 @@ export const PART_EVENTS: u32 = 8;
 export const PART_TRACE: u32 = 9;
 export const PART_INTEGRITY: u32 = 10;
 export const PART_POLICIES: u32 = 11;
-export const PART_COUNT: u32 = 12;
+export const PART_ASYNC_PF: u32 = 12;
+export const PART_COUNT: u32 = 13;
 
 const LIMIT: u64 = (<u64>1) << 32;
 const WASM_PAGE_SHIFT: u64 = 16;

@@ -107,6 +107,9 @@ export const IDEALIZED_FREED: usize = ACTOR_BYTES + 660;
 // the page goes whether it was used or not: evict.ts
 export const EVICT_CHOSEN: usize = ACTOR_BYTES + 664;
 
+// whether a fault may wait (FAULT_WAIT, …): faultstate.ts
+export const FAULT_MODE: usize = ACTOR_BYTES + 668;
+
 // drop the pages of a range: dontneed.ts
 export const DONTNEED_PC: usize = ACTOR_BYTES + 672;
 export const DONTNEED_SPACE: usize = ACTOR_BYTES + 676;

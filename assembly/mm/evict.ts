@@ -21,6 +21,7 @@ import {
   TALLY_WRITEBACK,
 } from "./context";
 import { pageFree } from "./free";
+import { notifySwapOut } from "./freehook";
 import {
   frameStamp,
   MM_SWAP_ALLOC_FAILED,
@@ -274,6 +275,7 @@ function write(mm: usize, actor: usize): i32 {
   const entry = pagePrivate(page);
   const time = actorClock(actor);
   mmCountAdd(mm, MM_SWAP_OUT, 1);
+  notifySwapOut(pageOwner(page), pageIndex(page));
   tally(actor + SHRINK_WRITTEN);
   memcgEvents(mm, actorCpu(actor), 1); // NR_WRITEBACK
   digestAdd(DIGEST_SWAP_OUT, time, pageOwner(page), pageIndex(page), pfn, entry);

@@ -7,12 +7,14 @@ import {
   FAULT_ENTRY,
   FAULT_INDEX,
   FAULT_KIND,
+  FAULT_MODE,
   FAULT_OLD,
   FAULT_PC,
   FAULT_PFN,
   FAULT_SPACE,
   FAULT_WRITABLE,
   FAULT_WRITE,
+  READAHEAD_OWN,
 } from "./context";
 import {
   AT_ANON,
@@ -22,11 +24,13 @@ import {
   AT_COPY_END,
   AT_COPY_INSTALL,
   AT_COPY_NOTIFY,
+  AT_RETRY,
   AT_START,
   AT_SWAP,
   AT_TABLE,
   FAULT_MINOR,
   FAULT_SPURIOUS,
+  FAULT_WAIT,
   FAULT_WRITE_PROTECT,
   faultAt,
   faultGoto,
@@ -74,7 +78,17 @@ import { setSpacePte, setSpaceTable, spaceAccount, spaceId, spaceMemcg, spacePte
 import { swapCacheTryFree } from "./swapcache";
 import { swapinStep } from "./swapin";
 
-export { FAULT_KINDS, FAULT_MAJOR, FAULT_MINOR, FAULT_SPURIOUS, FAULT_WRITE_PROTECT } from "./faultstate";
+export {
+  FAULT_KINDS,
+  FAULT_MAJOR,
+  FAULT_MINOR,
+  FAULT_NOIO,
+  FAULT_NOWAIT,
+  FAULT_SPURIOUS,
+  FAULT_WAIT,
+  FAULT_WRITE_PROTECT,
+  faultMode,
+} from "./faultstate";
 
 // A fault of the primary MMU on behalf of a vCPU: get_user_pages() for one page, with handle_mm_fault(),
 // do_anonymous_page(), do_wp_page() and, in swapin.ts, do_swap_page(). It ends with the frame, held by one reference of the
@@ -89,6 +103,36 @@ export function faultBegin(actor: usize, space: usize, index: u32, write: bool):
   store<u32>(actor, write ? 1 : 0, FAULT_WRITE);
   store<u32>(actor, FAULT_SPURIOUS, FAULT_KIND);
   store<u32>(actor, 0, FAULT_WRITABLE);
+  store<u32>(actor, FAULT_WAIT, FAULT_MODE);
+  store<u32>(actor, PFN_NONE, READAHEAD_OWN);
+}
+
+/** The fault that has just begun must not wait: `mode` is FAULT_NOWAIT or FAULT_NOIO. */
+export function faultNowait(actor: usize, mode: u32): void {
+  assert(faultAt(actor) === AT_START && mode !== FAULT_WAIT);
+  store<u32>(actor, mode, FAULT_MODE);
+}
+
+/** True when a fault that must not wait has given up: there is no frame. */
+export function faultGaveUp(actor: usize): bool {
+  return faultAt(actor) === AT_RETRY;
+}
+
+/** A fault that has given up goes on, and waits this time. */
+export function faultGoOn(actor: usize): void {
+  assert(faultGaveUp(actor));
+  store<u32>(actor, FAULT_WAIT, FAULT_MODE);
+  faultGoto(actor, AT_START);
+}
+
+/** The frame that a fault which has given up has a read under way for, PFN_NONE for none. */
+export function faultReading(actor: usize): u32 {
+  return load<u32>(actor, READAHEAD_OWN);
+}
+
+/** A fault that has just begun goes on with what another one had begun to read, so that the wait is for the device. */
+export function faultTakesOver(actor: usize, reading: u32): void {
+  store<u32>(actor, reading, READAHEAD_OWN);
 }
 
 /** The frame; after faultStep() has returned STEP_DONE. The caller drops its reference with pagePut(). */

@@ -3,6 +3,7 @@ import {
   FAULT_ENTRY,
   FAULT_INDEX,
   FAULT_KIND,
+  FAULT_MODE,
   FAULT_PC,
   FAULT_PFN,
   FAULT_SPACE,
@@ -44,14 +45,22 @@ export const AT_COPY: u32 = 4;
 export const AT_COPY_NOTIFY: u32 = 5;
 export const AT_COPY_INSTALL: u32 = 6;
 export const AT_COPY_END: u32 = 7;
-export const AT_SWAP: u32 = 8;
-export const AT_BYPASS: u32 = 9;
-export const AT_BYPASS_INSTALL: u32 = 10;
-export const AT_READAHEAD: u32 = 11;
-export const AT_READ: u32 = 12;
-export const AT_SUBMIT: u32 = 13;
-export const AT_CACHED: u32 = 14;
-export const AT_CACHED_INSTALL: u32 = 15;
+export const AT_RETRY: u32 = 8;
+export const AT_SWAP: u32 = 9;
+export const AT_BYPASS: u32 = 10;
+export const AT_BYPASS_INSTALL: u32 = 11;
+export const AT_READAHEAD: u32 = 12;
+export const AT_READ: u32 = 13;
+export const AT_SUBMIT: u32 = 14;
+export const AT_CACHED: u32 = 15;
+export const AT_CACHED_INSTALL: u32 = 16;
+
+/** The fault waits for whatever it needs. */
+export const FAULT_WAIT: u32 = 0;
+/** FOLL_NOWAIT: it starts the reads that it needs and gives up where it would wait for a locked page (VM_FAULT_RETRY). */
+export const FAULT_NOWAIT: u32 = 1;
+/** get_user_pages_noio() of 2010: it gives up as soon as the page must come from a device, and starts no read. */
+export const FAULT_NOIO: u32 = 2;
 
 /** Waiting for a page to come back from swap is a stall, from the choice to read until the pte is looked at again. */
 export function faultGoto(actor: usize, pc: u32): void {
@@ -66,6 +75,17 @@ export function faultAt(actor: usize): u32 {
 /** The fault needed `kind`, or something more expensive. */
 export function faultNeeded(actor: usize, kind: u32): void {
   if (kind > load<u32>(actor, FAULT_KIND)) store<u32>(actor, kind, FAULT_KIND);
+}
+
+/** FAULT_WAIT, FAULT_NOWAIT or FAULT_NOIO. */
+export function faultMode(actor: usize): u32 {
+  return load<u32>(actor, FAULT_MODE);
+}
+
+/** VM_FAULT_RETRY: the fault ends without a frame, because it must not wait. */
+export function faultGiveUp(actor: usize): void {
+  assert(faultMode(actor) !== FAULT_WAIT);
+  faultGoto(actor, AT_RETRY);
 }
 
 export function faultSpace(actor: usize): usize {

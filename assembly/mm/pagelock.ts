@@ -1,4 +1,12 @@
-import { waitqueueSleepFor, waitqueueWakeFor } from "../sim/waitqueue";
+import {
+  actorBlockStage,
+  actorSleepUntil,
+  actorWaitMode,
+  actorWaitNext,
+  STAGE_DEVICE,
+  STAGE_QUEUE,
+} from "../sim/actor";
+import { waitqueueFirst, waitqueueSleepFor, waitqueueWakeFor } from "../sim/waitqueue";
 import { mmPageWaiters } from "./instance";
 import { PG_LOCKED, PG_WAITERS, pageClear, pageOf, pageSet, pageTest } from "./page";
 
@@ -19,6 +27,15 @@ export function pageUnlock(mm: usize, pfn: u32, time: u64): void {
   const waiters = pageTest(page, PG_WAITERS);
   pageClear(page, PG_LOCKED | PG_WAITERS);
   if (waiters) waitqueueWakeFor(mmPageWaiters(mm), pfn, time);
+}
+
+/** A device began to serve the read of `pfn` at `time`: who waits for the device stood in its queue until then. */
+export function pageServedFrom(mm: usize, pfn: u32, time: u64): void {
+  if (!pageTest(pageOf(mm, pfn), PG_WAITERS)) return;
+  for (let actor = waitqueueFirst(mmPageWaiters(mm)); actor !== 0; actor = actorWaitNext(actor)) {
+    if (actorWaitMode(actor) !== pfn || actorBlockStage(actor) !== STAGE_DEVICE) continue;
+    actorSleepUntil(actor, STAGE_QUEUE, time);
+  }
 }
 
 /** The actor sleeps until the page is unlocked; the wait is charged to `stage`. */

@@ -164,6 +164,11 @@ export function readaheadHeld(actor: usize): u32 {
   return load<u32>(actor, READAHEAD_PLUGGED) - load<u32>(actor, READAHEAD_SUBMITTED);
 }
 
+/** Whether the fault's window has more than the fault's own page. */
+export function readaheadWindow(actor: usize): bool {
+  return load<u32>(actor, READAHEAD_END) !== 0;
+}
+
 /** Whether `pfn` was read for this very fault, and its first wait begins; any later one is for somebody else. */
 export function readaheadOwn(actor: usize, pfn: u32): bool {
   const own = load<u32>(actor, READAHEAD_OWN) === pfn;
@@ -255,7 +260,7 @@ function unplug(mm: usize, actor: usize): i32 {
     const pfn = load<u32>(actor + ((<usize>index) << 2), READAHEAD_PLUG);
     const page = pageOf(mm, pfn);
     const entry = pagePrivate(page);
-    if (!swapSubmitRead(mm, actor, pfn, entry, entry === faultEntry(actor) ? actor : 0)) {
+    if (!swapSubmitRead(mm, actor, pfn, entry, entry === faultEntry(actor))) {
       deviceWaitTag(swapDevice(swapArea(mm, entry)), actor);
       return STEP_BLOCKED;
     }
@@ -264,21 +269,20 @@ function unplug(mm: usize, actor: usize): i32 {
     pagePut(mm, pfn, actor);
   }
   // A window of the fault's page alone is none; only another one pushes its new pages onto the LRU.
-  if (load<u32>(actor, READAHEAD_END) !== 0) lruAddDrain(mm, actor);
+  if (readaheadWindow(actor)) lruAddDrain(mm, actor);
   return STEP_DONE;
 }
 
 /**
- * swap_readpage(): reads a locked page of the swap cache; `reader` waits for it, 0 for nobody. A synchronous device has read
- * it when this returns.
+ * swap_readpage(): reads a locked page of the swap cache; `waits`: the actor will wait for it. A synchronous device has read it when this returns.
  * @returns false when no tag is free: the caller sleeps in deviceWaitTag() and tries again.
  */
-export function swapSubmitRead(mm: usize, actor: usize, pfn: u32, entry: u32, reader: usize): bool {
+export function swapSubmitRead(mm: usize, actor: usize, pfn: u32, entry: u32, waits: bool): bool {
   const device = swapDevice(swapArea(mm, entry));
   const time = actorClock(actor);
   if (!deviceSynchronous(device)) {
-    if (!deviceSubmit(device, false, pfn, entryOffset(entry), reader, actorCpu(actor), time)) return false;
-    swapTraceRead(entry, reader !== 0, time);
+    if (!deviceSubmit(device, false, pfn, entryOffset(entry), 0, actorCpu(actor), time)) return false;
+    swapTraceRead(entry, waits, time);
     return true;
   }
   swapTraceRead(entry, true, time);

@@ -20,18 +20,24 @@ import {
   AT_CACHED_INSTALL,
   AT_READ,
   AT_READAHEAD,
+  AT_RETRY,
   AT_START,
   AT_SUBMIT,
   AT_SWAP,
   FAULT_MAJOR,
   FAULT_MINOR,
+  FAULT_NOIO,
+  FAULT_NOWAIT,
+  FAULT_WAIT,
   faultAt,
   faultEntry,
   faultEntryStands,
+  faultGiveUp,
   faultGoto,
   faultGrab,
   faultIndex,
   faultMap,
+  faultMode,
   faultNeeded,
   faultSpace,
   faultWrite,
@@ -58,6 +64,7 @@ import {
   readaheadHit,
   readaheadOwn,
   readaheadStep,
+  readaheadWindow,
   swapNoteRead,
   swapSubmitRead,
   swapTraceRead,
@@ -74,15 +81,18 @@ import { workingsetRefault } from "./workingset";
 //     │                                                             ^
 //     ├─ otherwise ──→ READAHEAD (the window) → READ → SUBMIT ──────┘
 //     └─ a synchronous device, one user of the slot ─→ BYPASS → BYPASS_INSTALL
+//
+// A fault that must not wait ends at RETRY instead: in 2010 before anything is read, today where a page is locked because its read
+// is under way. A window of the fault's page alone is read synchronously (swap_readpage()), so that it never comes to that.
 
 /**
- * Goes on with a fault that is at AT_SWAP or later. STEP_DONE: it has ended with its frame, or is back at AT_START.
+ * Goes on with a fault that is at AT_SWAP or later. STEP_DONE: it has ended with its frame, or is at AT_START or AT_RETRY.
  * Returns STEP_*.
  */
 export function swapinStep(mm: usize, actor: usize): i32 {
   while (true) {
     const pc = faultAt(actor);
-    if (pc === AT_START) return STEP_DONE;
+    if (pc === AT_START || pc === AT_RETRY) return STEP_DONE;
     let step = STEP_DONE;
     if (pc === AT_SWAP) {
       look(mm, actor);
@@ -113,8 +123,12 @@ function look(mm: usize, actor: usize): void {
     return;
   }
   if (getCached(mm, actor)) {
-    store<u32>(actor, PFN_NONE, READAHEAD_OWN);
     readaheadHit(mm, faultSpace(actor), faultIndex(actor), load<u32>(actor, FAULT_PFN));
+    return;
+  }
+  if (faultMode(actor) === FAULT_NOIO) {
+    faultNeeded(actor, FAULT_MAJOR);
+    faultGiveUp(actor);
     return;
   }
   // SWP_SYNCHRONOUS_IO with one user of the slot: no need for the swap cache.
@@ -185,13 +199,18 @@ function submit(mm: usize, actor: usize): i32 {
   const entry = faultEntry(actor);
   const pfn = load<u32>(actor, FAULT_PFN);
   const device = swapDevice(swapArea(mm, entry));
-  if (!swapSubmitRead(mm, actor, pfn, entry, actor)) {
+  if (!swapSubmitRead(mm, actor, pfn, entry, true)) {
     deviceWaitTag(device, actor);
     return STEP_BLOCKED;
   }
   swapNoteRead(mm, actor, pfn, entry, faultIndex(actor));
   faultGoto(actor, AT_CACHED_INSTALL);
   if (deviceSynchronous(device)) return STEP_AGAIN; // yield: the page is there, in the swap cache
+  if (faultMode(actor) === FAULT_NOWAIT && readaheadWindow(actor)) {
+    store<u32>(actor, pfn, READAHEAD_OWN);
+    faultGoto(actor, AT_CACHED);
+    return STEP_AGAIN; // yield: the page's read is under way
+  }
   pageWaitLocked(mm, pfn, actor, STAGE_DEVICE);
   return STEP_BLOCKED;
 }
@@ -200,6 +219,11 @@ function submit(mm: usize, actor: usize): i32 {
 function cached(mm: usize, actor: usize): i32 {
   const pfn = load<u32>(actor, FAULT_PFN);
   if (pageTest(pageOf(mm, pfn), PG_LOCKED)) {
+    if (faultMode(actor) !== FAULT_WAIT) {
+      pagePut(mm, pfn, actor);
+      faultGiveUp(actor);
+      return STEP_DONE;
+    }
     pageWaitLocked(mm, pfn, actor, readaheadOwn(actor, pfn) ? STAGE_DEVICE : STAGE_LOCK);
     return STEP_BLOCKED;
   }

@@ -1,19 +1,4 @@
-import {
-  ACTOR_BLOCKED,
-  actorBlockStage,
-  actorSleepUntil,
-  actorState,
-  STAGE_DEVICE,
-  STAGE_QUEUE,
-} from "../sim/actor";
-import {
-  deviceComplete,
-  requestActor,
-  requestCpu,
-  requestPfn,
-  requestStart,
-  requestWrite,
-} from "../sim/device";
+import { deviceComplete, requestCpu, requestPfn, requestStart, requestWrite } from "../sim/device";
 import { waitqueueWakeAll } from "../sim/waitqueue";
 import { mmThrottled, mmWriteback, setMmWriteback } from "./instance";
 import { lruRotate } from "./lrubatch";
@@ -30,7 +15,7 @@ import {
   pageSet,
   pageTest,
 } from "./page";
-import { pageUnlock } from "./pagelock";
+import { pageServedFrom, pageUnlock } from "./pagelock";
 
 // The end of swap I/O: end_swap_bio_read() and end_swap_bio_write() with folio_rotate_reclaimable().
 
@@ -44,11 +29,7 @@ export function swapIoEnd(mm: usize, request: usize, time: u64): void {
     return;
   }
   // The reader's wait is split: until a unit began with its request, and the service itself (charged when it wakes).
-  // A reader that still reads ahead, or waits for a tag to do so, has not begun to wait for its page.
-  const reader = requestActor(request);
-  if (reader !== 0 && actorState(reader) === ACTOR_BLOCKED && actorBlockStage(reader) === STAGE_DEVICE) {
-    actorSleepUntil(reader, STAGE_QUEUE, requestStart(request));
-  }
+  pageServedFrom(mm, pfn, requestStart(request));
   deviceComplete(request, time);
   pageSet(pageOf(mm, pfn), PG_UPTODATE);
   pageUnlock(mm, pfn, time);

@@ -1,9 +1,9 @@
 import { EVENT_STEP, EVENT_WAKE, eventNothingBefore, eventPost } from "./events";
 
-// An actor: everything that can act in the host (a vCPU, kswapd). Its program counters and locals live in its record, one
+// An actor: everything that can act in the host (a vCPU, kswapd, a worker). Its program counters and locals live in its record, one
 // region a floor, so that a step leaves nothing on the stack; this file owns the first region.
 //
-//   0      4    8       16      20    24         32        40      44          48        120
+//   0      4    8       16      20    24         32        40      44          48        128
 //   +------+----+-------+-------+-----+----------+---------+-------+-----------+---------+-------…
 //   | kind | id | clock | state | cpu | vruntime | onCpuAt | stage | waitNext  | stages  | mm, kvm, guest
 //   +------+----+-------+-------+-----+----------+---------+-------+-----------+---------+-------…
@@ -21,14 +21,14 @@ const ON_CPU_AT: usize = 32;
 const BLOCK_STAGE: usize = 40;
 const WAIT_NEXT: usize = 44;
 const STAGES: usize = 48;
-const BLOCKED_NS: usize = 120;
-const NEXT: usize = 128;
-const WAIT_MODE: usize = 132;
-const SPIN_LOCKS: usize = 136;
-const LAST_CPU: usize = 140;
-const STATE_SINCE: usize = 144;
-const ONLY_CPU: usize = 152; // + 1
-export const ACTOR_BYTES: usize = 160;
+const BLOCKED_NS: usize = 128;
+const NEXT: usize = 136;
+const WAIT_MODE: usize = 140;
+const SPIN_LOCKS: usize = 144;
+const LAST_CPU: usize = 148;
+const STATE_SINCE: usize = 152;
+const ONLY_CPU: usize = 160; // + 1
+export const ACTOR_BYTES: usize = 168;
 
 export const ACTOR_VCPU: u32 = 0;
 export const ACTOR_KSWAPD: u32 = 1;
@@ -36,6 +36,8 @@ export const ACTOR_KSWAPD: u32 = 1;
 export const ACTOR_MONITOR: u32 = 2;
 /** The thread of a VM's process that serves its balloon device. */
 export const ACTOR_BALLOON: u32 = 3;
+/** A kernel worker that brings pages in for asynchronous page faults. */
+export const ACTOR_WORKER: u32 = 4;
 
 /** Running the guest: takes turns, has no event of its own. */
 export const ACTOR_GUEST: u32 = 0;
@@ -59,7 +61,9 @@ export const STAGE_QUEUE: u32 = 5;
 export const STAGE_DEVICE: u32 = 6;
 export const STAGE_MAP: u32 = 7;
 export const STAGE_FLUSH: u32 = 8;
-export const STAGE_COUNT: u32 = 9;
+/** Under asynchronous page faults: the task, or its vCPU, waits for the page and for its turn. */
+export const STAGE_ASYNC: u32 = 9;
+export const STAGE_COUNT: u32 = 10;
 
 export const CPU_NONE: u32 = 0xffffffff;
 
@@ -193,6 +197,13 @@ export function actorClearStages(actor: usize): void {
   for (let stage: u32 = 0; stage < STAGE_COUNT; stage++) {
     store<u64>(actor + ((<usize>stage) << 3), 0, STAGES);
   }
+}
+
+/** Adds to a stage what somebody else has spent for this actor, or what it has spent earlier; its clock stays. */
+export function actorCredit(actor: usize, stage: u32, ns: u64): void {
+  assert(stage < STAGE_COUNT);
+  const at = actor + ((<usize>stage) << 3);
+  store<u64>(at, load<u64>(at, STAGES) + ns, STAGES);
 }
 
 /** The actor works for `ns`. */

@@ -33,14 +33,16 @@ export const COST_BALLOON_INFLATE_PAGE_NS: u32 = 28;
 export const COST_MADVISE_DONTNEED_NS: u32 = 29;
 export const COST_MADVISE_PER_PAGE_NS: u32 = 30;
 export const COST_REPORT_DELAY_NS: u32 = 31;
-export const COST_AGE_LINEAR_PTE_NS: u32 = 32;
-export const COST_COUNT: u32 = 33;
+export const COST_APF_INJECT_NS: u32 = 32;
+export const COST_APF_READY_NS: u32 = 33;
+export const COST_AGE_LINEAR_PTE_NS: u32 = 34;
+export const COST_COUNT: u32 = 35;
 
 export const PRESET_BARE_METAL: u32 = 0;
 export const PRESET_NESTED: u32 = 1;
 export const PRESET_NEHALEM_HDD_2010: u32 = 2;
 
-const COSTS: usize = memory.data(4 * 33, 8);
+const COSTS: usize = memory.data(4 * 35, 8);
 
 /** Price of `key`, virtual ns. */
 export function cost(key: u32): u32 {
@@ -77,6 +79,8 @@ export function costsPreset(preset: u32): void {
   costSet(COST_HOST_SWITCH_NS, 1500);
   costSet(COST_AGE_LINEAR_PTE_NS, 25);
   costSet(COST_GUEST_EXCEPTION_NS, 150);
+  costSet(COST_APF_INJECT_NS, 600);
+  costSet(COST_APF_READY_NS, 500 + 600 + 500); // irqInjectIdleNs + 500
   costSet(COST_MEM_HIT_NS, 2);
   costSet(COST_ZERO4K_NS, 340);
   costSet(COST_PCP_ALLOC_NS, 30);
@@ -95,11 +99,13 @@ export function costsPreset(preset: u32): void {
     costSet(COST_HLT_EXIT_NS, 44000);
     costSet(COST_MEM_DRAM_NS, 178);
     costSet(COST_MINOR_FAULT_NS, 1220);
+    costSet(COST_APF_READY_NS, 6800 + 600 + 500);
     costSet(COST_IRQ_INJECT_IDLE_NS, 6800 + 600);
   } else if (preset === PRESET_NEHALEM_HDD_2010) {
     // 2,000 cycles at 2.93 GHz; guests of that year ticked at 1,000 Hz.
     costSet(COST_VM_EXIT_NS, 680);
     costSet(COST_IRQ_INJECT_IDLE_NS, 680 + 600);
     costSet(COST_GUEST_TICK_NS, 1000000);
+    costSet(COST_APF_READY_NS, 680 + 600 + 500);
   }
 }

@@ -43,6 +43,28 @@ export const EVENT_CALL: u32 = 5;
 export const EVENT_ACCESS: u32 = 6;
 /** A kernel thread of a guest, or a task that sleeps, goes on. */
 export const EVENT_GUEST_WAKE: u32 = 7;
+/** A halted vCPU has something to do. */
+export const EVENT_VCPU_KICK: u32 = 8;
+
+/** Makes room for `capacity` events in a machine that lives; after arenaCommit() eventsMove() is called with the address. */
+export function eventsGrow(capacity: u32): usize {
+  if (capacity <= load<u32>(EVENTS, CAPACITY)) return 0;
+  const heap = arenaReserve(PART_EVENTS, <u64>capacity * ENTRY_BYTES);
+  store<u32>(EVENTS, capacity, CAPACITY);
+  return heap;
+}
+
+/** The queue moves to where eventsGrow() has made room. */
+export function eventsMove(heap: usize): void {
+  if (heap === 0) return;
+  memory.copy(heap, <usize>load<u32>(EVENTS, HEAP), <usize>load<u32>(EVENTS, COUNT) * ENTRY_BYTES);
+  store<u32>(EVENTS, <u32>heap, HEAP);
+}
+
+/** Events that can be pending at once. */
+export function eventsCapacity(): u32 {
+  return load<u32>(EVENTS, CAPACITY);
+}
 
 export function eventsLayout(capacity: u32): void {
   store<u32>(EVENTS, <u32>arenaReserve(PART_EVENTS, <u64>capacity * ENTRY_BYTES), HEAP);

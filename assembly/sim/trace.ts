@@ -41,7 +41,17 @@ export const TRACE_SWAP_READPAGE: u32 = 41;
 export const TRACE_SWAP_WRITEPAGE: u32 = 42;
 export const TRACE_FOLIO_REFERENCED: u32 = 43;
 export const TRACE_KR_FLUSH_YOUNG: u32 = 44;
-export const TRACE_EVENTS: u32 = 45;
+export const TRACE_KVM_TRY_ASYNC_GET_PAGE: u32 = 48;
+export const TRACE_KVM_ASYNC_PF_NOT_PRESENT: u32 = 49;
+export const TRACE_KVM_ASYNC_PF_READY: u32 = 50;
+export const TRACE_KVM_ASYNC_PF_COMPLETED: u32 = 51;
+export const TRACE_KVM_ASYNC_PF_REPEATED_FAULT: u32 = 52;
+export const TRACE_KVM_INJ_EXCEPTION: u32 = 53;
+export const TRACE_KVM_INJ_VIRQ: u32 = 54;
+// In the guest.
+export const TRACE_KVM_ASYNC_PF_TASK_WAIT: u32 = 55;
+export const TRACE_KVM_ASYNC_PF_TASK_WAKE: u32 = 56;
+export const TRACE_EVENTS: u32 = 57;
 /** Events that there is room for: one bit each in the mask of those that are recorded. */
 const EVENTS_MAX: u32 = 64;
 

@@ -17,6 +17,11 @@ export function waitqueueEmpty(queue: usize): bool {
   return load<u32>(queue, HEAD) === 0;
 }
 
+/** The sleeper that came first, 0 for none; the others follow through actorWaitNext(). */
+export function waitqueueFirst(queue: usize): usize {
+  return <usize>load<u32>(queue, HEAD);
+}
+
 /** The actor sleeps in `queue`; the time is charged to `stage`. */
 export function waitqueueSleep(queue: usize, actor: usize, stage: u32): void {
   setActorWaitNext(actor, 0);

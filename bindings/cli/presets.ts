@@ -1,7 +1,7 @@
-// The presets: the scenarios of examples/, shipped in the package and run by name.
+// The presets: the scenarios of examples/ and examples/headlines/, shipped in the package and run by name.
 
 import { readdirSync, readFileSync } from "node:fs";
-import { join } from "node:path";
+import { basename, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseJson } from "../json.js";
 import { type Column, table, WIDTH, wrap } from "./table.js";
@@ -41,7 +41,10 @@ function describe(path: string): string {
 
 /** The file of the preset `name`, or null when there is none. */
 export function presetPath(name: string, folder: string = EXAMPLES): string | null {
-  return presetFiles(folder).includes(`${name}.json`) ? join(folder, `${name}.json`) : null;
+  const file = presetFiles(folder).find(
+    (each) => each === `${name}.json` || basename(each, ".json") === name,
+  );
+  return file === undefined ? null : join(folder, file);
 }
 
 /** `pagevisor presets`. */

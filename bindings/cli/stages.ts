@@ -12,6 +12,7 @@ const NAMES: [keyof FaultStages, string][] = [
   ["deviceNs", "device service"],
   ["mapNs", "mapping the page"],
   ["flushNs", "TLB flushes"],
+  ["asyncNs", "waiting asynchronously"],
 ];
 
 export interface Stage {

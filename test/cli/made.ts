@@ -17,6 +17,7 @@ const NO_STAGES: FaultStages = {
   deviceNs: 0,
   mapNs: 0,
   flushNs: 0,
+  asyncNs: 0,
 };
 
 /** Faults of one kind whose mean follows from their stages. */
@@ -50,9 +51,10 @@ export function madeVm(name: string, given: Partial<VmResult> = {}): VmResult {
     asyncPf: {
       notPresent: 0,
       ready: 0,
-      syncFallback: { limit: 0, kernelMode: 0, disabled: 0, reinjection: 0, noReadahead: 0 },
+      syncFallback: { limit: 0, kernelMode: 0, disabled: 0, reinjection: 0, noReadahead: 0, allocation: 0 },
       repeated: 0,
       halted: 0,
+      cancelled: 0,
       outstandingPeak: 0,
     },
     notifier: { unmapped: 0, aged: 0, young: 0, flushes: 0, retries: 0 },
@@ -73,6 +75,7 @@ export function madeVm(name: string, given: Partial<VmResult> = {}): VmResult {
       discarded: 0,
       released: 0,
       releaseMeanNs: 0,
+      swappedWhileFree: 0,
       refaults: 0,
     },
     balloon: { pages: 0, requests: 0, inflated: 0, deflated: 0 },

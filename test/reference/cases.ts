@@ -85,6 +85,8 @@ export const BARE_METAL: Record<CostKey, number> = {
   madviseDontneedNs: 1150,
   madvisePerPageNs: 108,
   reportDelayNs: 2_000_000_000,
+  apfInjectNs: 600,
+  apfReadyNs: 1600,
   ageLinearPteNs: 25,
 };
 

@@ -75,6 +75,17 @@ const task = fc.record({
   ),
   region: fc.option(fc.constantFrom("a", "b"), { nil: null }),
   prefault: fc.boolean(),
+  mode: fc.constantFrom("user" as const, "user" as const, "kernel" as const),
+});
+
+// Small limits and few workers, so that each of them is reached.
+const asyncPf = fc.record({
+  design: fc.constantFrom("off" as const, "2010" as const, "halt-only" as const, "upstream" as const),
+  perVcpu: fc.option(fc.constantFrom(1, 2, 7), { nil: undefined }),
+  sendAlways: fc.option(fc.boolean(), { nil: undefined }),
+  workers: fc.option(fc.constantFrom(1, 2), { nil: undefined }),
+  pin: fc.option(fc.constantFrom("released" as const, "held" as const), { nil: undefined }),
+  tokenRule: fc.option(fc.constantFrom("2.6.38" as const, "now" as const), { nil: undefined }),
 });
 
 const vm = fc.record({
@@ -92,6 +103,7 @@ const vm = fc.record({
   tlb: fc.constantFrom({ entries: 4, ways: 1 }, { entries: 64, ways: 4 }, { entries: 2048, ways: 1 }),
   timeslice: fc.constantFrom(5000, 100_000, 4_000_000),
   tasks: fc.array(task, { minLength: 1, maxLength: 4, size: "max" }),
+  asyncPf,
 });
 
 const swap = fc.record({
@@ -169,12 +181,15 @@ export const scenarios: fc.Arbitrary<Whole> = fc
 
 type VmRecipe = typeof vm extends fc.Arbitrary<infer T> ? T : never;
 
-function vmOf({ vcpus, spare, limit, memcg, tlb, timeslice, tasks }: VmRecipe, index: number): Vm {
+function vmOf(
+  { vcpus, spare, limit, memcg, tlb, timeslice, tasks, asyncPf: pf }: VmRecipe,
+  index: number,
+): Vm {
   const waitedFor = new Set(
     tasks.flatMap(({ start }, at) => (typeof start === "object" && at > 0 ? [start.after % at] : [])),
   );
   const placed = tasks.map((each, at): Task => {
-    const { accesses, start, vcpu, region, count, prefault } = each;
+    const { accesses, start, vcpu, region, count, prefault, mode } = each;
     // A task that waits for one that never ends would keep others from ending the run.
     const finite = waitedFor.has(at) ? (accesses ?? 50) : accesses;
     const work = each.workload.kind === "compute" ? each.workload : { ...each.workload, accesses: finite };
@@ -189,6 +204,7 @@ function vmOf({ vcpus, spare, limit, memcg, tlb, timeslice, tasks }: VmRecipe, i
             : { after: `vm${index}/t${start.after % at}`, delay: start.delay }
           : start,
       prefault,
+      mode,
       ...(vcpu !== null && { vcpu: vcpu % vcpus }),
       ...(region !== null && { region }),
     };
@@ -203,6 +219,7 @@ function vmOf({ vcpus, spare, limit, memcg, tlb, timeslice, tasks }: VmRecipe, i
     memory: memory * PAGE_BYTES,
     vcpus,
     tlb,
+    asyncPf: Object.fromEntries(Object.entries(pf).filter(([, value]) => value !== undefined)),
     ...(memcg !== undefined && { memcg }),
     ...(limit !== null && { memoryMax: Math.max(40, Math.floor(used * limit)) * PAGE_BYTES }),
     guest: { timeslice, tasks: placed },
