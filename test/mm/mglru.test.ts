@@ -140,8 +140,13 @@ test("a page in use is kept for the youngest generation, and so are its neighbou
 });
 
 /** A VM of 8 MiB whose task goes to 200 of its pages nine times out of ten. */
-function hotcold(policy: "mglru" | "fifo", memory: string, memoryMax?: string): Promise<Machine> {
-  const workload = { kind: "hotcold" as const, pages: 2048, hot: 200, hotProbability: 0.9, writes: 0.3 };
+function hotcold(
+  policy: "mglru" | "fifo",
+  writes: number,
+  memory: string,
+  memoryMax?: string,
+): Promise<Machine> {
+  const workload = { kind: "hotcold" as const, pages: 2048, hot: 200, hotProbability: 0.9, writes };
   return Machine.create(
     {
       host: {
@@ -166,7 +171,7 @@ function hotcold(policy: "mglru" | "fifo", memory: string, memoryMax?: string): 
 test("pages that only the guest's own translations have seen in use are kept", async () => {
   const [kept, first] = await Promise.all(
     (["mglru", "fifo"] as const).map(async (policy) => {
-      const machine = await hotcold(policy, "64MiB", "2MiB");
+      const machine = await hotcold(policy, 0.3, "64MiB", "2MiB");
       machine.run({ accesses: 20_000 });
       const { vms } = machine.run({ accesses: 30_000 });
       machine.check();
@@ -178,7 +183,7 @@ test("pages that only the guest's own translations have seen in use are kept", a
 });
 
 test("kswapd ages and evicts for the whole host, and a copy of the machine goes on the same way", async () => {
-  const machine = await hotcold("mglru", "5MiB");
+  const machine = await hotcold("mglru", 1, "5MiB");
   machine.run({ accesses: 20_000 });
   machine.check();
   const frames = Array.from({ length: 2048 }, (_, gfn) => machine.inspect({ vm: "a", gfn }).frame);
