@@ -50,7 +50,7 @@ import {
   setPageMaps,
   setPageOwner,
 } from "../mm/page";
-import { PTE_ACCESSED, PTE_DIRTY, PTE_WRITE, pteOfPfn } from "../mm/pte";
+import { PTE_ACCESSED, PTE_DIRTY, PTE_WRITE, pteOfPfn, ptePresent } from "../mm/pte";
 import { RECLAIM_RETRIES, reclaimBegin, reclaimProgress, reclaimStep } from "../mm/reclaim";
 import {
   setSpacePte,
@@ -59,6 +59,7 @@ import {
   spaceId,
   spaceMemcg,
   spacePages,
+  spacePte,
   spaceTable,
   spaceUpperTables,
 } from "../mm/space";
@@ -243,9 +244,15 @@ export function lrucaseRoom(words: u32): usize {
   return arenaReserve(PART_WORKLOADS, (<u64>words) << 2);
 }
 
-/** The process writes the `words` pages at `stream` in turn. */
+/** The process writes the `words` pages at `stream` in turn; what is mapped for writing needs no fault, the hardware marks its entry. */
 export function lrucaseRun(stream: usize, words: u32): void {
-  for (let word: u32 = 0; word < words; word++) swapcaseTouch(load<u32>(stream + ((<usize>word) << 2)), true);
+  const space = swapcaseProcess();
+  for (let word: u32 = 0; word < words; word++) {
+    const index = load<u32>(stream + ((<usize>word) << 2));
+    const pte = spacePte(space, index);
+    if (ptePresent(pte) && (pte & PTE_WRITE) !== 0) setSpacePte(space, index, pte | PTE_ACCESSED | PTE_DIRTY);
+    else swapcaseTouch(index, true);
+  }
 }
 
 /** Pages that came back from swap, or were evicted, since the start. */
