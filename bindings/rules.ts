@@ -41,7 +41,7 @@ export function ruleProblems(parsed: ParsedScenario, resolved: ResolvedScenario)
 
 /** A policy that sees every access and decides alone what goes. */
 export function isIdealized(policy: ResolvedScenario["host"]["reclaim"]["policy"]): boolean {
-  return policy !== "two-list";
+  return policy !== "two-list" && policy !== "mglru";
 }
 
 function idealizedPolicy({ host, vms }: ResolvedScenario): Problem[] {
