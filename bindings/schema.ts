@@ -95,12 +95,11 @@ const swapDevice = object(
 const reclaim = object("How the host reclaims memory.", {
   policy: v.optional(
     choice(
-      "Which pages go first. two-list: Linux' active and inactive lists. The others are idealized: they see every access and evict one page " +
+      "Which pages go first. two-list: Linux' active and inactive lists. mglru: its multi-generational lists. The others are idealized: they see every access and evict one page " +
         "at the fault that needs its place, when a VM has reached its memoryMax; kswapd sleeps. belady knows the future: its VMs run one trace each.",
       {
-        values: ["two-list", ...POLICIES],
+        values: ["two-list", "mglru", ...POLICIES],
         aliases: { classic: "two-list", upstream: "two-list" },
-        later: ["mglru"],
       },
     ),
     "two-list",

@@ -95,6 +95,7 @@ export {
 export {
   LIST_ACTIVE,
   LIST_BUDDY,
+  LIST_GENERATION,
   LIST_INACTIVE,
   LIST_INACTIVE_FILE,
   LIST_ISOLATED,
@@ -116,6 +117,7 @@ export {
 } from "../mm/page";
 export { ZERO_PFN } from "../mm/pte";
 export {
+  COST_AGE_LINEAR_PTE_NS,
   COST_AGE_RMAP_PAGE_NS,
   COST_APF_INJECT_NS,
   COST_APF_READY_NS,

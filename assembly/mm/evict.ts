@@ -32,7 +32,9 @@ import {
   mmWriteback,
   setMmWriteback,
 } from "./instance";
+import { memcgGenerations } from "./memcg";
 import { memcgEvents } from "./memcgstat";
+import { lookAround } from "./mglrulook";
 import { notifyClearFlushYoung, notifyInvalidateEnd, notifyInvalidateStart } from "./notifier";
 import {
   PG_ACTIVE,
@@ -69,7 +71,7 @@ import {
   ptePresent,
 } from "./pte";
 import { spaceUnmapped } from "./residency";
-import { setSpacePte, spaceAccount, spacePte } from "./space";
+import { setSpacePte, spaceAccount, spaceMemcg, spacePte } from "./space";
 import { swapAlloc } from "./swap";
 import { setSlotOwner, setSlotStamp, swapArea, swapDevice, swapFull } from "./swaparea";
 import { swapCacheAdd, swapCacheDelete, swapCacheTryFree } from "./swapcache";
@@ -154,6 +156,12 @@ function check(mm: usize, actor: usize): i32 {
   const pfn = load<u32>(actor, EVICT_PFN);
   const page = pageOf(mm, pfn);
   if (!pageTrylock(mm, pfn)) return finish(actor, EVICT_KEEP);
+  if (pageMaps(page) !== 0 && pageTest(page, PG_REFERENCED) && generationsOf(mm, page) !== 0) {
+    // A walk or a look around has seen it in use since it was isolated.
+    tally(actor + TALLY_REFERENCED);
+    pageUnlock(mm, pfn, actorClock(actor));
+    return finish(actor, EVICT_KEEP);
+  }
   if (pageTest(page, PG_WRITEBACK)) {
     // Met again before its write ended: out of the way until the write's end rotates it back to the tail.
     pageSet(page, PG_RECLAIM);
@@ -197,9 +205,14 @@ function check(mm: usize, actor: usize): i32 {
   return STEP_AGAIN; // yield: the page is locked; its mapping may be used until the notifier's start
 }
 
+// The generation lists of the page's cgroup, 0 with two lists.
+function generationsOf(mm: usize, page: usize): usize {
+  return memcgGenerations(spaceMemcg(mmSpace(mm, pageOwner(page))));
+}
+
 /**
  * folio_referenced(): has a page been used since the last look? Reads and clears the accessed bits of the primary and the
- * secondary MMU; a page found young in both counts once.
+ * secondary MMU; a page found young in both counts once. With generation lists, a young pte has its neighbours looked at.
  */
 export function pageYoung(mm: usize, actor: usize, page: usize): bool {
   const space = mmSpace(mm, pageOwner(page));
@@ -207,6 +220,8 @@ export function pageYoung(mm: usize, actor: usize, page: usize): bool {
   const pte = spacePte(space, index);
   assert(ptePresent(pte));
   const young = (pte & PTE_ACCESSED) !== 0;
+  const gens: usize = young ? generationsOf(mm, page) : 0;
+  if (gens !== 0) lookAround(mm, actor, gens, space, index);
   if (young) setSpacePte(space, index, pte & ~PTE_ACCESSED);
   const secondary = notifyClearFlushYoung(actor, pageOwner(page), index);
   if (secondary && thpMapped(space, index)) {

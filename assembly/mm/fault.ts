@@ -45,8 +45,9 @@ import {
 } from "./faultstate";
 import { pageFree, pagePut, tableFree } from "./free";
 import { frameStamp, mmStamped, mmZeroPage, setFrameStamp } from "./instance";
-import { lruAddDrain, lruCacheAdd } from "./lrubatch";
+import { lruAddDrain, lruCacheFault } from "./lrubatch";
 import { memcgEvents } from "./memcgstat";
+import { agingTableUsed } from "./mglruaging";
 import { notifyInvalidateEnd, notifyInvalidateStart } from "./notifier";
 import {
   PG_ANON_EXCLUSIVE,
@@ -268,8 +269,10 @@ function withFrame(mm: usize, actor: usize, pc: u32): i32 {
   const pfn = allocated(actor);
   if (pc === AT_TABLE) {
     faultGoto(actor, AT_START);
-    if (spaceTable(space, index) === PFN_NONE) setSpaceTable(space, index, pfn);
-    else tableFree(mm, pfn, actor); // another vCPU was faster
+    if (spaceTable(space, index) === PFN_NONE) {
+      setSpaceTable(space, index, pfn);
+      agingTableUsed(space, index);
+    } else tableFree(mm, pfn, actor); // another vCPU was faster
     return STEP_DONE;
   }
   setPageOwner(pageOf(mm, pfn), spaceId(space), index);
@@ -307,7 +310,7 @@ function anonInstall(mm: usize, actor: usize): bool {
   }
   const dirty = faultWrite(actor) ? PTE_DIRTY : 0;
   faultGrab(mm, actor, pfn, faultMap(mm, actor, pfn, PTE_WRITE | PTE_ACCESSED | dirty, true));
-  lruCacheAdd(mm, actor, pfn);
+  lruCacheFault(mm, actor, pfn);
   spaceAccount(space, 1, 0);
   faultNeeded(actor, FAULT_MINOR);
   return true;
@@ -328,7 +331,7 @@ function copyInstall(mm: usize, actor: usize): void {
     return;
   }
   faultMap(mm, actor, pfn, PTE_WRITE | PTE_ACCESSED | PTE_DIRTY, true);
-  lruCacheAdd(mm, actor, pfn);
+  lruCacheFault(mm, actor, pfn);
   faultNeeded(actor, FAULT_MINOR);
   if (old === ZERO_PFN) {
     spaceAccount(space, 1, 0);

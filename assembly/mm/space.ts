@@ -12,7 +12,8 @@ import {
   mappingsPages,
   mappingsPlace,
 } from "./mapping";
-import { MEMCG_BYTES, memcgSetup, setMemcgMax } from "./memcg";
+import { MEMCG_BYTES, memcgGenerations, memcgSetup, setMemcgMax } from "./memcg";
+import { generationsLayout } from "./mglru";
 import { PSI_BYTES } from "./psi";
 
 // The address space of a VM's process (mm_struct: the anonymous mappings that back the guest, mapping.ts) with its page table:
@@ -64,6 +65,8 @@ export function spaceLayout(space: usize): void {
   const pages = <u64>load<u32>(space, PAGES);
   store<u32>(space, <u32>arenaReserve(PART_PRIMARY_PTES, pages << 3, 64), PTES);
   store<u32>(space, <u32>arenaReserve(PART_PRIMARY_PTES, unitsFor(pages, 512) << 2), TABLES);
+  const gens = memcgGenerations(space + MEMCG);
+  if (gens !== 0) generationsLayout(gens, <u32>pages);
 }
 
 /** Reserves the state of every 2 MiB (thp.ts), all zeroes; without it the space has no huge pages. */

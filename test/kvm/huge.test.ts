@@ -7,7 +7,7 @@ import * as assert from "uvu/assert";
 import type { Machine } from "#dist/machine.js";
 import type { Scenario } from "#dist/scenario.js";
 import { parameters } from "../reference/report.js";
-import { create, debugModule, roomy, type Task, vmOf } from "../scenes.js";
+import { create, debugModule, refusal, roomy, type Task, vmOf } from "../scenes.js";
 
 const module = await debugModule;
 const PAGES = 2048;
@@ -120,6 +120,14 @@ test("a walk that ends at 2 MiB reads fewer tables: 19 of 24", async () => {
   );
   const { virtualTimeNs } = vmOf(machine.run());
   assert.is(virtualTimeNs, PAGES * (1 + 1900));
+});
+
+test("other policies than the two lists refuse huge pages", async () => {
+  for (const policy of ["mglru", "lru"] as const) {
+    const host = { memory: "32MiB", reclaim: { policy } };
+    const message = await refusal(() => huge([scan(1)], { memoryMax: "4MiB" }, { host }), "E_SCENARIO");
+    assert.match(message, `vms[0].hugePages: huge pages are not modelled under "${policy}". Allowed: false`);
+  }
 });
 
 test.run();
