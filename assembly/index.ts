@@ -12,6 +12,7 @@ export * from "./machine/policycase";
 export * from "./machine/report";
 export * from "./machine/scheduler";
 export * from "./machine/slotcase";
+export * from "./machine/stepping";
 export * from "./machine/swapcase";
 export * from "./machine/swapsnap";
 export * from "./machine/zonecase";

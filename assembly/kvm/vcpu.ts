@@ -34,7 +34,13 @@ export const SPARE_COUNT: usize = NOTIFIER_PC + 76;
 export const SPARE_PFNS: usize = NOTIFIER_PC + 80; // u32 × 4
 const BLOCKED_SEEN: usize = NOTIFIER_PC + 96; // u64
 const MODE: usize = NOTIFIER_PC + 104;
-export const KVM_CONTEXT_END: usize = NOTIFIER_PC + 112;
+// An access beside the guest's own: step.ts.
+export const STEP_STATE: usize = NOTIFIER_PC + 108;
+export const STEP_WORD: usize = NOTIFIER_PC + 112;
+export const STEP_GFN: usize = NOTIFIER_PC + 116;
+export const STEP_FAULTS: usize = NOTIFIER_PC + 120;
+export const STEP_BEGAN: usize = NOTIFIER_PC + 128; // u64
+export const KVM_CONTEXT_END: usize = NOTIFIER_PC + 136;
 
 /** In the guest, or taken off its CPU there. */
 export const VCPU_IN_GUEST: u32 = 0;
@@ -82,6 +88,11 @@ export function vcpuLayout(vcpu: usize): void {
 
 export function vcpuVm(vcpu: usize): usize {
   return <usize>load<u32>(vcpu, VM);
+}
+
+/** Of a monitor too, which belongs to a VM as well. */
+export function setVcpuVm(actor: usize, vm: usize): void {
+  store<u32>(actor, <u32>vm, VM);
 }
 
 /** Number of the vCPU within its VM. */

@@ -13,8 +13,9 @@ import {
   VCPU_BYTES,
 } from "../guest/task";
 import { integrityInit } from "../kvm/integrity";
+import { monitorCreate } from "../kvm/monitor";
 import { DAEMON_BYTES, setVcpuNext, vcpuCreate } from "../kvm/vcpu";
-import { setVmVcpus, vmAddSlot, vmCreate, vmDefaultHva, vmVcpuList } from "../kvm/vm";
+import { setVmMonitor, setVmVcpus, vmAddSlot, vmCreate, vmDefaultHva, vmVcpuList } from "../kvm/vm";
 import { vmAt, vmTableAdd, vmTableCount, vmTableInit } from "../kvm/vmtable";
 import { arenaCommit, arenaInit, arenaTake, PART_RECORDS } from "../memory/arena";
 import { PFN_BASE } from "../memory/layout";
@@ -214,6 +215,10 @@ export function configVm(
     setVmVcpus(vm, vcpus, last === 0 ? vcpu : vmVcpuList(vm));
     last = vcpu;
   }
+  const monitor = monitorCreate(vm, actorCount());
+  if (monitor === 0) return E_NO_MEMORY;
+  setVmMonitor(vm, monitor);
+  addActor(monitor);
   return <i32>id;
 }
 
