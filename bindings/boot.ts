@@ -80,7 +80,7 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
     done(core, call.configPrefault(vm, task.vcpu, task.firstPage, task.pages));
   }
   const { trace } = scenario;
-  bootOrExplain(core, scenario, trace?.capacity ?? 0, trace === null ? 0 : traceMask(core, trace.events));
+  bootOrExplain(core, scenario, trace?.capacity ?? 0, traceMask(core, trace?.events ?? []));
   for (const [file, handle] of handles) {
     const { words } = traces.get(file)!;
     core.u32(call.traceAddress(handle), words.length).set(words);
@@ -198,9 +198,14 @@ function configStarts(
   }
 }
 
-function bootOrExplain(core: Core, scenario: ResolvedScenario, records: number, mask: number): void {
+function bootOrExplain(
+  core: Core,
+  scenario: ResolvedScenario,
+  records: number,
+  mask: [number, number],
+): void {
   const { call } = core;
-  const status = call.boot(records, mask);
+  const status = call.boot(records, ...mask);
   if (status === 0) return;
   requireRoom(core, scenario, status);
   done(core, status);

@@ -62,7 +62,7 @@ export function applyLive(core: Core, before: ResolvedScenario, after: ResolvedS
   }
   if (changed(before.trace, after.trace)) {
     const { trace } = after;
-    fits(call.liveTrace(trace?.capacity ?? 0, trace === null ? 0 : traceMask(core, trace.events)));
+    fits(call.liveTrace(trace?.capacity ?? 0, ...traceMask(core, trace?.events ?? [])));
   }
 }
 

@@ -1,26 +1,17 @@
 // A machine: one core with its scenario. Runs it, reads it, copies it. The model is in the core; this file counts nothing and
 // decides nothing about pages.
 
-import { type BootedTask, bootCore } from "./boot.js";
+import { bootCore } from "./boot.js";
 import { Core, coreModule } from "./core.js";
-import { type Reading, readCounters } from "./counters.js";
 import { PagevisorError } from "./errors.js";
 import { nextTask } from "./eventloop.js";
 import { type FileSource, loadTraces, type Trace } from "./files.js";
 import { type Footprint, footprintOf } from "./footprint.js";
 import { guard } from "./guard.js";
-import { type Bound, boundOf, type Limit, limitOf } from "./limit.js";
+import { type Limit, limitOf } from "./limit.js";
 import { applyLive, requireLive } from "./live.js";
-import type { RunResult, RunStatus } from "./result.js";
-import {
-  accessesBetween,
-  digestOf,
-  hostResult,
-  oomWhere,
-  timeBetween,
-  violationsOf,
-  vmResults,
-} from "./results.js";
+import type { RunResult } from "./result.js";
+import { type Own, type Progress, prefault, readAll, resultSince, steps, YIELD_MS } from "./running.js";
 import { type ResolvedScenario, resolveScenario, type Scenario } from "./scenario.js";
 import { setPath } from "./setpath.js";
 import {
@@ -34,17 +25,7 @@ import {
 import { traceCounts, traceText } from "./tracepoints.js";
 import { VERSION } from "./version.js";
 
-export type { Footprint, Limit };
-
-/** How far a run has come. */
-export interface Progress {
-  /** Accesses of this call. */
-  accesses: number;
-  /** Virtual ns of this call. */
-  virtualTimeNs: number;
-  /** Share of the run that is done, 0..1; null when only the tasks' end ends it. */
-  share: number | null;
-}
+export type { Footprint, Limit, Progress };
 
 export interface CreateOptions {
   /** Bytes of the files that `trace` workloads name, or a function that gets them. */
@@ -61,28 +42,6 @@ export interface RunOptions {
   signal?: AbortSignal;
   onProgress?: (progress: Progress) => void;
 }
-
-/** What a machine carries beside its core. */
-interface Own {
-  scenario: ResolvedScenario;
-  inputs: { file: string; sha256: string }[];
-  tasks: BootedTask[];
-  status: RunStatus;
-  stoppedBy: string;
-  wallMs: number;
-  /** The scenario's warm-up has run, or there is none. */
-  warm: boolean;
-  /** Trace records that traceText() has given out. */
-  traceRead: number;
-  /** What the result counts from. */
-  base: Reading;
-}
-
-// Accesses and events of one call into the core: enough to stay in optimized code, few enough to answer in milliseconds.
-const CALL_ACCESSES = 65_536;
-const CALL_EVENTS = 4096;
-/** ms between two looks at the event loop; the promise is 16. */
-const YIELD_MS = 8;
 
 /**
  * A simulated host with its virtual machines.
@@ -118,9 +77,10 @@ export class Machine {
       wallMs: 0,
       warm: resolved.duration.warmUp === null,
       traceRead: 0,
-      base: readAll(core, resolved, tasks),
+      base: readAll(core, { scenario: resolved, tasks }),
     });
-    await machine.#prefault();
+    await prefault(core);
+    machine.#rebase();
     return machine;
   }
 
@@ -159,9 +119,9 @@ export class Machine {
       this.run(limitOf(warmUp));
       this.#endWarmUp();
     }
-    const steps = this.#steps(limit);
-    let step = steps.next();
-    while (!step.done) step = steps.next();
+    const running = steps(this.#live, this.#own, limit);
+    let step = running.next();
+    while (!step.done) step = running.next();
     return step.value;
   }
 
@@ -171,16 +131,16 @@ export class Machine {
    */
   async runAsync(limit?: Limit, { signal, onProgress }: RunOptions = {}): Promise<RunResult> {
     if (limit === undefined) await this.warmUp({ ...(signal && { signal }) });
-    const steps = this.#steps(limit);
+    const running = steps(this.#live, this.#own, limit);
     let since = performance.now();
-    let step = steps.next(signal?.aborted === true);
+    let step = running.next(signal?.aborted === true);
     while (!step.done) {
       if (performance.now() - since >= YIELD_MS) {
         onProgress?.(step.value());
         await nextTask();
         since = performance.now();
       }
-      step = steps.next(signal?.aborted === true);
+      step = running.next(signal?.aborted === true);
     }
     return step.value;
   }
@@ -195,7 +155,7 @@ export class Machine {
 
   /** Everything since boot, or since the end of the warm-up; status and reason are those of the latest run. */
   result(): RunResult {
-    return this.#result(this.#own.base, this.#own.wallMs, false);
+    return resultSince(this.#live, this.#own, this.#own.base, this.#own.wallMs, false);
   }
 
   /**
@@ -267,13 +227,9 @@ export class Machine {
     return this.#core;
   }
 
-  #read(): Reading {
-    return readAll(this.#live, this.#own.scenario, this.#own.tasks);
-  }
-
   #epochNs(): number {
     const core = this.#live;
-    return this.#read().host[core.constant("REPORT_HOST_EPOCH")]!;
+    return readAll(core, this.#own).host[core.constant("REPORT_HOST_EPOCH")]!;
   }
 
   // The actors' names in the order of their numbers, as a host's ftrace shows them.
@@ -284,21 +240,6 @@ export class Machine {
     return ["kswapd0", ...vcpus];
   }
 
-  // Regions that are written once before time and counters start.
-  async #prefault(): Promise<void> {
-    const { call } = this.#live;
-    let since = performance.now();
-    while (call.bootPrefaulting() !== 0) {
-      const stop = guard(() => call.machineRun(CALL_ACCESSES, CALL_EVENTS)) >>> 0;
-      if (stop === this.#live.constant("STOP_OOM")) break;
-      if (performance.now() - since >= YIELD_MS) {
-        await nextTask();
-        since = performance.now();
-      }
-    }
-    this.#rebase();
-  }
-
   #endWarmUp(): void {
     this.#own.warm = true;
     this.#rebase();
@@ -306,95 +247,9 @@ export class Machine {
   }
 
   #rebase(): void {
-    this.#live.call.reportMark(1);
-    this.#own.base = this.#read();
+    const core = this.#live;
+    core.call.reportMark(1);
+    this.#own.base = readAll(core, this.#own);
     this.#own.wallMs = 0;
   }
-
-  // One run, call by call into the core. Yields how far it has come after each; told true, it stops there.
-  *#steps(limit: Limit | undefined): Generator<() => Progress, RunResult, boolean | undefined> {
-    const core = this.#live;
-    const bound = this.#bound(limit);
-    const before = this.#read();
-    const startNs = before.host[core.constant("REPORT_HOST_NOW")]!;
-    core.call.reportMark(0);
-    core.call.machineSetTimeLimit(startNs + bound.timeNs);
-    const stops = new Map([...core.constants("STOP_")].map(([name, value]) => [value, name]));
-    const began = performance.now();
-    let made = 0;
-    let reason = "";
-    const progress = (): Progress => this.#progress(before, made, bound);
-    let interrupted = yield progress;
-    while (reason === "" && interrupted !== true) {
-      const budget = Math.min(CALL_ACCESSES, bound.accesses - made);
-      const stop = stops.get(guard(() => core.call.machineRun(budget, CALL_EVENTS)) >>> 0)!;
-      made += core.call.machineMade() >>> 0;
-      const over = stop === "ACCESSES" && made >= bound.accesses;
-      if (over || (stop !== "NONE" && stop !== "ACCESSES")) reason = stop.toLowerCase();
-      else interrupted = yield progress;
-    }
-    const ms = performance.now() - began;
-    this.#own.wallMs += ms;
-    this.#own.status =
-      reason === "" ? "interrupted" : reason === "oom" || reason === "violation" ? reason : "done";
-    this.#own.stoppedBy = reason === "" ? "signal" : reason === "idle" ? "tasks" : reason;
-    return this.#result(before, ms, true);
-  }
-
-  #bound(limit: Limit | undefined): Bound {
-    const bound = boundOf(limit ?? limitOf(this.#own.scenario.duration));
-    const endless = bound.accesses === Number.POSITIVE_INFINITY && bound.timeNs === Number.POSITIVE_INFINITY;
-    const { call } = this.#live;
-    if (endless && call.bootFiniteTasks() === 0 && this.#unfinished()) {
-      throw new PagevisorError(
-        "E_ENDLESS",
-        "duration: no task of the scenario ever ends and no limit is given; set duration.accesses or duration.time, " +
-          "or give a task an end (accesses, time, passes, a trace that does not loop)",
-      );
-    }
-    return bound;
-  }
-
-  #unfinished(): boolean {
-    const core = this.#live;
-    const end = core.constant("REPORT_TASK_END_NS");
-    return this.#read().tasks.some((task) => task[end]! < 0);
-  }
-
-  #progress(before: Reading, accesses: number, bound: Bound): Progress {
-    const virtualTimeNs = timeBetween(this.#live, before, this.#read());
-    const share = Math.max(accesses / bound.accesses, virtualTimeNs / bound.timeNs);
-    return { accesses, virtualTimeNs, share: share > 0 ? Math.min(share, 1) : null };
-  }
-
-  #result(before: Reading, wallMs: number, sinceMark: boolean): RunResult {
-    const core = this.#live;
-    const { scenario, inputs, tasks, status, stoppedBy } = this.#own;
-    const subject = { core, scenario, tasks };
-    const after = this.#read();
-    const accesses = accessesBetween(core, before, after);
-    return {
-      schema: "pagevisor.result/1",
-      version: VERSION,
-      scenario,
-      inputs,
-      seed: scenario.seed,
-      status,
-      stoppedBy,
-      digest: digestOf(core),
-      virtualTimeNs: timeBetween(core, before, after),
-      accesses,
-      wall: { ms: wallMs, accessesPerSecond: wallMs === 0 ? 0 : Math.round((accesses * 1000) / wallMs) },
-      footprintBytes: core.call.bootBytes(),
-      vms: vmResults(subject, before, after, sinceMark),
-      host: hostResult(subject, before, after),
-      ...(status === "oom" && { oom: { where: oomWhere(subject, after) } }),
-      ...(scenario.check.integrity && { violations: violationsOf(subject, after) }),
-    };
-  }
-}
-
-function readAll(core: Core, scenario: ResolvedScenario, tasks: readonly BootedTask[]): Reading {
-  const ids = tasks.map(({ id }) => id);
-  return guard(() => readCounters(core, scenario.vms.length, scenario.host.swap.length, ids));
 }

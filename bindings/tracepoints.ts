@@ -56,14 +56,16 @@ const FORMATS: Record<string, (args: Args) => string> = {
 /** The kernel's names of all tracepoints. */
 export const TRACEPOINTS: readonly string[] = Object.keys(FORMATS).map((name) => name.toLowerCase());
 
-/** One bit for each event that one of the `patterns` names; * stands for any characters. */
-export function traceMask(core: Core, patterns: readonly string[]): number {
+/** One bit for each event that one of the `patterns` names, in a low and a high half; * stands for any characters. */
+export function traceMask(core: Core, patterns: readonly string[]): [low: number, high: number] {
   const tests = patterns.map((pattern) => new RegExp(`^${pattern.replaceAll("*", ".*")}$`));
-  let mask = 0;
+  const mask: [number, number] = [0, 0];
   for (const name of TRACEPOINTS) {
-    if (tests.some((test) => test.test(name))) mask |= 1 << core.constant(`TRACE_${name.toUpperCase()}`);
+    if (!tests.some((test) => test.test(name))) continue;
+    const event = core.constant(`TRACE_${name.toUpperCase()}`);
+    mask[event < 32 ? 0 : 1] |= 1 << (event & 31);
   }
-  return mask >>> 0;
+  return mask;
 }
 
 /** How often each event has happened since boot, whether it was recorded or not. */

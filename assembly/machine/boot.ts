@@ -221,16 +221,16 @@ function startTasks(): void {
 }
 
 /**
- * Boots the configured machine. @param traceRecords capacity of the trace ring @param traceMask events recorded
+ * Boots the configured machine. @param traceRecords capacity of the trace ring @param traceLow,traceHigh events recorded, one bit each
  * Fails with E_NO_MEMORY (bootBytes() tells the need) or E_HOST_TOO_SMALL (bootPagesNeeded()).
  */
-export function boot(traceRecords: u32, traceMask: u32): i32 {
+export function boot(traceRecords: u32, traceLow: u32, traceHigh: u32): i32 {
   layout(traceRecords);
   let status = arenaCommit();
   if (status !== OK) return status;
   status = startMemory(host());
   if (status !== OK) return status;
-  traceEnable(traceMask);
+  traceEnable(traceLow, traceHigh);
   startTasks();
   for (let id: u32 = 0; id < vmTableCount(); id++) {
     for (let vcpu = vmVcpuList(vmAt(id)); vcpu !== 0; vcpu = vcpuNext(vcpu)) {

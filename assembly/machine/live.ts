@@ -92,13 +92,13 @@ export function liveCheck(integrity: bool, stop: bool): i32 {
   return OK;
 }
 
-/** Events recorded from now on, and room for at least `records` of them. Fails with E_NO_MEMORY. */
-export function liveTrace(records: u32, mask: u32): i32 {
+/** Events recorded from now on, one bit each of `low` and `high`, and room for at least `records` of them. Fails with E_NO_MEMORY. */
+export function liveTrace(records: u32, low: u32, high: u32): i32 {
   if (records > traceCapacity()) {
     traceLayout(records);
     const status = arenaCommit();
     if (status !== OK) return status;
   }
-  traceEnable(mask);
+  traceEnable(low, high);
   return OK;
 }

@@ -31,15 +31,17 @@ export const TRACE_MM_VMSCAN_LRU_SHRINK_ACTIVE: u32 = 17;
 export const TRACE_MM_VMSCAN_WRITE_FOLIO: u32 = 18;
 export const TRACE_MM_VMSCAN_THROTTLED: u32 = 19;
 export const TRACE_EVENTS: u32 = 20;
+/** Events that there is room for: one bit each in the mask of those that are recorded. */
+const EVENTS_MAX: u32 = 64;
 
 const RING: usize = 0;
 const CAPACITY: usize = 4;
 const WRITTEN: usize = 8; // u64
-const ENABLED: usize = 16;
-const CPU: usize = 20;
-const ACTOR: usize = 24;
-const COUNTS: usize = 32; // u64 × TRACE_EVENTS
-const TRACE: usize = memory.data(32 + 8 * 24, 8);
+const ENABLED: usize = 16; // u64
+const CPU: usize = 24;
+const ACTOR: usize = 28;
+const COUNTS: usize = 32; // u64 × EVENTS_MAX
+const TRACE: usize = memory.data(32 + 8 * 64, 8);
 
 const TIME: usize = 0;
 const EVENT: usize = 8;
@@ -54,9 +56,11 @@ export function traceLayout(records: u32): void {
   store<u32>(TRACE, records, CAPACITY);
 }
 
-/** Events whose records are kept: bit n stands for event n. */
-export function traceEnable(mask: u32): void {
-  store<u32>(TRACE, load<u32>(TRACE, CAPACITY) === 0 ? 0 : mask, ENABLED);
+/** Events whose records are kept: bit n of the two halves stands for event n. */
+export function traceEnable(low: u32, high: u32): void {
+  assert(TRACE_EVENTS <= EVENTS_MAX);
+  const mask = <u64>low | ((<u64>high) << 32);
+  store<u64>(TRACE, load<u32>(TRACE, CAPACITY) === 0 ? 0 : mask, ENABLED);
 }
 
 /** Who acts now, for the records' header. */
@@ -69,7 +73,7 @@ export function traceActor(cpu: u32, actor: u32): void {
 export function emit(event: u32, time: u64, a: u64, b: u64, c: u64, d: u64): void {
   const counter = TRACE + ((<usize>event) << 3);
   store<u64>(counter, load<u64>(counter, COUNTS) + 1, COUNTS);
-  if (load<u32>(TRACE, ENABLED) & (1 << event)) record(event, time, a, b, c, d);
+  if ((load<u64>(TRACE, ENABLED) >> event) & 1) record(event, time, a, b, c, d);
 }
 
 function record(event: u32, time: u64, a: u64, b: u64, c: u64, d: u64): void {

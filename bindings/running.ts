@@ -1,0 +1,168 @@
+// Runs a machine: call by call into the core until something ends the run, and the result of what happened meanwhile.
+
+import type { BootedTask } from "./boot.js";
+import type { Core } from "./core.js";
+import { type Reading, readCounters } from "./counters.js";
+import { PagevisorError } from "./errors.js";
+import { nextTask } from "./eventloop.js";
+import { guard } from "./guard.js";
+import { type Bound, boundOf, type Limit, limitOf } from "./limit.js";
+import type { RunResult, RunStatus } from "./result.js";
+import {
+  accessesBetween,
+  digestOf,
+  hostResult,
+  oomWhere,
+  timeBetween,
+  violationsOf,
+  vmResults,
+} from "./results.js";
+import type { ResolvedScenario } from "./scenario.js";
+import { VERSION } from "./version.js";
+
+/** How far a run has come. */
+export interface Progress {
+  /** Accesses of this call. */
+  accesses: number;
+  /** Virtual ns of this call. */
+  virtualTimeNs: number;
+  /** Share of the run that is done, 0..1; null when only the tasks' end ends it. */
+  share: number | null;
+}
+
+/** What a machine carries beside its core. */
+export interface Own {
+  scenario: ResolvedScenario;
+  inputs: { file: string; sha256: string }[];
+  tasks: BootedTask[];
+  status: RunStatus;
+  stoppedBy: string;
+  wallMs: number;
+  /** The scenario's warm-up has run, or there is none. */
+  warm: boolean;
+  /** Trace records that traceText() has given out. */
+  traceRead: number;
+  /** What the result counts from. */
+  base: Reading;
+}
+
+// Accesses and events of one call into the core: enough to stay in optimized code, few enough to answer in milliseconds.
+const CALL_ACCESSES = 65_536;
+const CALL_EVENTS = 4096;
+/** ms between two looks at the event loop; the promise is 16. */
+export const YIELD_MS = 8;
+
+/** All counters of the machine, now. */
+export function readAll(core: Core, { scenario, tasks }: Pick<Own, "scenario" | "tasks">): Reading {
+  const ids = tasks.map(({ id }) => id);
+  return guard(() => readCounters(core, scenario.vms.length, scenario.host.swap.length, ids));
+}
+
+/** Runs what is written once before time and counters start: the regions of tasks with `prefault`. */
+export async function prefault(core: Core): Promise<void> {
+  const { call } = core;
+  let since = performance.now();
+  while (call.bootPrefaulting() !== 0) {
+    const stop = guard(() => call.machineRun(CALL_ACCESSES, CALL_EVENTS)) >>> 0;
+    if (stop === core.constant("STOP_OOM")) break;
+    if (performance.now() - since >= YIELD_MS) {
+      await nextTask();
+      since = performance.now();
+    }
+  }
+}
+
+/**
+ * One run, call by call into the core. Yields how far it has come after each; told true, it stops there.
+ *
+ * @throws PagevisorError E_ENDLESS, E_LIMIT
+ */
+export function* steps(
+  core: Core,
+  own: Own,
+  limit: Limit | undefined,
+): Generator<() => Progress, RunResult, boolean | undefined> {
+  const bound = boundFor(core, own, limit);
+  const before = readAll(core, own);
+  const startNs = before.host[core.constant("REPORT_HOST_NOW")]!;
+  core.call.reportMark(0);
+  core.call.machineSetTimeLimit(startNs + bound.timeNs);
+  const stops = new Map([...core.constants("STOP_")].map(([name, value]) => [value, name]));
+  const began = performance.now();
+  let made = 0;
+  let reason = "";
+  const progress = (): Progress => progressOf(core, own, before, made, bound);
+  let interrupted = yield progress;
+  while (reason === "" && interrupted !== true) {
+    const budget = Math.min(CALL_ACCESSES, bound.accesses - made);
+    const stop = stops.get(guard(() => core.call.machineRun(budget, CALL_EVENTS)) >>> 0)!;
+    made += core.call.machineMade() >>> 0;
+    const over = stop === "ACCESSES" && made >= bound.accesses;
+    if (over || (stop !== "NONE" && stop !== "ACCESSES")) reason = stop.toLowerCase();
+    else interrupted = yield progress;
+  }
+  const ms = performance.now() - began;
+  own.wallMs += ms;
+  own.status = reason === "" ? "interrupted" : reason === "oom" || reason === "violation" ? reason : "done";
+  own.stoppedBy = reason === "" ? "signal" : reason === "idle" ? "tasks" : reason;
+  return resultSince(core, own, before, ms, true);
+}
+
+function boundFor(core: Core, own: Own, limit: Limit | undefined): Bound {
+  const bound = boundOf(limit ?? limitOf(own.scenario.duration));
+  const endless = bound.accesses === Number.POSITIVE_INFINITY && bound.timeNs === Number.POSITIVE_INFINITY;
+  if (endless && core.call.bootFiniteTasks() === 0 && unfinished(core, own)) {
+    throw new PagevisorError(
+      "E_ENDLESS",
+      "duration: no task of the scenario ever ends and no limit is given; set duration.accesses or duration.time, " +
+        "or give a task an end (accesses, time, passes, a trace that does not loop)",
+    );
+  }
+  return bound;
+}
+
+function unfinished(core: Core, own: Own): boolean {
+  const end = core.constant("REPORT_TASK_END_NS");
+  return readAll(core, own).tasks.some((task) => task[end]! < 0);
+}
+
+function progressOf(core: Core, own: Own, before: Reading, accesses: number, bound: Bound): Progress {
+  const virtualTimeNs = timeBetween(core, before, readAll(core, own));
+  const share = Math.max(accesses / bound.accesses, virtualTimeNs / bound.timeNs);
+  return { accesses, virtualTimeNs, share: share > 0 ? Math.min(share, 1) : null };
+}
+
+/**
+ * What happened since `before`.
+ *
+ * @param sinceMark the largest latency is the one since the last mark, not since boot
+ */
+export function resultSince(
+  core: Core,
+  { scenario, inputs, tasks, status, stoppedBy }: Own,
+  before: Reading,
+  wallMs: number,
+  sinceMark: boolean,
+): RunResult {
+  const subject = { core, scenario, tasks };
+  const after = readAll(core, subject);
+  const accesses = accessesBetween(core, before, after);
+  return {
+    schema: "pagevisor.result/1",
+    version: VERSION,
+    scenario,
+    inputs,
+    seed: scenario.seed,
+    status,
+    stoppedBy,
+    digest: digestOf(core),
+    virtualTimeNs: timeBetween(core, before, after),
+    accesses,
+    wall: { ms: wallMs, accessesPerSecond: wallMs === 0 ? 0 : Math.round((accesses * 1000) / wallMs) },
+    footprintBytes: core.call.bootBytes(),
+    vms: vmResults(subject, before, after, sinceMark),
+    host: hostResult(subject, before, after),
+    ...(status === "oom" && { oom: { where: oomWhere(subject, after) } }),
+    ...(scenario.check.integrity && { violations: violationsOf(subject, after) }),
+  };
+}
