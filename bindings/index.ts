@@ -11,6 +11,12 @@ export {
   type Progress,
   type RunOptions,
 } from "./machine.js";
+export type {
+  DirtyLogStep,
+  MemslotChange,
+  MemslotSetting,
+  MemslotStep,
+} from "./memorymap.js";
 export { POLICIES, type PolicyName } from "./policynames.js";
 export type {
   FaultKind,
@@ -24,6 +30,15 @@ export type {
   VmResult,
 } from "./result.js";
 export { type ResolvedScenario, resolveScenario, type Scenario } from "./scenario.js";
+export {
+  type AccessStep,
+  ADVICE,
+  type Advice,
+  type AdviceStep,
+  type GuestRange,
+  type Step,
+  type StepOptions,
+} from "./stepping.js";
 export type { SweepError, SweepPoint, SweepRow } from "./sweep/row.js";
 export { type SweepOptions, sweep } from "./sweep/sweep.js";
 export { TRACEPOINTS } from "./tracepoints.js";

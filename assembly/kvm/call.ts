@@ -1,9 +1,9 @@
 // A call that a VM's monitor makes into the kernel: advice about guest memory, an access of its own, a change of the memory map. The
 // scenario's events are such calls with a time, and machine.advise() and its like make one each.
 //
-// record   0      4       8       12    16    24   28      32       36       40      48      56     60   64
+// record   0      4       8       12    16    24   28      32       36       40      48      56     60   64        68
 //          +------+-------+-------+-----+-----+----+-------+--------+--------+-------+-------+------+----+---------+
-//          | kind | state | start | end | hva | id | flags | status | result | began | ended | next | vm | watched |
+//          | kind | state | start | end | hva | id | flags | status | result | began | ended | next | vm | watched | major |
 //          +------+-------+-------+-----+-----+----+-------+--------+--------+-------+-------+------+----+---------+
 //
 // start, end   pages of the process; of a change of the memory map gfn and number of frames
@@ -22,6 +22,7 @@ const ENDED: usize = 48; // u64
 const NEXT: usize = 56;
 const VM: usize = 60;
 const WATCHED: usize = 64;
+const MAJOR: usize = 68;
 export const CALL_BYTES: usize = 72;
 
 /** madvise() with MADV_PAGEOUT, MADV_COLD, MADV_DONTNEED, MADV_FREE. */
@@ -32,6 +33,11 @@ export const CALL_FREE: u32 = 3;
 /** The monitor itself reads or writes each page. */
 export const CALL_READ: u32 = 4;
 export const CALL_WRITE: u32 = 5;
+
+/** KVM_SET_USER_MEMORY_REGION: slot `id` becomes `end` frames from gfn `start` on; 0 frames delete it. */
+export const CALL_MEMSLOT: u32 = 6;
+/** KVM_GET_DIRTY_LOG of slot `id`. */
+export const CALL_DIRTY_LOG: u32 = 7;
 
 const CALL_IDLE: u32 = 0;
 const CALL_QUEUED: u32 = 1;
@@ -44,6 +50,25 @@ export function callInit(call: usize, vm: u32, kind: u32, start: u32, end: u32):
   store<u32>(call, kind, KIND);
   store<u32>(call, start, START);
   store<u32>(call, end, END);
+}
+
+/** The slot that a call is about. */
+export function setCallSlot(call: usize, id: u32, hva: u64, flags: u32): void {
+  store<u32>(call, id, ID);
+  store<u64>(call, hva, HVA);
+  store<u32>(call, flags, FLAGS);
+}
+
+export function callSlot(call: usize): u32 {
+  return load<u32>(call, ID);
+}
+
+export function callHva(call: usize): u64 {
+  return load<u64>(call, HVA);
+}
+
+export function callFlags(call: usize): u32 {
+  return load<u32>(call, FLAGS);
 }
 
 export function callKind(call: usize): u32 {
@@ -74,6 +99,15 @@ export function callResult(call: usize): u32 {
 
 export function setCallResult(call: usize, result: u32): void {
   store<u32>(call, result, RESULT);
+}
+
+/** Faults of the monitor among the result that had to read swap. */
+export function callMajor(call: usize): u32 {
+  return load<u32>(call, MAJOR);
+}
+
+export function callNoteMajor(call: usize): void {
+  store<u32>(call, load<u32>(call, MAJOR) + 1, MAJOR);
 }
 
 /** Where the call goes on: page, or gfn. */

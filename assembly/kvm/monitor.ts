@@ -20,13 +20,16 @@ import {
 import { COST_RECLAIM_SCAN_PAGE_NS, cost } from "../sim/costs";
 import {
   CALL_COLD,
+  CALL_DIRTY_LOG,
   CALL_DONTNEED,
   CALL_FREE,
+  CALL_MEMSLOT,
   CALL_PAGEOUT,
   CALL_WRITE,
   callEnd,
   callKind,
   callNext,
+  callNoteMajor,
   callResult,
   callStart,
   setCallBegan,
@@ -36,24 +39,22 @@ import {
   setCallStart,
 } from "./call";
 import { hostTouched } from "./integrity";
-import { DAEMON_BYTES, setVcpuVm, vcpuVm } from "./vcpu";
+import { dirtyCallStep, memslotCallStep } from "./slotcalls";
+import { CALL_PC, DAEMON_BYTES, setVcpuVm, vcpuVm } from "./vcpu";
 import { vmMm, vmSpace } from "./vm";
 
 // The monitor of a VM: the thread of its process that is no vCPU. It makes the calls of call.ts one after another, in the order in
 // which they came, and sleeps when there is none.
 //
-// record   as a daemon's, then   0      4      8    12   16       20
-//                                +------+------+----+----+--------+-------+
-//                                | head | tail | pc | call| major | minor |
-//                                +------+------+----+----+--------+-------+
+// record   as a daemon's, then   0      4      8
+//                                +------+------+------+
+//                                | head | tail | call |
+//                                +------+------+------+
 
 const HEAD: usize = DAEMON_BYTES;
 const TAIL: usize = DAEMON_BYTES + 4;
-const PC: usize = DAEMON_BYTES + 8;
-const CALL: usize = DAEMON_BYTES + 12;
-const MINOR: usize = DAEMON_BYTES + 16;
-const MAJOR: usize = DAEMON_BYTES + 20;
-const MONITOR_BYTES: usize = DAEMON_BYTES + 24;
+const CALL: usize = DAEMON_BYTES + 8;
+const MONITOR_BYTES: usize = DAEMON_BYTES + 12;
 
 const IDLE: u32 = 0;
 const BEGIN: u32 = 1;
@@ -80,19 +81,14 @@ export function monitorQueue(monitor: usize, call: usize): bool {
   return tail === 0;
 }
 
-/** Faults that the monitor's own accesses have taken. */
-export function monitorFaults(monitor: usize, major: bool): u32 {
-  return load<u32>(monitor, major ? MAJOR : MINOR);
-}
-
 function goto(monitor: usize, pc: u32): void {
-  store<u32>(monitor, pc, PC);
+  store<u32>(monitor, pc, CALL_PC);
 }
 
 /** Goes on with the monitor's calls. STEP_DONE: one has been made, monitorCall() tells which; the monitor goes on. Returns STEP_*. */
 export function monitorStep(monitor: usize): i32 {
   while (true) {
-    const pc = load<u32>(monitor, PC);
+    const pc = load<u32>(monitor, CALL_PC);
     const call = <usize>load<u32>(monitor, HEAD);
     if (pc === IDLE) {
       if (call === 0) {
@@ -127,6 +123,8 @@ function goOn(monitor: usize, call: usize, pc: u32): i32 {
   if (kind === CALL_PAGEOUT) return pageout(monitor, call, pc);
   if (kind === CALL_COLD) return cold(monitor, call);
   if (kind === CALL_DONTNEED || kind === CALL_FREE) return drop(monitor, call, pc);
+  if (kind === CALL_MEMSLOT) return memslotCallStep(monitor, call);
+  if (kind === CALL_DIRTY_LOG) return dirtyCallStep(monitor, call);
   return touch(monitor, call, pc);
 }
 
@@ -185,8 +183,7 @@ function touch(monitor: usize, call: usize, pc: u32): i32 {
   const step = faultStep(vmMm(vm), monitor);
   if (step !== STEP_DONE) return step;
   if (faultKind(monitor) !== FAULT_SPURIOUS) {
-    const counter = faultKind(monitor) === FAULT_MAJOR ? MAJOR : MINOR;
-    store<u32>(monitor + counter, load<u32>(monitor + counter) + 1);
+    if (faultKind(monitor) === FAULT_MAJOR) callNoteMajor(call);
     setCallResult(call, callResult(call) + 1);
   }
   hostTouched(vm, page, faultPfn(monitor), write, actorClock(monitor));

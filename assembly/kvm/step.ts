@@ -1,6 +1,15 @@
 import { actorClock } from "../sim/actor";
 import { ACCESS_FAULT, accessRun, accessStop } from "./access";
-import { PF_KIND, STEP_BEGAN, STEP_FAULTS, STEP_GFN, STEP_STATE, STEP_WORD } from "./vcpu";
+import {
+  PF_EMULATED,
+  PF_KIND,
+  STEP_BEGAN,
+  STEP_EMULATED,
+  STEP_FAULTS,
+  STEP_GFN,
+  STEP_STATE,
+  STEP_WORD,
+} from "./vcpu";
 
 // A single access that somebody outside has a vCPU make, between two accesses of its guest's tasks: machine.access().
 
@@ -15,6 +24,7 @@ export function stepWanted(vcpu: usize, gfn: u32, write: bool): void {
   store<u32>(vcpu, write ? 1 << 31 : 0, STEP_WORD);
   store<u32>(vcpu, gfn, STEP_GFN);
   store<u32>(vcpu, 0, STEP_FAULTS);
+  store<u32>(vcpu, 0, STEP_EMULATED);
   store<u32>(vcpu, WANTED, STEP_STATE);
 }
 
@@ -30,6 +40,7 @@ export function stepRun(vcpu: usize): bool {
     store<u64>(vcpu, actorClock(vcpu), STEP_BEGAN);
     store<u32>(vcpu, BEGUN, STEP_STATE);
   }
+  if (load<u32>(vcpu, PF_EMULATED) !== 0) store<u32>(vcpu, 1, STEP_EMULATED);
   const made = accessRun(vcpu, vcpu + STEP_WORD, 1, load<u32>(vcpu, STEP_GFN), 0, 0, 0, u64.MAX_VALUE);
   if (accessStop() === ACCESS_FAULT) {
     store<u32>(vcpu, load<u32>(vcpu, STEP_FAULTS) + 1, STEP_FAULTS);
@@ -47,6 +58,11 @@ export function stepDone(vcpu: usize): bool {
 /** Faults that the last access took: exits with a page fault, those that started over included. */
 export function stepFaults(vcpu: usize): u32 {
   return load<u32>(vcpu, STEP_FAULTS);
+}
+
+/** No memory was there for the last access. */
+export function stepEmulated(vcpu: usize): bool {
+  return load<u32>(vcpu, STEP_EMULATED) !== 0;
 }
 
 /** FAULT_* of the last access, when it took one. */

@@ -49,6 +49,7 @@ const GFN_END: usize = INVALIDATE_SEQ + 52;
 const TABLES: usize = INVALIDATE_SEQ + 56;
 const MAPPINGS: usize = INVALIDATE_SEQ + 60;
 const MONITOR: usize = INVALIDATE_SEQ + 64;
+const ZAPS: usize = INVALIDATE_SEQ + 68;
 const STATS: usize = INVALIDATE_SEQ + 72;
 const VM_BYTES: usize = STATS + VM_STATS_BYTES;
 
@@ -177,6 +178,15 @@ export function vmVcpuList(vm: usize): usize {
 export function setVmVcpus(vm: usize, vcpus: u32, first: usize): void {
   store<u32>(vm, vcpus, VCPUS);
   store<u32>(vm, <u32>first, VCPU_LIST);
+}
+
+/** How often all mappings were dropped (mmu_valid_gen): a fault that began before must not map what it has found. */
+export function vmZaps(vm: usize): u32 {
+  return load<u32>(vm, ZAPS);
+}
+
+export function vmZapped(vm: usize): void {
+  store<u32>(vm, load<u32>(vm, ZAPS) + 1, ZAPS);
 }
 
 /** The actor of monitor.ts. */

@@ -257,7 +257,8 @@ export function cpuPreempt(actor: usize): void {
   assert(next !== actor);
   handOver(actor, next, ACTOR_RUNNABLE);
   const idle = idleCpu(actor);
-  if (idle !== CPU_NONE && actorState(actor) === ACTOR_RUNNABLE) assign(cpuAt(idle), idle, actor, actorClock(actor));
+  if (idle !== CPU_NONE && actorState(actor) === ACTOR_RUNNABLE)
+    assign(cpuAt(idle), idle, actor, actorClock(actor));
 }
 
 export function checkCpus(): void {

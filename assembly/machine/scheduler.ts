@@ -7,7 +7,7 @@ import { vcpuVm } from "../kvm/vcpu";
 import { vmId, vmMonitor } from "../kvm/vm";
 import { vmAt } from "../kvm/vmtable";
 import { TIME_NEVER } from "../memory/layout";
-import { STEP_BLOCKED, STEP_AGAIN, STEP_DONE, STEP_OOM } from "../memory/status";
+import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE, STEP_OOM } from "../memory/status";
 import { allocOverLimit } from "../mm/alloc";
 import { kswapdStep } from "../mm/kswapd";
 import { swapIoEnd } from "../mm/writeback";
