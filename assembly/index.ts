@@ -5,6 +5,7 @@ import { notifierInit } from "./kvm/notifier";
 export * from "./machine/boot";
 export * from "./machine/check";
 export * from "./machine/config";
+export * from "./machine/inspect";
 export * from "./machine/live";
 // Names for the binding: kinds, counters and keys by their constants.
 export * from "./machine/names";

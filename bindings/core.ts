@@ -48,6 +48,8 @@ export interface CoreFunctions {
   liveCheck: Call;
   liveTrace: Call;
   liveZapAll: Call;
+  inspectPage: Call;
+  inspectTable: Call;
   stepAccess: Call;
   stepCall: Call;
   stepMemslot: Call;
@@ -174,6 +176,11 @@ export class Core {
   /** A view of `length` f64 at `address`. Views die when the memory grows: never keep one. */
   f64(address: number, length: number): Float64Array {
     return new Float64Array(this.memory.buffer, address >>> 0, length);
+  }
+
+  /** A view of `length` u64 at `address`. */
+  u64(address: number, length: number): BigUint64Array {
+    return new BigUint64Array(this.memory.buffer, address >>> 0, length);
   }
 
   /** A view of `length` u32 at `address`. */

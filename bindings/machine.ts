@@ -8,6 +8,7 @@ import { nextTask } from "./eventloop.js";
 import { type FileSource, loadTraces, type Trace } from "./files.js";
 import { type Footprint, footprintOf } from "./footprint.js";
 import { guard } from "./guard.js";
+import { type InspectedPage, inspectGfn } from "./inspect.js";
 import { type Limit, limitOf } from "./limit.js";
 import { applyLive, requireLive } from "./live.js";
 import {
@@ -212,6 +213,15 @@ export class Machine {
   /** Has the VM's monitor take the dirty log of memslot `id` (KVM_GET_DIRTY_LOG). @throws PagevisorError E_STEP */
   dirtyLog(vm: string | number, id: number, options: StepOptions = {}): DirtyLogStep {
     return takeDirtyLog(this.#live, this.#own.scenario, vm, id, options);
+  }
+
+  /**
+   * A page's whole story: slot, entries of both MMUs, frame, swap slot, contents. Looking changes nothing.
+   *
+   * @throws PagevisorError E_STEP for a VM or frame that is not there
+   */
+  inspect({ vm, gfn }: { vm: string | number; gfn: number }): InspectedPage {
+    return inspectGfn(this.#live, this.#own.scenario, vm, gfn);
   }
 
   /** Everything since boot, or since the end of the warm-up; status and reason are those of the latest run. */

@@ -172,6 +172,44 @@ test("with the log on, writes to mapped pages are exactly the log, and each take
   machine.check();
 });
 
+test("inspect tells a page's story from its first touch to its slot in swap", async () => {
+  const hva = 0x7e0000000000;
+  const machine = await driven(1, {
+    memslots: [
+      { gfn: 0, pages: 32, hva },
+      { gfn: 512, pages: 32, hva },
+    ],
+  });
+  const story = () => machine.inspect({ vm: "db", gfn: 517 });
+  assert.is(machine.inspect({ vm: "db", gfn: 100 }).slot, null);
+  const untouched = story();
+  assert.equal(untouched.slot, { id: 1, gfn: 512, pages: 32, hva: "0x7e0000000000", flags: [] });
+  assert.is(untouched.hva, "0x7e0000005000");
+  assert.is(untouched.pte!.state, "none");
+  machine.access("db", 0, 517, "read", ON);
+  assert.is(story().pte!.state, "zero");
+  machine.access("db", 0, 5, "write", ON);
+  const written = story();
+  assert.equal(
+    written.sptes.map(({ gfn, spte }) => [gfn, spte !== "0x0"]),
+    [
+      [5, true],
+      [517, false],
+    ],
+    "copying the page of zeroes took its mapping away",
+  );
+  assert.is(written.frame!.maps, 1);
+  assert.equal(written.stamp, { expected: 1, found: 1 });
+  machine.advise("db", "pageout", { gfn: 5 }, ON);
+  assert.is(story().pte!.state, "present");
+  machine.advise("db", "pageout", { gfn: 5 }, ON);
+  const swapped = story();
+  assert.is(swapped.pte!.state, "swapped");
+  assert.is(swapped.frame, null);
+  assert.equal(swapped.swap, { area: "zram-lz4-0", slot: swapped.swap!.slot, users: 1 });
+  assert.equal(swapped.stamp, { expected: 1, found: 1 });
+});
+
 test("wrong steps are refused with the argument, what was given, what is allowed", async () => {
   const machine = await driven();
   const refused: [() => unknown, RegExp][] = [

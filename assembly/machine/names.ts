@@ -39,6 +39,29 @@ export {
   MM_SWAP_OUT,
 } from "../mm/instance";
 export {
+  LIST_ACTIVE,
+  LIST_BUDDY,
+  LIST_INACTIVE,
+  LIST_INACTIVE_FILE,
+  LIST_ISOLATED,
+  LIST_NONE,
+  LIST_PCP,
+  PG_ACTIVE,
+  PG_ANON_EXCLUSIVE,
+  PG_DIRTY,
+  PG_LAZYFREE,
+  PG_LOCKED,
+  PG_LRU,
+  PG_READAHEAD,
+  PG_RECLAIM,
+  PG_REFERENCED,
+  PG_SWAPCACHE,
+  PG_UPTODATE,
+  PG_WORKINGSET,
+  PG_WRITEBACK,
+} from "../mm/page";
+export { ZERO_PFN } from "../mm/pte";
+export {
   COST_AGE_RMAP_PAGE_NS,
   COST_EPT_MAP_NS,
   COST_GUEST_SWITCH_NS,
