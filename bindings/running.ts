@@ -110,8 +110,7 @@ export function* steps(
 
 function boundFor(core: Core, own: Own, limit: Limit | undefined): Bound {
   const bound = boundOf(limit ?? limitOf(own.scenario.duration));
-  const endless = bound.accesses === Number.POSITIVE_INFINITY && bound.timeNs === Number.POSITIVE_INFINITY;
-  if (endless && core.call.bootFiniteTasks() === 0 && unfinished(core, own)) {
+  if (unbounded(bound) && core.call.bootFiniteTasks() === 0 && unfinished(core, own)) {
     throw new PagevisorError(
       "E_ENDLESS",
       "duration: no task of the scenario ever ends and no limit is given; set duration.accesses or duration.time, " +
@@ -119,6 +118,10 @@ function boundFor(core: Core, own: Own, limit: Limit | undefined): Bound {
     );
   }
   return bound;
+}
+
+function unbounded({ accesses, timeNs }: Bound): boolean {
+  return accesses === Number.POSITIVE_INFINITY && timeNs === Number.POSITIVE_INFINITY;
 }
 
 function unfinished(core: Core, own: Own): boolean {
@@ -129,7 +132,7 @@ function unfinished(core: Core, own: Own): boolean {
 function progressOf(core: Core, own: Own, before: Reading, accesses: number, bound: Bound): Progress {
   const virtualTimeNs = timeBetween(core, before, readAll(core, own));
   const share = Math.max(accesses / bound.accesses, virtualTimeNs / bound.timeNs);
-  return { accesses, virtualTimeNs, share: share > 0 ? Math.min(share, 1) : null };
+  return { accesses, virtualTimeNs, share: unbounded(bound) ? null : Math.min(share, 1) };
 }
 
 /**

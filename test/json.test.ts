@@ -5,6 +5,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { PagevisorError } from "#dist/errors.js";
 import { parseJson } from "#dist/json.js";
+import { parameters } from "./reference/report.js";
 
 function mistake(text: string): string {
   try {
@@ -61,7 +62,7 @@ test("finds a place whenever JSON.parse refuses: one character removed, added or
         else assert.match(message, /^s\.json:\d+:\d+: not JSON: expected /);
       },
     ),
-    { numRuns: 500 },
+    parameters(500),
   );
 });
 

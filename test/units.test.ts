@@ -5,6 +5,7 @@ import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { formatBytes, formatNs, parseSize, parseTime } from "#dist/units.js";
+import { parameters } from "./reference/report.js";
 
 const read = (value: number) => ({ ok: true, value });
 const refuse = (problem: string) => ({ ok: false, problem });
@@ -80,6 +81,7 @@ test("every whole amount of every unit is read exactly", () => {
     fc.property(fc.constantFrom(...units), fc.nat(8_000_000), ([unit, parse, factor], amount) => {
       assert.equal(parse(`${amount}${unit}`), read(amount * factor));
     }),
+    parameters(100),
   );
 });
 

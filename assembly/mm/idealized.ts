@@ -60,6 +60,8 @@ export function idealizedStep(mm: usize, actor: usize): i32 {
         store<u32>(actor, 1, IDEALIZED_FREED);
         return finish(actor);
       }
+      // Somebody holds it: no time passes by trying again, and whoever holds it may only come after us.
+      if (!underWriteback(mm, actor)) return finish(actor);
       store<u32>(actor, WRITTEN, IDEALIZED_PC);
       if (wait(mm, actor)) return STEP_BLOCKED;
     } else if (pc === WRITTEN) {
@@ -90,8 +92,12 @@ function choose(space: usize, index: u32): u32 {
   return PFN_NONE;
 }
 
+function underWriteback(mm: usize, actor: usize): bool {
+  return pageTest(pageOf(mm, load<u32>(actor, IDEALIZED_PFN)), PG_WRITEBACK);
+}
+
 function wait(mm: usize, actor: usize): bool {
-  return pageTest(pageOf(mm, load<u32>(actor, IDEALIZED_PFN)), PG_WRITEBACK) && throttle(mm, actor);
+  return underWriteback(mm, actor) && throttle(mm, actor);
 }
 
 // Takes the page off the lists. The second time it must still be the page that was written, wanted by nobody meanwhile.

@@ -10,6 +10,7 @@ import { suite } from "uvu";
 import * as assert from "uvu/assert";
 import { PageFilter } from "#dist/cli/pagefilter.js";
 import { main } from "#dist/cli/program.js";
+import { parameters } from "../reference/report.js";
 import { EXAMPLES } from "../scenes.js";
 import { recordingTerminal } from "./made.js";
 
@@ -91,6 +92,7 @@ test("the filter keeps what a plain list of the pages used last keeps", () => {
         }
       },
     ),
+    parameters(100),
   );
 });
 

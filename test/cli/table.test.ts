@@ -4,6 +4,7 @@ import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { table, WIDTH, wrap } from "#dist/cli/table.js";
+import { parameters } from "../reference/report.js";
 
 const COLUMNS = [
   { head: "Guests", align: "left" as const },
@@ -37,6 +38,7 @@ test("wrapped text keeps every word and the width", () => {
       );
       assert.ok(lines.every((line) => line.length <= WIDTH));
     }),
+    parameters(100),
   );
 });
 

@@ -7,6 +7,7 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { Core } from "#dist/core.js";
 import { SwapCase } from "#dist/validate/swapcase.js";
+import { parameters } from "../reference/report.js";
 
 type Call = Record<string, (...args: number[]) => number>;
 
@@ -188,7 +189,7 @@ test("no order of faults and advice breaks an invariant, and a page is where it 
         process.case.check();
       }
     }),
-    { numRuns: 60, verbose: 1 },
+    parameters(60),
   );
 });
 

@@ -100,7 +100,8 @@ test("over random operations every page has one owner, and giving all back resto
       if (!reserved) assert.equal(zones.freeBlocks(), fresh);
     },
   );
-  do fc.assert(property, parameters(20));
+  let round = 0;
+  do fc.assert(property, parameters(20, round++));
   while (operations < OPERATIONS && process.env.REPLAY_SEED === undefined);
 });
 

@@ -139,6 +139,33 @@ test("a device that takes its time: the limit holds after every access, and what
   assert.is(minor.count + major.count, missesOf(OWN).ARC!["60"]);
 });
 
+test("a page that another vCPU holds does not keep a reclaimer busy for ever when the limit shrinks", async () => {
+  for (const policy of ONLINE) {
+    const workload = { kind: "uniform" as const, pages: 24, writes: 0.5, accesses: 400 };
+    const scenario: Scenario = {
+      host: {
+        memory: "2MiB",
+        swap: [{ kind: "zram-lz4", size: "4MiB" }],
+        reclaim: { policy, pageClusterPages: 1 },
+      },
+      vms: [
+        {
+          name: "a",
+          memory: "1MiB",
+          vcpus: 3,
+          memoryMax: "32KiB",
+          guest: { tasks: [{ count: 3, region: "r", workload }] },
+        },
+      ],
+    };
+    const wide = await Machine.create(scenario, { module: await debugModule });
+    wide.run({ accesses: 300 });
+    const narrow = wide.fork({ set: { "vms.a.memoryMax": "12KiB" } });
+    assert.is(narrow.run().status, "done", policy);
+    narrow.check();
+  }
+});
+
 async function refusal(scenario: unknown): Promise<string> {
   try {
     await Machine.create(scenario as Scenario, { files: { trace: new Uint8Array(4) } });

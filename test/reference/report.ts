@@ -15,9 +15,22 @@ export function report<T>(details: fc.RunDetails<T>): void {
   throw new Error(lines.join("\n"), { cause: errorInstance });
 }
 
-/** Parameters of fc.assert for `numRuns` cases, or for the one that the environment names. */
-export function parameters<T>(numRuns: number): fc.Parameters<T> {
-  const { REPLAY_SEED: seed, REPLAY_PATH: path } = process.env;
-  const replay = seed === undefined ? {} : { seed: Number(seed), ...(path !== undefined && { path }) };
-  return { numRuns, reporter: report, ...replay };
+// Where the random cases of a test begin. The same on every run, so that what passes here passes everywhere; PROPERTY_SEED=random, or another
+// number, meets other cases.
+const SEED = 1;
+
+/**
+ * Parameters of fc.assert for `numRuns` cases, or for the one that the environment names.
+ * @param round a test that asserts again until it has met enough counts its rounds: each has other cases
+ */
+export function parameters<T>(numRuns: number, round = 0): fc.Parameters<T> {
+  const { REPLAY_SEED, REPLAY_PATH: path, PROPERTY_SEED = SEED } = process.env;
+  if (REPLAY_SEED !== undefined) {
+    return { numRuns, reporter: report, seed: Number(REPLAY_SEED), ...(path !== undefined && { path }) };
+  }
+  return {
+    numRuns,
+    reporter: report,
+    ...(PROPERTY_SEED !== "random" && { seed: Number(PROPERTY_SEED) + round }),
+  };
 }
