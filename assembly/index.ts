@@ -5,6 +5,7 @@ import { notifierInit } from "./kvm/notifier";
 export * from "./machine/boot";
 export * from "./machine/check";
 export * from "./machine/config";
+export * from "./machine/inspect";
 export * from "./machine/live";
 // Names for the binding: kinds, counters and keys by their constants.
 export * from "./machine/names";
@@ -12,6 +13,7 @@ export * from "./machine/policycase";
 export * from "./machine/report";
 export * from "./machine/scheduler";
 export * from "./machine/slotcase";
+export * from "./machine/stepping";
 export * from "./machine/swapcase";
 export * from "./machine/swapsnap";
 export * from "./machine/zonecase";

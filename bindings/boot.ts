@@ -5,7 +5,7 @@ import type { Core } from "./core.js";
 import { COST_KEYS } from "./costkeys.js";
 import { PagevisorError } from "./errors.js";
 import type { Trace } from "./files.js";
-import { gfnOfPage, memslotsOf } from "./memslots.js";
+import { flagBits, gfnOfPage, memslotsOf } from "./memslots.js";
 import type { ResolvedScenario, ResolvedVm, ResolvedWorkload } from "./scenario.js";
 import { placeTasks, type Task } from "./tasks.js";
 import { traceMask } from "./tracepoints.js";
@@ -65,7 +65,9 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
       core,
       call.configVm(vm.memory / PAGE_BYTES, slots.length, vm.vcpus, max, entries, ways, vm.guest.timeslice),
     );
-    for (const { id, gfn, pages, hva = -1 } of slots) call.configMemslot(index, id, gfn, pages, hva, 0);
+    for (const { id, gfn, pages, hva = -1, flags = [] } of slots) {
+      call.configMemslot(index, id, gfn, pages, hva, flagBits(core, flags));
+    }
     for (const placed of placeTasks(vm, (file) => traces.get(file)!.pages)) {
       const task = { ...placed, firstPage: gfnOfPage(slots, placed.firstPage).gfn };
       const { workload, prefault } = vm.guest.tasks[task.index]!;

@@ -18,6 +18,7 @@ export interface CoreFunctions {
   configSwapDevice: Call;
   configVm: Call;
   configMemslot: Call;
+  configReserve: Call;
   configCompute: Call;
   configTask: Call;
   configTrace: Call;
@@ -47,7 +48,26 @@ export interface CoreFunctions {
   liveCheck: Call;
   liveTrace: Call;
   liveZapAll: Call;
+  inspectPage: Call;
+  inspectTable: Call;
+  stepAccess: Call;
+  stepCall: Call;
+  stepMemslot: Call;
+  stepDirty: Call;
+  stepDirtyLog: Call;
+  stepSlotGfn: Call;
+  stepOnlyCpu: Call;
+  stepStageNs: Call;
+  stepAccessNs: Call;
+  stepAccessFaults: Call;
+  stepAccessKind: Call;
+  stepAccessEmulated: Call;
+  stepCallStatus: Call;
+  stepCallResult: Call;
+  stepCallMajor: Call;
+  stepCallNs: Call;
   reportTable: Call;
+  reportPageNumber: Call;
   reportVm: Call;
   reportPage: Call;
   reportHost: Call;
@@ -156,6 +176,11 @@ export class Core {
   /** A view of `length` f64 at `address`. Views die when the memory grows: never keep one. */
   f64(address: number, length: number): Float64Array {
     return new Float64Array(this.memory.buffer, address >>> 0, length);
+  }
+
+  /** A view of `length` u64 at `address`. */
+  u64(address: number, length: number): BigUint64Array {
+    return new BigUint64Array(this.memory.buffer, address >>> 0, length);
   }
 
   /** A view of `length` u32 at `address`. */

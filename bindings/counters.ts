@@ -7,7 +7,18 @@ import type { FaultKind, Latency } from "./result.js";
 export const FAULT_NAMES = ["minor", "major", "spurious", "writeProtect"] as const;
 export type FaultName = (typeof FAULT_NAMES)[number];
 
-const STAGES = ["exit", "lock", "reclaim", "alloc", "cpu", "queue", "device", "map", "flush"] as const;
+/** The stages of a fault, in the order of the core's numbers for them. */
+export const STAGE_NAMES = [
+  "exit",
+  "lock",
+  "reclaim",
+  "alloc",
+  "cpu",
+  "queue",
+  "device",
+  "map",
+  "flush",
+] as const;
 const KIND_CONSTANTS: Record<FaultName, string> = {
   minor: "FAULT_MINOR",
   major: "FAULT_MAJOR",
@@ -92,7 +103,7 @@ export function faultBetween(
 ): FaultKind {
   const count = after.count - before.count;
   const stages = Object.fromEntries(
-    STAGES.map((stage, index) => [`${stage}Ns`, after.stageNs[index]! - before.stageNs[index]!]),
+    STAGE_NAMES.map((stage, index) => [`${stage}Ns`, after.stageNs[index]! - before.stageNs[index]!]),
   ) as unknown as FaultKind["stages"];
   const sumNs = after.sumNs - before.sumNs;
   const maxNs = count === 0 ? 0 : sinceMark ? after.markMaxNs : after.maxNs;

@@ -3,6 +3,7 @@
 export { type Curve, type CurveOptions, type CurveResult, type CurveSize, curve } from "./curve.js";
 export { type ErrorCode, PagevisorError } from "./errors.js";
 export type { FileSource } from "./files.js";
+export type { InspectedPage, InspectedSpte } from "./inspect.js";
 export {
   type CreateOptions,
   type Footprint,
@@ -11,6 +12,12 @@ export {
   type Progress,
   type RunOptions,
 } from "./machine.js";
+export type {
+  DirtyLogStep,
+  MemslotChange,
+  MemslotSetting,
+  MemslotStep,
+} from "./memorymap.js";
 export { POLICIES, type PolicyName } from "./policynames.js";
 export type {
   FaultKind,
@@ -24,6 +31,15 @@ export type {
   VmResult,
 } from "./result.js";
 export { type ResolvedScenario, resolveScenario, type Scenario } from "./scenario.js";
+export {
+  type AccessStep,
+  ADVICE,
+  type Advice,
+  type AdviceStep,
+  type GuestRange,
+  type Step,
+  type StepOptions,
+} from "./stepping.js";
 export type { SweepError, SweepPoint, SweepRow } from "./sweep/row.js";
 export { type SweepOptions, sweep } from "./sweep/sweep.js";
 export { TRACEPOINTS } from "./tracepoints.js";

@@ -8,8 +8,16 @@ import { nextTask } from "./eventloop.js";
 import { type FileSource, loadTraces, type Trace } from "./files.js";
 import { type Footprint, footprintOf } from "./footprint.js";
 import { guard } from "./guard.js";
+import { type InspectedPage, inspectGfn } from "./inspect.js";
 import { type Limit, limitOf } from "./limit.js";
 import { applyLive, requireLive } from "./live.js";
+import {
+  type DirtyLogStep,
+  type MemslotSetting,
+  type MemslotStep,
+  setMemslot,
+  takeDirtyLog,
+} from "./memorymap.js";
 import type { RunResult } from "./result.js";
 import { type Own, type Progress, prefault, readAll, resultSince, steps, YIELD_MS } from "./running.js";
 import { type ResolvedScenario, resolveScenario, type Scenario } from "./scenario.js";
@@ -22,6 +30,15 @@ import {
   reviveReading,
   unpackSnapshot,
 } from "./snapshot.js";
+import {
+  type AccessStep,
+  type Advice,
+  type AdviceStep,
+  accessOnce,
+  adviseOnce,
+  type GuestRange,
+  type StepOptions,
+} from "./stepping.js";
 import { traceCounts, traceText } from "./tracepoints.js";
 import { VERSION } from "./version.js";
 
@@ -153,6 +170,60 @@ export class Machine {
     this.#endWarmUp();
   }
 
+  /**
+   * One access of a vCPU to a guest frame, before the next one of its guest's tasks. Runs until it has been made.
+   *
+   * @throws PagevisorError E_STEP for a VM, vCPU or frame that is not there
+   */
+  access(
+    vm: string | number,
+    vcpu: number,
+    gfn: number,
+    mode: "read" | "write",
+    options: StepOptions = {},
+  ): AccessStep {
+    return accessOnce(this.#live, this.#own.scenario, vm, vcpu, gfn, mode, options);
+  }
+
+  /**
+   * What the VM's monitor does to the memory behind guest frames of one memslot: advice as by madvise(), or reading or writing each page
+   * itself. Runs until it has been done.
+   *
+   * @throws PagevisorError E_STEP for a VM, an advice or frames that are not there
+   */
+  advise(vm: string | number, advice: Advice, range: GuestRange, options: StepOptions = {}): AdviceStep {
+    return adviseOnce(this.#live, this.#own.scenario, vm, advice, range, options);
+  }
+
+  /**
+   * Has the VM's monitor set memslot `id`, or delete it with null (KVM_SET_USER_MEMORY_REGION). What KVM refuses stands in `error`: as it,
+   * ENOMEM for memory that the scenario has not put there.
+   *
+   * @throws PagevisorError E_STEP for numbers that are none
+   */
+  setMemslot(
+    vm: string | number,
+    id: number,
+    slot: MemslotSetting | null,
+    options: StepOptions = {},
+  ): MemslotStep {
+    return setMemslot(this.#live, this.#own.scenario, vm, id, slot, options);
+  }
+
+  /** Has the VM's monitor take the dirty log of memslot `id` (KVM_GET_DIRTY_LOG). @throws PagevisorError E_STEP */
+  dirtyLog(vm: string | number, id: number, options: StepOptions = {}): DirtyLogStep {
+    return takeDirtyLog(this.#live, this.#own.scenario, vm, id, options);
+  }
+
+  /**
+   * A page's whole story: slot, entries of both MMUs, frame, swap slot, contents. Looking changes nothing.
+   *
+   * @throws PagevisorError E_STEP for a VM or frame that is not there
+   */
+  inspect({ vm, gfn }: { vm: string | number; gfn: number }): InspectedPage {
+    return inspectGfn(this.#live, this.#own.scenario, vm, gfn);
+  }
+
   /** Everything since boot, or since the end of the warm-up; status and reason are those of the latest run. */
   result(): RunResult {
     return resultSince(this.#live, this.#own, this.#own.base, this.#own.wallMs, false);
@@ -234,10 +305,11 @@ export class Machine {
 
   // The actors' names in the order of their numbers, as a host's ftrace shows them.
   #actors(): string[] {
-    const vcpus = this.#own.scenario.vms.flatMap((vm) =>
-      Array.from({ length: vm.vcpus }, (_, index) => `CPU ${index}/KVM`),
-    );
-    return ["kswapd0", ...vcpus];
+    const threads = this.#own.scenario.vms.flatMap((vm) => [
+      ...Array.from({ length: vm.vcpus }, (_, index) => `CPU ${index}/KVM`),
+      vm.name.slice(0, 15),
+    ]);
+    return ["kswapd0", ...threads];
   }
 
   #endWarmUp(): void {

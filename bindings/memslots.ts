@@ -1,7 +1,8 @@
 // The memory map of a VM: its slots by guest frame, and where the pages of its memory lie in it. Page 0 of the guest's memory is the
 // first frame of the lowest slot; pages go on from slot to slot. Left out: what backs a slot, which is the core's business.
 
-import type { ParsedScenario } from "./schema.js";
+import type { Core } from "./core.js";
+import type { MEMSLOT_FLAGS, ParsedScenario } from "./schema.js";
 
 /** A slot of a scenario with its number: its place in the list. */
 export interface Memslot {
@@ -9,6 +10,15 @@ export interface Memslot {
   gfn: number;
   pages: number;
   hva?: number | undefined;
+  flags?: readonly MemslotFlag[] | undefined;
+}
+
+export type MemslotFlag = (typeof MEMSLOT_FLAGS)[number];
+
+/** The bits that the core has for flags. */
+export function flagBits(core: Core, flags: readonly MemslotFlag[]): number {
+  const constants = { "log-dirty-pages": "KVM_MEM_LOG_DIRTY_PAGES", "read-only": "KVM_MEM_READONLY" };
+  return flags.reduce((bits, flag) => bits | core.constant(constants[flag]), 0);
 }
 
 type MappedVm = Pick<ParsedScenario["vms"][number], "memory" | "memslots">;

@@ -41,6 +41,8 @@ export const SWAP_KINDS = [
 /** Largest gfn: a page number of a trace has 31 bits. */
 const GFN_MAX = 2 ** 31;
 
+export const MEMSLOT_FLAGS = ["log-dirty-pages", "read-only"] as const;
+
 export const COST_PRESETS = ["bare-metal", "nested", "nehalem-hdd-2010"] as const;
 
 const limits = {
@@ -210,19 +212,23 @@ const guest = object(
   ["balloon"],
 );
 
-const memslot = object(
-  "A memory slot: guest frames and the memory of the VM's process that backs them.",
-  {
-    gfn: count("First guest frame.", { min: 0, max: GFN_MAX }),
-    pages: count("Guest frames, 4 KiB each.", { max: GFN_MAX }),
-    hva: v.optional(
-      address(
-        "Where the process maps its memory. Slots may share memory. Absent: a stretch of its own, as far from others as the gfns.",
-      ),
+const memslot = object("A memory slot: guest frames and the memory of the VM's process that backs them.", {
+  gfn: count("First guest frame.", { min: 0, max: GFN_MAX }),
+  pages: count("Guest frames, 4 KiB each.", { max: GFN_MAX }),
+  hva: v.optional(
+    address(
+      "Where the process maps its memory. Slots may share memory. Absent: a stretch of its own, as far from others as the gfns.",
     ),
-  },
-  ["flags"],
-);
+  ),
+  flags: v.optional(
+    list(
+      "log-dirty-pages: note which frames are written. read-only: the guest's writes go to the monitor.",
+      "flag",
+      choice("A flag.", { values: MEMSLOT_FLAGS }),
+    ),
+    [],
+  ),
+});
 
 const vm = object(
   "A virtual machine.",

@@ -12,6 +12,9 @@ const hex16 = (value: bigint): string => `0x${value.toString(16).padStart(16, "0
 // Where a struct page would lie; printed where the kernel prints a pointer.
 const page = (pfn: bigint): string => `page=${hex16(0xffffea0000000000n + pfn * 64n)} pfn=${hex(pfn)}`;
 
+/** A swap entry as the kernel's swp_entry_t has it: the area's number above 58 bits of offset. */
+const swapEntry = (type: bigint, offset: bigint): bigint => (type << 58n) | offset;
+
 const GFP_USER = "GFP_HIGHUSER_MOVABLE|__GFP_ZERO";
 const GFP_TABLE = "GFP_KERNEL_ACCOUNT|__GFP_ZERO";
 const WRITE_FLAGS = "RECLAIM_WB_ANON|RECLAIM_WB_ASYNC";
@@ -49,6 +52,13 @@ const FORMATS: Record<string, (args: Args) => string> = {
     `nid=0 nr_taken=${taken} nr_active=0 nr_deactivated=${deactivated} nr_referenced=${referenced} ` +
     `priority=${priority} flags=${WRITE_FLAGS}`,
   MM_VMSCAN_WRITE_FOLIO: ([pfn]) => `${page(pfn)} flags=${WRITE_FLAGS}`,
+  SWAPCACHE_ADD: ([type, offset]) => `(add_to_swap_cache+0x0/0x340) entry=${hex(swapEntry(type, offset))}`,
+  SWAP_READPAGE: ([type, offset, sync]) =>
+    `(swap_readpage+0x0/0x590) entry=${hex(swapEntry(type, offset))} sync=${sync}`,
+  SWAP_WRITEPAGE: ([type, offset]) => `(swap_writepage+0x0/0xa0) entry=${hex(swapEntry(type, offset))}`,
+  FOLIO_REFERENCED: ([count]) => `(shrink_folio_list+0x0/0x0 <- folio_referenced) ret=${count}`,
+  KR_FLUSH_YOUNG: ([young]) =>
+    `(__mmu_notifier_clear_flush_young+0x54/0x90 <- kvm_mmu_notifier_clear_flush_young) young=${young}`,
   MM_VMSCAN_THROTTLED: ([usec]) =>
     `nid=0 usec_timeout=0 usect_delayed=${usec} reason=VMSCAN_THROTTLE_NOPROGRESS`,
 };

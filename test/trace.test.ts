@@ -45,6 +45,12 @@ const FORMATS: Record<string, string> = {
     "nid=0 nr_taken=(?<taken>\\d+) nr_active=\\d+ nr_deactivated=(?<deactivated>\\d+) nr_referenced=(?<referenced>\\d+) " +
     `priority=(?<priority>\\d+) flags=${WB}`,
   mm_vmscan_write_folio: `${PAGE} flags=${WB}`,
+  swapcache_add: "\\(add_to_swap_cache\\+0x0/0x340\\) entry=0x[0-9a-f]+",
+  swap_readpage: "\\(swap_readpage\\+0x0/0x590\\) entry=0x[0-9a-f]+ sync=[01]",
+  swap_writepage: "\\(swap_writepage\\+0x0/0xa0\\) entry=0x[0-9a-f]+",
+  folio_referenced: "\\(shrink_folio_list\\+0x0/0x0 <- folio_referenced\\) ret=[01]",
+  kr_flush_young:
+    "\\(__mmu_notifier_clear_flush_young\\+0x54/0x90 <- kvm_mmu_notifier_clear_flush_young\\) young=[01]",
   mm_vmscan_throttled: "nid=0 usec_timeout=\\d+ usect_delayed=\\d+ reason=VMSCAN_THROTTLE_[A-Z]+",
 };
 

@@ -2,7 +2,7 @@ import { spaceReferenced } from "../mm/residency";
 import { spacePolicy } from "../mm/space";
 import { actorClock, setActorClock } from "../sim/actor";
 import { COST_MEM_DRAM_NS, COST_TLB_WALK2D_NS, cost } from "../sim/costs";
-import { pageFaultBegin, pageFaultComplete } from "./fault";
+import { pageFaultBegin, pageFaultComplete, pageFaultEmulated } from "./fault";
 import { contentRead, contentWrite } from "./integrity";
 import { SPTE_ACCESSED, SPTE_DIRTY, SPTE_READ, SPTE_WRITE, sptePfn } from "./spte";
 import { VM_TLB_MISSES, vmCountAdd } from "./stats";
@@ -18,7 +18,7 @@ import {
   vcpuIndex,
   vcpuVm,
 } from "./vcpu";
-import { gfnToIndex, vmDirectory, vmExpected, vmSpace, vmStats } from "./vm";
+import { gfnToIndex, vmDirectory, vmExpected, vmGfnEnd, vmSpace, vmStats } from "./vm";
 
 // A vCPU executes accesses of its current task: TLB, walk, accessed and dirty bits, until the stream ends, the time is up
 // or an access faults. An access is a u32: bit 31 a write, bits 0..30 the page within the task's region.
@@ -107,6 +107,11 @@ function retried(
 ): u32 {
   const access = load<u32>(stream) | force;
   const gfn = base + (access & 0x7fffffff);
+  if (pageFaultEmulated(vcpu)) {
+    setActorClock(vcpu, actorClock(vcpu) + cost(COST_MEM_DRAM_NS) + thinkAt(think, 0, thinkNs));
+    store<u32>(ACCESS, ACCESS_END, STOP);
+    return 1;
+  }
   if (!translates(vm, gfn, access >> 31)) {
     pageFaultBegin(vcpu, gfn, access >> 31 !== 0);
     store<u32>(ACCESS, ACCESS_FAULT, STOP);
@@ -144,7 +149,7 @@ function one(vcpu: usize, vm: usize, access: u32, base: u32, thinkNs: u32): u32 
     const spte = load<u64>(leaf) | SPTE_ACCESSED | (write ? SPTE_DIRTY : 0);
     store<u64>(leaf, spte);
     pfn = sptePfn(spte);
-    tlbFill(vcpu, gfn, spte & SPTE_DIRTY ? 1 : 0, pfn);
+    tlbFill(vcpu, gfn, spte & SPTE_DIRTY && spte & SPTE_WRITE ? 1 : 0, pfn);
     vmCountAdd(vmStats(vm), VM_TLB_MISSES, 1);
     ns += cost(COST_TLB_WALK2D_NS);
   }
@@ -176,6 +181,7 @@ function direct(
   const mask = load<u32>(vcpu, TLB_SET_MASK);
   const generation = (<u64>load<u32>(vcpu, TLB_GENERATION)) << 32;
   const directory = vmDirectory(vm);
+  const gfnEnd = vmGfnEnd(vm);
   const hitNs = <u64>(cost(COST_MEM_DRAM_NS) + thinkNs);
   const missNs = hitNs + cost(COST_TLB_WALK2D_NS);
   const end = stream + ((<usize>count) << 2);
@@ -200,7 +206,7 @@ function direct(
       at += 4;
       continue;
     }
-    const table = <usize>load<u32>(directory + ((<usize>(gfn >> 9)) << 2));
+    const table = gfn < gfnEnd ? <usize>load<u32>(directory + ((<usize>(gfn >> 9)) << 2)) : 0;
     if (table === 0) {
       stop = ACCESS_FAULT;
       break;
@@ -214,7 +220,7 @@ function direct(
     }
     const spte = old | SPTE_ACCESSED | ((<u64>write) << 9);
     if (spte !== old) store<u64>(leaf, spte);
-    store<u64>(tags + (set << 3), generation | ((<u64>gfn) << 1) | ((spte >> 9) & 1));
+    store<u64>(tags + (set << 3), generation | ((<u64>gfn) << 1) | ((spte >> 9) & (spte >> 1) & 1));
     store<u32>(pfns + (set << 2), sptePfn(spte));
     clock += missNs;
     misses++;

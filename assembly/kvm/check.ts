@@ -3,6 +3,8 @@ import { pageOf, pageRefs } from "../mm/page";
 import { PTE_WRITE, ptePfn, ptePresent, ZERO_PFN } from "../mm/pte";
 import { spacePte } from "../mm/space";
 import { checkLock } from "../sim/lock";
+import { dirtyLogged, dirtyMarked } from "./dirtylog";
+import { memslotReadOnly } from "./memslot";
 import { checkMemslots, memslotSearch } from "./memslots";
 import { SPTE_DIRTY, SPTE_HOST_WRITABLE, SPTE_MMU_WRITABLE, SPTE_WRITE, sptePfn, sptePresent } from "./spte";
 import { checkStats } from "./stats";
@@ -26,7 +28,7 @@ import {
 // invariant: an spte maps the frame that the host page table maps, unless the gfn lies in an open invalidation
 // invariant: W => MMU-writable => host-writable; W only where the host's pte allows writing
 // invariant: nothing writes to the page of zeroes: an spte that maps it is neither writable nor dirty
-// invariant: only gfns of a memslot are mapped
+// invariant: only gfns of a memslot are mapped; what is mapped for writing is not in a read-only slot, and its dirty bit is set
 // invariant: a translation in a TLB is one that the tables still hold: whoever removes an spte flushes
 
 export function checkVm(vm: usize): void {
@@ -38,7 +40,9 @@ export function checkVm(vm: usize): void {
   for (let gfn = tdpNext(vm, 0); gfn < vmGfnEnd(vm); gfn = tdpNext(vm, gfn + 1)) {
     const spte = tdpSpte(vm, gfn);
     if (!sptePresent(spte)) continue;
-    assert(memslotSearch(vmSlots(vm), gfn) !== 0);
+    const slot = memslotSearch(vmSlots(vm), gfn);
+    assert(slot !== 0);
+    if (spte & SPTE_WRITE) assert(!memslotReadOnly(slot) && (!dirtyLogged(slot) || dirtyMarked(slot, gfn)));
     if (spte & SPTE_WRITE) assert((spte & SPTE_MMU_WRITABLE) !== 0);
     if (spte & SPTE_MMU_WRITABLE) assert((spte & SPTE_HOST_WRITABLE) !== 0);
     const pte = spacePte(space, gfnToIndex(vm, gfn));

@@ -28,10 +28,13 @@ import { COST_EPT_MAP_NS, COST_TLB_FLUSH_ALL_NS, COST_VM_EXIT_NS, cost } from ".
 import { DIGEST_FAULT, digestAdd } from "../sim/digest";
 import { lockRead, unlockRead } from "../sim/lock";
 import { emit, TRACE_KVM_ENTRY, TRACE_KVM_EXIT, TRACE_KVM_PAGE_FAULT } from "../sim/trace";
+import { dirtyMark } from "./dirtylog";
+import { memslotIndex, memslotInvalid, memslotReadOnly } from "./memslot";
 import { SPTE_READ, SPTE_WRITE, spteLeaf, sptePresent } from "./spte";
-import { faultRecord, VM_BLOCKED_NS, VM_RETRIES, vmCountAdd } from "./stats";
+import { faultRecord, VM_BLOCKED_NS, VM_MMIO_EXITS, VM_RETRIES, vmCountAdd } from "./stats";
 import { tdpLinkOne, tdpMissing, tdpSet, tdpSpte } from "./tdp";
 import {
+  PF_EMULATED,
   PF_GFN,
   PF_KIND,
   PF_PC,
@@ -39,6 +42,7 @@ import {
   PF_SEQ,
   PF_START,
   PF_WRITE,
+  PF_ZAPS,
   SPARE_COUNT,
   SPARE_PFNS,
   setVcpuBlockedSeen,
@@ -49,18 +53,10 @@ import {
   vcpuBlockedSeen,
   vcpuFlushRequested,
   vcpuIndex,
+  vcpuMemslot,
   vcpuVm,
 } from "./vcpu";
-import {
-  gfnToIndex,
-  vmId,
-  vmInvalidateRetry,
-  vmInvalidateSeq,
-  vmMm,
-  vmMmuLock,
-  vmSpace,
-  vmStats,
-} from "./vm";
+import { vmId, vmInvalidateRetry, vmInvalidateSeq, vmMm, vmMmuLock, vmSpace, vmStats, vmZaps } from "./vm";
 
 // The fault path of the TDP MMU: kvm_tdp_page_fault() with the retry rule of the notifier. Synchronous: the vCPU's thread
 // sleeps while the host swaps in. The access that faulted is repeated when the fault has been handled; only when that
@@ -148,11 +144,14 @@ export function pageFaultStep(vcpu: usize): i32 {
     } else if (pc === RESOLVE) {
       const seq = vmInvalidateSeq(vm);
       store<u32>(vcpu, seq, PF_SEQ);
-      if (vmInvalidateRetry(vm, seq, gfn)) {
+      store<u32>(vcpu, vmZaps(vm), PF_ZAPS);
+      const slot = vcpuMemslot(vcpu, gfn);
+      if (vmInvalidateRetry(vm, seq, gfn) || (slot !== 0 && memslotInvalid(slot))) {
         if (!retry(vcpu)) return STEP_AGAIN;
         continue;
       }
-      faultBegin(vcpu, vmSpace(vm), gfnToIndex(vm, gfn), write);
+      if (slot === 0 || (write && memslotReadOnly(slot))) return emulate(vcpu);
+      faultBegin(vcpu, vmSpace(vm), memslotIndex(slot, gfn), write);
       goto(vcpu, RESOLVING);
     } else if (pc === RESOLVING) {
       const step = faultStep(mm, vcpu);
@@ -162,7 +161,7 @@ export function pageFaultStep(vcpu: usize): i32 {
       // yield: the frame is held, the spte is not yet set; a notifier may come between
       if (!lockRead(vmMmuLock(vm), vcpu)) return STEP_BLOCKED;
     } else if (pc === LOCKED) {
-      if (vmInvalidateRetry(vm, load<u32>(vcpu, PF_SEQ), gfn)) {
+      if (stale(vcpu, vm, gfn)) {
         unlockRead(vmMmuLock(vm), vcpu);
         pagePut(mm, faultPfn(vcpu), vcpu);
         if (!retry(vcpu)) return STEP_AGAIN;
@@ -180,6 +179,26 @@ export function pageFaultStep(vcpu: usize): i32 {
   }
 }
 
+// is_page_fault_stale(): the page may have gone since it was asked for, or the slot.
+function stale(vcpu: usize, vm: usize, gfn: u32): bool {
+  return vmInvalidateRetry(vm, load<u32>(vcpu, PF_SEQ), gfn) || vmZaps(vm) !== load<u32>(vcpu, PF_ZAPS);
+}
+
+// RET_PF_EMULATE: no memory is there to be mapped, or it may not be written: the monitor answers, and the access is over.
+function emulate(vcpu: usize): i32 {
+  store<u32>(vcpu, 1, PF_EMULATED);
+  vmCountAdd(vmStats(vcpuVm(vcpu)), VM_MMIO_EXITS, 1);
+  return enterGuest(vcpu);
+}
+
+/** The access that has to be repeated was answered by the monitor: it is over now. */
+export function pageFaultEmulated(vcpu: usize): bool {
+  if (load<u32>(vcpu, PF_EMULATED) === 0) return false;
+  store<u32>(vcpu, 0, PF_EMULATED);
+  store<u32>(vcpu, 0, PF_PENDING);
+  return true;
+}
+
 // RET_PF_RETRY: back to the guest, whose access faults again. Returns whether the vCPU may go on at once.
 function retry(vcpu: usize): bool {
   vmCountAdd(vmStats(vcpuVm(vcpu)), VM_RETRIES, 1);
@@ -191,11 +210,15 @@ function retry(vcpu: usize): bool {
 function map(vcpu: usize, vm: usize, gfn: u32): void {
   while (tdpMissing(vm, gfn) !== 0) tdpLinkOne(vm, gfn, takeSpare(vcpu));
   const old = tdpSpte(vm, gfn);
-  const spte = spteLeaf(faultPfn(vcpu), faultWritable(vcpu));
+  const slot = vcpuMemslot(vcpu, gfn);
+  const spte = spteLeaf(faultPfn(vcpu), faultWritable(vcpu) && !memslotReadOnly(slot));
   if (!sptePresent(old)) needed(vcpu, FAULT_MINOR);
   else if (allows(spte, true) && !allows(old, true)) needed(vcpu, FAULT_WRITE_PROTECT);
   // An entry that another vCPU installed with more rights stays: fewer rights come only through the notifier.
-  if (!sptePresent(old) || !allows(old, true)) tdpSet(vm, gfn, spte, actorClock(vcpu));
+  if (!sptePresent(old) || !allows(old, true)) {
+    tdpSet(vm, gfn, spte, actorClock(vcpu));
+    if (allows(spte, true)) dirtyMark(slot, gfn);
+  }
   actorSpend(vcpu, STAGE_MAP, cost(COST_EPT_MAP_NS));
 }
 

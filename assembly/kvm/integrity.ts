@@ -21,6 +21,9 @@ export const VIOLATION_STALE_READ: u32 = 2;
 export const VIOLATION_BYTES: usize = 48;
 export const VIOLATIONS_KEPT: u32 = 16;
 
+/** In place of a vCPU: the VM's process wrote. */
+const WRITER_HOST: u32 = 0xff;
+
 const WRITES: usize = 0;
 const FOUND: usize = 4;
 const RECORDS: usize = 8;
@@ -32,12 +35,7 @@ export function integrityInit(): void {
 
 /** A write through the frame that the vCPU's translation names. */
 export function contentWrite(vm: usize, gfn: u32, pfn: u32, vcpu: u32, time: u64): void {
-  const stamp = load<u32>(INTEGRITY, WRITES) + 1;
-  store<u32>(INTEGRITY, stamp, WRITES);
-  setFrameStamp(vmMm(vm), pfn, stamp);
-  const index = <usize>gfnToIndex(vm, gfn);
-  store<u32>(vmExpected(vm) + (index << 2), stamp);
-  store<u64>(vmWritten(vm) + (index << 3), (time << 8) | vcpu);
+  wrote(vm, gfnToIndex(vm, gfn), pfn, vcpu, time);
 }
 
 /** A read through the frame that the vCPU's translation names. False: a violation, now counted and noted. */
@@ -65,6 +63,20 @@ export function contentRead(vm: usize, gfn: u32, pfn: u32, vcpu: u32, time: u64)
   store<u64>(record, written >> 8, 32);
   store<u32>(record, <u32>written & 0xff, 40);
   return false;
+}
+
+/** The VM's process itself has read or written page `index`, which lies in frame `pfn`: a write is a last write like any other. */
+export function hostTouched(vm: usize, index: u32, pfn: u32, write: bool, time: u64): void {
+  if (!write || vmExpected(vm) === 0) return;
+  wrote(vm, index, pfn, WRITER_HOST, time);
+}
+
+function wrote(vm: usize, index: u32, pfn: u32, writer: u32, time: u64): void {
+  const stamp = load<u32>(INTEGRITY, WRITES) + 1;
+  store<u32>(INTEGRITY, stamp, WRITES);
+  setFrameStamp(vmMm(vm), pfn, stamp);
+  store<u32>(vmExpected(vm) + ((<usize>index) << 2), stamp);
+  store<u64>(vmWritten(vm) + ((<usize>index) << 3), (time << 8) | writer);
 }
 
 // The stamp of a page where the primary MMU has it: in a frame, in the swap cache, in its slot, or nowhere yet.

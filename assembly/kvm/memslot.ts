@@ -65,6 +65,16 @@ export function setMemslotFlags(slot: usize, flags: u32): void {
   store<u32>(slot, flags, FLAGS);
 }
 
+/** A fault on the slot must start over: it is being deleted or moved. */
+export function memslotInvalid(slot: usize): bool {
+  return (load<u32>(slot, FLAGS) & KVM_MEMSLOT_INVALID) !== 0;
+}
+
+/** The guest's writes go to the monitor. */
+export function memslotReadOnly(slot: usize): bool {
+  return (load<u32>(slot, FLAGS) & KVM_MEM_READONLY) !== 0;
+}
+
 export function memslotId(slot: usize): u32 {
   return load<u32>(slot, ID);
 }

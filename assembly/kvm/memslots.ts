@@ -1,9 +1,7 @@
 import { arenaTake, PART_RECORDS } from "../memory/arena";
 import {
-  KVM_MEMSLOT_INVALID,
   MEMSLOT_BYTES,
   memslotFirst,
-  memslotFlags,
   memslotGfn,
   memslotHolds,
   memslotId,
@@ -37,6 +35,7 @@ const BY_GFN: usize = 24;
 const BY_HVA: usize = 28;
 const HVA_END: usize = 32;
 const NOTIFIERS: usize = 36;
+const WAITERS: usize = 40;
 const HEADER_BYTES: usize = 48;
 
 /** KVM_MEMSLOT_GEN_UPDATE_IN_PROGRESS: readers may still see the slots as they were. */
@@ -236,6 +235,11 @@ export function setMemslotNotifiers(slots: usize, open: u32): void {
   store<u32>(slots, open, NOTIFIERS);
 }
 
+/** Those who wait until no notifier is open: whoever closes the last one wakes them. */
+export function memslotWaiters(slots: usize): usize {
+  return slots + WAITERS;
+}
+
 export function checkMemslots(slots: usize): void {
   const count = load<u32>(slots, COUNT);
   let unused: u32 = 0;
@@ -256,9 +260,4 @@ export function checkMemslots(slots: usize): void {
   }
   const last = <usize>load<u32>(slots, LAST);
   if (last !== 0) assert(memslotById(slots, memslotId(last)) === last);
-}
-
-/** A fault on the slot must start over: it is being deleted or moved. */
-export function memslotInvalid(slot: usize): bool {
-  return (memslotFlags(slot) & KVM_MEMSLOT_INVALID) !== 0;
 }

@@ -26,12 +26,14 @@ import {
 import { DIGEST_INVALIDATE, digestAdd } from "../sim/digest";
 import { lockWrite, unlockWrite } from "../sim/lock";
 import { emit, TRACE_KVM_AGE_HVA, TRACE_KVM_UNMAP_HVA_RANGE } from "../sim/trace";
+import { waitqueueWakeAll } from "../sim/waitqueue";
 import { memslotFirst, memslotGfnOf, memslotPages } from "./memslot";
 import {
   memslotByHva,
   memslotCount,
   memslotNextInHva,
   memslotNotifiers,
+  memslotWaiters,
   setMemslotNotifiers,
 } from "./memslots";
 import { SPTE_ACCESSED, SPTE_DIRTY, SPTE_NONE, sptePfn, sptePresent } from "./spte";
@@ -173,7 +175,7 @@ function invalidateEnd(actor: usize, spaceId: u32, start: u32, end: u32): i32 {
   const vm = vmAt(spaceId);
   const slots = vmSlots(vm);
   if (load<u32>(actor, NOTIFIER_PC) === IDLE) {
-    if (memslotNextInHva(slots, start, end, 0) === memslotCount(slots)) return ended(slots);
+    if (memslotNextInHva(slots, start, end, 0) === memslotCount(slots)) return ended(slots, actor);
     goto(actor, CLOSE);
     if (!lockWrite(vmMmuLock(vm), actor)) return STEP_BLOCKED;
   }
@@ -187,12 +189,14 @@ function invalidateEnd(actor: usize, spaceId: u32, start: u32, end: u32): i32 {
   assert(load<u32>(actor, NOTIFIER_PC) === CLOSED);
   unlockWrite(vmMmuLock(vm), actor);
   goto(actor, IDLE);
-  return ended(slots);
+  return ended(slots, actor);
 }
 
-function ended(slots: usize): i32 {
-  assert(memslotNotifiers(slots) > 0);
-  setMemslotNotifiers(slots, memslotNotifiers(slots) - 1);
+function ended(slots: usize, actor: usize): i32 {
+  const open = memslotNotifiers(slots) - 1;
+  assert(open !== u32.MAX_VALUE);
+  setMemslotNotifiers(slots, open);
+  if (open === 0) waitqueueWakeAll(memslotWaiters(slots), actorClock(actor));
   return STEP_DONE;
 }
 

@@ -27,7 +27,8 @@ export const VM_UNREACHABLE_PINS: u32 = 10;
 export const VM_STALL_SOME_NS: u32 = 11;
 export const VM_STALL_FULL_NS: u32 = 12;
 export const VM_TLB_MISSES: u32 = 13;
-export const VM_COUNTS: u32 = 14;
+export const VM_MMIO_EXITS: u32 = 14;
+export const VM_COUNTS: u32 = 15;
 
 const FAULTS: usize = 8 * <usize>VM_COUNTS;
 const COUNT: usize = 0;

@@ -1,7 +1,15 @@
 import { PFN_NONE } from "../memory/layout";
 import { emit, TRACE_KVM_TDP_MMU_SPTE_CHANGED } from "../sim/trace";
-import { SPTE_ACCESSED, SPTE_NONE, sptePfn, sptePresent, spteTable, spteTableAddress } from "./spte";
-import { setVmRoot, vmDirectory, vmGfnEnd, vmId, vmRoot, vmTablesTaken, vmTakeTable } from "./vm";
+import {
+  SPTE_ACCESSED,
+  SPTE_NONE,
+  SPTE_WRITE,
+  sptePfn,
+  sptePresent,
+  spteTable,
+  spteTableAddress,
+} from "./spte";
+import { setVmRoot, vmDirectory, vmGfnEnd, vmId, vmRoot, vmTablesTaken, vmTakeTable, vmZapped } from "./vm";
 
 // The TDP MMU: 4 levels of 512-entry tables from gfn to frame. No rmap: unmap and age walk the root. The tables are the
 // truth; a directory of leaf tables beside them spares the walk its upper levels, tdpEnsure() writes both.
@@ -18,7 +26,7 @@ export const TDP_LEVELS: u32 = 4;
 
 /** Address of the leaf entry of `gfn`, 0 when its table is not there. */
 export function tdpLeaf(vm: usize, gfn: u32): usize {
-  assert(gfn < vmGfnEnd(vm));
+  if (gfn >= vmGfnEnd(vm)) return 0;
   const table = <usize>load<u32>(vmDirectory(vm) + ((<usize>(gfn >> LEVEL_BITS)) << 2));
   return table === 0 ? 0 : table + ((<usize>(gfn & 511)) << 3);
 }
@@ -98,11 +106,24 @@ export function tdpAge(vm: usize, gfn: u32): bool {
   return true;
 }
 
-/** kvm_mmu_zap_all_fast(): no gfn is mapped any more; the tables stay. The caller flushes the TLBs. */
-export function tdpZapAll(vm: usize, time: u64): void {
+/** Clears the write bit of `gfn` for the dirty log; true when it was set. The caller flushes the TLBs. */
+export function tdpWriteProtect(vm: usize, gfn: u32, time: u64): bool {
+  const spte = tdpSpte(vm, gfn);
+  if ((spte & SPTE_WRITE) === 0 || !sptePresent(spte)) return false;
+  tdpSet(vm, gfn, spte & ~SPTE_WRITE, time);
+  return true;
+}
+
+/** kvm_mmu_zap_all_fast(): no gfn is mapped any more; the tables stay. Returns the entries that were there; the caller flushes the TLBs. */
+export function tdpZapAll(vm: usize, time: u64): u32 {
+  let zapped: u32 = 0;
+  vmZapped(vm);
   for (let gfn = tdpNext(vm, 0); gfn < vmGfnEnd(vm); gfn = tdpNext(vm, gfn + 1)) {
-    if (sptePresent(tdpSpte(vm, gfn))) tdpSet(vm, gfn, SPTE_NONE, time);
+    if (!sptePresent(tdpSpte(vm, gfn))) continue;
+    tdpSet(vm, gfn, SPTE_NONE, time);
+    zapped++;
   }
+  return zapped;
 }
 
 /** The directory against the tables; every table reachable exactly once. */

@@ -4,7 +4,7 @@ import { TLB_GENERATION, TLB_PFNS, TLB_SET_MASK, TLB_TAGS, TLB_WAYS } from "./vc
 //
 // tags   u64 × entries    63          32 31        1  0
 //                         +-------------+-----------+---+
-//                         | generation  | gfn       | D |      D: the leaf's dirty bit is known to be set
+//                         | generation  | gfn       | D |      D: the leaf is known to be writable and dirty
 //                         +-------------+-----------+---+
 // pfns   u32 × entries    the frame that the entry translates to; read only where contents are checked
 //

@@ -2,7 +2,9 @@ import { arenaReserve, arenaTake, PART_RECORDS, PART_TLBS } from "../memory/aren
 import { ACTOR_MM, MM_CONTEXT_END, PSI_GROUP } from "../mm/context";
 import { spacePsi } from "../mm/space";
 import { ACTOR_VCPU, actorInit } from "../sim/actor";
-import { vmMm, vmSpace } from "./vm";
+import { memslotHolds } from "./memslot";
+import { memslotSearch, memslotsGeneration } from "./memslots";
+import { vmMm, vmSlots, vmSpace } from "./vm";
 
 // A vCPU: an actor with the kvm floor's region of its record. The notifier's program counter comes first, because every
 // actor that reclaims has one.
@@ -34,7 +36,21 @@ export const SPARE_COUNT: usize = NOTIFIER_PC + 76;
 export const SPARE_PFNS: usize = NOTIFIER_PC + 80; // u32 × 4
 const BLOCKED_SEEN: usize = NOTIFIER_PC + 96; // u64
 const MODE: usize = NOTIFIER_PC + 104;
-export const KVM_CONTEXT_END: usize = NOTIFIER_PC + 112;
+// An access beside the guest's own: step.ts.
+export const STEP_STATE: usize = NOTIFIER_PC + 108;
+export const STEP_WORD: usize = NOTIFIER_PC + 112;
+export const STEP_GFN: usize = NOTIFIER_PC + 116;
+export const STEP_FAULTS: usize = NOTIFIER_PC + 120;
+export const STEP_BEGAN: usize = NOTIFIER_PC + 128; // u64
+// The slot of the last lookup and the generation of the slots then (last_used_slot, last_used_slot_gen).
+const LAST_SLOT: usize = NOTIFIER_PC + 136;
+const LAST_SLOT_GEN: usize = NOTIFIER_PC + 144; // u64
+/** The mappings have not all been dropped since the fault asked for its page: fault.ts. */
+export const PF_ZAPS: usize = NOTIFIER_PC + 140;
+/** No memory stands behind the access: it is emulated when it is repeated. */
+export const PF_EMULATED: usize = NOTIFIER_PC + 152;
+export const STEP_EMULATED: usize = NOTIFIER_PC + 156;
+export const KVM_CONTEXT_END: usize = NOTIFIER_PC + 160;
 
 /** In the guest, or taken off its CPU there. */
 export const VCPU_IN_GUEST: u32 = 0;
@@ -44,7 +60,9 @@ export const VCPU_IN_FAULT: u32 = 1;
 export const VCPU_HALTED: u32 = 2;
 
 /** Actors that are not vCPUs end here. */
-export const DAEMON_BYTES: usize = NOTIFIER_PC + 8;
+export const DAEMON_BYTES: usize = NOTIFIER_PC + 12;
+/** Of a monitor: how far it is with its call. */
+export const CALL_PC: usize = NOTIFIER_PC + 8;
 
 /**
  * Takes the record of a vCPU.
@@ -82,6 +100,23 @@ export function vcpuLayout(vcpu: usize): void {
 
 export function vcpuVm(vcpu: usize): usize {
   return <usize>load<u32>(vcpu, VM);
+}
+
+/** kvm_vcpu_gfn_to_memslot(): the slot that holds `gfn`, 0 for none; the VM's own last lookup stays as it is. */
+export function vcpuMemslot(vcpu: usize, gfn: u32): usize {
+  const slots = vmSlots(vcpuVm(vcpu));
+  const generation = memslotsGeneration(slots);
+  const last = <usize>load<u32>(vcpu, LAST_SLOT);
+  if (last !== 0 && load<u64>(vcpu, LAST_SLOT_GEN) === generation && memslotHolds(last, gfn)) return last;
+  const slot = memslotSearch(slots, gfn);
+  store<u32>(vcpu, <u32>slot, LAST_SLOT);
+  store<u64>(vcpu, generation, LAST_SLOT_GEN);
+  return slot;
+}
+
+/** Of a monitor too, which belongs to a VM as well. */
+export function setVcpuVm(actor: usize, vm: usize): void {
+  store<u32>(actor, <u32>vm, VM);
 }
 
 /** Number of the vCPU within its VM. */

@@ -48,7 +48,9 @@ const SLOTS: usize = INVALIDATE_SEQ + 48;
 const GFN_END: usize = INVALIDATE_SEQ + 52;
 const TABLES: usize = INVALIDATE_SEQ + 56;
 const MAPPINGS: usize = INVALIDATE_SEQ + 60;
-const STATS: usize = INVALIDATE_SEQ + 64;
+const MONITOR: usize = INVALIDATE_SEQ + 64;
+const ZAPS: usize = INVALIDATE_SEQ + 68;
+const STATS: usize = INVALIDATE_SEQ + 72;
 const VM_BYTES: usize = STATS + VM_STATS_BYTES;
 
 /** Where a VM's process maps the guest, unless the scenario says: gpa 0 of VM 0, and how far VMs lie apart. */
@@ -176,6 +178,24 @@ export function vmVcpuList(vm: usize): usize {
 export function setVmVcpus(vm: usize, vcpus: u32, first: usize): void {
   store<u32>(vm, vcpus, VCPUS);
   store<u32>(vm, <u32>first, VCPU_LIST);
+}
+
+/** How often all mappings were dropped (mmu_valid_gen): a fault that began before must not map what it has found. */
+export function vmZaps(vm: usize): u32 {
+  return load<u32>(vm, ZAPS);
+}
+
+export function vmZapped(vm: usize): void {
+  store<u32>(vm, load<u32>(vm, ZAPS) + 1, ZAPS);
+}
+
+/** The actor of monitor.ts. */
+export function vmMonitor(vm: usize): usize {
+  return <usize>load<u32>(vm, MONITOR);
+}
+
+export function setVmMonitor(vm: usize, monitor: usize): void {
+  store<u32>(vm, <u32>monitor, MONITOR);
 }
 
 export function vmMmuLock(vm: usize): usize {

@@ -1,8 +1,10 @@
 import { guestStart } from "../guest/sched";
 import { taskCompute, taskPrefault, taskVcpu, taskWorkload } from "../guest/task";
+import { dirtyLayout, dirtyLogged } from "../kvm/dirtylog";
+import { memslotAt, memslotCount } from "../kvm/memslots";
 import { tdpLoadRoot } from "../kvm/tdp";
 import { vcpuLayout, vcpuNext, vcpuVm } from "../kvm/vcpu";
-import { vmLayout, vmPlaceSlots, vmSpace, vmStampsLayout, vmVcpuList } from "../kvm/vm";
+import { vmLayout, vmPlaceSlots, vmSlots, vmSpace, vmStampsLayout, vmVcpuList } from "../kvm/vm";
 import { vmAt, vmTableCount } from "../kvm/vmtable";
 import {
   arenaCommit,
@@ -106,6 +108,7 @@ function layout(traceRecords: u32): void {
   }
   for (let id: u32 = 0; id < vmTableCount(); id++) {
     vmLayout(vmAt(id));
+    dirtyLogsLayout(vmAt(id));
     if (integrity()) vmStampsLayout(vmAt(id));
     for (let vcpu = vmVcpuList(vmAt(id)); vcpu !== 0; vcpu = vcpuNext(vcpu)) {
       vcpuLayout(vcpu);
@@ -120,6 +123,13 @@ function layout(traceRecords: u32): void {
   eventsLayout(events);
   traceLayout(traceRecords);
   arenaReserve(PART_EVENTS, 64); // the last region's neighbour: nothing may be read beyond it
+}
+
+function dirtyLogsLayout(vm: usize): void {
+  const slots = vmSlots(vm);
+  for (let place: u32 = 0; place < memslotCount(slots); place++) {
+    if (dirtyLogged(memslotAt(slots, place))) dirtyLayout(memslotAt(slots, place));
+  }
 }
 
 // A policy that knows the future knows the trace of its VM's only task.

@@ -13,8 +13,17 @@ import {
   VCPU_BYTES,
 } from "../guest/task";
 import { integrityInit } from "../kvm/integrity";
+import { monitorCreate } from "../kvm/monitor";
 import { DAEMON_BYTES, setVcpuNext, vcpuCreate } from "../kvm/vcpu";
-import { setVmVcpus, vmAddSlot, vmCreate, vmDefaultHva, vmVcpuList } from "../kvm/vm";
+import {
+  setVmMonitor,
+  setVmVcpus,
+  vmAddSlot,
+  vmCreate,
+  vmDefaultHva,
+  vmReserve,
+  vmVcpuList,
+} from "../kvm/vm";
 import { vmAt, vmTableAdd, vmTableCount, vmTableInit } from "../kvm/vmtable";
 import { arenaCommit, arenaInit, arenaTake, PART_RECORDS } from "../memory/arena";
 import { PFN_BASE } from "../memory/layout";
@@ -214,6 +223,10 @@ export function configVm(
     setVmVcpus(vm, vcpus, last === 0 ? vcpu : vmVcpuList(vm));
     last = vcpu;
   }
+  const monitor = monitorCreate(vm, actorCount());
+  if (monitor === 0) return E_NO_MEMORY;
+  setVmMonitor(vm, monitor);
+  addActor(monitor);
   return <i32>id;
 }
 
@@ -221,6 +234,12 @@ export function configVm(
 export function configMemslot(vm: u32, id: u32, gfn: u32, pages: u32, hva: f64, flags: u32): void {
   const to = vmAt(vm);
   vmAddSlot(to, id, gfn, pages, hva < 0 ? vmDefaultHva(to, gfn) : <u64>hva, flags);
+}
+
+/** Frames that may become a slot later on, by a change of the memory map. */
+export function configReserve(vm: u32, gfn: u32, pages: u32, hva: f64): void {
+  const to = vmAt(vm);
+  vmReserve(to, gfn, pages, hva < 0 ? vmDefaultHva(to, gfn) : <u64>hva);
 }
 
 function addConfigured(vm: u32, vcpu: u32, flags: u32): usize {

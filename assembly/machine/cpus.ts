@@ -16,6 +16,7 @@ import {
   actorLastCpu,
   actorNext,
   actorOnCpuAt,
+  actorOnlyCpu,
   actorSleepUntil,
   actorSpend,
   actorSpinLocks,
@@ -44,7 +45,7 @@ import { cpuCount, cpuRecords, firstActor } from "./state";
 //          +---------+------+--------+--------+----------+
 //
 // invariant: an actor is on at most one CPU, and that CPU names it
-// invariant: while an actor is runnable, no CPU is idle
+// invariant: while an actor is runnable, no CPU on which it may run is idle
 
 const CURRENT: usize = 0;
 const LAST: usize = 4;
@@ -136,6 +137,8 @@ export function cpuContenders(): u32 {
 }
 
 function idleCpu(actor: usize): u32 {
+  const only = actorOnlyCpu(actor);
+  if (only !== CPU_NONE) return cpuCurrent(cpuAt(only)) === 0 ? only : CPU_NONE;
   const last = actorLastCpu(actor);
   if (last !== CPU_NONE && cpuCurrent(cpuAt(last)) === 0) return last;
   let best = CPU_NONE;
@@ -174,6 +177,7 @@ export function cpuWake(actor: usize, time: u64): void {
   // A kernel thread preempts the vCPU that is furthest behind, at that vCPU's next boundary.
   let victim: usize = 0;
   for (let index: u32 = 0; index < cpuCount(); index++) {
+    if (!mayRun(actor, index)) continue;
     const cpu = cpuAt(index);
     const current = cpuCurrent(cpu);
     if (actorKind(current) !== ACTOR_VCPU || load<u32>(cpu, RESCHED) !== 0) continue;
@@ -182,11 +186,15 @@ export function cpuWake(actor: usize, time: u64): void {
   if (victim !== 0) store<u32>(victim, 1, RESCHED);
 }
 
-function nextRunnable(): usize {
+function mayRun(actor: usize, cpu: u32): bool {
+  return actorOnlyCpu(actor) === CPU_NONE || actorOnlyCpu(actor) === cpu;
+}
+
+function nextRunnable(index: u32): usize {
   let best: usize = 0;
   if (load<u32>(RUNNABLE) === 0) return best;
   for (let actor = firstActor(); actor !== 0; actor = actorNext(actor)) {
-    if (actorState(actor) !== ACTOR_RUNNABLE) continue;
+    if (actorState(actor) !== ACTOR_RUNNABLE || !mayRun(actor, index)) continue;
     if (best === 0) {
       best = actor;
       continue;
@@ -206,7 +214,7 @@ function nextRunnable(): usize {
 
 /** The actor, which sleeps or halts, leaves its CPU at its clock; the next runnable one takes it. */
 export function cpuRelease(actor: usize): void {
-  handOver(actor, nextRunnable(), actorState(actor));
+  handOver(actor, nextRunnable(actorCpu(actor)), actorState(actor));
 }
 
 // Takes `actor` off its CPU in `state` and puts `next` on it, if there is one.
@@ -224,12 +232,17 @@ function handOver(actor: usize, next: usize, state: u32): void {
   if (next !== 0) assign(cpu, index, next, clock);
 }
 
-/** Must the actor, at a boundary, leave its CPU for another: a woken kernel thread, or a vCPU when its slice is over? */
+/**
+ * Must the actor, at a boundary, leave its CPU for another: a woken kernel thread, a vCPU when its slice is over, or because it may
+ * not run there any more?
+ */
 export function cpuShouldYield(actor: usize): bool {
+  if (actorSpinLocks(actor) === 0 && !mayRun(actor, actorCpu(actor))) return true;
   if (load<u32>(RUNNABLE) === 0) return false;
   if (actorSpinLocks(actor) !== 0 || actorKind(actor) !== ACTOR_VCPU) return false;
   const cpu = cpuAt(actorCpu(actor));
-  return load<u32>(cpu, RESCHED) !== 0 || actorClock(actor) >= load<u64>(cpu, SLICE_END);
+  if (load<u32>(cpu, RESCHED) === 0 && actorClock(actor) < load<u64>(cpu, SLICE_END)) return false;
+  return nextRunnable(actorCpu(actor)) !== 0;
 }
 
 /** Clock from which the actor on `cpu` must ask cpuShouldYield() between two steps. */
@@ -238,11 +251,14 @@ export function cpuYieldFrom(cpu: usize): u64 {
   return load<u32>(cpu, RESCHED) !== 0 ? 0 : load<u64>(cpu, SLICE_END);
 }
 
-/** Preempts the actor: whoever has waited goes first. */
+/** Preempts the actor: whoever has waited goes first. An actor that has to move goes on at once where it may, if that CPU is idle. */
 export function cpuPreempt(actor: usize): void {
-  const next = nextRunnable();
-  assert(next !== 0 && next !== actor);
+  const next = nextRunnable(actorCpu(actor));
+  assert(next !== actor);
   handOver(actor, next, ACTOR_RUNNABLE);
+  const idle = idleCpu(actor);
+  if (idle !== CPU_NONE && actorState(actor) === ACTOR_RUNNABLE)
+    assign(cpuAt(idle), idle, actor, actorClock(actor));
 }
 
 export function checkCpus(): void {
@@ -257,7 +273,7 @@ export function checkCpus(): void {
     if (actorCpu(actor) !== CPU_NONE) assert(cpuCurrent(cpuAt(actorCpu(actor))) === actor);
     if (actorState(actor) !== ACTOR_RUNNABLE) continue;
     runnable++;
-    assert(idle === 0);
+    assert(idle === 0 || actorOnlyCpu(actor) !== CPU_NONE);
   }
   assert(runnable === load<u32>(RUNNABLE));
 }

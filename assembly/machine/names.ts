@@ -1,12 +1,24 @@
 // The constants that the binding reads from the instance, from the files that own them.
 
 export {
+  CALL_COLD,
+  CALL_DIRTY_LOG,
+  CALL_DONTNEED,
+  CALL_FREE,
+  CALL_MEMSLOT,
+  CALL_PAGEOUT,
+  CALL_READ,
+  CALL_WRITE,
+} from "../kvm/call";
+export { KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY, MEMSLOT_IDS } from "../kvm/memslot";
+export {
   VM_ACCESSES,
   VM_AGED,
   VM_BLOCKED_NS,
   VM_CHECKED,
   VM_FLUSHES,
   VM_LOST_WRITES,
+  VM_MMIO_EXITS,
   VM_RETRIES,
   VM_STALE_READS,
   VM_STALL_FULL_NS,
@@ -16,7 +28,7 @@ export {
   VM_UNREACHABLE_PINS,
   VM_YOUNG,
 } from "../kvm/stats";
-export { E_HOST_TOO_SMALL, E_NO_MEMORY } from "../memory/status";
+export { E_HOST_TOO_SMALL, E_NO_MEMORY, EAGAIN, EEXIST, EINVAL, ENOMEM } from "../memory/status";
 export { FAULT_MAJOR, FAULT_MINOR, FAULT_SPURIOUS, FAULT_WRITE_PROTECT } from "../mm/fault";
 export {
   MM_RECLAIMED_DIRECT,
@@ -26,6 +38,29 @@ export {
   MM_SWAP_IN,
   MM_SWAP_OUT,
 } from "../mm/instance";
+export {
+  LIST_ACTIVE,
+  LIST_BUDDY,
+  LIST_INACTIVE,
+  LIST_INACTIVE_FILE,
+  LIST_ISOLATED,
+  LIST_NONE,
+  LIST_PCP,
+  PG_ACTIVE,
+  PG_ANON_EXCLUSIVE,
+  PG_DIRTY,
+  PG_LAZYFREE,
+  PG_LOCKED,
+  PG_LRU,
+  PG_READAHEAD,
+  PG_RECLAIM,
+  PG_REFERENCED,
+  PG_SWAPCACHE,
+  PG_UPTODATE,
+  PG_WORKINGSET,
+  PG_WRITEBACK,
+} from "../mm/page";
+export { ZERO_PFN } from "../mm/pte";
 export {
   COST_AGE_RMAP_PAGE_NS,
   COST_EPT_MAP_NS,
@@ -67,6 +102,8 @@ export {
   devicePreset,
 } from "../sim/device";
 export {
+  TRACE_FOLIO_REFERENCED,
+  TRACE_KR_FLUSH_YOUNG,
   TRACE_KVM_AGE_HVA,
   TRACE_KVM_ENTRY,
   TRACE_KVM_EXIT,
@@ -87,6 +124,9 @@ export {
   TRACE_MM_VMSCAN_THROTTLED,
   TRACE_MM_VMSCAN_WAKEUP_KSWAPD,
   TRACE_MM_VMSCAN_WRITE_FOLIO,
+  TRACE_SWAP_READPAGE,
+  TRACE_SWAP_WRITEPAGE,
+  TRACE_SWAPCACHE_ADD,
   traceCount,
 } from "../sim/trace";
 export {
@@ -102,6 +142,7 @@ export {
   STOP_IDLE,
   STOP_NONE,
   STOP_OOM,
+  STOP_STEP,
   STOP_TASKS,
   STOP_TIME,
   STOP_VIOLATION,

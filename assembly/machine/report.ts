@@ -14,6 +14,8 @@ import {
   taskWork,
 } from "../guest/task";
 import { VIOLATION_BYTES, VIOLATIONS_KEPT, violationAt, violations } from "../kvm/integrity";
+import { memslotIndex } from "../kvm/memslot";
+import { gfnToMemslot } from "../kvm/memslots";
 import { sptePresent } from "../kvm/spte";
 import {
   faultCount,
@@ -29,7 +31,7 @@ import {
   vmCount,
 } from "../kvm/stats";
 import { tdpSpte } from "../kvm/tdp";
-import { gfnToIndex, vmMm, vmSpace, vmStats } from "../kvm/vm";
+import { gfnToIndex, vmMm, vmSlots, vmSpace, vmStats } from "../kvm/vm";
 import { vmAt, vmTableCount } from "../kvm/vmtable";
 import { PFN_NONE, TIME_NEVER } from "../memory/layout";
 import { FAULT_KINDS } from "../mm/fault";
@@ -136,6 +138,12 @@ export function reportHistogramCounts(): u32 {
 /** Largest value counted in bucket `index`, ns. */
 export function reportHistogramHighest(index: u32): f64 {
   return <f64>histogramHighest(index);
+}
+
+/** Number of the process' page that backs `gfn` of VM `id`; 0xffffffff when no slot holds it. */
+export function reportPageNumber(id: u32, gfn: u32): u32 {
+  const slot = gfnToMemslot(vmSlots(vmAt(id)), gfn);
+  return slot === 0 ? u32.MAX_VALUE : memslotIndex(slot, gfn);
 }
 
 export const REPORT_PAGE_STATE: u32 = 0;

@@ -1,10 +1,13 @@
 import { guestStart } from "../guest/sched";
 import { GUEST_TICK_PENDING, taskVcpu } from "../guest/task";
+import { callVm, callWatched } from "../kvm/call";
 import { pageFaultStep } from "../kvm/fault";
+import { monitorCall, monitorQueue, monitorStep } from "../kvm/monitor";
 import { vcpuVm } from "../kvm/vcpu";
-import { vmId } from "../kvm/vm";
+import { vmId, vmMonitor } from "../kvm/vm";
+import { vmAt } from "../kvm/vmtable";
 import { TIME_NEVER } from "../memory/layout";
-import { STEP_AGAIN, STEP_BLOCKED, STEP_OOM } from "../memory/status";
+import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE, STEP_OOM } from "../memory/status";
 import { allocOverLimit } from "../mm/alloc";
 import { kswapdStep } from "../mm/kswapd";
 import { swapIoEnd } from "../mm/writeback";
@@ -13,6 +16,8 @@ import {
   ACTOR_GUEST,
   ACTOR_HALTED,
   ACTOR_HOST,
+  ACTOR_KSWAPD,
+  ACTOR_MONITOR,
   ACTOR_SPINNING,
   ACTOR_VCPU,
   actorBlockStage,
@@ -24,13 +29,17 @@ import {
   actorSleepUntil,
   actorState,
   CPU_NONE,
+  STAGE_RECLAIM,
   setActorClock,
 } from "../sim/actor";
 import { DIGEST_OOM, digestAdd } from "../sim/digest";
 import {
+  EVENT_ACCESS,
+  EVENT_CALL,
   EVENT_GUEST_TICK,
   EVENT_IO,
   EVENT_STEP,
+  EVENT_TASK_START,
   EVENT_WAKE,
   eventArg,
   eventKind,
@@ -60,6 +69,7 @@ import {
   STOP_IDLE,
   STOP_NONE,
   STOP_OOM,
+  STOP_STEP,
   STOP_TIME,
   STOP_VIOLATION,
   setNow,
@@ -165,7 +175,7 @@ function runTurn(budget: u32): u32 {
   const made = turn(vcpu, turnEnd(), budget);
   const result = turnResult();
   if (result === TURN_BUDGET) return made;
-  if (stopReason() === STOP_VIOLATION) settleNow();
+  if (stopReason() === STOP_VIOLATION || stopReason() === STOP_STEP) settleNow();
   setTurn(CPU_NONE, 0);
   if (result === TURN_FAULT) eventPost(actorClock(vcpu), EVENT_STEP, <u32>vcpu);
   else if (result === TURN_HALT) cpuRelease(vcpu);
@@ -184,7 +194,16 @@ function dispatch(kind: u32, subject: usize, time: u64): void {
   } else if (kind === EVENT_GUEST_TICK) {
     store<u32>(subject, 0, GUEST_TICK_PENDING);
     wakeHalted(subject, time);
+  } else if (kind === EVENT_CALL) {
+    const monitor = vmMonitor(vmAt(callVm(subject)));
+    if (monitorQueue(monitor, subject) && actorState(monitor) === ACTOR_BLOCKED) {
+      actorSleepUntil(monitor, STAGE_RECLAIM, time);
+      cpuWake(monitor, time);
+    }
+  } else if (kind === EVENT_ACCESS) {
+    wakeHalted(subject, time);
   } else {
+    assert(kind === EVENT_TASK_START);
     const vcpu = taskVcpu(subject);
     guestStart(vcpu, subject, time);
     wakeHalted(vcpu, time);
@@ -200,7 +219,7 @@ function wakeHalted(vcpu: usize, time: u64): void {
 // Runs the actor's steps for as long as nothing else is due before the next of them.
 function step(actor: usize): void {
   assert(actorState(actor) === ACTOR_HOST);
-  const vcpu = actorKind(actor) === ACTOR_VCPU;
+  const kind = actorKind(actor);
   traceActor(actorCpu(actor), actorId(actor));
   while (true) {
     if (cpuShouldYield(actor)) {
@@ -211,7 +230,7 @@ function step(actor: usize): void {
     const turnTime = nextTurnTime();
     const horizon = min<u64>(timeLimit(), turnTime === TIME_NEVER ? TIME_NEVER : turnTime + 1);
     setEventHorizon(min<u64>(horizon, cpuYieldFrom(cpuAt(actorCpu(actor)))));
-    const result = vcpu ? pageFaultStep(actor) : kswapdStep(actor);
+    const result = stepOf(kind, actor);
     if (result === STEP_BLOCKED) {
       if (actorState(actor) !== ACTOR_SPINNING) cpuRelease(actor);
       return;
@@ -223,16 +242,28 @@ function step(actor: usize): void {
       digestAdd(DIGEST_OOM, actorClock(actor), vmId(vcpuVm(actor)), 0, 0, 0);
       return;
     }
-    if (result !== STEP_AGAIN) {
+    if (result === STEP_DONE && kind === ACTOR_MONITOR) {
+      // Whoever waits for the call learns of it before anything else happens; the monitor goes on with its next one.
+      if (callWatched(monitorCall(actor))) {
+        setNow(max<u64>(now(), min<u64>(actorClock(actor), eventNextTime())));
+        setStop(STOP_STEP);
+      }
+    } else if (result !== STEP_AGAIN) {
       assert(actorState(actor) === ACTOR_GUEST);
       return;
     }
     const clock = actorClock(actor);
-    if (clock >= eventNextTime() || clock >= timeLimit() || clock > nextTurnTime()) {
+    const stopped = stopReason() !== STOP_NONE;
+    if (stopped || clock >= eventNextTime() || clock >= timeLimit() || clock > nextTurnTime()) {
       eventPost(clock, EVENT_STEP, <u32>actor);
       return;
     }
   }
+}
+
+function stepOf(kind: u32, actor: usize): i32 {
+  if (kind === ACTOR_VCPU) return pageFaultStep(actor);
+  return kind === ACTOR_KSWAPD ? kswapdStep(actor) : monitorStep(actor);
 }
 
 function nextTurnTime(): u64 {

@@ -166,7 +166,7 @@ function enter(mm: usize, actor: usize, cpu: u32, entry: u32): void {
   setPageMaps(page, 0);
   setPageOwner(page, spaceId(space), 0);
   memcgCharge(spaceMemcg(space));
-  swapCacheAdd(mm, pfn, entry);
+  swapCacheAdd(mm, actor, pfn, entry);
   pagePut(mm, pfn, actor);
 }
 

@@ -42,6 +42,8 @@ export const STOP_OOM: u32 = 4;
 export const STOP_VIOLATION: u32 = 5;
 /** Nothing will ever happen again: nothing is left to run. */
 export const STOP_IDLE: u32 = 6;
+/** The single access, or the call of a monitor, that somebody outside waits for has been made. */
+export const STOP_STEP: u32 = 7;
 
 export function stateInit(): void {
   memory.fill(STATE, 0, STATE_BYTES);

@@ -29,6 +29,7 @@ import {
 } from "../guest/task";
 import { ACCESS_FAULT, ACCESS_VIOLATION, accessRun, accessStop } from "../kvm/access";
 import { VM_ACCESSES, vmCountAdd } from "../kvm/stats";
+import { stepPending, stepRun } from "../kvm/step";
 import { setVcpuMode, VCPU_HALTED, vcpuFaultPending, vcpuIndex, vcpuVm } from "../kvm/vcpu";
 import { vmId, vmSpace, vmStats } from "../kvm/vm";
 import { TIME_NEVER } from "../memory/layout";
@@ -44,6 +45,7 @@ import {
   finiteLeft,
   now,
   prefaultsLeft,
+  STOP_STEP,
   STOP_TASKS,
   STOP_VIOLATION,
   setEpoch,
@@ -90,6 +92,13 @@ export function turn(vcpu: usize, end: u64, budget: u32): u32 {
     // The access that faulted comes first, whatever the time: a fault is over when its access has been repeated.
     const pending = vcpuFaultPending(vcpu);
     const clock = actorClock(vcpu);
+    if (stepPending(vcpu, pending)) {
+      if (!pending && clock >= end) return done(TURN_OVER, made);
+      if (!stepRun(vcpu)) return done(TURN_FAULT, made);
+      vmCountAdd(vmStats(vcpuVm(vcpu)), VM_ACCESSES, 1);
+      setStop(accessStop() === ACCESS_VIOLATION && stopOnViolation() ? STOP_VIOLATION : STOP_STEP);
+      return done(TURN_STOP, made);
+    }
     if (!pending && clock >= end) return done(TURN_OVER, made);
     let task = guestCurrent(vcpu);
     if (!pending && task !== 0 && clock >= guestSliceEnd(vcpu)) {

@@ -8,6 +8,15 @@ export const E_HOST_TOO_SMALL: i32 = -2;
 /** A value outside what a live setter takes. */
 export const E_RANGE: i32 = -3;
 
+// What calls into the kernel return: its own numbers.
+
+/** No room, or none was made at boot. */
+export const ENOMEM: i32 = -12;
+export const EEXIST: i32 = -17;
+export const EINVAL: i32 = -22;
+/** Less could be reclaimed than was asked for. */
+export const EAGAIN: i32 = -11;
+
 // What a step of an actor returns.
 
 /** The operation is complete; the caller goes on in the same step. */

@@ -3,7 +3,13 @@ import { actorClock, actorCpu, actorGoesOn, actorSpend, STAGE_RECLAIM } from "..
 import { COST_AGE_RMAP_PAGE_NS, COST_SWAP_OUT_CPU_NS, cost } from "../sim/costs";
 import { deviceSynchronous, deviceSynchronousNs } from "../sim/device";
 import { DIGEST_RECLAIM, DIGEST_SWAP_OUT, digestAdd } from "../sim/digest";
-import { emit, TRACE_MM_VMSCAN_WRITE_FOLIO } from "../sim/trace";
+import {
+  emit,
+  TRACE_FOLIO_REFERENCED,
+  TRACE_KR_FLUSH_YOUNG,
+  TRACE_MM_VMSCAN_WRITE_FOLIO,
+  TRACE_SWAP_WRITEPAGE,
+} from "../sim/trace";
 import {
   EVICT_CHOSEN,
   EVICT_PC,
@@ -48,7 +54,17 @@ import {
   setPageRefs,
 } from "./page";
 import { pageTrylock, pageUnlock } from "./pagelock";
-import { ENTRY_NONE, PTE_ACCESSED, PTE_DIRTY, PTE_NONE, pteOfEntry, ptePfn, ptePresent } from "./pte";
+import {
+  ENTRY_NONE,
+  entryOffset,
+  entryType,
+  PTE_ACCESSED,
+  PTE_DIRTY,
+  PTE_NONE,
+  pteOfEntry,
+  ptePfn,
+  ptePresent,
+} from "./pte";
 import { spaceUnmapped } from "./residency";
 import { setSpacePte, spaceAccount, spaceMemcg, spacePte } from "./space";
 import { swapAlloc } from "./swap";
@@ -155,7 +171,7 @@ function check(mm: usize, actor: usize): i32 {
       mmCountAdd(mm, MM_SWAP_ALLOC_FAILED, 1);
       return activate(mm, actor);
     }
-    swapCacheAdd(mm, pfn, entry);
+    swapCacheAdd(mm, actor, pfn, entry);
     setSlotOwner(mm, entry, pageOwner(page));
     pageSet(page, PG_DIRTY);
   }
@@ -175,7 +191,10 @@ export function pageYoung(mm: usize, actor: usize, page: usize): bool {
   const young = (pte & PTE_ACCESSED) !== 0;
   if (young) setSpacePte(space, index, pte & ~PTE_ACCESSED);
   const secondary = notifyClearFlushYoung(pageOwner(page), index, actorClock(actor));
+  const time = actorClock(actor);
+  emit(TRACE_KR_FLUSH_YOUNG, time, secondary ? 1 : 0, 0, 0, 0);
   actorSpend(actor, STAGE_RECLAIM, cost(COST_AGE_RMAP_PAGE_NS));
+  emit(TRACE_FOLIO_REFERENCED, actorClock(actor), young || secondary ? 1 : 0, 0, 0, 0);
   return young || secondary;
 }
 
@@ -236,6 +255,7 @@ function write(mm: usize, actor: usize): i32 {
   mmCountAdd(mm, MM_SWAP_OUT, 1);
   lruNoteAnonCost(spaceMemcg(mmSpace(mm, pageOwner(page))), 1);
   digestAdd(DIGEST_SWAP_OUT, time, pageOwner(page), pageIndex(page), pfn, entry);
+  emit(TRACE_SWAP_WRITEPAGE, time, entryType(entry), entryOffset(entry), 0, 0);
   emit(TRACE_MM_VMSCAN_WRITE_FOLIO, time, pfn, 0, 0, 0);
   if (mmStamped(mm)) setSlotStamp(mm, entry, frameStamp(mm, pfn));
 

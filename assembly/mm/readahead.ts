@@ -4,6 +4,7 @@ import { actorClock, actorCpu, actorGoesOn, actorSpend, STAGE_CPU } from "../sim
 import { COST_SWAP_IN_CPU_NS, cost } from "../sim/costs";
 import { deviceSubmit, deviceSynchronous, deviceSynchronousNs, deviceWaitTag } from "../sim/device";
 import { DIGEST_SWAP_IN, digestAdd } from "../sim/digest";
+import { emit, TRACE_SWAP_READPAGE } from "../sim/trace";
 import { allocated, allocBegin, allocStep } from "./alloc";
 import {
   READAHEAD_END,
@@ -233,7 +234,7 @@ function plug(mm: usize, actor: usize, pfn: u32): void {
     return;
   }
   setPageOwner(page, spaceId(owner), swapRotational(mm) !== 0 ? 0 : at);
-  swapCacheAdd(mm, pfn, entry);
+  swapCacheAdd(mm, actor, pfn, entry);
   const locked = pageTrylock(mm, pfn);
   assert(locked);
   if (entry !== faultEntry(actor)) pageSet(page, PG_READAHEAD);
@@ -271,13 +272,22 @@ function unplug(mm: usize, actor: usize): i32 {
  */
 export function swapSubmitRead(mm: usize, actor: usize, pfn: u32, entry: u32, reader: usize): bool {
   const device = swapDevice(swapArea(mm, entry));
+  const time = actorClock(actor);
   if (!deviceSynchronous(device)) {
-    return deviceSubmit(device, false, pfn, entryOffset(entry), reader, actorCpu(actor), actorClock(actor));
+    if (!deviceSubmit(device, false, pfn, entryOffset(entry), reader, actorCpu(actor), time)) return false;
+    swapTraceRead(entry, reader !== 0, time);
+    return true;
   }
+  swapTraceRead(entry, true, time);
   actorSpend(actor, STAGE_CPU, deviceSynchronousNs(device, false));
   pageSet(pageOf(mm, pfn), PG_UPTODATE);
   pageUnlock(mm, pfn, actorClock(actor));
   return true;
+}
+
+/** swap_readpage(): `sync` when the caller waits for the page. */
+export function swapTraceRead(entry: u32, sync: bool, time: u64): void {
+  emit(TRACE_SWAP_READPAGE, time, entryType(entry), entryOffset(entry), sync ? 1 : 0, 0);
 }
 
 /** A page is read from its slot, for page `index` of its owner: contents, counter, history. */

@@ -1,5 +1,6 @@
 import { PFN_NONE } from "../memory/layout";
 import { actorClock, actorCpu } from "../sim/actor";
+import { emit, TRACE_SWAPCACHE_ADD } from "../sim/trace";
 import { pagePut } from "./free";
 import {
   PG_DIRTY,
@@ -18,7 +19,7 @@ import {
   setPagePrivate,
   setPageRefs,
 } from "./page";
-import { ENTRY_NONE } from "./pte";
+import { ENTRY_NONE, entryOffset, entryType } from "./pte";
 import { swapFull } from "./swaparea";
 import { swapCacheClear, swapCacheLookup, swapCacheSet, swapCount } from "./swapmap";
 
@@ -27,9 +28,10 @@ import { swapCacheClear, swapCacheLookup, swapCacheSet, swapCount } from "./swap
 //
 // invariant: PG_SWAPCACHE is set exactly on the frames that the areas' cache arrays name
 
-/** Puts a page into the cache of `entry`, whose SWAP_HAS_CACHE the caller owns. */
-export function swapCacheAdd(mm: usize, pfn: u32, entry: u32): void {
+/** Puts a page into the cache of `entry`, whose SWAP_HAS_CACHE the caller owns (add_to_swap_cache()). */
+export function swapCacheAdd(mm: usize, actor: usize, pfn: u32, entry: u32): void {
   const page = pageOf(mm, pfn);
+  emit(TRACE_SWAPCACHE_ADD, actorClock(actor), entryType(entry), entryOffset(entry), 0, 0);
   assert(!pageTest(page, PG_SWAPCACHE));
   swapCacheSet(mm, entry, pfn);
   setPagePrivate(page, entry);

@@ -59,6 +59,7 @@ import {
   readaheadStep,
   swapNoteRead,
   swapSubmitRead,
+  swapTraceRead,
 } from "./readahead";
 import { spaceAccount, spaceId, spaceMemcg, spacePte } from "./space";
 import { slotOwner, swapArea, swapDevice, swapFull } from "./swaparea";
@@ -153,6 +154,7 @@ function withFrame(mm: usize, actor: usize, pc: u32): i32 {
   actorSpend(actor, STAGE_CPU, cost(COST_SWAP_IN_CPU_NS));
   if (pc === AT_BYPASS) {
     setPageOwner(pageOf(mm, pfn), spaceId(faultSpace(actor)), faultIndex(actor));
+    swapTraceRead(entry, true, actorClock(actor));
     actorSpend(actor, STAGE_CPU, deviceSynchronousNs(device, false));
     faultGoto(actor, AT_BYPASS_INSTALL);
     return STEP_AGAIN; // yield: decompressed into a page that only we know
@@ -165,7 +167,7 @@ function withFrame(mm: usize, actor: usize, pc: u32): i32 {
   }
   const owner = mmSpace(mm, slotOwner(mm, entry, spaceId(faultSpace(actor))));
   setPageOwner(pageOf(mm, pfn), spaceId(owner), faultIndex(actor));
-  swapCacheAdd(mm, pfn, entry);
+  swapCacheAdd(mm, actor, pfn, entry);
   const locked = pageTrylock(mm, pfn);
   assert(locked);
   lruCacheAdd(mm, actor, pfn);

@@ -27,10 +27,13 @@ const WAIT_MODE: usize = 132;
 const SPIN_LOCKS: usize = 136;
 const LAST_CPU: usize = 140;
 const STATE_SINCE: usize = 144;
-export const ACTOR_BYTES: usize = 152;
+const ONLY_CPU: usize = 152; // + 1
+export const ACTOR_BYTES: usize = 160;
 
 export const ACTOR_VCPU: u32 = 0;
 export const ACTOR_KSWAPD: u32 = 1;
+/** The thread of a VM's process that is no vCPU. */
+export const ACTOR_MONITOR: u32 = 2;
 
 /** Running the guest: takes turns, has no event of its own. */
 export const ACTOR_GUEST: u32 = 0;
@@ -64,6 +67,7 @@ export function actorInit(actor: usize, kind: u32, id: u32): void {
   store<u32>(actor, ACTOR_BLOCKED, STATE);
   store<u32>(actor, CPU_NONE, CPU);
   store<u32>(actor, CPU_NONE, LAST_CPU);
+  setActorOnlyCpu(actor, CPU_NONE);
 }
 
 export function actorKind(actor: usize): u32 {
@@ -110,6 +114,15 @@ export function setActorCpu(actor: usize, cpu: u32): void {
 
 export function actorLastCpu(actor: usize): u32 {
   return load<u32>(actor, LAST_CPU);
+}
+
+/** The one CPU that the actor may run on (sched_setaffinity()), CPU_NONE for any. */
+export function actorOnlyCpu(actor: usize): u32 {
+  return load<u32>(actor, ONLY_CPU) - 1;
+}
+
+export function setActorOnlyCpu(actor: usize, cpu: u32): void {
+  store<u32>(actor, cpu + 1, ONLY_CPU);
 }
 
 export function actorVruntime(actor: usize): u64 {

@@ -37,6 +37,10 @@ export const EVENT_IO: u32 = 2;
 export const EVENT_TASK_START: u32 = 3;
 /** The periodic tick of a halted vCPU. */
 export const EVENT_GUEST_TICK: u32 = 4;
+/** A monitor has another call to make. */
+export const EVENT_CALL: u32 = 5;
+/** A vCPU has an access to make beside those of its guest. */
+export const EVENT_ACCESS: u32 = 6;
 
 export function eventsLayout(capacity: u32): void {
   store<u32>(EVENTS, <u32>arenaReserve(PART_EVENTS, <u64>capacity * ENTRY_BYTES), HEAP);

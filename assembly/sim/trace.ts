@@ -30,7 +30,13 @@ export const TRACE_MM_VMSCAN_LRU_SHRINK_INACTIVE: u32 = 16;
 export const TRACE_MM_VMSCAN_LRU_SHRINK_ACTIVE: u32 = 17;
 export const TRACE_MM_VMSCAN_WRITE_FOLIO: u32 = 18;
 export const TRACE_MM_VMSCAN_THROTTLED: u32 = 19;
-export const TRACE_EVENTS: u32 = 20;
+// The probes that captures add to the kernel's own tracepoints.
+export const TRACE_SWAPCACHE_ADD: u32 = 40;
+export const TRACE_SWAP_READPAGE: u32 = 41;
+export const TRACE_SWAP_WRITEPAGE: u32 = 42;
+export const TRACE_FOLIO_REFERENCED: u32 = 43;
+export const TRACE_KR_FLUSH_YOUNG: u32 = 44;
+export const TRACE_EVENTS: u32 = 45;
 /** Events that there is room for: one bit each in the mask of those that are recorded. */
 const EVENTS_MAX: u32 = 64;
 

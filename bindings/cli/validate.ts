@@ -19,6 +19,10 @@ one, or a directory that holds cases at any depth. Every step is replayed throug
 the model and every field of it compared; a step agrees when all of them are
 equal. Cases of a format that is not modelled in this version are skipped.
 
+An experiment with KVM is a directory with scenario.json, summary.json and
+trace.txt: its script is repeated on a machine, and every pair of a step and a
+quantity (faults, their order, what was unmapped, swap slots) is a step.
+
 A table of misses is NAME.json beside its page trace NAME.u32.gz: every count of
 it, a policy's misses in one size of memory, is a step. A trace that is not there
 is looked for in the directory of --traces.

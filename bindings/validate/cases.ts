@@ -4,9 +4,15 @@
 import { parseJson } from "../json.js";
 import { show } from "../problems.js";
 import { fileError, node, reading, textOf } from "./disk.js";
+import { KVM_FORMAT } from "./kvm/captured.js";
 import { isTable } from "./tables.js";
 
 const CASE = "case.json";
+/** A captured KVM experiment has its script here, and what came of it in a summary beside. */
+const EXPERIMENT = "scenario.json";
+const SUMMARY = "summary.json";
+/** Beside the experiments: what of them repeats. */
+const REPEATABILITY = "repeatability.json";
 /** The first one that exists is read; what is gzip is seen by its first bytes. */
 const STEPS = ["steps.ndjson", "steps.ndjson.gz"] as const;
 
@@ -17,6 +23,8 @@ export interface CapturedCase {
   name: string;
   format: string;
   caseJson: Record<string, unknown>;
+  /** A KVM experiment: it has other files than a case of steps. */
+  experiment: boolean;
 }
 
 /** A case that was found: its directory, or the file of a table. */
@@ -69,7 +77,9 @@ function casesIn(directory: string, visited: Set<string>): FoundCase[] {
   visited.add(real);
 
   const names = reading(directory, () => node().fs.readdirSync(directory)).sort();
-  if (names.includes(CASE)) return [{ path: directory, table: false, real }];
+  if (names.includes(CASE) || (names.includes(EXPERIMENT) && names.includes(SUMMARY))) {
+    return [{ path: directory, table: false, real }];
+  }
   const steps = STEPS.find((name) => names.includes(name));
   if (steps !== undefined) throw fileError(join(directory, CASE), `missing; ${steps} is there`);
   return names
@@ -84,6 +94,7 @@ function casesIn(directory: string, visited: Set<string>): FoundCase[] {
 export function readCase(directory: string): CapturedCase {
   const { basename, join, resolve } = node().path;
   const file = join(directory, CASE);
+  if (!node().fs.existsSync(file)) return readExperiment(directory, basename(resolve(directory)));
   const caseJson = asObject(parseJson(textOf(file), file), file);
   const { format, name } = caseJson;
   if (typeof format !== "string") {
@@ -95,7 +106,26 @@ export function readCase(directory: string): CapturedCase {
     name: typeof name === "string" ? name : basename(resolve(directory)),
     format,
     caseJson,
+    experiment: false,
   };
+}
+
+function readExperiment(directory: string, name: string): CapturedCase {
+  const { join, resolve } = node().path;
+  const object = (file: string) => asObject(parseJson(textOf(file), file), file);
+  const beside = join(resolve(directory), "..", REPEATABILITY);
+  const caseJson = {
+    scenario: object(join(directory, EXPERIMENT)),
+    summary: object(join(directory, SUMMARY)),
+    ...(node().fs.existsSync(beside) && { repeatability: object(beside) }),
+  };
+  return { directory, name, format: KVM_FORMAT, caseJson, experiment: true };
+}
+
+/** The text of another file of a case, undefined without one. */
+export function caseText(directory: string, file: string): string | undefined {
+  const path = node().path.join(directory, file);
+  return node().fs.existsSync(path) ? textOf(path) : undefined;
 }
 
 /** Reads the steps of a case: one JSON object a line. @throws PagevisorError E_FILE with the line of the first mistake */

@@ -3,9 +3,9 @@
 import { coreModule } from "../core.js";
 import { PagevisorError } from "../errors.js";
 import { nextTask } from "../eventloop.js";
-import { type CapturedCase, findCases, readCase, readSteps } from "./cases.js";
+import { type CapturedCase, caseText, findCases, readCase, readSteps } from "./cases.js";
 import { REPLAYERS } from "./registry.js";
-import type { CaseResult, Replayer, ValidateResult } from "./result.js";
+import type { CaseResult, Replayer, SkippedCase, ValidateResult } from "./result.js";
 import { compareTable, type TableResult, withoutTrace } from "./table.js";
 import { readTable, readTableTrace } from "./tables.js";
 
@@ -61,7 +61,9 @@ export async function validate(
       continue;
     }
     const { module = await coreModule() } = options;
-    add(replayCase(captured, replay, module));
+    const replayed = await replayCase(captured, replay, module);
+    if ("why" in replayed) result.skipped.push(replayed);
+    else add(replayed);
     await nextTask(); // so that the signal can come
   }
   return result;
@@ -75,11 +77,16 @@ async function countAgain(file: string, { module, traces }: ValidateOptions): Pr
 }
 
 /** Errors of a replayer say where in the case; here the case itself is added. */
-function replayCase(captured: CapturedCase, replay: Replayer, module: WebAssembly.Module): CaseResult {
-  const { directory, name, caseJson } = captured;
-  const steps = readSteps(directory);
+async function replayCase(
+  captured: CapturedCase,
+  replay: Replayer,
+  module: WebAssembly.Module,
+): Promise<CaseResult | SkippedCase> {
+  const { directory, name, caseJson, experiment } = captured;
+  const steps = experiment ? [] : readSteps(directory);
+  const text = (file: string) => caseText(directory, file);
   try {
-    return replay({ name, caseJson, steps }, module);
+    return await replay({ name, caseJson, steps, text }, module);
   } catch (cause) {
     const what = cause instanceof Error ? cause.message : String(cause);
     const code = cause instanceof PagevisorError ? cause.code : "E_INTERNAL";

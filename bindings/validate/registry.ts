@@ -1,6 +1,8 @@
 // Which formats of captures are modelled: one line a format.
 
 import { replayBuddy } from "./buddy.js";
+import { KVM_FORMAT } from "./kvm/captured.js";
+import { replayKvm } from "./kvm/replay.js";
 import type { Replayer } from "./result.js";
 import { replaySwap } from "./swap.js";
 
@@ -8,4 +10,5 @@ import { replaySwap } from "./swap.js";
 export const REPLAYERS: ReadonlyMap<string, Replayer> = new Map<string, Replayer>([
   ["mm-buddy-1", replayBuddy],
   ["mm-swap-1", replaySwap],
+  [KVM_FORMAT, replayKvm],
 ]);

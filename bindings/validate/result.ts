@@ -50,12 +50,17 @@ export interface CaseInput {
   name: string;
   caseJson: unknown;
   steps: readonly Record<string, unknown>[];
+  /** The text of another file of the case; undefined when it has no such file. */
+  text: (file: string) => string | undefined;
 }
 
 /**
- * Replays a case through the model.
+ * Replays a case through the model, or says what of it is not modelled.
  *
  * @throws PagevisorError E_FILE for a case that is not of the format, with the place in case.json or the step;
  *   E_TOO_BIG for one that does not fit an instance
  */
-export type Replayer = (input: CaseInput, module: WebAssembly.Module) => CaseResult;
+export type Replayer = (
+  input: CaseInput,
+  module: WebAssembly.Module,
+) => CaseResult | SkippedCase | Promise<CaseResult | SkippedCase>;

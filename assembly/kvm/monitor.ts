@@ -1,0 +1,194 @@
+import { arenaTake, PART_RECORDS } from "../memory/arena";
+import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
+import { adviseCold, adviseFree, pageoutBegin, pageoutStep } from "../mm/advise";
+import { ACTOR_MM } from "../mm/context";
+import { FAULT_MAJOR, FAULT_SPURIOUS, faultBegin, faultKind, faultPfn, faultStep } from "../mm/fault";
+import { pagePut } from "../mm/free";
+import { notifyInvalidateEnd, notifyInvalidateStart } from "../mm/notifier";
+import { spaceId } from "../mm/space";
+import { zapRange } from "../mm/zap";
+import {
+  ACTOR_MONITOR,
+  actorBlock,
+  actorClearStages,
+  actorClock,
+  actorGoesOn,
+  actorInit,
+  actorSpend,
+  STAGE_RECLAIM,
+} from "../sim/actor";
+import { COST_RECLAIM_SCAN_PAGE_NS, cost } from "../sim/costs";
+import {
+  CALL_COLD,
+  CALL_DIRTY_LOG,
+  CALL_DONTNEED,
+  CALL_FREE,
+  CALL_MEMSLOT,
+  CALL_PAGEOUT,
+  CALL_WRITE,
+  callEnd,
+  callKind,
+  callNext,
+  callNoteMajor,
+  callResult,
+  callStart,
+  setCallBegan,
+  setCallEnded,
+  setCallQueued,
+  setCallResult,
+  setCallStart,
+} from "./call";
+import { hostTouched } from "./integrity";
+import { dirtyCallStep, memslotCallStep } from "./slotcalls";
+import { CALL_PC, DAEMON_BYTES, setVcpuVm, vcpuVm } from "./vcpu";
+import { vmMm, vmSpace } from "./vm";
+
+// The monitor of a VM: the thread of its process that is no vCPU. It makes the calls of call.ts one after another, in the order in
+// which they came, and sleeps when there is none.
+//
+// record   as a daemon's, then   0      4      8
+//                                +------+------+------+
+//                                | head | tail | call |
+//                                +------+------+------+
+
+const HEAD: usize = DAEMON_BYTES;
+const TAIL: usize = DAEMON_BYTES + 4;
+const CALL: usize = DAEMON_BYTES + 8;
+const MONITOR_BYTES: usize = DAEMON_BYTES + 12;
+
+const IDLE: u32 = 0;
+const BEGIN: u32 = 1;
+const RUN: u32 = 2;
+const CLOSE: u32 = 3;
+
+/** Takes the record of the monitor of `vm`; 0 when memory is exhausted. */
+export function monitorCreate(vm: usize, actorId: u32): usize {
+  const monitor = arenaTake(PART_RECORDS, MONITOR_BYTES);
+  if (monitor === 0) return 0;
+  actorInit(monitor, ACTOR_MONITOR, actorId);
+  store<u32>(monitor, <u32>vmMm(vm), ACTOR_MM);
+  setVcpuVm(monitor, vm);
+  return monitor;
+}
+
+/** Gives the monitor another call. True when it sleeps, so that somebody has to wake it. */
+export function monitorQueue(monitor: usize, call: usize): bool {
+  const tail = <usize>load<u32>(monitor, TAIL);
+  setCallQueued(call, 0);
+  if (tail === 0) store<u32>(monitor, <u32>call, HEAD);
+  else setCallQueued(tail, call);
+  store<u32>(monitor, <u32>call, TAIL);
+  return tail === 0;
+}
+
+function goto(monitor: usize, pc: u32): void {
+  store<u32>(monitor, pc, CALL_PC);
+}
+
+/** Goes on with the monitor's calls. STEP_DONE: one has been made, monitorCall() tells which; the monitor goes on. Returns STEP_*. */
+export function monitorStep(monitor: usize): i32 {
+  while (true) {
+    const pc = load<u32>(monitor, CALL_PC);
+    const call = <usize>load<u32>(monitor, HEAD);
+    if (pc === IDLE) {
+      if (call === 0) {
+        actorBlock(monitor, STAGE_RECLAIM);
+        return STEP_BLOCKED;
+      }
+      actorClearStages(monitor);
+      setCallBegan(call, actorClock(monitor));
+      goto(monitor, BEGIN);
+      continue;
+    }
+    const step = goOn(monitor, call, pc);
+    if (step === STEP_AGAIN && actorGoesOn(monitor)) continue;
+    if (step !== STEP_DONE) return step;
+    store<u32>(monitor, <u32>callNext(call), HEAD);
+    if (callNext(call) === 0) store<u32>(monitor, 0, TAIL);
+    store<u32>(monitor, <u32>call, CALL);
+    setCallEnded(call, actorClock(monitor));
+    goto(monitor, IDLE);
+    return STEP_DONE;
+  }
+}
+
+/** The call that ended last. */
+export function monitorCall(monitor: usize): usize {
+  return <usize>load<u32>(monitor, CALL);
+}
+
+// STEP_DONE: the call has been made.
+function goOn(monitor: usize, call: usize, pc: u32): i32 {
+  const kind = callKind(call);
+  if (kind === CALL_PAGEOUT) return pageout(monitor, call, pc);
+  if (kind === CALL_COLD) return cold(monitor, call);
+  if (kind === CALL_DONTNEED || kind === CALL_FREE) return drop(monitor, call, pc);
+  if (kind === CALL_MEMSLOT) return memslotCallStep(monitor, call);
+  if (kind === CALL_DIRTY_LOG) return dirtyCallStep(monitor, call);
+  return touch(monitor, call, pc);
+}
+
+function pageout(monitor: usize, call: usize, pc: u32): i32 {
+  const vm = vcpuVm(monitor);
+  if (pc === BEGIN) {
+    pageoutBegin(vmMm(vm), monitor, vmSpace(vm), callStart(call), callEnd(call));
+    goto(monitor, RUN);
+  }
+  return pageoutStep(vmMm(vm), monitor);
+}
+
+function cold(monitor: usize, call: usize): i32 {
+  const vm = vcpuVm(monitor);
+  adviseCold(vmMm(vm), monitor, vmSpace(vm), callStart(call), callEnd(call));
+  scanned(monitor, call);
+  return STEP_DONE;
+}
+
+// A look at each page of the range.
+function scanned(monitor: usize, call: usize): void {
+  actorSpend(monitor, STAGE_RECLAIM, (callEnd(call) - callStart(call)) * cost(COST_RECLAIM_SCAN_PAGE_NS));
+}
+
+// madvise_dontneed_free(): between the notifier's start and end the pages go, or may go.
+function drop(monitor: usize, call: usize, pc: u32): i32 {
+  const vm = vcpuVm(monitor);
+  const space = vmSpace(vm);
+  const start = callStart(call);
+  const end = callEnd(call);
+  if (pc === BEGIN) {
+    const step = notifyInvalidateStart(monitor, spaceId(space), start, end);
+    if (step === STEP_DONE) goto(monitor, RUN);
+    return step === STEP_DONE ? STEP_AGAIN : step;
+  }
+  if (pc === RUN) {
+    if (callKind(call) === CALL_DONTNEED) zapRange(vmMm(vm), monitor, space, start, end);
+    else adviseFree(vmMm(vm), monitor, space, start, end);
+    scanned(monitor, call);
+    goto(monitor, CLOSE);
+    return STEP_AGAIN; // yield: the notifier's range is still open
+  }
+  return notifyInvalidateEnd(monitor, spaceId(space), start, end);
+}
+
+// The monitor's own accesses, page by page.
+function touch(monitor: usize, call: usize, pc: u32): i32 {
+  const vm = vcpuVm(monitor);
+  const page = callStart(call);
+  const write = callKind(call) === CALL_WRITE;
+  if (page === callEnd(call)) return STEP_DONE;
+  if (pc === BEGIN) {
+    faultBegin(monitor, vmSpace(vm), page, write);
+    goto(monitor, RUN);
+  }
+  const step = faultStep(vmMm(vm), monitor);
+  if (step !== STEP_DONE) return step;
+  if (faultKind(monitor) !== FAULT_SPURIOUS) {
+    if (faultKind(monitor) === FAULT_MAJOR) callNoteMajor(call);
+    setCallResult(call, callResult(call) + 1);
+  }
+  hostTouched(vm, page, faultPfn(monitor), write, actorClock(monitor));
+  pagePut(vmMm(vm), faultPfn(monitor), monitor);
+  setCallStart(call, page + 1);
+  goto(monitor, BEGIN);
+  return STEP_AGAIN;
+}

@@ -1,0 +1,184 @@
+import { arenaCommit } from "../memory/arena";
+import { EINVAL, ENOMEM, OK, STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
+import { spacePageAt } from "../mm/space";
+import { actorClock, actorGoesOn, actorSpend, STAGE_LOCK, STAGE_RECLAIM } from "../sim/actor";
+import { COST_NOTIFIER_INVALIDATE_NS, COST_RMAP_PER_SPTE_NS, cost } from "../sim/costs";
+import { lockWrite, unlockWrite } from "../sim/lock";
+import { waitqueueSleep } from "../sim/waitqueue";
+import { callEnd, callFlags, callHva, callSlot, callStart, setCallResult, setCallStatus } from "./call";
+import { dirtyBegin, dirtyLayout, dirtyLogged, dirtyTake } from "./dirtylog";
+import {
+  KVM_MEM_LOG_DIRTY_PAGES,
+  KVM_MEMSLOT_INVALID,
+  memslotDirty,
+  memslotFlags,
+  setMemslotDirty,
+  setMemslotFirst,
+  setMemslotFlags,
+  setMemslotGfn,
+} from "./memslot";
+import {
+  memslotAdd,
+  memslotById,
+  memslotNotifiers,
+  memslotRemove,
+  memslotsPublish,
+  memslotWaiters,
+} from "./memslots";
+import { memslotUpdateKind, UPDATE_DELETE, UPDATE_MOVE, UPDATE_NOTHING } from "./memslotupdate";
+import { flushRemoteTlbs } from "./notifier";
+import { tdpZapAll } from "./tdp";
+import { CALL_PC, vcpuVm } from "./vcpu";
+import { vmMmuLock, vmSlots, vmSpace } from "./vm";
+
+// The calls of a monitor that change the memory map or ask for its dirty log: the second half of __kvm_set_memory_region() with
+// kvm_arch_commit_memory_region(), and kvm_vm_ioctl_get_dirty_log(). A set of slots is not changed while an MMU notifier is open, so that
+// its start and its end find the same slots.
+//
+//   BEGIN → (delete, move: INVALID → ZAP → ZAPPED) → COMMIT → (log on: PROTECT → PROTECTED) → done
+
+const BEGIN: u32 = 1;
+const INVALID: u32 = 2;
+const ZAP: u32 = 3;
+const ZAPPED: u32 = 4;
+const COMMIT: u32 = 5;
+const PROTECT: u32 = 6;
+const PROTECTED: u32 = 7;
+
+function goto(monitor: usize, pc: u32): void {
+  store<u32>(monitor, pc, CALL_PC);
+}
+
+// True when no notifier is open; else the monitor sleeps until none is.
+function settled(monitor: usize, slots: usize): bool {
+  if (memslotNotifiers(slots) === 0) return true;
+  waitqueueSleep(memslotWaiters(slots), monitor, STAGE_LOCK);
+  return false;
+}
+
+function kindOf(vm: usize, call: usize): i32 {
+  return memslotUpdateKind(
+    vm,
+    callSlot(call),
+    callStart(call),
+    callEnd(call),
+    callHva(call),
+    callFlags(call),
+  );
+}
+
+/** Goes on with CALL_MEMSLOT. Returns STEP_*. */
+export function memslotCallStep(monitor: usize, call: usize): i32 {
+  const vm = vcpuVm(monitor);
+  const slots = vmSlots(vm);
+  const slot = memslotById(slots, callSlot(call));
+  while (true) {
+    const pc = load<u32>(monitor, CALL_PC);
+    if (pc === BEGIN) {
+      const kind = kindOf(vm, call);
+      if (kind <= UPDATE_NOTHING) {
+        setCallStatus(call, kind);
+        return STEP_DONE;
+      }
+      if (slot !== 0 && !dirtyRoom(slot, callFlags(call))) {
+        setCallStatus(call, ENOMEM);
+        return STEP_DONE;
+      }
+      setCallResult(call, <u32>kind);
+      goto(monitor, kind === UPDATE_DELETE || kind === UPDATE_MOVE ? INVALID : COMMIT);
+    } else if (pc === INVALID) {
+      if (!settled(monitor, slots)) return STEP_BLOCKED;
+      setMemslotFlags(slot, memslotFlags(slot) | KVM_MEMSLOT_INVALID);
+      memslotsPublish(slots);
+      goto(monitor, ZAP);
+      // yield: faults on the slot start over from now on
+      if (!lockWrite(vmMmuLock(vm), monitor)) return STEP_BLOCKED;
+    } else if (pc === ZAP) {
+      // kvm_mmu_zap_all_fast(): every mapping of the VM goes, not only the slot's.
+      const zapped = tdpZapAll(vm, actorClock(monitor));
+      actorSpend(
+        monitor,
+        STAGE_RECLAIM,
+        cost(COST_NOTIFIER_INVALIDATE_NS) + zapped * cost(COST_RMAP_PER_SPTE_NS),
+      );
+      if (zapped !== 0) flushRemoteTlbs(vm, monitor);
+      goto(monitor, ZAPPED);
+      if (!actorGoesOn(monitor)) return STEP_AGAIN; // yield: mmu_lock is held for writing
+    } else if (pc === ZAPPED) {
+      unlockWrite(vmMmuLock(vm), monitor);
+      goto(monitor, COMMIT);
+    } else if (pc === COMMIT) {
+      if (!settled(monitor, slots)) return STEP_BLOCKED;
+      if (!commit(vm, call, slot)) return STEP_DONE;
+      goto(monitor, PROTECT);
+      if (!lockWrite(vmMmuLock(vm), monitor)) return STEP_BLOCKED;
+    } else if (pc === PROTECT) {
+      const entries = dirtyBegin(vm, slot, actorClock(monitor));
+      actorSpend(monitor, STAGE_RECLAIM, entries * cost(COST_RMAP_PER_SPTE_NS));
+      if (entries !== 0) flushRemoteTlbs(vm, monitor);
+      goto(monitor, PROTECTED);
+      if (!actorGoesOn(monitor)) return STEP_AGAIN; // yield: mmu_lock is held for writing
+    } else {
+      unlockWrite(vmMmuLock(vm), monitor);
+      return STEP_DONE;
+    }
+  }
+}
+
+// kvm_alloc_dirty_bitmap(), for a slot that is to have one.
+function dirtyRoom(slot: usize, flags: u32): bool {
+  if ((flags & KVM_MEM_LOG_DIRTY_PAGES) === 0 || memslotDirty(slot) !== 0) return true;
+  dirtyLayout(slot);
+  if (arenaCommit() === OK) return true;
+  setMemslotDirty(slot, 0, 0);
+  return false;
+}
+
+// Publishes the new set. True when the slot's dirty log has just been switched on.
+function commit(vm: usize, call: usize, slot: usize): bool {
+  const slots = vmSlots(vm);
+  const flags = callFlags(call);
+  let logs = false;
+  if (slot === 0) {
+    const added = memslotAdd(slots, callSlot(call), callStart(call), callEnd(call), callHva(call), flags);
+    assert(added !== 0);
+    setMemslotFirst(added, spacePageAt(vmSpace(vm), callHva(call)));
+    if (!dirtyRoom(added, flags)) {
+      memslotRemove(slots, added);
+      setCallStatus(call, ENOMEM);
+    }
+  } else if (callEnd(call) === 0) {
+    memslotRemove(slots, slot);
+  } else {
+    logs = (flags & ~memslotFlags(slot) & KVM_MEM_LOG_DIRTY_PAGES) !== 0;
+    setMemslotFlags(slot, flags);
+    setMemslotGfn(slot, callStart(call));
+  }
+  memslotsPublish(slots);
+  return logs;
+}
+
+/** Goes on with CALL_DIRTY_LOG. Returns STEP_*. */
+export function dirtyCallStep(monitor: usize, call: usize): i32 {
+  const vm = vcpuVm(monitor);
+  const slot = memslotById(vmSlots(vm), callSlot(call));
+  const pc = load<u32>(monitor, CALL_PC);
+  if (pc === BEGIN) {
+    if (slot === 0 || !dirtyLogged(slot)) {
+      setCallStatus(call, EINVAL);
+      return STEP_DONE;
+    }
+    goto(monitor, PROTECT);
+    if (!lockWrite(vmMmuLock(vm), monitor)) return STEP_BLOCKED;
+  }
+  if (load<u32>(monitor, CALL_PC) === PROTECT) {
+    const taken = dirtyTake(vm, slot, actorClock(monitor));
+    setCallResult(call, taken);
+    actorSpend(monitor, STAGE_RECLAIM, taken * cost(COST_RMAP_PER_SPTE_NS));
+    if (taken !== 0) flushRemoteTlbs(vm, monitor);
+    goto(monitor, PROTECTED);
+    if (!actorGoesOn(monitor)) return STEP_AGAIN; // yield: mmu_lock is held for writing
+  }
+  unlockWrite(vmMmuLock(vm), monitor);
+  return STEP_DONE;
+}

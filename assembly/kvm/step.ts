@@ -1,0 +1,75 @@
+import { actorClock } from "../sim/actor";
+import { ACCESS_FAULT, accessRun, accessStop } from "./access";
+import {
+  PF_EMULATED,
+  PF_KIND,
+  STEP_BEGAN,
+  STEP_EMULATED,
+  STEP_FAULTS,
+  STEP_GFN,
+  STEP_STATE,
+  STEP_WORD,
+} from "./vcpu";
+
+// A single access that somebody outside has a vCPU make, between two accesses of its guest's tasks: machine.access().
+
+const NONE: u32 = 0;
+const WANTED: u32 = 1;
+const BEGUN: u32 = 2;
+const DONE: u32 = 3;
+
+/** The vCPU is to access `gfn` before anything else of its guest. */
+export function stepWanted(vcpu: usize, gfn: u32, write: bool): void {
+  assert(load<u32>(vcpu, STEP_STATE) === NONE || load<u32>(vcpu, STEP_STATE) === DONE);
+  store<u32>(vcpu, write ? 1 << 31 : 0, STEP_WORD);
+  store<u32>(vcpu, gfn, STEP_GFN);
+  store<u32>(vcpu, 0, STEP_FAULTS);
+  store<u32>(vcpu, 0, STEP_EMULATED);
+  store<u32>(vcpu, WANTED, STEP_STATE);
+}
+
+/** Such an access has to be made, or has begun; one that has begun is the vCPU's pending fault. */
+export function stepPending(vcpu: usize, faulting: bool): bool {
+  const state = load<u32>(vcpu, STEP_STATE);
+  return state === BEGUN || (state === WANTED && !faulting);
+}
+
+/** Makes the access, or repeats it after its fault. True when it has been made; accessStop() tells of violations. */
+export function stepRun(vcpu: usize): bool {
+  if (load<u32>(vcpu, STEP_STATE) === WANTED) {
+    store<u64>(vcpu, actorClock(vcpu), STEP_BEGAN);
+    store<u32>(vcpu, BEGUN, STEP_STATE);
+  }
+  if (load<u32>(vcpu, PF_EMULATED) !== 0) store<u32>(vcpu, 1, STEP_EMULATED);
+  const made = accessRun(vcpu, vcpu + STEP_WORD, 1, load<u32>(vcpu, STEP_GFN), 0, 0, 0, u64.MAX_VALUE);
+  if (accessStop() === ACCESS_FAULT) {
+    store<u32>(vcpu, load<u32>(vcpu, STEP_FAULTS) + 1, STEP_FAULTS);
+    return false;
+  }
+  assert(made === 1);
+  store<u32>(vcpu, DONE, STEP_STATE);
+  return true;
+}
+
+export function stepDone(vcpu: usize): bool {
+  return load<u32>(vcpu, STEP_STATE) === DONE;
+}
+
+/** Faults that the last access took: exits with a page fault, those that started over included. */
+export function stepFaults(vcpu: usize): u32 {
+  return load<u32>(vcpu, STEP_FAULTS);
+}
+
+/** No memory was there for the last access. */
+export function stepEmulated(vcpu: usize): bool {
+  return load<u32>(vcpu, STEP_EMULATED) !== 0;
+}
+
+/** FAULT_* of the last access, when it took one. */
+export function stepKind(vcpu: usize): u32 {
+  return load<u32>(vcpu, PF_KIND);
+}
+
+export function stepBegan(vcpu: usize): u64 {
+  return load<u64>(vcpu, STEP_BEGAN);
+}

@@ -1,0 +1,140 @@
+import {
+  memslotFlags,
+  memslotGfn,
+  memslotGfnOf,
+  memslotHva,
+  memslotId,
+  memslotIndex,
+  memslotPages,
+} from "../kvm/memslot";
+import { gfnToMemslot, memslotByHva, memslotCount, memslotNextInHva } from "../kvm/memslots";
+import { tdpSpte } from "../kvm/tdp";
+import { vmExpected, vmMm, vmSlots, vmSpace } from "../kvm/vm";
+import { vmAt } from "../kvm/vmtable";
+import { PFN_NONE } from "../memory/layout";
+import { frameStamp, mmStamped } from "../mm/instance";
+import {
+  PG_SWAPCACHE,
+  pageFlags,
+  pageList,
+  pageMaps,
+  pageOf,
+  pagePrivate,
+  pageRefs,
+  pageTest,
+} from "../mm/page";
+import {
+  ENTRY_NONE,
+  entryOffset,
+  entryType,
+  pteEntry,
+  ptePfn,
+  ptePresent,
+  pteSwapped,
+  ZERO_PFN,
+} from "../mm/pte";
+import { spaceHva, spacePte } from "../mm/space";
+import { slotStamp } from "../mm/swaparea";
+import { swapCacheLookup, swapCount } from "../mm/swapmap";
+
+// The whole story of one guest page, for whoever looks into a machine: which slot holds it and what else its memory backs, the entries of
+// both MMUs, the frame, the swap slot, the content stamps. Nothing is changed by looking.
+//
+// The answer lies in a table of u64: INSPECT_*, then one pair (gfn, spte) for each frame that the page backs.
+
+export const INSPECT_SLOT: u32 = 0; // id + 1, 0 for a hole: then nothing else is told
+export const INSPECT_SLOT_GFN: u32 = 1;
+export const INSPECT_SLOT_PAGES: u32 = 2;
+export const INSPECT_SLOT_HVA: u32 = 3;
+export const INSPECT_SLOT_FLAGS: u32 = 4;
+export const INSPECT_HVA: u32 = 5;
+export const INSPECT_PTE: u32 = 6;
+export const INSPECT_PFN: u32 = 7; // 0 without a frame; 1 the page of zeroes
+export const INSPECT_PAGE_FLAGS: u32 = 8;
+export const INSPECT_PAGE_REFS: u32 = 9;
+export const INSPECT_PAGE_MAPS: u32 = 10;
+export const INSPECT_PAGE_LIST: u32 = 11;
+export const INSPECT_ENTRY: u32 = 12; // 1 with a swap slot
+export const INSPECT_AREA: u32 = 13;
+export const INSPECT_OFFSET: u32 = 14;
+export const INSPECT_USERS: u32 = 15;
+export const INSPECT_EXPECTED: u32 = 16; // the last write's number, and what is found
+export const INSPECT_FOUND: u32 = 17;
+export const INSPECT_FRAMES: u32 = 18; // pairs that follow
+export const INSPECT_FIELDS: u32 = 19;
+const MOST_FRAMES: u32 = 64;
+
+const TABLE: usize = memory.data(8 * (19 + 2 * 64), 8);
+
+function put(field: u32, value: u64): void {
+  store<u64>(TABLE + ((<usize>field) << 3), value);
+}
+
+/** Address of the table that inspectPage() fills: INSPECT_FIELDS and two for each frame, u64 each. */
+export function inspectTable(): usize {
+  return TABLE;
+}
+
+/** Fills the table with the story of `gfn` of VM `id`. */
+export function inspectPage(id: u32, gfn: u32): void {
+  memory.fill(TABLE, 0, (<usize>INSPECT_FIELDS) << 3);
+  const vm = vmAt(id);
+  const slots = vmSlots(vm);
+  const slot = gfnToMemslot(slots, gfn);
+  if (slot === 0) return;
+  put(INSPECT_SLOT, memslotId(slot) + 1);
+  put(INSPECT_SLOT_GFN, memslotGfn(slot));
+  put(INSPECT_SLOT_PAGES, memslotPages(slot));
+  put(INSPECT_SLOT_HVA, memslotHva(slot));
+  put(INSPECT_SLOT_FLAGS, memslotFlags(slot));
+  const index = memslotIndex(slot, gfn);
+  put(INSPECT_HVA, spaceHva(vmSpace(vm), index));
+  let frames: u32 = 0;
+  for (
+    let place = memslotNextInHva(slots, index, index + 1, 0);
+    place < memslotCount(slots) && frames < MOST_FRAMES;
+    place = memslotNextInHva(slots, index, index + 1, place + 1)
+  ) {
+    const backed = memslotGfnOf(memslotByHva(slots, place), index);
+    put(INSPECT_FIELDS + 2 * frames, backed);
+    put(INSPECT_FIELDS + 2 * frames + 1, tdpSpte(vm, backed));
+    frames++;
+  }
+  put(INSPECT_FRAMES, frames);
+  hostSide(vm, index);
+}
+
+// The primary MMU's side: entry, frame, swap slot, contents.
+function hostSide(vm: usize, index: u32): void {
+  const mm = vmMm(vm);
+  const pte = spacePte(vmSpace(vm), index);
+  put(INSPECT_PTE, pte);
+  let pfn = PFN_NONE;
+  let entry = ENTRY_NONE;
+  if (ptePresent(pte)) pfn = ptePfn(pte);
+  else if (pteSwapped(pte)) {
+    entry = pteEntry(pte);
+    pfn = swapCacheLookup(mm, entry);
+  }
+  put(INSPECT_PFN, pfn);
+  if (pfn !== PFN_NONE && pfn !== ZERO_PFN) {
+    const page = pageOf(mm, pfn);
+    put(INSPECT_PAGE_FLAGS, pageFlags(page));
+    put(INSPECT_PAGE_REFS, pageRefs(page));
+    put(INSPECT_PAGE_MAPS, pageMaps(page));
+    put(INSPECT_PAGE_LIST, pageList(page));
+    if (pageTest(page, PG_SWAPCACHE)) entry = pagePrivate(page);
+  }
+  if (entry !== ENTRY_NONE) {
+    put(INSPECT_ENTRY, 1);
+    put(INSPECT_AREA, entryType(entry));
+    put(INSPECT_OFFSET, entryOffset(entry));
+    put(INSPECT_USERS, swapCount(mm, entry));
+  }
+  if (!mmStamped(mm)) return;
+  put(INSPECT_EXPECTED, load<u32>(vmExpected(vm) + ((<usize>index) << 2)));
+  put(
+    INSPECT_FOUND,
+    pfn !== PFN_NONE ? frameStamp(mm, pfn) : entry !== ENTRY_NONE ? slotStamp(mm, entry) : 0,
+  );
+}

@@ -1,0 +1,132 @@
+import {
+  CALL_BYTES,
+  CALL_DIRTY_LOG,
+  CALL_MEMSLOT,
+  callBegan,
+  callEnded,
+  callInit,
+  callMajor,
+  callResult,
+  callStatus,
+  setCallSlot,
+  setCallWatched,
+} from "../kvm/call";
+import { memslotDirtySecond, memslotGfn, memslotHva } from "../kvm/memslot";
+import { memslotById } from "../kvm/memslots";
+import { stepBegan, stepEmulated, stepFaults, stepKind, stepWanted } from "../kvm/step";
+import { vmDefaultHva, vmMonitor, vmSlots } from "../kvm/vm";
+import { vmAt } from "../kvm/vmtable";
+import { actorClock, actorStageNs, setActorOnlyCpu } from "../sim/actor";
+import { EVENT_ACCESS, EVENT_CALL, eventPost } from "../sim/events";
+import { vcpuAt } from "./lookup";
+import { now } from "./state";
+
+// Single steps from outside: one access of a vCPU, one call of a monitor. Each is put among what the machine has to do; the run
+// that follows stops with STOP_STEP when it has been made, and then its story can be read here.
+
+// The call that somebody outside waits for: there is one at a time.
+const CALL: usize = memory.data(72, 8);
+const SUBJECT: usize = memory.data(8, 8);
+
+/** Has `vcpu` of VM `vm` access `gfn` at its next boundary. */
+export function stepAccess(vm: u32, vcpu: u32, gfn: u32, write: bool): void {
+  const actor = vcpuAt(vmAt(vm), vcpu);
+  store<u32>(SUBJECT, <u32>actor);
+  stepWanted(actor, gfn, write);
+  eventPost(now(), EVENT_ACCESS, <u32>actor);
+}
+
+/** Has the monitor of VM `vm` make a call of `kind` (CALL_*) on pages start..end-1 of its memory. */
+export function stepCall(vm: u32, kind: u32, start: u32, end: u32): void {
+  assert(CALL_BYTES === 72);
+  callInit(CALL, vm, kind, start, end);
+  setCallWatched(CALL);
+  store<u32>(SUBJECT, <u32>vmMonitor(vmAt(vm)));
+  eventPost(now(), EVENT_CALL, <u32>CALL);
+}
+
+/**
+ * Has the monitor of VM `vm` set memslot `id` to `pages` frames from `gfn` on, backed from `hva` on; 0 pages delete it. `hva` below 0 is the
+ * slot's present one, or the process' usual place.
+ */
+export function stepMemslot(vm: u32, id: u32, gfn: u32, pages: u32, hva: f64, flags: u32): void {
+  const owner = vmAt(vm);
+  const slot = memslotById(vmSlots(owner), id);
+  let at = hva < 0 ? vmDefaultHva(owner, gfn) : <u64>hva;
+  if (hva < 0 && slot !== 0) at = memslotHva(slot);
+  slotCall(vm, CALL_MEMSLOT, gfn, pages, id, at, flags);
+}
+
+/** Has the monitor of VM `vm` ask for the dirty log of memslot `id`; stepDirtyLog() then has it. */
+export function stepDirty(vm: u32, id: u32): void {
+  slotCall(vm, CALL_DIRTY_LOG, 0, 0, id, 0, 0);
+}
+
+function slotCall(vm: u32, kind: u32, start: u32, end: u32, id: u32, hva: u64, flags: u32): void {
+  callInit(CALL, vm, kind, start, end);
+  setCallSlot(CALL, id, hva, flags);
+  setCallWatched(CALL);
+  store<u32>(SUBJECT, <u32>vmMonitor(vmAt(vm)));
+  eventPost(now(), EVENT_CALL, <u32>CALL);
+}
+
+/** First frame of slot `id`, 0 without such a slot. */
+export function stepSlotGfn(vm: u32, id: u32): u32 {
+  const slot = memslotById(vmSlots(vmAt(vm)), id);
+  return slot === 0 ? 0 : memslotGfn(slot);
+}
+
+/** Address of the bits that the last get of slot `id` has handed out; 0 without. */
+export function stepDirtyLog(vm: u32, id: u32): usize {
+  const slot = memslotById(vmSlots(vmAt(vm)), id);
+  return slot === 0 ? 0 : memslotDirtySecond(slot);
+}
+
+/** The CPU on which vCPU `vcpu` of VM `vm` runs from now on, 0xffffffff for any; -1 names the monitor. */
+export function stepOnlyCpu(vm: u32, vcpu: i32, cpu: u32): void {
+  setActorOnlyCpu(vcpu < 0 ? vmMonitor(vmAt(vm)) : vcpuAt(vmAt(vm), <u32>vcpu), cpu);
+}
+
+/** ns of `stage` that the last step took: that of an access' fault, when it took one. */
+export function stepStageNs(stage: u32): f64 {
+  return <f64>actorStageNs(load<u32>(SUBJECT), stage);
+}
+
+/** ns from the beginning of the last access to its end. */
+export function stepAccessNs(): f64 {
+  const actor = <usize>load<u32>(SUBJECT);
+  return <f64>(actorClock(actor) - stepBegan(actor));
+}
+
+/** Exits with a page fault that the last access took. */
+export function stepAccessFaults(): u32 {
+  return stepFaults(load<u32>(SUBJECT));
+}
+
+/** FAULT_* of the last access. */
+export function stepAccessKind(): u32 {
+  return stepKind(load<u32>(SUBJECT));
+}
+
+/** The monitor answered the last access: no memory was there for it. */
+export function stepAccessEmulated(): bool {
+  return stepEmulated(load<u32>(SUBJECT));
+}
+
+/** What the last call returned: 0, or a negative status. */
+export function stepCallStatus(): i32 {
+  return callStatus(CALL);
+}
+
+export function stepCallResult(): u32 {
+  return callResult(CALL);
+}
+
+/** Faults among stepCallResult() that had to read swap. */
+export function stepCallMajor(): u32 {
+  return callMajor(CALL);
+}
+
+export function stepCallNs(): f64 {
+  return <f64>(callEnded(CALL) - callBegan(CALL));
+}

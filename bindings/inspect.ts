@@ -1,0 +1,103 @@
+// The story of one guest page, told in names: which slot holds it, how both MMUs map it, the frame, the swap slot, the contents. Reads what the
+// core has put into its table and changes nothing.
+
+import type { Core } from "./core.js";
+import { flagBits, type MemslotFlag } from "./memslots.js";
+import type { ResolvedScenario } from "./scenario.js";
+import { MEMSLOT_FLAGS } from "./schema.js";
+import { vmNamed, wholeNumber } from "./stepping.js";
+
+/** A leaf entry of the secondary MMU. */
+export interface InspectedSpte {
+  gfn: number;
+  /** The 64 bits as KVM has them, hexadecimal; "0x0" while nothing is mapped. */
+  spte: string;
+}
+
+/** A page's whole story. Numbers of frames and slots are the machine's own. */
+export interface InspectedPage {
+  /** null: no slot holds the frame, an access goes to the monitor. */
+  slot: { id: number; gfn: number; pages: number; hva: string; flags: MemslotFlag[] } | null;
+  /** Address in the VM's process. */
+  hva: string | null;
+  /** Entries of every guest frame that the same memory backs. */
+  sptes: InspectedSpte[];
+  /** The primary MMU's entry. "zero": the shared page of zeroes. */
+  pte: { state: "none" | "present" | "zero" | "swapped"; value: string } | null;
+  /** The frame that holds it, also while only the swap cache knows it. */
+  frame: { pfn: number; refs: number; maps: number; list: string; flags: string[] } | null;
+  /** Its swap slot: the pte's, or the copy that the swap cache keeps. */
+  swap: { area: string; slot: number; users: number } | null;
+  /** With check.integrity: the number of the last write, and the one that is found. */
+  stamp: { expected: number; found: number } | null;
+}
+
+/** The story of `gfn`. */
+export function inspectGfn(
+  core: Core,
+  scenario: ResolvedScenario,
+  name: string | number,
+  gfn: number,
+): InspectedPage {
+  const { index } = vmNamed(scenario, name);
+  wholeNumber("gfn", gfn, 0, 2 ** 31 - 1);
+  core.call.inspectPage(index, gfn);
+  const fields = core.constant("INSPECT_FIELDS");
+  const table = core.u64(core.call.inspectTable(), fields + 2 * 64);
+  const of = (field: string): bigint => table[core.constant(`INSPECT_${field}`)]!;
+  const count = (field: string): number => Number(of(field));
+  if (count("SLOT") === 0) {
+    return { slot: null, hva: null, sptes: [], pte: null, frame: null, swap: null, stamp: null };
+  }
+  const flags = MEMSLOT_FLAGS.filter((flag) => (count("SLOT_FLAGS") & flagBits(core, [flag])) !== 0);
+  const pfn = count("PFN");
+  const zero = pfn === core.constant("ZERO_PFN");
+  const pte = of("PTE");
+  return {
+    slot: {
+      id: count("SLOT") - 1,
+      gfn: count("SLOT_GFN"),
+      pages: count("SLOT_PAGES"),
+      hva: hex(of("SLOT_HVA")),
+      flags,
+    },
+    hva: hex(of("HVA")),
+    sptes: Array.from({ length: count("FRAMES") }, (_, at) => ({
+      gfn: Number(table[fields + 2 * at]!),
+      spte: hex(table[fields + 2 * at + 1]!),
+    })),
+    pte: {
+      state: pte === 0n ? "none" : (pte & 1n) === 0n ? "swapped" : zero ? "zero" : "present",
+      value: hex(pte),
+    },
+    frame: pfn === 0 || zero ? null : frameOf(core, count),
+    swap:
+      count("ENTRY") === 0
+        ? null
+        : { area: scenario.host.swap[count("AREA")]!.name, slot: count("OFFSET"), users: count("USERS") },
+    stamp: scenario.check.integrity ? { expected: count("EXPECTED"), found: count("FOUND") } : null,
+  };
+}
+
+function frameOf(core: Core, count: (field: string) => number): InspectedPage["frame"] {
+  const bits = count("PAGE_FLAGS");
+  const flags = [...core.constants("PG_")]
+    .filter(([, bit]) => (bits & bit) !== 0)
+    .map(([flag]) => lower(flag));
+  const list = [...core.constants("LIST_")].find(([, value]) => value === count("PAGE_LIST"))?.[0] ?? "NONE";
+  return {
+    pfn: count("PFN"),
+    refs: count("PAGE_REFS"),
+    maps: count("PAGE_MAPS"),
+    list: lower(list),
+    flags: flags.sort(),
+  };
+}
+
+function lower(constant: string): string {
+  return constant.toLowerCase().replaceAll("_", "-");
+}
+
+function hex(value: bigint): string {
+  return `0x${value.toString(16)}`;
+}

@@ -1,0 +1,175 @@
+// Single steps of a machine: one access of a vCPU, one call of a VM's monitor, and the story of one page. Each step runs the machine
+// until it has been made; everything else that is due meanwhile happens as in a run.
+
+import { constantName } from "./boot.js";
+import type { Core } from "./core.js";
+import { FAULT_NAMES, type FaultName, STAGE_NAMES } from "./counters.js";
+import { PagevisorError } from "./errors.js";
+import { guard } from "./guard.js";
+import { type Memslot, memslotsOf } from "./memslots.js";
+import { nearestName } from "./nearest.js";
+import { show } from "./problems.js";
+import type { FaultStages } from "./result.js";
+import type { ResolvedScenario, ResolvedVm } from "./scenario.js";
+
+/** What happened, and what it cost. */
+export interface Step {
+  /** "oom": no memory could be had for it; "violation": a read found another content than the last write. */
+  status: "done" | "oom" | "violation";
+  /** Virtual ns from its beginning to its end. */
+  ns: number;
+  /** Where that time went; of an access, the part of its fault. */
+  stages: FaultStages;
+}
+
+export interface AccessStep extends Step {
+  /** How the access' fault counts; "mmio" when no memory was there for it and the monitor answered; null when it took none. */
+  fault: FaultName | "mmio" | null;
+  /** Exits with a page fault, those that had to start over included. */
+  exits: number;
+}
+
+export interface AdviceStep extends Step {
+  /** Faults of the monitor's own accesses. */
+  faults: { minor: number; major: number };
+}
+
+/** Advice that the monitor of a VM gives the host (madvise()), or an access of its own. */
+export type Advice = "pageout" | "cold" | "dontneed" | "free" | "read" | "write";
+
+export const ADVICE: readonly Advice[] = ["pageout", "cold", "dontneed", "free", "read", "write"];
+
+/** Guest frames that a step is about. */
+export interface GuestRange {
+  gfn: number;
+  /** Default: 1. */
+  pages?: number;
+}
+
+export interface StepOptions {
+  /** The host CPU on which the actor runs from now on. Default: any, or the one that an earlier step named. */
+  cpu?: number;
+}
+
+const CALL_ACCESSES = 65_536;
+const CALL_EVENTS = 4096;
+
+/** The VM called `vm`, or with that place in the list. @throws PagevisorError E_STEP */
+export function vmNamed(scenario: ResolvedScenario, vm: string | number): { index: number; vm: ResolvedVm } {
+  const index = typeof vm === "number" ? vm : scenario.vms.findIndex(({ name }) => name === vm);
+  const found = scenario.vms[index];
+  if (found !== undefined) return { index, vm: found };
+  const names = scenario.vms.map(({ name }) => name);
+  const nearest = nearestName(String(vm), names);
+  const question = nearest === undefined ? "" : `; did you mean ${show(nearest)}?`;
+  throw stepError("vm", `there is no VM ${show(vm)}${question}`, names.map(show).join(", "));
+}
+
+export function stepError(argument: string, wrong: string, allowed: string): PagevisorError {
+  return new PagevisorError(
+    "E_STEP",
+    `${argument}: ${wrong}${wrong.endsWith("?") ? "" : "."} Allowed: ${allowed}`,
+  );
+}
+
+/** Checks that `value` is a whole number in `least`..`most`. */
+export function wholeNumber(argument: string, value: unknown, least: number, most: number): number {
+  if (typeof value === "number" && Number.isInteger(value) && value >= least && value <= most) return value;
+  throw stepError(argument, `${show(value)} is not allowed`, `a whole number ${least}..${most}`);
+}
+
+/** One access of vCPU `vcpu`, before the next one of its guest's tasks. */
+export function accessOnce(
+  core: Core,
+  scenario: ResolvedScenario,
+  name: string | number,
+  vcpu: number,
+  gfn: number,
+  mode: "read" | "write",
+  { cpu }: StepOptions,
+): AccessStep {
+  const { index, vm } = vmNamed(scenario, name);
+  wholeNumber("vcpu", vcpu, 0, vm.vcpus - 1);
+  wholeNumber("gfn", gfn, 0, 2 ** 31 - 1);
+  if (mode !== "read" && mode !== "write")
+    throw stepError("mode", `${show(mode)} is not allowed`, '"read", "write"');
+  const { call } = core;
+  placeOn(core, scenario, index, vcpu, cpu);
+  guard(() => call.stepAccess(index, vcpu, gfn, Number(mode === "write")));
+  const status = runStep(core);
+  const exits = status === "oom" ? 1 : call.stepAccessFaults() >>> 0;
+  const kind = call.stepAccessKind() >>> 0;
+  const known = FAULT_NAMES.find((each) => core.constant(`FAULT_${constantName(each)}`) === kind)!;
+  const fault = exits === 0 ? null : call.stepAccessEmulated() !== 0 ? "mmio" : known;
+  return { status, fault, exits, ns: call.stepAccessNs(), stages: exits === 0 ? NO_STAGES : stagesOf(core) };
+}
+
+/** One call of the monitor on the memory behind guest frames. */
+export function adviseOnce(
+  core: Core,
+  scenario: ResolvedScenario,
+  name: string | number,
+  advice: Advice,
+  range: GuestRange,
+  { cpu }: StepOptions,
+): AdviceStep {
+  const { index, vm } = vmNamed(scenario, name);
+  if (!ADVICE.includes(advice)) {
+    throw stepError("advice", `${show(advice)} is not allowed`, ADVICE.map(show).join(", "));
+  }
+  const pages = pagesIn(memslotsOf(vm), range);
+  const start = core.call.reportPageNumber(index, range.gfn) >>> 0;
+  const kind = core.constant(`CALL_${constantName(advice)}`);
+  placeOn(core, scenario, index, -1, cpu);
+  guard(() => core.call.stepCall(index, kind, start, start + pages));
+  const status = runStep(core);
+  const major = core.call.stepCallMajor() >>> 0;
+  const faults = { minor: (core.call.stepCallResult() >>> 0) - major, major };
+  return { status, faults, ns: core.call.stepCallNs(), stages: stagesOf(core) };
+}
+
+// Pages of a range, which lies in one slot: advice is about one stretch of the process' addresses.
+function pagesIn(slots: readonly Memslot[], { gfn, pages = 1 }: GuestRange): number {
+  wholeNumber("range.gfn", gfn, 0, 2 ** 31 - 1);
+  const slot = slots.find((each) => gfn >= each.gfn && gfn < each.gfn + each.pages);
+  if (slot === undefined) {
+    const allowed = slots.map((each) => `${each.gfn}..${each.gfn + each.pages - 1}`).join(", ");
+    throw stepError("range.gfn", `${gfn} is in no memslot`, allowed);
+  }
+  return wholeNumber("range.pages", pages, 1, slot.gfn + slot.pages - gfn);
+}
+
+/** Has the actor run on `cpu` from now on; vCPU -1 is the monitor. */
+export function placeOn(
+  core: Core,
+  scenario: ResolvedScenario,
+  vm: number,
+  vcpu: number,
+  cpu: number | undefined,
+): void {
+  if (cpu === undefined) return;
+  wholeNumber("cpu", cpu, 0, scenario.host.cpus - 1);
+  core.call.stepOnlyCpu(vm, vcpu, cpu);
+}
+
+/** Runs until the step that has been put before the machine is made. */
+export function runStep(core: Core): Step["status"] {
+  const { call } = core;
+  const [step, oom, violation] = ["STEP", "OOM", "VIOLATION"].map((name) => core.constant(`STOP_${name}`));
+  call.machineSetTimeLimit(Number.POSITIVE_INFINITY);
+  while (true) {
+    const stop = guard(() => call.machineRun(CALL_ACCESSES, CALL_EVENTS)) >>> 0;
+    if (stop === step) return "done";
+    if (stop === oom) return "oom";
+    if (stop === violation) return "violation";
+  }
+}
+
+const NO_STAGES = Object.fromEntries(STAGE_NAMES.map((name) => [`${name}Ns`, 0])) as unknown as FaultStages;
+
+/** Where the time of the last step went. */
+export function stagesOf(core: Core): FaultStages {
+  return Object.fromEntries(
+    STAGE_NAMES.map((name, stage) => [`${name}Ns`, core.call.stepStageNs(stage)]),
+  ) as unknown as FaultStages;
+}

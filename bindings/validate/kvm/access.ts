@@ -1,0 +1,45 @@
+// Commands in which the guest touches pages: access, access2.
+
+import { type Command, cpuOf, type StepInput } from "./guest.js";
+import { PATTERNS, type Pattern, patternPages } from "./patterns.js";
+
+// access <vcpu> <slot> <pattern> <start> <count> <arg> r|w <generation> [irq]
+const access: Command = (guest, [vcpu, slot, ...words], step) => {
+  const { pages, write } = listOf(words, step);
+  const cpus = faultCpus(step);
+  const target = guest.slot(slot);
+  let faults = 0;
+  for (const page of pages) {
+    faults += guest.access(Number(vcpu), target, page, write, cpus[faults] ?? cpus.at(-1) ?? cpuOf(step));
+  }
+};
+
+// access2 <slot> …: two virtual CPUs at once, one a half of the list.
+const access2: Command = (guest, [slot, ...words], step) => {
+  const { pages, write } = listOf(words, step);
+  const target = guest.slot(slot);
+  const half = Math.ceil(pages.length / 2);
+  for (let place = 0; place < half; place++) {
+    for (const [vcpu, page] of [pages[place], pages[half + place]].entries()) {
+      if (page !== undefined) guest.access(vcpu, target, page, write, vcpu);
+    }
+  }
+};
+
+/** The pages of a pattern, in the order of the capture where it lists them. */
+function listOf(words: readonly string[], { captured }: StepInput): { pages: number[]; write: boolean } {
+  const [pattern = "", start, count, argument, mode] = words;
+  if (!PATTERNS.includes(pattern as Pattern)) throw new Error(`the pattern ${pattern} is not known`);
+  const made = patternPages(pattern as Pattern, Number(start), Number(count), Number(argument));
+  return { pages: captured.pages ?? made, write: mode === "w" };
+}
+
+/** The CPU of each fault of the step. */
+function faultCpus({ events }: StepInput): number[] {
+  return events.filter(({ name }) => name === "kvm_page_fault").map(({ cpu }) => cpu);
+}
+
+export const accessCommands: readonly (readonly [string, Command])[] = [
+  ["access", access],
+  ["access2", access2],
+];

@@ -1,0 +1,77 @@
+// The machine that a captured experiment is repeated on, as the commands see it: slots by their numbers, pages within them, and what the
+// capture says about the step.
+
+import type { Machine } from "../../machine.js";
+import type { MemslotSetting } from "../../memorymap.js";
+import type { Advice } from "../../stepping.js";
+import type { CapturedStep, KvmScenario, StepSummary } from "./captured.js";
+import type { TraceEvent } from "./tracetext.js";
+
+/** Name of the VM. */
+export const VM = "vm";
+
+/** What a command does. @throws PagevisorError E_FILE for words that it does not understand */
+export type Command = (guest: CapturedGuest, words: readonly string[], step: StepInput) => void;
+
+/** What a step takes from the capture. */
+export interface StepInput {
+  captured: CapturedStep;
+  summary: StepSummary | undefined;
+  /** The step's events in the capture: their CPUs are an input. */
+  events: readonly TraceEvent[];
+}
+
+export interface GuestSlot {
+  id: number;
+  gfn: number;
+  pages: number;
+}
+
+/** One experiment while it is repeated. */
+export class CapturedGuest {
+  /** Faults that had to read swap, the monitor's own ones too. */
+  majorFaults = 0;
+  private readonly slots: Map<number, GuestSlot>;
+
+  constructor(
+    readonly machine: Machine,
+    captured: KvmScenario,
+  ) {
+    this.slots = new Map(
+      captured.memslots.map(({ slot, gpa, pages }) => [slot, { id: slot, gfn: Number(gpa) / 4096, pages }]),
+    );
+  }
+
+  /** The slot of that number, as the script writes it. */
+  slot(word: string | undefined): GuestSlot {
+    const slot = this.slots.get(Number(word));
+    if (slot === undefined) throw new Error(`there is no slot ${word}`);
+    return slot;
+  }
+
+  access(vcpu: number, { gfn }: GuestSlot, page: number, write: boolean, cpu: number): number {
+    const { exits, fault } = this.machine.access(VM, vcpu, gfn + page, write ? "write" : "read", { cpu });
+    if (fault === "major") this.majorFaults += 1;
+    return exits;
+  }
+
+  /** Sets a slot, or deletes it. @throws Error with what KVM refuses */
+  setMemslot({ id }: GuestSlot, setting: MemslotSetting | null, cpu: number): void {
+    const { error } = this.machine.setMemslot(VM, id, setting, { cpu });
+    if (error !== null) throw new Error(`the model refuses it with ${error}`);
+  }
+
+  dirtyLog({ id }: GuestSlot, cpu: number): number[] {
+    return this.machine.dirtyLog(VM, id, { cpu }).dirty;
+  }
+
+  advise({ gfn }: GuestSlot, advice: Advice, start: number, pages: number, cpu: number): void {
+    if (pages === 0) return;
+    this.majorFaults += this.machine.advise(VM, advice, { gfn: gfn + start, pages }, { cpu }).faults.major;
+  }
+}
+
+/** The CPU of a step's first event, which is where its thread was. */
+export function cpuOf({ events }: StepInput): number {
+  return events.find(({ task }) => task === "vmm")?.cpu ?? 0;
+}

@@ -1,0 +1,95 @@
+// Repeats a captured KVM experiment on the machine and compares what each step did: the script's commands drive it through
+// machine.access() and machine.advise() alone, and its own trace is read as the capture's is. One comparison is one step of the output.
+
+import { Machine } from "../../machine.js";
+import { Agreement } from "../agreement.js";
+import type { CaseInput, CaseResult, SkippedCase } from "../result.js";
+import { readShape, wrongShape } from "../shape.js";
+import {
+  type CapturedStep,
+  KVM_FORMAT,
+  type KvmScenario,
+  type KvmSummary,
+  kvmScenarioSchema,
+  kvmSummarySchema,
+  repeatabilitySchema,
+} from "./captured.js";
+import { COMMANDS } from "./commands.js";
+import { type Counters, compareStep, placesOf } from "./compare.js";
+import { CapturedGuest } from "./guest.js";
+import { quantitiesOf } from "./quantities.js";
+import { scenarioOf } from "./scenario.js";
+import { eventsByStep, traceEvents } from "./tracetext.js";
+
+/** Repeats an experiment. A skipped one says why. */
+export async function replayKvm(
+  { name, caseJson, text }: CaseInput,
+  module: WebAssembly.Module,
+): Promise<CaseResult | SkippedCase> {
+  const { scenario: scenarioJson, summary: summaryJson, repeatability } = caseJson as Record<string, unknown>;
+  const why = skipReason(scenarioJson);
+  if (why !== undefined) return { name, why };
+  const captured = readShape(kvmScenarioSchema, scenarioJson, "scenario.json");
+  const summary = readShape(kvmSummarySchema, summaryJson, "summary.json");
+  const repeated = readShape(repeatabilitySchema, repeatability ?? { scenarios: {} }, "repeatability.json");
+  const trace = text("trace.txt") ?? text("trace.txt.gz");
+  if (trace === undefined) throw wrongShape("trace.txt", "", "missing", "trace.txt or trace.txt.gz");
+
+  const notRepeated = repeated.scenarios[name]?.not_repeated ?? {};
+  return repeat(name, captured, summary, notRepeated, trace, module);
+}
+
+async function repeat(
+  name: string,
+  captured: KvmScenario,
+  summary: KvmSummary,
+  notRepeated: Record<string, number[]>,
+  trace: string,
+  module: WebAssembly.Module,
+): Promise<CaseResult> {
+  const input = eventsByStep(trace);
+  const machine = await Machine.create(scenarioOf(captured, input), { module });
+  const guest = new CapturedGuest(machine, captured);
+  const places = placesOf(captured);
+  const agreement = new Agreement();
+  for (const step of captured.steps) {
+    const before = takenOf(guest);
+    const [word = "", ...words] = step.command.split(/\s+/);
+    const expected = summary.steps.find((each) => each.step === step.step);
+    try {
+      COMMANDS.get(word)!(guest, words, {
+        captured: step,
+        summary: expected,
+        events: input.get(step.step) ?? [],
+      });
+    } catch (cause) {
+      const what = cause instanceof Error ? cause.message : String(cause);
+      throw wrongShape(`step ${step.step}`, "command", `${step.command}: ${what}`);
+    }
+    const got = quantitiesOf(traceEvents(machine.traceText()), places);
+    const after = takenOf(guest);
+    if (expected !== undefined) {
+      compareStep(agreement, notRepeated, expected, got, before, after, places);
+    }
+  }
+  machine.dispose();
+  return agreement.result(name, KVM_FORMAT);
+}
+
+/** Counters that the quantities count between two moments. */
+function takenOf({ machine, majorFaults }: CapturedGuest): Counters {
+  const { in: swapIn, out: swapOut } = machine.result().host.swap;
+  return { swapIn, swapOut, majorFaults };
+}
+
+/** What of an experiment is not modelled in this version, if anything is. */
+export function skipReason(scenarioJson: unknown): string | undefined {
+  const { environment, steps } = scenarioJson as { environment?: { mmu?: string }; steps?: CapturedStep[] };
+  if (!Array.isArray(steps)) return "it has no steps: only a trace was captured";
+  if (environment?.mmu !== "tdp") return `mmu ${environment?.mmu} is not modelled in this version`;
+  for (const { command } of steps) {
+    const [word = ""] = String(command).split(/\s+/);
+    if (!COMMANDS.has(word)) return `the command ${word} is not modelled in this version`;
+  }
+  return undefined;
+}

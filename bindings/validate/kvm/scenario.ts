@@ -1,0 +1,71 @@
+// The scenario in which a captured experiment is repeated: its memory slots, its swap area, its settings.
+
+import type { Scenario } from "../../scenario.js";
+import type { KvmScenario } from "./captured.js";
+import { VM } from "./guest.js";
+import type { TraceEvent } from "./tracetext.js";
+
+/** What the quantities are read from (quantities.ts). */
+const EVENTS = [
+  "kvm_page_fault",
+  "kvm_mmu_set_spte",
+  "kvm_unmap_hva_range",
+  "kvm_age_hva",
+  "kr_flush_young",
+  "swapcache_add",
+  "swap_readpage",
+];
+const RECORDS = 65_536;
+const PAGE_BYTES = 4096;
+
+/** Free clusters are handed out in this many columns: slots 16384 apart come first. */
+const COLUMN_SLOTS = 16_384;
+/** An area of which no capture shows the end. */
+const AREA_SLOTS = 16 * COLUMN_SLOTS;
+
+export function scenarioOf(
+  captured: KvmScenario,
+  events: ReadonlyMap<number, readonly TraceEvent[]>,
+): Scenario {
+  const { environment, memslots, vcpus } = captured;
+  const slots = memslots.map(({ gpa, pages, hva }) => ({ gfn: Number(gpa) / PAGE_BYTES, pages, hva }));
+  const pages = slots.reduce((sum, slot) => sum + slot.pages, 0);
+  return {
+    host: {
+      memory: Math.floor(environment.mem_total_kb / 4) * PAGE_BYTES,
+      cpus: environment.cpus,
+      swap: swapOf(environment, events),
+      reclaim: { swappiness: environment.swappiness, pageClusterPages: 1 << environment.page_cluster },
+    },
+    vms: [{ name: VM, memory: pages * PAGE_BYTES, vcpus, memslots: slots }],
+    trace: { events: EVENTS, capacity: RECORDS },
+  };
+}
+
+function swapOf(
+  { swap, swap_rotational: rotational }: KvmScenario["environment"],
+  events: ReadonlyMap<number, readonly TraceEvent[]>,
+): NonNullable<Scenario["host"]["swap"]> {
+  if (swap === "none") return [];
+  const size = areaSlots(events) * PAGE_BYTES;
+  if (swap === "zram") return [{ kind: "zram-lz4", size }];
+  return [{ kind: "nvme", size, rotational: rotational === 1 }];
+}
+
+/**
+ * Slots of the area, which a capture does not say: where the first column of clusters ends tells it. Nothing else depends on it as long as
+ * the area does not fill up.
+ */
+function areaSlots(events: ReadonlyMap<number, readonly TraceEvent[]>): number {
+  const offsets = [...events.values()].flatMap((step) =>
+    step
+      .filter(({ name }) => name === "swapcache_add")
+      .map(({ fields }) =>
+        Number(BigInt(/entry=(0x[0-9a-f]+)/.exec(fields)?.[1] ?? "0") & 0x3ffffffffffffffn),
+      ),
+  );
+  const wrap = offsets.findIndex((offset, place) => place > 0 && offset < COLUMN_SLOTS && offset >= 512);
+  if (wrap < 0) return Math.max(AREA_SLOTS, ...offsets.map((offset) => offset + 1));
+  const last = Math.max(...offsets.slice(0, wrap));
+  return (Math.floor(last / COLUMN_SLOTS) + 1) * COLUMN_SLOTS;
+}
