@@ -7,6 +7,7 @@ export * from "./machine/check";
 export * from "./machine/config";
 export * from "./machine/inspect";
 export * from "./machine/live";
+export * from "./machine/lrucase";
 // Names for the binding: kinds, counters and keys by their constants.
 export * from "./machine/names";
 export * from "./machine/policycase";

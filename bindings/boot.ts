@@ -68,6 +68,8 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
     for (const { id, gfn, pages, hva = -1, flags = [] } of slots) {
       call.configMemslot(index, id, gfn, pages, hva, flagBits(core, flags));
     }
+    const { chargeTables, chargeBatch, overheadPages } = vm.memcg;
+    call.configMemcg(index, Number(chargeTables), chargeBatch, overheadPages);
     for (const placed of placeTasks(vm, (file) => traces.get(file)!.pages)) {
       const task = { ...placed, firstPage: gfnOfPage(slots, placed.firstPage).gfn };
       const { workload, prefault } = vm.guest.tasks[task.index]!;

@@ -17,6 +17,7 @@ export interface CoreFunctions {
   configSwap: Call;
   configSwapDevice: Call;
   configVm: Call;
+  configMemcg: Call;
   configMemslot: Call;
   configReserve: Call;
   configCompute: Call;

@@ -23,6 +23,7 @@ export function ruleProblems(parsed: ParsedScenario, resolved: ResolvedScenario)
       const memory = memoryProblem(vm, index, () => 0);
       const others = [
         ways(vm, index),
+        overhead(vm, index),
         allocator(parsed, index),
         slots(vm, index),
         sameTaskNames(vm, index),
@@ -48,8 +49,12 @@ function idealizedPolicy({ host, vms }: ResolvedScenario): Problem[] {
     const wrong = `${pageClusterPages} pages cannot be read at once under ${show(policy)}, which decides page by page`;
     problems.push({ path: ["host", "reclaim", "pageClusterPages"], wrong, allowed: "1, or absent" });
   }
-  for (const [index, { memoryMax, guest }] of vms.entries()) {
+  for (const [index, { memoryMax, memcg, guest }] of vms.entries()) {
     const path = ["vms", index];
+    if (memcg.chargeTables || memcg.chargeBatch > 1 || memcg.overheadPages > 0) {
+      const wrong = `charges more than guest pages, and ${show(policy)} knows of nothing else`;
+      problems.push({ path: [...path, "memcg"], wrong, allowed: "the defaults, or absent" });
+    }
     if (memoryMax === null) {
       const wrong = `missing, and ${show(policy)} evicts at this limit only`;
       problems.push({ path: [...path, "memoryMax"], wrong, allowed: "a size" });
@@ -137,6 +142,13 @@ function ways({ tlb }: ResolvedVm, index: number): Problem[] {
   if (tlb.ways <= tlb.entries) return [];
   const wrong = `${tlb.ways} is more than the ${tlb.entries} entries of the TLB`;
   return [{ path: ["vms", index, "tlb", "ways"], wrong, allowed: `a power of two, 1..${tlb.entries}` }];
+}
+
+function overhead({ memoryMax, memcg }: ResolvedVm, index: number): Problem[] {
+  if (memoryMax === null || memcg.overheadPages * PAGE_BYTES < memoryMax) return [];
+  const wrong = `${memcg.overheadPages} pages leave nothing of the limit of ${formatBytes(memoryMax)}`;
+  const allowed = `a whole number 0..${memoryMax / PAGE_BYTES - 1}`;
+  return [{ path: ["vms", index, "memcg", "overheadPages"], wrong, allowed }];
 }
 
 /** Slots do not overlap, and they are all the memory that the guest has. */

@@ -574,6 +574,23 @@ test("no memory left at a VM's limit is a result: oom, where, everything so far"
   assert.is(machine.result().accesses, 256);
 });
 
+test("memoryMax counts guest pages, and what memcg adds", async () => {
+  const resident = async (memcg: NonNullable<Scenario["vms"][number]["memcg"]>): Promise<number> => {
+    const machine = await create(roomy([scan(400)], {}, { memoryMax: "1MiB", memcg }));
+    const { status, vms } = machine.run();
+    machine.check();
+    assert.is(status, "oom");
+    return vms[0]!.memory.residentPages;
+  };
+  assert.is(await resident({}), 256);
+  assert.is(await resident({ overheadPages: 10 }), 246);
+  // Four levels of KVM's tables and four of the host's.
+  assert.is(await resident({ chargeTables: true }), 248);
+  // What a CPU has in stock is given back before the limit is.
+  assert.is(await resident({ chargeBatch: 64 }), 256);
+  assert.is(await resident({ chargeTables: true, chargeBatch: 100, overheadPages: 10 }), 238);
+});
+
 test("no memory left on the host is a result", async () => {
   const machine = await create({
     host: { memory: "1MiB" },
@@ -660,11 +677,11 @@ test("bytes that are no snapshot of this version are refused", async () => {
   assert.is(await said(damaged), `${begin}the header is damaged`);
 
   const other = new TextEncoder().encode(
-    new TextDecoder().decode(header).replace('"version":"0.1.0"', '"version":"0.0.9"'),
+    new TextDecoder().decode(header.subarray(12)).replace('"version":"0.1.0"', '"version":"0.0.9"'),
   );
   const foreign = new Uint8Array(bytes.length);
   foreign.set(header.subarray(0, 12));
-  foreign.set(other.subarray(12), 12);
+  foreign.set(other, 12);
   foreign.set(memory, header.length);
   assert.is(await said(foreign), `${begin}they are of version 0.0.9`);
 

@@ -37,7 +37,7 @@ function refusal(input: unknown): string {
 }
 
 const VM_KEYS =
-  "name, memory, vcpus, memoryMax, tlb, mmu, pageTableLevels, hugePages, mmuNotifier, hostPaging, asyncPf, memslots, guest";
+  "name, memory, vcpus, memoryMax, memcg, tlb, mmu, pageTableLevels, hugePages, mmuNotifier, hostPaging, asyncPf, memslots, guest";
 const SIZE = "a multiple of 4KiB from 4KiB to 8TiB, in bytes or with a unit (B, KiB, MiB, GiB, TiB)";
 const SOME_TIME = "a time of at least 1ns, in ns or with a unit (ns, us, ms, s, min)";
 const THINK_TIME = SOME_TIME.replace("1ns,", "1ns, at most 400000000ns,");
@@ -74,6 +74,7 @@ test("a resolved scenario says everything", () => {
         memory: 402_653_184,
         vcpus: 2,
         memoryMax: null,
+        memcg: { chargeTables: false, chargeBatch: 1, overheadPages: 0 },
         tlb: { entries: 2048, ways: 1 },
         mmu: "tdp",
         pageTableLevels: 4,
@@ -143,6 +144,7 @@ const everything: Scenario = {
       memory: "16MiB",
       vcpus: 2,
       memoryMax: "8MiB",
+      memcg: { chargeTables: true, chargeBatch: 64, overheadPages: 12 },
       tlb: { entries: 64, ways: 4 },
       mmu: "upstream",
       mmuNotifier: "upstream",
@@ -318,6 +320,19 @@ test("there is at least one VM, and no two of one name", () => {
   );
 });
 
+test("the monitor's own pages leave something of the limit", () => {
+  const { host, vms } = scenarioOf([]);
+  const of = (overheadPages: number): Scenario => ({
+    host,
+    vms: [{ ...vms[0]!, memoryMax: "40KiB", memcg: { overheadPages } }],
+  });
+  assert.is(resolveScenario(of(9)).vms[0]!.memcg.overheadPages, 9);
+  assert.is(
+    refusal(of(10)),
+    "vms[0].memcg.overheadPages: 10 pages leave nothing of the limit of 40KiB. Allowed: a whole number 0..9",
+  );
+});
+
 test("no two devices and no two tasks have one name", () => {
   const swap = [
     { name: "hdd-1", kind: "nvme", size: "1MiB" },
@@ -451,7 +466,7 @@ test("what is not modelled is refused as such, with what is", () => {
     vm("asyncPf", { design: "upstream" }),
     'vms[0].asyncPf.design: "upstream" is not modelled in this version. Allowed: "off"',
   );
-  assert.is(vm("memcg", {}), `vms[0].memcg: not modelled in this version. Allowed: ${VM_KEYS}`);
+  assert.is(vm("aliases", []), `vms[0].aliases: not modelled in this version. Allowed: ${VM_KEYS}`);
   assert.is(
     vm("guest", { freePages: { design: "off" } }),
     'vms[0].guest.allocator: missing, and with freePages its default "buddy" is not modelled in this version. Allowed: "direct"',

@@ -285,9 +285,13 @@ test("the worked example of docs/validate.md agrees", async ({ folder }) => {
   assert.equal([agree, steps, cases[0]!.name], [5, 5, "first-page"]);
 });
 
-/** The least share of steps that has to agree: page-out to devices that take time, and fork, have parts that are not modelled. */
+/**
+ * The least share of steps that has to agree: page-out to devices that take time, and fork, have parts that are not modelled; reclaim
+ * in a kernel decides on counters that lag behind.
+ */
 function leastShare(directory: string): number {
   const { name, caseJson } = readCase(directory);
+  if (/^lru-.*-reclaim/.test(name)) return 0.85;
   const devices = (caseJson.devices ?? []) as { synchronous: boolean }[];
   return name.includes("fork") || devices.some(({ synchronous }) => !synchronous) ? 0.95 : 1;
 }

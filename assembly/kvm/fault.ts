@@ -1,5 +1,5 @@
 import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
-import { allocated, allocBegin, allocStep } from "../mm/alloc";
+import { allocated, allocStep, allocTableBegin } from "../mm/alloc";
 import {
   FAULT_MINOR,
   FAULT_SPURIOUS,
@@ -131,7 +131,7 @@ export function pageFaultStep(vcpu: usize): i32 {
       goto(vcpu, TOPUP);
     } else if (pc === TOPUP) {
       if (load<u32>(vcpu, SPARE_COUNT) < tdpMissing(vm, gfn)) {
-        allocBegin(vcpu, 0);
+        allocTableBegin(vcpu, vmSpace(vm));
         goto(vcpu, TOPUP_ALLOC);
       } else {
         goto(vcpu, RESOLVE);

@@ -194,10 +194,10 @@ function startMemory(mm: usize): i32 {
   if (!bootFits()) return E_HOST_TOO_SMALL;
   for (let id: u32 = 0; id < mmSpaces(mm); id++) {
     for (let table: u32 = spaceUpperTables(mmSpace(mm, id)); table > 0; table--) {
-      const pfn = allocBootTable(mm);
+      const pfn = allocBootTable(mm, mmSpace(mm, id));
       assert(pfn !== PFN_NONE);
     }
-    tdpLoadRoot(vmAt(id), allocBootTable(mm));
+    tdpLoadRoot(vmAt(id), allocBootTable(mm, mmSpace(mm, id)));
   }
   for (let type: u32 = 0; type < mmAreas(mm); type++) swapStart(mm, mmArea(mm, type));
   mmResetMinFree(mm);

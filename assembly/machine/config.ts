@@ -22,6 +22,7 @@ import {
   vmCreate,
   vmDefaultHva,
   vmReserve,
+  vmSpace,
   vmVcpuList,
 } from "../kvm/vm";
 import { vmAt, vmTableAdd, vmTableCount, vmTableInit } from "../kvm/vmtable";
@@ -42,8 +43,10 @@ import {
   setMmZeroPage,
 } from "../mm/instance";
 import { lruBatchesCreate } from "../mm/lrubatch";
+import { memcgSetup } from "../mm/memcg";
 import { residencyCreate } from "../mm/residency";
-import { spaceCreate } from "../mm/space";
+import { spaceCreate, spaceMemcg } from "../mm/space";
+import { stocksCreate } from "../mm/stock";
 import { swapCreate, swapDevice } from "../mm/swaparea";
 import { setReadaheadMax, swapStateCreate } from "../mm/swapstate";
 import { zoneCreate } from "../mm/zone";
@@ -127,7 +130,8 @@ export function configHost(
   const records = arenaTake(PART_RECORDS, <u64>cpus * CPU_BYTES);
   const kswapd = arenaTake(PART_RECORDS, DAEMON_BYTES);
   if (mm === 0 || zone === 0 || records === 0 || kswapd === 0) return E_NO_MEMORY;
-  if (!swapStateCreate(mm, cpus, seedValue) || !lruBatchesCreate(mm, cpus)) return E_NO_MEMORY;
+  if (!swapStateCreate(mm, cpus, seedValue) || !lruBatchesCreate(mm, cpus) || !stocksCreate(mm, cpus))
+    return E_NO_MEMORY;
   setHost(mm);
   mmAddZone(mm, zone);
   setMmZeroPage(mm, true);
@@ -228,6 +232,11 @@ export function configVm(
   setVmMonitor(vm, monitor);
   addActor(monitor);
   return <i32>id;
+}
+
+/** What the cgroup of a VM is charged beside guest pages, and how many pages at once; before boot. */
+export function configMemcg(vm: u32, chargeTables: bool, chargeBatch: u32, overheadPages: u32): void {
+  memcgSetup(spaceMemcg(vmSpace(vmAt(vm))), chargeBatch, chargeTables, overheadPages);
 }
 
 /** Memslot number `id` of a VM: `pages` frames from `gfn` on; `hva` below 0 for the process' usual place. `flags` are KVM_MEM_*. */

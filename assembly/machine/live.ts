@@ -19,7 +19,9 @@ import {
 import { setMemcgMax } from "../mm/memcg";
 import { pcpUpdate } from "../mm/pagealloc";
 import { spaceMemcg } from "../mm/space";
+import { stocksDrain } from "../mm/stock";
 import { swapStampsLayout } from "../mm/swaparea";
+import { swapCpus } from "../mm/swapstate";
 import { watermarksSet } from "../mm/watermark";
 import { zoneCpus } from "../mm/zone";
 import { costSet, costsPreset } from "../sim/costs";
@@ -67,6 +69,7 @@ export function liveWatermarkScale(factor: u32): i32 {
 /** memory.max of a VM in pages, 0xffffffff for none; the next charge reclaims down to it. */
 export function liveMemoryMax(vm: u32, pages: u32): void {
   setMemcgMax(spaceMemcg(vmSpace(vmAt(vm))), pages);
+  stocksDrain(host(), swapCpus(host()), vmSpace(vmAt(vm))); // memory_max_write()
 }
 
 /** Drops every spte of a VM, as deleting a memslot does: each page that is touched again faults once, its frame is there. */

@@ -13,7 +13,7 @@ import { MM_CONTEXT_END } from "../mm/context";
 import { pagePut } from "../mm/free";
 import { GFP_USER_PAGE, ZONE_NORMAL } from "../mm/gfp";
 import { mmAddZone, mmArea, mmAreas, mmCreate, mmLayout, mmSpace, mmZoneAt } from "../mm/instance";
-import { MEMCG_UNLIMITED, memcgCharge } from "../mm/memcg";
+import { MEMCG_UNLIMITED, memcgUsage, setMemcgUsage } from "../mm/memcg";
 import {
   PG_LOCKED,
   pageClear,
@@ -144,7 +144,7 @@ export function slotCaseRun(script: usize, words: u32): u32 {
       refused++;
     } else {
       swapDup(mm, entry);
-      swapCacheClear(mm, 0, entry);
+      swapCacheClear(mm, 0, entry, 0);
     }
   }
   return refused;
@@ -165,7 +165,7 @@ function enter(mm: usize, actor: usize, cpu: u32, entry: u32): void {
   setPageRefs(page, 1);
   setPageMaps(page, 0);
   setPageOwner(page, spaceId(space), 0);
-  memcgCharge(spaceMemcg(space));
+  setMemcgUsage(spaceMemcg(space), memcgUsage(spaceMemcg(space)) + 1);
   swapCacheAdd(mm, actor, pfn, entry);
   pagePut(mm, pfn, actor);
 }
@@ -209,7 +209,7 @@ export function slotCaseDrop(cpu: u32, entry: u32): bool {
   const pfn = swapCacheLookup(host(), entry);
   if (pfn === PFN_NONE) return false;
   pageGet(pageOf(host(), pfn));
-  swapCacheDelete(host(), cpu, pfn);
+  swapCacheDelete(host(), cpu, pfn, 0);
   pagePut(host(), pfn, on(cpu));
   return true;
 }

@@ -27,6 +27,7 @@ import { notifierRegister } from "../mm/notifier";
 import { pcpSetup, zoneReleaseAll } from "../mm/pagealloc";
 import { PTE_NONE, pteEntry, ptePresent } from "../mm/pte";
 import { setSpaceFirst, spaceCreate, spaceLayout, spacePte } from "../mm/space";
+import { stocksCreate } from "../mm/stock";
 import { swapStart } from "../mm/swap";
 import { swapContinuationLayout, swapCreate, swapDevice, swapLayout } from "../mm/swaparea";
 import { setClusterNextCpu } from "../mm/swapcluster";
@@ -92,11 +93,13 @@ function silentAge(spaceId: u32, index: u32, time: u64): bool {
   return false;
 }
 
-function actor(): usize {
+/** The process as an actor. */
+export function swapcaseActor(): usize {
   return <usize>load<u32>(CASE, ACTOR);
 }
 
-function process(): usize {
+/** Its address space. */
+export function swapcaseProcess(): usize {
   return <usize>load<u32>(CASE, PROCESS);
 }
 
@@ -116,7 +119,14 @@ export function swapcaseHost(pages: u32, cpus: u32, first: u32, window: u32): i3
   const mm = mmCreate(PFN_BASE, PFN_BASE + managed);
   const zone = zoneCreate(ZONE_NORMAL, PFN_BASE, managed, managed, cpus);
   const own = arenaTake(PART_RECORDS, MM_CONTEXT_END);
-  if (mm === 0 || zone === 0 || own === 0 || !swapStateCreate(mm, cpus, 0) || !lruBatchesCreate(mm, cpus))
+  if (
+    mm === 0 ||
+    zone === 0 ||
+    own === 0 ||
+    !swapStateCreate(mm, cpus, 0) ||
+    !lruBatchesCreate(mm, cpus) ||
+    !stocksCreate(mm, cpus)
+  )
     return E_NO_MEMORY;
   setHost(mm);
   mmAddZone(mm, zone);
@@ -162,8 +172,8 @@ export function swapcaseStart(): i32 {
   pcpSetup(zone, swapCpus(mm));
   zoneReleaseAll(mm, zone);
   for (let type: u32 = 0; type < mmAreas(mm); type++) swapStart(mm, mmArea(mm, type));
-  setActorCpu(actor(), 0);
-  setActorState(actor(), ACTOR_HOST);
+  setActorCpu(swapcaseActor(), 0);
+  setActorState(swapcaseActor(), ACTOR_HOST);
   return OK;
 }
 
@@ -174,7 +184,7 @@ export function swapcaseScanStart(type: u32, cpu: u32, slot: u32): void {
 
 /** The process moves to `cpu`. */
 export function swapcaseCpu(cpu: u32): void {
-  setActorCpu(actor(), cpu);
+  setActorCpu(swapcaseActor(), cpu);
 }
 
 // Takes the next event off the queue and does what the scheduler would do for it.
@@ -185,52 +195,53 @@ function event(): void {
   if (eventKind() === EVENT_IO) {
     swapIoEnd(host(), subject, time);
   } else {
-    assert(eventKind() === EVENT_WAKE && subject === actor());
+    assert(eventKind() === EVENT_WAKE && subject === swapcaseActor());
     setActorState(subject, ACTOR_HOST);
     setActorClock(subject, max<u64>(actorClock(subject), time));
   }
 }
 
 // Between two steps: what is due comes first, and a sleeping process waits until an event wakes it.
-function wait(step: i32): void {
+export function swapcaseWait(step: i32): void {
   assert(step !== STEP_OOM);
-  while (actorState(actor()) === ACTOR_BLOCKED || eventNextTime() <= actorClock(actor())) event();
+  while (actorState(swapcaseActor()) === ACTOR_BLOCKED || eventNextTime() <= actorClock(swapcaseActor()))
+    event();
 }
 
 /** Touches page `index`. Where the page table allows that already, the fault does what the hardware would: it marks the entry. */
 export function swapcaseTouch(index: u32, write: bool): void {
-  faultBegin(actor(), process(), index, write);
+  faultBegin(swapcaseActor(), swapcaseProcess(), index, write);
   while (true) {
-    const step = faultStep(host(), actor());
-    wait(step);
+    const step = faultStep(host(), swapcaseActor());
+    swapcaseWait(step);
     if (step === STEP_DONE) break;
   }
-  pagePut(host(), faultPfn(actor()), actor());
+  pagePut(host(), faultPfn(swapcaseActor()), swapcaseActor());
 }
 
 /** madvise(MADV_PAGEOUT) of pages `start`..`end`-1. */
 export function swapcasePageout(start: u32, end: u32): void {
-  pageoutBegin(host(), actor(), process(), start, end);
+  pageoutBegin(host(), swapcaseActor(), swapcaseProcess(), start, end);
   while (true) {
-    const step = pageoutStep(host(), actor());
-    wait(step);
+    const step = pageoutStep(host(), swapcaseActor());
+    swapcaseWait(step);
     if (step === STEP_DONE) return;
   }
 }
 
 /** madvise(MADV_DONTNEED) of pages `start`..`end`-1. */
 export function swapcaseFree(start: u32, end: u32): void {
-  zapRange(host(), actor(), process(), start, end);
+  zapRange(host(), swapcaseActor(), swapcaseProcess(), start, end);
 }
 
 /** madvise(MADV_COLD) of pages `start`..`end`-1. */
 export function swapcaseCold(start: u32, end: u32): void {
-  adviseCold(host(), actor(), process(), start, end);
+  adviseCold(host(), swapcaseActor(), swapcaseProcess(), start, end);
 }
 
 /** madvise(MADV_FREE) of pages `start`..`end`-1. */
 export function swapcaseLazyfree(start: u32, end: u32): void {
-  adviseFree(host(), actor(), process(), start, end);
+  adviseFree(host(), swapcaseActor(), swapcaseProcess(), start, end);
 }
 
 /** A child appears that holds a copy of the page tables. Fails with E_NO_MEMORY: too many children, or no memory. */
@@ -238,14 +249,14 @@ export function swapcaseFork(): i32 {
   const live = load<u32>(CASE, LIVE);
   if (live === CHILDREN) return E_NO_MEMORY;
   store<u32>(CASE, live + 1, LIVE);
-  return forkSpace(host(), process(), mmSpace(host(), live + 1));
+  return forkSpace(host(), swapcaseProcess(), mmSpace(host(), live + 1));
 }
 
 /** The child that appeared last ends. */
 export function swapcaseReap(): void {
   const live = load<u32>(CASE, LIVE);
   if (live === 0) return;
-  exitSpace(host(), actor(), mmSpace(host(), live));
+  exitSpace(host(), swapcaseActor(), mmSpace(host(), live));
   store<u32>(CASE, live - 1, LIVE);
 }
 
@@ -256,7 +267,7 @@ export function swapcaseSettle(): void {
 
 /** State of page `index`: SWAPCASE_PRESENT, SWAPCASE_EMPTY, else its swap entry. */
 export function swapcasePage(index: u32): i32 {
-  const pte = spacePte(process(), index);
+  const pte = spacePte(swapcaseProcess(), index);
   if (pte === PTE_NONE) return SWAPCASE_EMPTY;
   return ptePresent(pte) ? SWAPCASE_PRESENT : <i32>pteEntry(pte);
 }

@@ -2,13 +2,13 @@ import { PFN_NONE } from "../memory/layout";
 import { STEP_DONE, STEP_OOM } from "../memory/status";
 import { actorClock, actorCpu } from "../sim/actor";
 import { emit, TRACE_MM_PAGE_ALLOC } from "../sim/trace";
-import { ALLOC_MEMCG, ALLOC_PC, ALLOC_PFN, ALLOC_RETRIES } from "./context";
-import { pageFree } from "./free";
+import { ALLOC_LIMITED, ALLOC_MEMCG, ALLOC_PC, ALLOC_PFN, ALLOC_RETRIES, ALLOC_TABLE } from "./context";
+import { pageFree, tableFree } from "./free";
 import { GFP_TABLE_PAGE, GFP_USER_PAGE, gfpMigratetype } from "./gfp";
 import { idealizedBegin, idealizedProgress, idealizedStep } from "./idealized";
 import { mmWriteback } from "./instance";
 import { kswapdWake } from "./kswapd";
-import { memcgCharge, memcgMax, memcgUsage } from "./memcg";
+import { memcgChargesTables, memcgMax, memcgUsage, setMemcgUsage } from "./memcg";
 import { PG_TABLE, pageOf, setPageFlags, setPageMaps, setPageOwner } from "./page";
 import {
   allocPagesNoReclaim,
@@ -20,7 +20,10 @@ import {
 } from "./pagealloc";
 import { PSI_RECLAIM, psiMemstall } from "./psi";
 import { RECLAIM_RETRIES, reclaimBegin, reclaimProgress, reclaimStep } from "./reclaim";
+import { RECLAIM_BATCH } from "./shrink";
 import { spaceId, spaceMemcg } from "./space";
+import { stocksDrain, tryCharge } from "./stock";
+import { swapCpus } from "./swapstate";
 
 // Allocation of one page as a fault does it: __alloc_pages() with its watermarks, kswapd and direct reclaim, then the
 // charge to the cgroup (try_charge_memcg()) with its own reclaim. A machine of steps, because both may reclaim.
@@ -32,8 +35,23 @@ const CHARGE_RECLAIM: u32 = 3;
 const ZONE_RECLAIMED: u32 = 4;
 const CHARGE_IDEALIZED: u32 = 5;
 
-/** Starts the allocation of a page charged to `space`, or of an uncharged page for a page table with space 0. */
+// How far a charge has come that met the limit: a batch was refused; its cgroup was reclaimed from; the stocks were drained.
+const AT_LIMIT: u32 = 1;
+const RECLAIMED: u32 = 2;
+const DRAINED: u32 = 4;
+
+/** Starts the allocation of a page for the process of `space`. */
 export function allocBegin(actor: usize, space: usize): void {
+  begin(actor, space, false);
+}
+
+/** Starts the allocation of a frame for a page table: unmovable, and charged where the cgroup says so. */
+export function allocTableBegin(actor: usize, space: usize): void {
+  begin(actor, space, true);
+}
+
+function begin(actor: usize, space: usize, table: bool): void {
+  store<u32>(actor, table ? 1 : 0, ALLOC_TABLE);
   store<u32>(actor, ZONE, ALLOC_PC);
   store<u32>(actor, 0, ALLOC_RETRIES);
   store<u32>(actor, <u32>space, ALLOC_MEMCG);
@@ -52,31 +70,36 @@ export function allocStep(mm: usize, actor: usize): i32 {
       if (!takeFrame(mm, actor, pc === ZONE_RECLAIMED)) {
         if (giveUp(mm, actor)) return STEP_OOM;
         psiMemstall(actor, PSI_RECLAIM, true);
-        reclaimBegin(mm, actor, 0);
+        reclaimBegin(mm, actor, 0, RECLAIM_BATCH);
         store<u32>(actor, ZONE_RECLAIM, ALLOC_PC);
-      } else if (load<u32>(actor, ALLOC_MEMCG) === 0) {
+      } else if (isTable(actor) && !memcgChargesTables(spaceMemcg(<usize>load<u32>(actor, ALLOC_MEMCG)))) {
         return STEP_DONE;
       } else {
         store<u32>(actor, 0, ALLOC_RETRIES);
+        store<u32>(actor, 0, ALLOC_LIMITED);
         store<u32>(actor, CHARGE, ALLOC_PC);
       }
     } else if (pc === CHARGE) {
       const space = <usize>load<u32>(actor, ALLOC_MEMCG);
       const memcg = spaceMemcg(space);
-      if (memcgUsage(memcg) < memcgMax(memcg)) {
-        memcgCharge(memcg);
-        setPageOwner(pageOf(mm, load<u32>(actor, ALLOC_PFN)), spaceId(space), 0);
-        return STEP_DONE;
+      if (tryCharge(mm, actorCpu(actor), space, load<u32>(actor, ALLOC_LIMITED) !== 0)) return STEP_DONE;
+      const limited = load<u32>(actor, ALLOC_LIMITED);
+      store<u32>(actor, limited | AT_LIMIT, ALLOC_LIMITED);
+      if ((limited & RECLAIMED) !== 0 && (limited & DRAINED) === 0 && memcgUsage(memcg) >= memcgMax(memcg)) {
+        stocksDrain(mm, swapCpus(mm), space);
+        store<u32>(actor, limited | DRAINED, ALLOC_LIMITED);
+        continue;
       }
       if (giveUp(mm, actor)) {
-        memcgCharge(memcg); // pageFree() returns a charge
-        setPageOwner(pageOf(mm, load<u32>(actor, ALLOC_PFN)), spaceId(space), 0);
-        pageFree(mm, load<u32>(actor, ALLOC_PFN), actor);
+        setMemcgUsage(memcg, memcgUsage(memcg) + 1); // freeing returns a charge
+        if (isTable(actor)) tableFree(mm, load<u32>(actor, ALLOC_PFN), actor);
+        else pageFree(mm, load<u32>(actor, ALLOC_PFN), actor);
         return STEP_OOM;
       }
       psiMemstall(actor, PSI_RECLAIM, true);
       const idealized = idealizedBegin(actor, space);
-      if (!idealized) reclaimBegin(mm, actor, space);
+      if (!idealized) reclaimBegin(mm, actor, space, RECLAIM_BATCH);
+      store<u32>(actor, AT_LIMIT | RECLAIMED | (limited & DRAINED), ALLOC_LIMITED);
       store<u32>(actor, idealized ? CHARGE_IDEALIZED : CHARGE_RECLAIM, ALLOC_PC);
     } else {
       const idealized = pc === CHARGE_IDEALIZED;
@@ -91,6 +114,10 @@ export function allocStep(mm: usize, actor: usize): i32 {
   }
 }
 
+function isTable(actor: usize): bool {
+  return load<u32>(actor, ALLOC_TABLE) !== 0;
+}
+
 // Nothing was reclaimed sixteen times in a row, and no write is under way that could still free something.
 function giveUp(mm: usize, actor: usize): bool {
   return load<u32>(actor, ALLOC_RETRIES) >= RECLAIM_RETRIES && mmWriteback(mm) === 0;
@@ -100,7 +127,7 @@ function giveUp(mm: usize, actor: usize): bool {
 // stand on per-CPU lists, where the watermarks do not see it: they are emptied before the request gives in
 // (__alloc_pages_direct_reclaim()).
 function takeFrame(mm: usize, actor: usize, reclaimed: bool): bool {
-  const table = load<u32>(actor, ALLOC_MEMCG) === 0;
+  const table = isTable(actor);
   const gfp = table ? GFP_TABLE_PAGE : GFP_USER_PAGE;
   const cpu = actorCpu(actor);
   let pfn = PFN_NONE;
@@ -118,16 +145,20 @@ function takeFrame(mm: usize, actor: usize, reclaimed: bool): bool {
   const page = pageOf(mm, pfn);
   setPageFlags(page, table ? PG_TABLE : 0);
   setPageMaps(page, 0);
+  setPageOwner(page, spaceId(<usize>load<u32>(actor, ALLOC_MEMCG)), 0);
   store<u32>(actor, pfn, ALLOC_PFN);
   emit(TRACE_MM_PAGE_ALLOC, actorClock(actor), pfn, 0, gfpMigratetype(gfp), 0);
   return true;
 }
 
-/** Takes a frame for a page table at boot, before time starts. PFN_NONE when memory is exhausted. */
-export function allocBootTable(mm: usize): u32 {
+/** Takes a frame for a page table of `space` at boot, before time starts. PFN_NONE when memory is exhausted. */
+export function allocBootTable(mm: usize, space: usize): u32 {
   const pfn = allocPagesNoReclaim(mm, 0, 0, GFP_TABLE_PAGE);
   if (pfn === PFN_NONE) return PFN_NONE;
   setPageFlags(pageOf(mm, pfn), PG_TABLE);
+  setPageOwner(pageOf(mm, pfn), spaceId(space), 0);
+  const memcg = spaceMemcg(space);
+  if (memcgChargesTables(memcg)) setMemcgUsage(memcg, memcgUsage(memcg) + 1);
   return pfn;
 }
 

@@ -2,7 +2,15 @@ import { checkBuddy } from "./buddy";
 import { mmSpace, mmSpaces, mmWriteback, mmZoneAt, mmZones } from "./instance";
 import { checkList } from "./list";
 import { checkLruBatches } from "./lrubatch";
-import { lruActive, lruInactive, lruInactiveFile, lruKind, memcgUsage } from "./memcg";
+import {
+  lruActive,
+  lruInactive,
+  lruInactiveFile,
+  lruKind,
+  memcgChargesTables,
+  memcgOverhead,
+  memcgUsage,
+} from "./memcg";
 import {
   LIST_ACTIVE,
   LIST_BUDDY,
@@ -35,6 +43,7 @@ import { checkPcp } from "./pcp";
 import { PTE_DIRTY, PTE_NONE, PTE_WRITE, pteEntry, ptePfn, ptePresent, pteZero } from "./pte";
 import { checkResidency } from "./residency";
 import { spaceMemcg, spacePages, spacePolicy, spacePte, spaceRss, spaceSwapents } from "./space";
+import { stockedPages } from "./stock";
 import { checkSwap, swapUsers } from "./swap";
 import { swapCacheLookup, swapCount } from "./swapmap";
 import { swapCpus } from "./swapstate";
@@ -94,7 +103,7 @@ function checkSpace(mm: usize, id: u32): void {
 function checkFrames(mm: usize, pinned: u32): void {
   let extra: u32 = 0;
   let writeback: u32 = 0;
-  const charged = memcgTotal(mm);
+  const charged = memcgTotal(mm) - stockedPages(mm, swapCpus(mm));
   let owned: u32 = 0;
   for (let pfn = mmPfnFirst(mm); pfn < mmPfnEnd(mm); pfn++) {
     const page = pageOf(mm, pfn);
@@ -104,6 +113,7 @@ function checkFrames(mm: usize, pinned: u32): void {
     if (pageTest(page, PG_BUDDY) || pageRefs(page) === 0) continue;
     if (pageTest(page, PG_TABLE)) {
       assert(list === LIST_NONE && pageRefs(page) === 1 && pageMaps(page) === 0);
+      if (memcgChargesTables(spaceMemcg(mmSpace(mm, pageOwner(page))))) owned++;
       continue;
     }
     owned++;
@@ -126,8 +136,12 @@ function checkFrames(mm: usize, pinned: u32): void {
   assert(owned >= charged && owned <= charged + pinned);
 }
 
+// Pages charged for which there are frames, and those in stock.
 function memcgTotal(mm: usize): u32 {
   let pages: u32 = 0;
-  for (let id: u32 = 0; id < mmSpaces(mm); id++) pages += memcgUsage(spaceMemcg(mmSpace(mm, id)));
+  for (let id: u32 = 0; id < mmSpaces(mm); id++) {
+    const memcg = spaceMemcg(mmSpace(mm, id));
+    pages += memcgUsage(memcg) - memcgOverhead(memcg);
+  }
   return pages;
 }

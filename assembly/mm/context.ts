@@ -91,12 +91,20 @@ export const PLUG_RUNS: usize = ACTOR_BYTES + 368; // (entry, pages) × 32
 // the frame that this fault's window reads for the fault itself, PFN_NONE for none: readahead.ts
 export const READAHEAD_OWN: usize = ACTOR_BYTES + 624;
 
-// evict what a policy has chosen: idealized.ts
-export const IDEALIZED_PC: usize = ACTOR_BYTES + 628;
-export const IDEALIZED_SPACE: usize = ACTOR_BYTES + 632;
-export const IDEALIZED_PFN: usize = ACTOR_BYTES + 636;
-export const IDEALIZED_FREED: usize = ACTOR_BYTES + 640;
-// the page goes whether it was used or not: evict.ts
-export const EVICT_CHOSEN: usize = ACTOR_BYTES + 644;
+// what reclaim has cost when a round began (anon, file), and the writes of the present batch: reclaim.ts, shrink.ts
+export const RECLAIM_COSTS: usize = ACTOR_BYTES + 628;
+export const SHRINK_WRITTEN: usize = ACTOR_BYTES + 636;
 
-export const MM_CONTEXT_END: usize = ACTOR_BYTES + 648;
+// how far a charge has come, and whether the frame is for a page table: alloc.ts
+export const ALLOC_LIMITED: usize = ACTOR_BYTES + 640;
+export const ALLOC_TABLE: usize = ACTOR_BYTES + 644;
+
+// evict what a policy has chosen: idealized.ts
+export const IDEALIZED_PC: usize = ACTOR_BYTES + 648;
+export const IDEALIZED_SPACE: usize = ACTOR_BYTES + 652;
+export const IDEALIZED_PFN: usize = ACTOR_BYTES + 656;
+export const IDEALIZED_FREED: usize = ACTOR_BYTES + 660;
+// the page goes whether it was used or not: evict.ts
+export const EVICT_CHOSEN: usize = ACTOR_BYTES + 664;
+
+export const MM_CONTEXT_END: usize = ACTOR_BYTES + 672;

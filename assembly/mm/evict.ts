@@ -14,6 +14,8 @@ import {
   EVICT_CHOSEN,
   EVICT_PC,
   EVICT_PFN,
+  RECLAIM_MEMCG,
+  SHRINK_WRITTEN,
   TALLY_ACTIVATED,
   TALLY_REFERENCED,
   TALLY_WRITEBACK,
@@ -29,7 +31,6 @@ import {
   mmWriteback,
   setMmWriteback,
 } from "./instance";
-import { lruNoteAnonCost } from "./memcg";
 import { notifyClearFlushYoung, notifyInvalidateEnd, notifyInvalidateStart } from "./notifier";
 import {
   PG_ACTIVE,
@@ -66,11 +67,12 @@ import {
   ptePresent,
 } from "./pte";
 import { spaceUnmapped } from "./residency";
-import { setSpacePte, spaceAccount, spaceMemcg, spacePte } from "./space";
+import { setSpacePte, spaceAccount, spacePte } from "./space";
 import { swapAlloc } from "./swap";
 import { setSlotOwner, setSlotStamp, swapArea, swapDevice, swapFull } from "./swaparea";
 import { swapCacheAdd, swapCacheDelete, swapCacheTryFree } from "./swapcache";
 import { swapDup } from "./swapmap";
+import { workingsetEviction } from "./workingset";
 
 // What reclaim does with one isolated page: shrink_page_list() for an anonymous page, try_to_unmap_one(), pageout() and
 // __remove_mapping(). A machine of steps: time passes, and others may act, between the reference check, the notifier's
@@ -253,7 +255,7 @@ function write(mm: usize, actor: usize): i32 {
   const entry = pagePrivate(page);
   const time = actorClock(actor);
   mmCountAdd(mm, MM_SWAP_OUT, 1);
-  lruNoteAnonCost(spaceMemcg(mmSpace(mm, pageOwner(page))), 1);
+  tally(actor + SHRINK_WRITTEN);
   digestAdd(DIGEST_SWAP_OUT, time, pageOwner(page), pageIndex(page), pfn, entry);
   emit(TRACE_SWAP_WRITEPAGE, time, entryType(entry), entryOffset(entry), 0, 0);
   emit(TRACE_MM_VMSCAN_WRITE_FOLIO, time, pfn, 0, 0, 0);
@@ -270,6 +272,11 @@ function write(mm: usize, actor: usize): i32 {
   return finish(actor, EVICT_KEEP);
 }
 
+// The space whose cgroup's limit is the reason for this reclaim, 0 when it is the host's memory, or advice.
+function target(actor: usize): usize {
+  return <usize>load<u32>(actor, RECLAIM_MEMCG);
+}
+
 // __remove_mapping(): only the isolation and the swap cache may hold the page now.
 function remove(mm: usize, actor: usize): i32 {
   const pfn = load<u32>(actor, EVICT_PFN);
@@ -282,7 +289,7 @@ function remove(mm: usize, actor: usize): i32 {
   }
   const entry = cached ? pagePrivate(page) : ENTRY_NONE;
   digestAdd(DIGEST_RECLAIM, time, pageOwner(page), pageIndex(page), pfn, entry);
-  if (cached) swapCacheDelete(mm, actorCpu(actor), pfn);
+  if (cached) swapCacheDelete(mm, actorCpu(actor), pfn, workingsetEviction(mm, pfn, target(actor)));
   pageUnlock(mm, pfn, time);
   pageFree(mm, pfn, actor);
   return finish(actor, EVICT_FREED);

@@ -2,7 +2,7 @@ import { PFN_NONE } from "../memory/layout";
 import { STEP_AGAIN, STEP_DONE } from "../memory/status";
 import { actorClock, actorCpu, actorGoesOn, actorSpend, STAGE_ALLOC } from "../sim/actor";
 import { COST_MINOR_FAULT_NS, cost } from "../sim/costs";
-import { allocated, allocBegin, allocStep } from "./alloc";
+import { allocated, allocBegin, allocStep, allocTableBegin } from "./alloc";
 import {
   FAULT_ENTRY,
   FAULT_INDEX,
@@ -143,7 +143,7 @@ function start(mm: usize, actor: usize): bool {
   const space = faultSpace(actor);
   const index = faultIndex(actor);
   if (spaceTable(space, index) === PFN_NONE) {
-    allocBegin(actor, 0);
+    allocTableBegin(actor, space);
     faultGoto(actor, AT_TABLE);
     return false;
   }

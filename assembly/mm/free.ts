@@ -1,7 +1,7 @@
 import { actorClock, actorCpu } from "../sim/actor";
 import { emit, TRACE_MM_PAGE_FREE } from "../sim/trace";
 import { mmSpace } from "./instance";
-import { lruRemove, memcgUncharge } from "./memcg";
+import { lruRemove, memcgChargesTables, memcgUncharge } from "./memcg";
 import { PG_LRU, PG_TABLE, pageOf, pageOwner, pageRefs, pageTest, setPageRefs } from "./page";
 import { freeThePage } from "./pagealloc";
 import { ZERO_PFN } from "./pte";
@@ -31,7 +31,7 @@ export function pageFreeOn(mm: usize, pfn: u32, cpu: u32, time: u64): void {
   assert(!pageTest(page, PG_TABLE));
   const memcg = spaceMemcg(mmSpace(mm, pageOwner(page)));
   if (pageTest(page, PG_LRU)) lruRemove(mm, memcg, pfn);
-  memcgUncharge(memcg);
+  memcgUncharge(memcg, 1);
   setPageRefs(page, 0);
   emit(TRACE_MM_PAGE_FREE, time, pfn, 0, 0, 0);
   freeThePage(mm, cpu, pfn, 0);
@@ -41,6 +41,8 @@ export function pageFreeOn(mm: usize, pfn: u32, cpu: u32, time: u64): void {
 export function tableFree(mm: usize, pfn: u32, actor: usize): void {
   const page = pageOf(mm, pfn);
   assert(pageTest(page, PG_TABLE));
+  const memcg = spaceMemcg(mmSpace(mm, pageOwner(page)));
+  if (memcgChargesTables(memcg)) memcgUncharge(memcg, 1);
   setPageRefs(page, 0);
   emit(TRACE_MM_PAGE_FREE, actorClock(actor), pfn, 0, 0, 0);
   freeThePage(mm, actorCpu(actor), pfn, 0);

@@ -1,6 +1,7 @@
 import { arenaReserve, arenaTake, PART_INTEGRITY, PART_RECORDS } from "../memory/arena";
 import { WAITQUEUE_BYTES } from "../sim/waitqueue";
 import { MAX_ZONES, WMARK_HIGH } from "./gfp";
+import { LRUVEC_BYTES } from "./lruvec";
 import { MEM_MAP_BYTES, memMapCreate, memMapLayout, mmPfnEnd, mmPfnFirst } from "./page";
 import { ZERO_PFN } from "./pte";
 import { zoneFreePages, zoneLayout, zoneMinFree, zoneResetMinFree, zoneSpans, zoneWatermark } from "./zone";
@@ -30,10 +31,12 @@ const KSWAPD_FAILURES: usize = 76;
 const SWAP_STATE: usize = 80;
 const ZERO_PAGE: usize = 84;
 const LRU_BATCHES: usize = 88;
-const IDEALIZED: usize = 92; // policy + 1
-const PAGE_WAITERS: usize = 96;
+const STOCKS: usize = 92;
+const IDEALIZED: usize = 96; // policy + 1
+const PAGE_WAITERS: usize = 104;
 const THROTTLED: usize = PAGE_WAITERS + WAITQUEUE_BYTES;
-const COUNTS: usize = THROTTLED + WAITQUEUE_BYTES;
+const LRUVEC: usize = THROTTLED + WAITQUEUE_BYTES;
+const COUNTS: usize = (LRUVEC + LRUVEC_BYTES + 7) & ~7;
 
 export const MM_SCANNED: u32 = 0;
 export const MM_RECLAIMED_DIRECT: u32 = 1;
@@ -41,7 +44,11 @@ export const MM_RECLAIMED_KSWAPD: u32 = 2;
 export const MM_SWAP_OUT: u32 = 3;
 export const MM_SWAP_IN: u32 = 4;
 export const MM_SWAP_ALLOC_FAILED: u32 = 5;
-export const MM_COUNTS: u32 = 6;
+/** Pages that came back after reclaim had taken them; those that started active; those of them that had been active. */
+export const MM_REFAULTS: u32 = 6;
+export const MM_WORKINGSET_ACTIVATED: u32 = 7;
+export const MM_WORKINGSET_RESTORED: u32 = 8;
+export const MM_COUNTS: u32 = 9;
 const MM_BYTES: usize = COUNTS + 8 * <usize>MM_COUNTS;
 
 const MAX_SPACES: u32 = 4096;
@@ -232,6 +239,15 @@ export function setMmSwapState(mm: usize, state: usize): void {
   store<u32>(mm, <u32>state, SWAP_STATE);
 }
 
+/** Address of the per-CPU stocks of charges (stock.ts). */
+export function mmStocks(mm: usize): usize {
+  return <usize>load<u32>(mm, STOCKS);
+}
+
+export function setMmStocks(mm: usize, stocks: usize): void {
+  store<u32>(mm, <u32>stocks, STOCKS);
+}
+
 /** Address of the batches of lrubatch.ts. */
 export function mmLruBatches(mm: usize): usize {
   return <usize>load<u32>(mm, LRU_BATCHES);
@@ -248,6 +264,11 @@ export function mmZeroPage(mm: usize): bool {
 
 export function setMmZeroPage(mm: usize, shared: bool): void {
   store<u32>(mm, shared ? 1 : 0, ZERO_PAGE);
+}
+
+/** What is noted about the LRU lists of all cgroups together (lruvec.ts). */
+export function mmLruvec(mm: usize): usize {
+  return mm + LRUVEC;
 }
 
 /** Idealized policies choose what goes at the limit of a cgroup. */

@@ -17,7 +17,15 @@ import {
   RECLAIM_SCANNED,
   RECLAIM_TARGET,
 } from "./context";
-import { mmIdealized, mmKswapd, mmKswapdFailures, mmWriteback, setMmKswapdFailures } from "./instance";
+import {
+  mmIdealized,
+  mmKswapd,
+  mmKswapdFailures,
+  mmLruvec,
+  mmWriteback,
+  setMmKswapdFailures,
+} from "./instance";
+import { lruvecSnapshot } from "./lruvec";
 import { DEF_PRIORITY, RECLAIM_RETRIES, roundBegin, roundStep, throttle, throttleEnd } from "./reclaim";
 import { RECLAIM_BATCH, RECLAIM_GLOBAL, RECLAIM_KSWAPD } from "./shrink";
 import { hostBalanced, hostHigh, hostNoteBoost, hostReclaimActive, hostUnboost } from "./watermark";
@@ -60,7 +68,7 @@ export function kswapdStep(actor: usize): i32 {
       store<u32>(actor, BALANCE, KSWAPD_PC);
     } else if (pc === BALANCE) {
       if (hostBalanced(mm)) {
-        hostUnboost(mm);
+        runEnds(mm);
         return sleep(mm, actor);
       }
       store<u32>(actor, max<u32>(hostHigh(mm), RECLAIM_BATCH), RECLAIM_TARGET);
@@ -89,7 +97,7 @@ function afterRound(mm: usize, actor: usize): i32 {
   store<u32>(actor, priority, RECLAIM_PRIORITY);
   if (priority >= 1) return STEP_DONE;
 
-  hostUnboost(mm);
+  runEnds(mm);
   if (hostBalanced(mm)) return sleep(mm, actor);
   store<u32>(actor, WOKEN, KSWAPD_PC);
   if (reclaimed !== 0) return STEP_AGAIN;
@@ -100,6 +108,12 @@ function afterRound(mm: usize, actor: usize): i32 {
   setMmKswapdFailures(mm, mmKswapdFailures(mm) + 1);
   if (mmKswapdFailures(mm) >= RECLAIM_RETRIES) return sleep(mm, actor);
   return STEP_AGAIN;
+}
+
+// balance_pgdat() ends: what it found of the boost is worked off, and what came back until now counts no more.
+function runEnds(mm: usize): void {
+  hostUnboost(mm);
+  lruvecSnapshot(mmLruvec(mm));
 }
 
 function sleep(mm: usize, actor: usize): i32 {

@@ -87,6 +87,16 @@ export function lruAddDrain(mm: usize, actor: usize): void {
   for (let kind: u32 = 0; kind < KINDS; kind++) flush(mm, actorCpu(actor), actorClock(actor), kind);
 }
 
+/** New pages in the batch of `cpu`, oldest first. */
+export function lruBatchLength(mm: usize, cpu: u32): u32 {
+  return load<u32>(batchOf(mm, cpu, ADD));
+}
+
+export function lruBatchAt(mm: usize, cpu: u32, place: u32): u32 {
+  assert(place < lruBatchLength(mm, cpu));
+  return load<u32>(batchOf(mm, cpu, ADD) + ((<usize>place) << 2), 4);
+}
+
 /** lru_add_drain_all(): flushes the batches of every CPU. */
 export function lruAddDrainAll(mm: usize, actor: usize): void {
   for (let cpu: u32 = 0; cpu < swapCpus(mm); cpu++) {

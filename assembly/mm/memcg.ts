@@ -1,4 +1,5 @@
-import { LIST_BYTES, listAddHead, listAddTail, listLength, listRemove } from "./list";
+import { LIST_BYTES, listAddHead, listAddTail, listRemove } from "./list";
+import { LRUVEC_BYTES } from "./lruvec";
 import {
   LIST_ACTIVE,
   LIST_INACTIVE,
@@ -13,24 +14,27 @@ import {
 } from "./page";
 
 // A memory cgroup and its lruvec: what one VM is charged for, its limit, its two lists of anonymous
-// pages, and the inactive file list, where pages lie whose owner has given them up (MADV_FREE).
-// Left out for now: charge batches, other file pages, memory.high and memory.low.
+// pages, and the inactive file list, where pages lie whose owner has given them up (MADV_FREE). stock.ts charges.
+// Left out for now: other file pages, memory.high and memory.low.
 //
-// record   0       4     8             20            32             44          48
-//          +-------+-----+-------------+-------------+--------------+-----------+----------+
-//          | usage | max | inactive    | active      | inactiveFile | anonCost  | fileCost |
-//          +-------+-----+-------------+-------------+--------------+-----------+----------+
+// record   0       4     8       12       16         20         32       44             56
+//          +-------+-----+-------+--------+----------+----------+--------+--------------+--------+
+//          | usage | max | batch | tables | overhead | inactive | active | inactiveFile | lruvec |
+//          +-------+-----+-------+--------+----------+----------+--------+--------------+--------+
 //
-// invariant: usage is the number of frames charged: resident guest pages and swap cache pages
+// invariant: usage is the number of frames charged (resident guest pages, swap cache pages, with `tables` page tables), the
+//            overhead and what CPUs have in stock
 
 const USAGE: usize = 0;
 const MAX: usize = 4;
-const INACTIVE: usize = 8;
+const BATCH: usize = 8;
+const TABLES: usize = 12;
+const OVERHEAD: usize = 16;
+const INACTIVE: usize = 20;
 const ACTIVE: usize = INACTIVE + LIST_BYTES;
 const INACTIVE_FILE: usize = ACTIVE + LIST_BYTES;
-const ANON_COST: usize = INACTIVE_FILE + LIST_BYTES;
-const FILE_COST: usize = ANON_COST + 4;
-export const MEMCG_BYTES: usize = FILE_COST + 4;
+const LRUVEC: usize = INACTIVE_FILE + LIST_BYTES;
+export const MEMCG_BYTES: usize = LRUVEC + LRUVEC_BYTES;
 
 /** No limit. */
 export const MEMCG_UNLIMITED: u32 = 0xffffffff;
@@ -48,13 +52,37 @@ export function setMemcgMax(memcg: usize, pages: u32): void {
   store<u32>(memcg, pages, MAX);
 }
 
-export function memcgCharge(memcg: usize): void {
-  store<u32>(memcg, load<u32>(memcg, USAGE) + 1, USAGE);
+export function setMemcgUsage(memcg: usize, pages: u32): void {
+  store<u32>(memcg, pages, USAGE);
 }
 
-export function memcgUncharge(memcg: usize): void {
-  assert(load<u32>(memcg, USAGE) > 0);
-  store<u32>(memcg, load<u32>(memcg, USAGE) - 1, USAGE);
+/** Pages that a CPU charges at once. */
+export function memcgBatch(memcg: usize): u32 {
+  return load<u32>(memcg, BATCH);
+}
+
+/** Frames of page tables are charged as well (__GFP_ACCOUNT). */
+export function memcgChargesTables(memcg: usize): bool {
+  return load<u32>(memcg, TABLES) !== 0;
+}
+
+/** Pages charged of which there is no frame: those of the process around the guest. */
+export function memcgOverhead(memcg: usize): u32 {
+  return load<u32>(memcg, OVERHEAD);
+}
+
+/** What is charged beside guest pages, and how many pages at once; before anything is. */
+export function memcgSetup(memcg: usize, batch: u32, tables: bool, overhead: u32): void {
+  assert(memcgUsage(memcg) === memcgOverhead(memcg) && batch > 0);
+  store<u32>(memcg, batch, BATCH);
+  store<u32>(memcg, tables ? 1 : 0, TABLES);
+  store<u32>(memcg, overhead, OVERHEAD);
+  store<u32>(memcg, overhead, USAGE);
+}
+
+export function memcgUncharge(memcg: usize, pages: u32): void {
+  assert(load<u32>(memcg, USAGE) >= pages);
+  store<u32>(memcg, load<u32>(memcg, USAGE) - pages, USAGE);
 }
 
 export function lruInactive(memcg: usize): usize {
@@ -70,26 +98,9 @@ export function lruInactiveFile(memcg: usize): usize {
   return memcg + INACTIVE_FILE;
 }
 
-/** Cost of reclaiming anonymous pages lately: pages written out (lru_note_cost()). */
-export function lruAnonCost(memcg: usize): u32 {
-  return load<u32>(memcg, ANON_COST);
-}
-
-export function lruFileCost(memcg: usize): u32 {
-  return load<u32>(memcg, FILE_COST);
-}
-
-/** lru_note_cost(): both costs are halved when they outgrow a quarter of the lists. */
-export function lruNoteAnonCost(memcg: usize, pages: u32): void {
-  const pagesOnLists = listLength(memcg + INACTIVE) + listLength(memcg + ACTIVE);
-  let anon = load<u32>(memcg, ANON_COST) + pages;
-  let file = load<u32>(memcg, FILE_COST);
-  if (anon + file > pagesOnLists / 4) {
-    anon >>= 1;
-    file >>= 1;
-  }
-  store<u32>(memcg, anon, ANON_COST);
-  store<u32>(memcg, file, FILE_COST);
+/** What is noted about the lists (lruvec.ts). */
+export function memcgLruvec(memcg: usize): usize {
+  return memcg + LRUVEC;
 }
 
 // folio_lru_list(): the list that a page's flags name.

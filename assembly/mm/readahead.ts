@@ -37,7 +37,7 @@ import { ENTRY_NONE, entryOffset, entryType, pteEntry, pteSwapped, swapEntry } f
 import { spaceFirst, spaceId, spaceMappings, spaceMemcg, spacePte } from "./space";
 import { areaSlots, slotOwner, slotStamp, swapArea, swapDevice } from "./swaparea";
 import { swapCacheAdd } from "./swapcache";
-import { swapCacheLookup, swapCachePrepare, swapCount } from "./swapmap";
+import { swapCacheLookup, swapCachePrepare, swapCacheShadow, swapCount } from "./swapmap";
 import {
   readaheadHits,
   readaheadMax,
@@ -48,6 +48,7 @@ import {
   setReadaheadPrevWindow,
   swapRotational,
 } from "./swapstate";
+import { workingsetRefault } from "./workingset";
 
 // Reading ahead from swap: swapin_readahead(). With only areas that are not rotational the window follows the addresses of
 // the mapping (swap_vma_readahead()); as soon as one is rotational it follows the slots (swap_cluster_readahead()). The
@@ -234,11 +235,13 @@ function plug(mm: usize, actor: usize, pfn: u32): void {
     return;
   }
   setPageOwner(page, spaceId(owner), swapRotational(mm) !== 0 ? 0 : at);
+  const shadow = swapCacheShadow(mm, entry);
   swapCacheAdd(mm, actor, pfn, entry);
   const locked = pageTrylock(mm, pfn);
   assert(locked);
   if (entry !== faultEntry(actor)) pageSet(page, PG_READAHEAD);
   else store<u32>(actor, pfn, READAHEAD_OWN);
+  workingsetRefault(mm, pfn, owner, shadow);
   lruCacheAdd(mm, actor, pfn);
   const plugged = load<u32>(actor, READAHEAD_PLUGGED);
   store<u32>(actor + ((<usize>plugged) << 2), pfn, READAHEAD_PLUG);

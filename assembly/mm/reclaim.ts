@@ -10,6 +10,7 @@ import {
 } from "../sim/trace";
 import { waitqueueSleep } from "../sim/waitqueue";
 import {
+  RECLAIM_COSTS,
   RECLAIM_CURSOR,
   RECLAIM_DONE,
   RECLAIM_FLAGS,
@@ -30,7 +31,9 @@ import {
   mmWriteback,
   setMmKswapdFailures,
 } from "./instance";
-import { activePages, fileIsTiny, inactiveIsLow, inactivePages } from "./scancount";
+import { activePages, flushCounters, inactivePages, lruvecOf } from "./lrusize";
+import { lruvecAnonCost, lruvecFileCost, lruvecRefaulted, lruvecSnapshot } from "./lruvec";
+import { fileIsTiny, inactiveIsLow } from "./scancount";
 import {
   RECLAIM_BATCH,
   RECLAIM_FORCE,
@@ -59,9 +62,14 @@ const THROTTLED: u32 = 2;
 export function roundBegin(mm: usize, actor: usize, priority: u32): void {
   const space = <usize>load<u32>(actor, RECLAIM_MEMCG);
   const inactive = inactivePages(mm, space);
+  const lruvec = lruvecOf(mm, space);
+  flushCounters(mm);
   let flags = load<u32>(actor, RECLAIM_FLAGS) & ~(RECLAIM_MAY_DEACTIVATE | RECLAIM_TINY);
-  if (flags & RECLAIM_FORCE || inactiveIsLow(inactive, activePages(mm, space)))
+  if (flags & RECLAIM_FORCE || lruvecRefaulted(lruvec) || inactiveIsLow(inactive, activePages(mm, space))) {
     flags |= RECLAIM_MAY_DEACTIVATE;
+  }
+  store<u32>(actor, lruvecAnonCost(lruvec), RECLAIM_COSTS);
+  store<u32>(actor, lruvecFileCost(lruvec), RECLAIM_COSTS + 4);
   if (flags & RECLAIM_GLOBAL && fileIsTiny(mm, (flags & RECLAIM_MAY_DEACTIVATE) !== 0, priority)) {
     flags |= RECLAIM_TINY;
   }
@@ -94,13 +102,13 @@ export function roundStep(mm: usize, actor: usize): i32 {
 }
 
 /**
- * Starts direct reclaim of 32 pages: try_to_free_pages(), or try_to_free_mem_cgroup_pages() for the cgroup of `space`.
+ * Starts direct reclaim of `target` pages: try_to_free_pages(), or try_to_free_mem_cgroup_pages() for the cgroup of `space`.
  * @param space 0 for the host
  */
-export function reclaimBegin(mm: usize, actor: usize, space: usize): void {
+export function reclaimBegin(mm: usize, actor: usize, space: usize, target: u32): void {
   store<u32>(actor, <u32>space, RECLAIM_MEMCG);
   store<u32>(actor, space === 0 ? RECLAIM_GLOBAL : 0, RECLAIM_FLAGS);
-  store<u32>(actor, RECLAIM_BATCH, RECLAIM_TARGET);
+  store<u32>(actor, max<u32>(target, RECLAIM_BATCH), RECLAIM_TARGET);
   store<u32>(actor, 0, RECLAIM_DONE);
   store<u32>(actor, 0, RECLAIM_SCANNED);
   roundBegin(mm, actor, DEF_PRIORITY);
@@ -114,7 +122,10 @@ export function reclaimStep(mm: usize, actor: usize): i32 {
     if (load<u32>(actor, RECLAIM_PC) !== THROTTLED) {
       const step = roundStep(mm, actor);
       if (step !== STEP_DONE) return step;
-      if (load<u32>(actor, RECLAIM_DONE) >= load<u32>(actor, RECLAIM_TARGET)) break;
+      if (load<u32>(actor, RECLAIM_DONE) >= load<u32>(actor, RECLAIM_TARGET)) {
+        snapshot(mm, actor);
+        break;
+      }
 
       const priority = load<u32>(actor, RECLAIM_PRIORITY);
       const flags = load<u32>(actor, RECLAIM_FLAGS);
@@ -122,6 +133,7 @@ export function reclaimStep(mm: usize, actor: usize): i32 {
         roundBegin(mm, actor, priority - 1);
         continue;
       }
+      snapshot(mm, actor);
       if (load<u32>(actor, RECLAIM_DONE) !== 0) break;
       if ((flags & (RECLAIM_SKIPPED | RECLAIM_FORCE)) === RECLAIM_SKIPPED) {
         store<u32>(actor, (flags & ~RECLAIM_SKIPPED) | RECLAIM_FORCE, RECLAIM_FLAGS);
@@ -142,6 +154,11 @@ export function reclaimStep(mm: usize, actor: usize): i32 {
       : TRACE_MM_VMSCAN_MEMCG_RECLAIM_END;
   emit(event, actorClock(actor), load<u32>(actor, RECLAIM_DONE), 0, 0, 0);
   return STEP_DONE;
+}
+
+// The rounds have ended: what came back until now is no reason to deactivate any more.
+function snapshot(mm: usize, actor: usize): void {
+  lruvecSnapshot(lruvecOf(mm, <usize>load<u32>(actor, RECLAIM_MEMCG)));
 }
 
 /** Pages freed by the reclaim that reclaimStep() has finished. */

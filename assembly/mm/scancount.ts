@@ -1,7 +1,5 @@
-import { mmFree, mmSpace, mmSpaces, mmSwapFree, mmSwappiness } from "./instance";
-import { listLength } from "./list";
-import { lruActive, lruAnonCost, lruFileCost, lruInactive } from "./memcg";
-import { spaceMemcg } from "./space";
+import { mmFree, mmSwapFree, mmSwappiness } from "./instance";
+import { inactivePages } from "./lrusize";
 import { hostHigh } from "./watermark";
 
 // How many anonymous pages a pass looks at: get_scan_count(), inactive_is_low() and the tests of prepare_scan_count(), for
@@ -22,23 +20,6 @@ export function inactiveIsLow(inactive: u32, active: u32): bool {
   return <u64>inactive * ratio < <u64>active;
 }
 
-/** Inactive pages of one cgroup, or of all with space 0. */
-export function inactivePages(mm: usize, space: usize): u32 {
-  if (space !== 0) return listLength(lruInactive(spaceMemcg(space)));
-  let pages: u32 = 0;
-  for (let id: u32 = 0; id < mmSpaces(mm); id++)
-    pages += listLength(lruInactive(spaceMemcg(mmSpace(mm, id))));
-  return pages;
-}
-
-/** Active pages of one cgroup, or of all with space 0. */
-export function activePages(mm: usize, space: usize): u32 {
-  if (space !== 0) return listLength(lruActive(spaceMemcg(space)));
-  let pages: u32 = 0;
-  for (let id: u32 = 0; id < mmSpaces(mm); id++) pages += listLength(lruActive(spaceMemcg(mmSpace(mm, id))));
-  return pages;
-}
-
 /** file_is_tiny: with next to no file pages and free memory below HIGH, global reclaim takes anonymous pages only. */
 export function fileIsTiny(mm: usize, mayDeactivate: bool, priority: u32): bool {
   return mmFree(mm) <= hostHigh(mm) && !mayDeactivate && inactivePages(mm, 0) >> priority !== 0;
@@ -46,10 +27,11 @@ export function fileIsTiny(mm: usize, mayDeactivate: bool, priority: u32): bool 
 
 /**
  * Pages of a list of `size` pages to look at.
+ * @param costs what reclaim for this target has cost lately, when the round began: anon, file
  * @param global reclaim for the host, not for a cgroup's limit
  * @param tiny fileIsTiny() at the start of this round
  */
-export function scanCount(mm: usize, memcg: usize, size: u32, priority: u32, global: bool, tiny: bool): u32 {
+export function scanCount(mm: usize, size: u32, priority: u32, costs: usize, global: bool, tiny: bool): u32 {
   const swappiness = <u64>mmSwappiness(mm);
   if (mmSwapFree(mm) === 0) return 0;
   if (!global && swappiness === 0) return 0;
@@ -58,8 +40,8 @@ export function scanCount(mm: usize, memcg: usize, size: u32, priority: u32, glo
   if (global && tiny) return scan;
 
   // Pressure is split in proportion to swappiness and in inverse proportion to what each type has cost lately.
-  const anonCost = <u64>lruAnonCost(memcg);
-  const fileCost = <u64>lruFileCost(memcg);
+  const anonCost = <u64>load<u32>(costs);
+  const fileCost = <u64>load<u32>(costs, 4);
   const total = anonCost + fileCost;
   const anon = total + anonCost;
   const file = total + fileCost;

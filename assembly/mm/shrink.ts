@@ -10,7 +10,9 @@ import {
   TRACE_MM_VMSCAN_LRU_SHRINK_INACTIVE,
 } from "../sim/trace";
 import {
+  RECLAIM_COSTS,
   RECLAIM_FLAGS,
+  RECLAIM_MEMCG,
   RECLAIM_PRIORITY,
   RECLAIM_SCANNED,
   RECLAIM_TARGET,
@@ -24,6 +26,7 @@ import {
   SHRINK_PC,
   SHRINK_SPACE,
   SHRINK_TAKEN,
+  SHRINK_WRITTEN,
   TALLY_ACTIVATED,
   TALLY_REFERENCED,
   TALLY_WRITEBACK,
@@ -33,6 +36,8 @@ import { pagePut } from "./free";
 import { MM_SCANNED, mmCountAdd } from "./instance";
 import { listAddTail, listHead, listLength, listRemove, listTail } from "./list";
 import { lruAddDrain, lruCacheAdd } from "./lrubatch";
+import { lruvecOf } from "./lrusize";
+import { lruvecActive, lruvecInactive } from "./lruvec";
 import { lruActive, lruAdd, lruInactive, lruRemove } from "./memcg";
 import {
   LIST_ISOLATED,
@@ -53,6 +58,7 @@ import { entryOffset } from "./pte";
 import { inactiveIsLow, scanCount } from "./scancount";
 import { spaceMemcg } from "./space";
 import { swapArea, swapDevice } from "./swaparea";
+import { noteAnonCost, workingsetActivated } from "./workingset";
 
 // One cgroup's lists under reclaim: shrink_lruvec() with shrink_inactive_list() and shrink_active_list(), in batches of 32.
 // A batch is isolated, its pages go through evict.ts one by one, those that stay go back to the lists, and the writes that
@@ -99,8 +105,8 @@ export function shrinkBegin(mm: usize, actor: usize, space: usize): void {
   const inactive = listLength(lruInactive(memcg));
   const active = listLength(lruActive(memcg));
   store<u32>(actor, <u32>space, SHRINK_SPACE);
-  store<u32>(actor, scanCount(mm, memcg, inactive, priority, global, tiny), SHRINK_INACTIVE);
-  store<u32>(actor, scanCount(mm, memcg, active, priority, global, tiny), SHRINK_ACTIVE);
+  store<u32>(actor, scanCount(mm, inactive, priority, actor + RECLAIM_COSTS, global, tiny), SHRINK_INACTIVE);
+  store<u32>(actor, scanCount(mm, active, priority, actor + RECLAIM_COSTS, global, tiny), SHRINK_ACTIVE);
   store<u32>(actor, 0, SHRINK_FREED);
   store<u32>(actor, 0, SHRINK_BUSY);
   store<u32>(actor, BATCH, SHRINK_PC);
@@ -112,6 +118,7 @@ export function shrinkListBegin(actor: usize, space: usize, flags: u32): void {
   store<u32>(actor, 0, SHRINK_FREED);
   store<u32>(actor, 0, SHRINK_BUSY);
   store<u32>(actor, flags, RECLAIM_FLAGS);
+  store<u32>(actor, 0, RECLAIM_MEMCG);
   store<u32>(actor, 0, TALLY_ACTIVATED);
   store<u32>(actor, 0, TALLY_REFERENCED);
   store<u32>(actor, 0, TALLY_WRITEBACK);
@@ -175,6 +182,7 @@ function batch(mm: usize, actor: usize): i32 {
   store<u32>(actor, 0, TALLY_ACTIVATED);
   store<u32>(actor, 0, TALLY_REFERENCED);
   store<u32>(actor, 0, TALLY_WRITEBACK);
+  store<u32>(actor, 0, SHRINK_WRITTEN);
   store<u32>(actor, EVICT, SHRINK_PC);
   if (taken === 0) return STEP_DONE;
   actorSpend(actor, STAGE_RECLAIM, taken * cost(COST_RECLAIM_SCAN_PAGE_NS));
@@ -232,7 +240,8 @@ function plugLast(mm: usize, actor: usize): i32 {
 // move_folios_to_lru() and the end of the plug. A write without a free tag makes the reclaimer wait here.
 function putback(mm: usize, actor: usize): i32 {
   const list = actor + SHRINK_KEPT;
-  const memcg = spaceMemcg(<usize>load<u32>(actor, SHRINK_SPACE));
+  const space = <usize>load<u32>(actor, SHRINK_SPACE);
+  const memcg = spaceMemcg(space);
   const time = actorClock(actor);
   const advice = advised(actor);
   for (let pfn = listHead(list); pfn !== PFN_NONE; pfn = listHead(list)) {
@@ -249,13 +258,17 @@ function putback(mm: usize, actor: usize): i32 {
     listRemove(mm, list, pfn);
     // reclaim_folio_list() puts back as if the page were new: folio_putback_lru().
     if (advice) lruCacheAdd(mm, actor, pfn);
-    else if (pageRefs(page) > 1) lruAdd(mm, memcg, pfn, false);
+    else if (pageRefs(page) > 1) {
+      if (pageTest(page, PG_ACTIVE)) workingsetActivated(mm, space, 1);
+      lruAdd(mm, memcg, pfn, false);
+    }
     pagePut(mm, pfn, actor);
   }
   if (load<u32>(actor, RECLAIM_FLAGS) & (RECLAIM_ADVICE | RECLAIM_CHOSEN)) {
     store<u32>(actor, DONE, SHRINK_PC);
     return STEP_DONE;
   }
+  if (load<u32>(actor, SHRINK_TAKEN) !== 0) noteAnonCost(mm, space, load<u32>(actor, SHRINK_WRITTEN));
   const freed = load<u32>(actor, SHRINK_FREED) - load<u32>(actor, SHRINK_FREED_BEFORE);
   const priority = load<u32>(actor, RECLAIM_PRIORITY);
   const kept = <u64>load<u32>(actor, TALLY_ACTIVATED) | ((<u64>load<u32>(actor, TALLY_REFERENCED)) << 16);
@@ -287,8 +300,8 @@ function active(mm: usize, actor: usize): i32 {
 
 // The end of shrink_lruvec(): age the active list a little when the inactive one runs low.
 function finish(mm: usize, actor: usize): void {
-  const memcg = spaceMemcg(<usize>load<u32>(actor, SHRINK_SPACE));
-  if (inactiveIsLow(listLength(lruInactive(memcg)), listLength(lruActive(memcg)))) {
+  const lruvec = lruvecOf(mm, <usize>load<u32>(actor, SHRINK_SPACE));
+  if (inactiveIsLow(lruvecInactive(lruvec), lruvecActive(lruvec))) {
     shrinkActive(mm, actor, RECLAIM_BATCH);
   }
   store<u32>(actor, DONE, SHRINK_PC);

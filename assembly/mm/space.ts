@@ -11,7 +11,7 @@ import {
   mappingsPages,
   mappingsPlace,
 } from "./mapping";
-import { MEMCG_BYTES, setMemcgMax } from "./memcg";
+import { MEMCG_BYTES, memcgSetup, setMemcgMax } from "./memcg";
 import { PSI_BYTES } from "./psi";
 
 // The address space of a VM's process (mm_struct: the anonymous mappings that back the guest, mapping.ts) with its page table:
@@ -53,6 +53,7 @@ export function spaceCreate(mm: usize, pages: u32, max: u32): usize {
   store<u32>(space, mmAddSpace(mm, space), ID);
   mappingSingle(space + OWN_MAPPING, pages);
   store<u32>(space, <u32>(space + OWN_MAPPING), MAPPINGS);
+  memcgSetup(space + MEMCG, 1, false, 0);
   setMemcgMax(space + MEMCG, max);
   return space;
 }

@@ -14,6 +14,7 @@ import {
   availDelete,
   checkAvail,
   onAvail,
+  SLOT_SHADOW,
   SWAP_HAS_CACHE,
   setAreaBits,
   setAreaClusterNext,
@@ -124,7 +125,8 @@ export function checkSwap(mm: usize): void {
       const byte = load<u8>(slotByte(area, slot));
       if (byte !== 0) used++;
       else assert(slot >= areaLowest(area) && slot <= areaHighest(area));
-      const cached = load<u32>(slotCached(area, slot)) !== 0;
+      const value = load<u32>(slotCached(area, slot));
+      const cached = value !== 0 && (value & SLOT_SHADOW) === 0;
       if (cached) assert((byte & SWAP_HAS_CACHE) !== 0);
       if (!cached && (byte & SWAP_HAS_CACHE) !== 0) reserved++;
     }

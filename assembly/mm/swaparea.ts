@@ -55,6 +55,8 @@ export const CLUSTER_SLOTS: u32 = 512;
 export const PERCPU_BYTES: usize = 12;
 
 export const SWAP_MAP_BAD: u8 = 0x3f;
+/** The cache has no frame for a slot but what its last page has left: workingset.ts. */
+export const SLOT_SHADOW: u32 = 1 << 31;
 export const SWAP_HAS_CACHE: u8 = 0x40;
 
 /** Takes the record of an area of `slots` slots, the header included; the device is set up by the caller. */
@@ -194,7 +196,7 @@ export function slotByte(area: usize, slot: u32): usize {
   return <usize>load<u32>(area, MAP) + slot;
 }
 
-/** Address of the frame that caches the slot. */
+/** Address of the frame that caches the slot, or of the shadow that an evicted page has left there (SLOT_SHADOW). */
 export function slotCached(area: usize, slot: u32): usize {
   return <usize>load<u32>(area, CACHE) + ((<usize>slot) << 2);
 }

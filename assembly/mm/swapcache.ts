@@ -39,11 +39,14 @@ export function swapCacheAdd(mm: usize, actor: usize, pfn: u32, entry: u32): voi
   pageGet(page);
 }
 
-/** delete_from_swap_cache(): the page leaves the cache and loses the cache's reference. The caller holds another one. */
-export function swapCacheDelete(mm: usize, cpu: u32, pfn: u32): void {
+/**
+ * __delete_from_swap_cache(): the page leaves the cache and loses the cache's reference. The caller holds another one.
+ * @param shadow what it leaves in its place, 0 for nothing
+ */
+export function swapCacheDelete(mm: usize, cpu: u32, pfn: u32, shadow: u32): void {
   const page = pageOf(mm, pfn);
   assert(pageTest(page, PG_SWAPCACHE) && pageRefs(page) > 1);
-  swapCacheClear(mm, cpu, pagePrivate(page));
+  swapCacheClear(mm, cpu, pagePrivate(page), shadow);
   setPagePrivate(page, ENTRY_NONE);
   pageClear(page, PG_SWAPCACHE | PG_READAHEAD);
   setPageRefs(page, pageRefs(page) - 1);
@@ -54,7 +57,7 @@ export function swapCacheTryFree(mm: usize, cpu: u32, pfn: u32): bool {
   const page = pageOf(mm, pfn);
   if (!pageTest(page, PG_SWAPCACHE) || pageTest(page, PG_WRITEBACK)) return false;
   if (swapCount(mm, pagePrivate(page)) !== 0) return false;
-  swapCacheDelete(mm, cpu, pfn);
+  swapCacheDelete(mm, cpu, pfn, 0);
   pageSet(page, PG_DIRTY);
   return true;
 }

@@ -64,7 +64,8 @@ import {
 import { spaceAccount, spaceId, spaceMemcg, spacePte } from "./space";
 import { slotOwner, swapArea, swapDevice, swapFull } from "./swaparea";
 import { swapCacheAdd, swapCacheTryFree } from "./swapcache";
-import { swapCacheLookup, swapCachePrepare, swapCount, swapFree } from "./swapmap";
+import { swapCacheLookup, swapCachePrepare, swapCacheShadow, swapCount, swapFree } from "./swapmap";
+import { workingsetRefault } from "./workingset";
 
 // The half of a fault that brings a page back from swap: do_swap_page().
 //
@@ -167,9 +168,11 @@ function withFrame(mm: usize, actor: usize, pc: u32): i32 {
   }
   const owner = mmSpace(mm, slotOwner(mm, entry, spaceId(faultSpace(actor))));
   setPageOwner(pageOf(mm, pfn), spaceId(owner), faultIndex(actor));
+  const shadow = swapCacheShadow(mm, entry);
   swapCacheAdd(mm, actor, pfn, entry);
   const locked = pageTrylock(mm, pfn);
   assert(locked);
+  workingsetRefault(mm, pfn, owner, shadow);
   lruCacheAdd(mm, actor, pfn);
   store<u32>(actor, pfn, FAULT_PFN);
   faultGoto(actor, AT_SUBMIT);
@@ -242,6 +245,7 @@ function bypassInstall(mm: usize, actor: usize): bool {
   }
   swapNoteRead(mm, actor, pfn, entry, faultIndex(actor));
   faultNeeded(actor, FAULT_MAJOR);
+  workingsetRefault(mm, pfn, faultSpace(actor), swapCacheShadow(mm, entry));
   swapFree(mm, actorCpu(actor), entry);
   lruCacheAdd(mm, actor, pfn);
   return mapSwapped(mm, actor, pfn, true);

@@ -1,6 +1,6 @@
 import { PFN_NONE } from "../memory/layout";
 import { entryOffset } from "./pte";
-import { SWAP_HAS_CACHE, slotByte, slotCached, slotContinued, swapArea } from "./swaparea";
+import { SLOT_SHADOW, SWAP_HAS_CACHE, slotByte, slotCached, slotContinued, swapArea } from "./swaparea";
 import { slotFree } from "./swapslots";
 
 // The use counts of slots: swap_map with its continuation, and the swap cache as seen from the slot.
@@ -75,10 +75,13 @@ export function swapFree(mm: usize, cpu: u32, entry: u32): void {
   setByte(mm, cpu, entry, at, (byte & SWAP_HAS_CACHE) | SWAP_MAP_MAX | (rounds !== 0 ? COUNT_CONTINUED : 0));
 }
 
-// What is left of a slot's users and cache; with neither the slot goes back through `cpu`. `at` is the address of its byte.
+// What is left of a slot's users and cache; with neither the shadow goes and the slot goes back through `cpu`. `at` is the address of
+// its byte.
 function setByte(mm: usize, cpu: u32, entry: u32, at: usize, byte: u8): void {
   store<u8>(at, byte === 0 ? SWAP_HAS_CACHE : byte);
-  if (byte === 0) slotFree(mm, cpu, entry);
+  if (byte !== 0) return;
+  store<u32>(slotCached(swapArea(mm, entry), entryOffset(entry)), PFN_NONE);
+  slotFree(mm, cpu, entry);
 }
 
 /** swapcache_prepare(): claims the cache of `entry`. False when somebody else has it, or no pte holds the entry. */
@@ -92,7 +95,14 @@ export function swapCachePrepare(mm: usize, entry: u32): bool {
 
 /** The frame that caches `entry`, PFN_NONE without one (lookup_swap_cache()). */
 export function swapCacheLookup(mm: usize, entry: u32): u32 {
-  return load<u32>(slotCached(swapArea(mm, entry), entryOffset(entry)));
+  const value = load<u32>(slotCached(swapArea(mm, entry), entryOffset(entry)));
+  return value & SLOT_SHADOW ? PFN_NONE : value;
+}
+
+/** What the page that was evicted to `entry` has left in the cache; 0 for nothing (get_shadow_from_swap_cache()). */
+export function swapCacheShadow(mm: usize, entry: u32): u32 {
+  const value = load<u32>(slotCached(swapArea(mm, entry), entryOffset(entry)));
+  return value & SLOT_SHADOW ? value : 0;
 }
 
 /** Puts `pfn` into the cache of `entry`, whose SWAP_HAS_CACHE the caller owns. */
@@ -101,9 +111,9 @@ export function swapCacheSet(mm: usize, entry: u32, pfn: u32): void {
   store<u32>(slotCached(swapArea(mm, entry), entryOffset(entry)), pfn);
 }
 
-/** put_swap_folio(): the cache lets go of `entry`; without a pte the slot goes back through `cpu`. */
-export function swapCacheClear(mm: usize, cpu: u32, entry: u32): void {
-  swapCacheSet(mm, entry, PFN_NONE);
+/** put_swap_folio(): the cache lets go of `entry` and keeps `shadow`; without a pte the slot goes back through `cpu`. */
+export function swapCacheClear(mm: usize, cpu: u32, entry: u32, shadow: u32): void {
+  swapCacheSet(mm, entry, shadow);
   const at = byteOf(mm, entry);
   setByte(mm, cpu, entry, at, load<u8>(at) & ~SWAP_HAS_CACHE);
 }

@@ -40,6 +40,16 @@ export class Agreement {
     return false;
   }
 
+  /**
+   * Compares totals of the whole case, which agree within a share of what the capture holds.
+   *
+   * @param tolerance 0.03 for 3 %
+   */
+  compareWithin(field: string, expected: number, got: number, tolerance: number): boolean {
+    const same = Math.abs(got - expected) <= tolerance * expected;
+    return this.compare(field, expected, same ? expected : got);
+  }
+
   result(name: string, format: string): CaseResult {
     return {
       name,

@@ -3,6 +3,7 @@
 import { replayBuddy } from "./buddy.js";
 import { KVM_FORMAT } from "./kvm/captured.js";
 import { replayKvm } from "./kvm/replay.js";
+import { replayLru } from "./lru.js";
 import type { Replayer } from "./result.js";
 import { replaySwap } from "./swap.js";
 
@@ -11,4 +12,5 @@ export const REPLAYERS: ReadonlyMap<string, Replayer> = new Map<string, Replayer
   ["mm-buddy-1", replayBuddy],
   ["mm-swap-1", replaySwap],
   [KVM_FORMAT, replayKvm],
+  ["mm-lru-1", replayLru],
 ]);

@@ -55,7 +55,7 @@ export interface CaseInput {
 }
 
 /**
- * Replays a case through the model, or says what of it is not modelled.
+ * Replays a case through the model, or says why it cannot be.
  *
  * @throws PagevisorError E_FILE for a case that is not of the format, with the place in case.json or the step;
  *   E_TOO_BIG for one that does not fit an instance

@@ -89,39 +89,28 @@ function debugCore(subject: Case): Core {
 }
 
 test("a slot that another VM takes while a page for it is allocated is not read ahead", () => {
-  const disk = { servers: 2, rotational: true, readNs: 5000 };
   const subject = caseOf(
-    [
-      { ...disk, size: 44 * PAGE_BYTES, writeNs: 1 },
-      { ...disk, size: 62 * PAGE_BYTES, writeNs: 80_000 },
-    ],
+    [{ servers: 2, rotational: true, readNs: 1, writeNs: 1, size: 62 * PAGE_BYTES }],
     [
       {
-        pages: 44,
+        pages: 40,
         limit: 20,
         vcpus: [
-          [250, "w6-40 w33 w0-13 w29 r25-42 w3-9"],
-          [0, "w42 w33-43 r5 w23-43 r13-17 r36 w29-43 r18 w17 r9-23 w7 r41-43 w32"],
+          [0, "w29-39 w39 w19 w20 w36 w0 r12-17 w19-20 w33 w1 w39 w19 w14-36 w25-39"],
+          [3000, "w5 w9 r32-35 w34 r5-22 w17 r29 w19 w19 w8 w16-39"],
         ],
       },
       {
-        pages: 34,
-        limit: 23,
-        vcpus: [
-          [0, "w3 w11 w26-33 w16 r4-29 w6-28 r2-3 w2-33 w23-33 w0-14 r33-33 w30 w10"],
-          [3000, "r28-33 r19 w17-29 w16 w11-33 r28-33 w7-18 w24-33 r23-30 w1 w19 w21-31 w4-25"],
-        ],
-      },
-      {
-        pages: 39,
+        pages: 37,
         limit: 16,
         vcpus: [
-          [0, "r1-10 w12-38 r31-38 r26 w10 w1 w29-38 r10-18 r35"],
-          [3000, "w37-38 w3-38 w34 w24 w15 w12 r12 r8-32 w36-38"],
+          [0, "r10-27 r13-15 w35 w7-18 w21-34 w29-36 w11-14"],
+          [0, "w31 w0 r3 w21-34 w7 w11-12 r25 w25 r7 w22 w25 w3-5 r30 w30-34 r12"],
         ],
       },
+      { pages: 42, limit: 22, vcpus: [[0, "w27 w39-41 r21 w37-41 w1-26 w6 w11"]] },
     ],
-    636,
+    240,
   );
   const model = new ReferenceMachine(subject.scenario, subject.streams);
   model.run(subject.accesses);

@@ -102,7 +102,8 @@ test("any guest under any policy is sound, and loses nothing, while limits move"
         const limited: Scenario = {
           ...scenario,
           host: { ...host, reclaim: { ...host.reclaim, policy, pageClusterPages: 1 } },
-          vms: vms.map((vm, index) => ({ ...vm, memoryMax: limitOf(index, 50) })),
+          // Policies know of guest pages only.
+          vms: vms.map(({ memcg: _, ...vm }, index) => ({ ...vm, memoryMax: limitOf(index, 50) })),
         };
         let machine = await Machine.create(limited, { files, module });
         for (const share of shares) {
@@ -183,6 +184,11 @@ test("what an idealized policy cannot do is refused with the key", async () => {
   assert.match(
     await refusal({ host, vms: [unlimited] }),
     'vms[0].memoryMax: missing, and "lru" evicts at this limit',
+  );
+  const charged = [{ ...vm, memcg: { chargeTables: true } }];
+  assert.match(
+    await refusal({ host, vms: charged }),
+    'vms[0].memcg: charges more than guest pages, and "lru" knows of nothing else. Allowed: the defaults, or absent',
   );
   const wide = { ...host, reclaim: { policy: "lru", pageClusterPages: 8 } };
   assert.match(

@@ -7,19 +7,25 @@ import { OutOfMemory, type Process } from "./time.js";
 import type { Vcpu, Vm } from "./vm.js";
 import { MOVABLE, UNMOVABLE } from "./zone.js";
 
-/** A frame, charged to `vm`, or for a page table with null. */
-export function* allocate(host: Host, vcpu: Vcpu, vm: Vm | null): Process<number> {
-  const pfn = yield* frame(host, vcpu, vm === null);
-  if (vm === null) return pfn;
-
-  for (let idle = 0; vm.usage >= vm.max; ) {
+/** A frame for a page or for a page table of `vm`, charged to it. */
+export function* allocate(host: Host, vcpu: Vcpu, vm: Vm, table = false): Process<number> {
+  const pfn = yield* frame(host, vcpu, table);
+  if (table && !vm.memcg.chargeTables) return pfn;
+  let reclaimed = false;
+  let drained = false;
+  for (let idle = 0; !host.stocks.charge(host.cpu, vm, reclaimed); ) {
+    if (reclaimed && !drained) {
+      drained = true;
+      host.stocks.drain(vm);
+      continue;
+    }
     if (idle >= MAX_RECLAIM_RETRIES && host.writeback === 0) {
       host.frames.giveBack(host.cpu, pfn);
       throw new OutOfMemory(true);
     }
     idle = (yield* directReclaim(host, vcpu, vm)) > 0 ? 0 : idle + 1;
+    reclaimed = true;
   }
-  vm.usage++;
   return pfn;
 }
 

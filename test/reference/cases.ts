@@ -38,12 +38,15 @@ interface Recipe {
   integrity: boolean;
 }
 
+type Memcg = ResolvedScenario["vms"][number]["memcg"];
+
 interface VmRecipe {
   pages: number;
   /** Distance of the pages in gfns: above 1 the guest's page tables are thinly used. */
   spacing: number;
   /** Share of the pages that memoryMax allows, null for no limit. */
   limit: number | null;
+  memcg: Memcg;
   tlb: { entries: number; ways: number };
   vcpus: { stream: { page: number; write: boolean }[]; thinkNs: number }[];
 }
@@ -143,6 +146,15 @@ const tlb = fc
   .record({ entries: fc.constantFrom(1, 4, 16, 64, 2048), ways: fc.constantFrom(1, 1, 2, 4) })
   .map(({ entries, ways }) => ({ entries, ways: Math.min(entries, ways) }));
 
+const memcg: fc.Arbitrary<Memcg> = fc.oneof(
+  fc.constant({ chargeTables: false, chargeBatch: 1, overheadPages: 0 }),
+  fc.record({
+    chargeTables: fc.boolean(),
+    chargeBatch: fc.constantFrom(1, 2, 3, 16, 64),
+    overheadPages: fc.constantFrom(0, 1, 9),
+  }),
+);
+
 /** What the streams of a VM are like. */
 interface Shape {
   /** Weight of going through all pages, against 16 for less. */
@@ -171,6 +183,7 @@ const vmOf = ({
       pages: fc.constant(pages),
       spacing: fc.constantFrom(1, 1, 1, 1, 7, 600),
       limit: atLeast(pages, limit),
+      memcg,
       tlb,
       vcpus: fc.array(
         fc.record({ stream: streamOver(pages, shape), thinkNs: fc.constantFrom(0, 0, 250, 3000) }),
@@ -286,8 +299,9 @@ function caseOf({ vms, room, extraCpus, leastPages, swap, costs: prices, ...rest
       memory: each.pages * each.spacing * PAGE_BYTES,
       vcpus: each.vcpus.length,
       tlb: each.tlb,
+      memcg: each.memcg,
       ...(each.limit !== null && {
-        memoryMax: Math.max(1, Math.round(each.pages * each.limit)) * PAGE_BYTES,
+        memoryMax: (Math.max(1, Math.round(each.pages * each.limit)) + each.memcg.overheadPages) * PAGE_BYTES,
       }),
       guest: {
         tasks: each.vcpus.map(({ thinkNs }, vcpu) => ({

@@ -3,10 +3,19 @@
 import type { Host } from "./host.js";
 import { ageSecondary, invalidateEnd, invalidateStart } from "./notifier.js";
 import type { Actor, Process } from "./time.js";
-import type { Page } from "./vm.js";
+import type { Page, Vm } from "./vm.js";
+import { evicted } from "./workingset.js";
 
 /** "write": kept, and its write is to be submitted when the batch ends. */
 export type Outcome = "freed" | "keep" | "write" | "activate";
+
+/** What reclaim is at. */
+export interface Batch {
+  /** The cgroup over its limit, null for the host. */
+  memcg: Vm | null;
+  /** Pages of the present batch that were written. */
+  written: number;
+}
 
 /** folio_referenced(): looks at and clears the accessed bits of both page tables. */
 export function young(host: Host, actor: Actor, page: Page): boolean {
@@ -18,7 +27,7 @@ export function young(host: Host, actor: Actor, page: Page): boolean {
   return primary || secondary;
 }
 
-export function* evict(host: Host, actor: Actor, page: Page): Process<Outcome> {
+export function* evict(host: Host, actor: Actor, page: Page, sc: Batch): Process<Outcome> {
   if (page.locked) return "keep"; // row 1
   page.locked = true;
   if (page.writeback) {
@@ -45,7 +54,7 @@ export function* evict(host: Host, actor: Actor, page: Page): Process<Outcome> {
   }
   yield "step";
   if (page.mapped) yield* unmap(host, actor, page); // row 14
-  return yield* pageout(host, actor, page);
+  return yield* pageout(host, actor, page, sc);
 }
 
 function activate(host: Host, actor: Actor, page: Page): Outcome {
@@ -70,12 +79,12 @@ function* unmap(host: Host, actor: Actor, page: Page): Process {
 }
 
 // Rows 17 and 20.
-function* pageout(host: Host, actor: Actor, page: Page): Process<Outcome> {
+function* pageout(host: Host, actor: Actor, page: Page, sc: Batch): Process<Outcome> {
   const { device } = page.slot!.area;
   if (page.dirty) {
     page.dirty = false;
     host.counts.swapOut++;
-    noteCost(page);
+    sc.written++;
     if (!device.synchronous) {
       page.writeback = true;
       page.reclaim = true;
@@ -90,15 +99,8 @@ function* pageout(host: Host, actor: Actor, page: Page): Process<Outcome> {
     host.unlock(page, actor.clock);
     return "keep";
   }
-  host.leaveSwapCache(page, actor.cpu!.index);
+  host.leaveSwapCache(page, actor.cpu!.index, evicted(host, page, sc.memcg));
   host.unlock(page, actor.clock);
   host.free(page);
   return "freed";
-}
-
-// lru_note_cost(): file pages cost nothing, there are none.
-function noteCost({ vm }: Page): void {
-  vm.anonCost++;
-  if (vm.anonCost > Math.floor((vm.inactive.length + vm.active.length) / 4))
-    vm.anonCost = Math.floor(vm.anonCost / 2);
 }

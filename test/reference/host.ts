@@ -4,11 +4,13 @@ import type { CostKey } from "#dist/costkeys.js";
 import type { Device } from "./device.js";
 import { Frames } from "./frames.js";
 import { LruBatches } from "./lrubatch.js";
+import { Stocks } from "./stock.js";
 import type { Swap } from "./swap.js";
 import type { Slot } from "./swaparea.js";
 import type { Actor, Process } from "./time.js";
 import type { Page, Vcpu, Vm } from "./vm.js";
 import { Window } from "./window.js";
+import { Lruvec, type Shadow } from "./workingset.js";
 
 export type Costs = Record<CostKey, number>;
 
@@ -26,6 +28,8 @@ export class Host {
   /** The window of pages read ahead by slot. */
   readonly window = new Window(0);
   readonly lru = new LruBatches(this);
+  readonly lruvec = new Lruvec();
+  readonly stocks = new Stocks();
   readonly counts = {
     scanned: 0,
     reclaimedDirect: 0,
@@ -33,6 +37,9 @@ export class Host {
     swapOut: 0,
     swapIn: 0,
     swapAllocFailed: 0,
+    refaults: 0,
+    workingsetActivated: 0,
+    workingsetRestored: 0,
   };
 
   constructor(
@@ -109,14 +116,19 @@ export class Host {
     return null;
   }
 
-  enterSwapCache(page: Page, slot: Slot): void {
+  /** Returns what the last page to leave the slot has left. */
+  enterSwapCache(page: Page, slot: Slot): Shadow | null {
+    const { shadow } = slot;
+    slot.shadow = null;
     page.slot = slot;
     slot.cached = page;
     slot.reserved = false;
+    return shadow;
   }
 
-  leaveSwapCache(page: Page, cpu: number): void {
+  leaveSwapCache(page: Page, cpu: number, shadow: Shadow | null = null): void {
     const slot = page.slot!;
+    slot.shadow = shadow;
     page.slot = null;
     page.readahead = false;
     slot.cached = null;

@@ -20,8 +20,11 @@ export function* faultIn(host: Host, vcpu: Vcpu, gfn: number, write: boolean): P
   for (;;) {
     const table = Math.floor(gfn / 512);
     if (!vm.leafTables.has(table)) {
-      const pfn = yield* allocate(host, vcpu, null);
-      if (vm.leafTables.has(table)) host.frames.giveBack(host.cpu, pfn);
+      const pfn = yield* allocate(host, vcpu, vm, true);
+      if (vm.leafTables.has(table)) {
+        host.frames.giveBack(host.cpu, pfn);
+        if (vm.memcg.chargeTables) vm.usage--;
+      }
       vm.leafTables.add(table);
       continue;
     }

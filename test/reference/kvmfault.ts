@@ -12,7 +12,7 @@ export function* kvmFault(host: Host, vcpu: Vcpu, gfn: number, write: boolean): 
   const { vm } = vcpu;
   while (!translates(vcpu, gfn, write)) {
     while (vcpu.spare.length < vm.missingTables(gfn).length)
-      vcpu.spare.push(yield* allocate(host, vcpu, null));
+      vcpu.spare.push(yield* allocate(host, vcpu, vm, true));
     const sequence = vm.sequence;
     if (!vm.mustRetry(sequence, gfn)) {
       const found = yield* faultIn(host, vcpu, gfn, write);

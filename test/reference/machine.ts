@@ -68,19 +68,20 @@ export class ReferenceMachine {
     daemon.process = kswapd(this.host, daemon);
     for (const [id, each] of scenario.vms.entries()) this.addVm(id, each, streams[id]!);
     // At boot each VM takes KVM's root and the tables of the host's page table above the leaves.
-    for (const { memory } of scenario.vms) {
+    for (const [id, { memory }] of scenario.vms.entries()) {
       let tables = Math.ceil(memory / PAGE_BYTES / 512);
       for (let level = 0; level < 3; level++) {
         tables = Math.ceil(tables / 512);
-        for (let table = 0; table < tables; table++) this.bootTable();
+        for (let table = 0; table < tables; table++) this.bootTable(this.vms[id]!);
       }
-      this.bootTable();
+      this.bootTable(this.vms[id]!);
     }
     for (const vcpu of this.vms.flatMap(({ vcpus }) => vcpus)) this.wake(vcpu, 0);
     this.life = this.live();
   }
 
-  private bootTable(): void {
+  private bootTable(vm: Vm): void {
+    if (vm.memcg.chargeTables) vm.usage++;
     const { frames } = this.host;
     const pfn = frames.take(0, UNMOVABLE, "low") ?? frames.take(0, UNMOVABLE, "min");
     if (pfn === null) throw new Error("no room for the page tables of boot");
@@ -92,7 +93,8 @@ export class ReferenceMachine {
     streams: readonly Uint32Array[],
   ): void {
     const max = scenario.memoryMax === null ? Number.POSITIVE_INFINITY : scenario.memoryMax / PAGE_BYTES;
-    const vm = new Vm(id, scenario.memory / PAGE_BYTES, max, (actor) => this.goOn(actor));
+    const { memory, memcg } = scenario;
+    const vm = new Vm(id, memory / PAGE_BYTES, max, memcg, (actor) => this.goOn(actor));
     this.vms.push(vm);
     for (const [index, stream] of streams.entries()) {
       const { workload } = scenario.guest.tasks[index]!;

@@ -7,6 +7,7 @@ import type { Host } from "./host.js";
 import type { Slot } from "./swaparea.js";
 import type { Process } from "./time.js";
 import { Page, type Vcpu, type Vm } from "./vm.js";
+import { refault } from "./workingset.js";
 
 const HITS_MAX = 63;
 const TABLE = 512;
@@ -82,7 +83,7 @@ export function* readAhead(host: Host, missing: Missing): Process<Page | null> {
     const page = new Page(yield* allocate(host, vcpu, vm), vm, at);
     const slot = slotAt(at);
     if (unread(slot) && slot.owner === vm) {
-      host.enterSwapCache(page, slot);
+      refault(host, page, host.enterSwapCache(page, slot));
       page.locked = true;
       page.holders++;
       page.readahead = slot !== wanted;

@@ -5,6 +5,7 @@ import { evict, young } from "./evict.js";
 import type { Host } from "./host.js";
 import type { Actor, Process } from "./time.js";
 import type { Page, Vm } from "./vm.js";
+import { flushCounters, grow } from "./workingset.js";
 
 const BATCH = 32;
 const DEF_PRIORITY = 12;
@@ -22,6 +23,9 @@ interface Control {
   mayDeactivate: boolean;
   fileIsTiny: boolean;
   skippedDeactivate: boolean;
+  /** What reclaim has cost when the round began. */
+  anonCost: number;
+  written: number;
   scanned: number;
   reclaimed: number;
 }
@@ -36,6 +40,8 @@ function control(kswapd: boolean, memcg: Vm | null, target: number): Control {
     mayDeactivate: false,
     fileIsTiny: false,
     skippedDeactivate: false,
+    anonCost: 0,
+    written: 0,
     scanned: 0,
     reclaimed: 0,
   };
@@ -47,15 +53,15 @@ function inactiveIsLow(inactive: number, active: number): boolean {
 }
 
 /** Pages to look at on a list of `size` pages. */
-function scanCount(host: Host, vm: Vm, size: number, { memcg, priority, fileIsTiny }: Control): number {
+function scanCount(host: Host, size: number, { memcg, priority, fileIsTiny, anonCost }: Control): number {
   if (host.swap.free === 0) return 0;
   if (memcg !== null && host.swappiness === 0) return 0;
   const pages = Math.floor(size / 2 ** priority);
   if (priority === 0 && host.swappiness > 0) return pages;
   if (fileIsTiny) return pages;
   const fileCost = 0;
-  const total = vm.anonCost + fileCost;
-  const anon = total + vm.anonCost;
+  const total = anonCost + fileCost;
+  const anon = total + anonCost;
   const file = total + fileCost;
   const anonShare = Math.floor((host.swappiness * (anon + file + 1)) / (anon + 1));
   const fileShare = Math.floor(((200 - host.swappiness) * (anon + file + 1)) / (file + 1));
@@ -67,7 +73,11 @@ function* round(host: Host, actor: Actor, sc: Control): Process {
   const vms = sc.memcg === null ? host.vms : [sc.memcg];
   const inactive = vms.reduce((sum, vm) => sum + vm.inactive.length, 0);
   const active = vms.reduce((sum, vm) => sum + vm.active.length, 0);
-  sc.mayDeactivate = sc.force || inactiveIsLow(inactive, active);
+  flushCounters(host);
+  const lruvec = sc.memcg?.lruvec ?? host.lruvec;
+  const refaulted = lruvec.activated !== lruvec.snapshot;
+  sc.mayDeactivate = sc.force || refaulted || inactiveIsLow(inactive, active);
+  sc.anonCost = lruvec.anonCost;
   const few =
     host.frames.free <= host.frames.zone.watermarks.of("high") && Math.floor(inactive / 2 ** sc.priority) > 0;
   sc.fileIsTiny = sc.memcg === null && few && !sc.mayDeactivate;
@@ -82,8 +92,8 @@ function* round(host: Host, actor: Actor, sc: Control): Process {
 
 /** shrink_lruvec(): in batches of 32, first the inactive list, then the active one's share. */
 function* shrink(host: Host, actor: Actor, vm: Vm, sc: Control): Process<number> {
-  let inactive = scanCount(host, vm, vm.inactive.length, sc);
-  let active = scanCount(host, vm, vm.active.length, sc);
+  let inactive = scanCount(host, vm.inactive.length, sc);
+  let active = scanCount(host, vm.active.length, sc);
   // Direct reclaim for the host does its whole share at the first priority.
   const wholeShare = !sc.kswapd && sc.memcg === null && sc.priority === DEF_PRIORITY;
   let freed = 0;
@@ -101,7 +111,7 @@ function* shrink(host: Host, actor: Actor, vm: Vm, sc: Control): Process<number>
     if (aged > 0) yield "step";
     aged = 0;
   }
-  if (inactiveIsLow(vm.inactive.length, vm.active.length)) shrinkActive(host, actor, vm, sc, BATCH);
+  if (inactiveIsLow(vm.lruvec.inactive, vm.lruvec.active)) shrinkActive(host, actor, vm, sc, BATCH);
   if (aged > 0) yield "step";
   return freed;
 }
@@ -114,9 +124,10 @@ function* shrinkInactive(host: Host, actor: Actor, vm: Vm, sc: Control, wanted: 
   if (taken.length > 0) yield "step";
 
   let freed = 0;
+  sc.written = 0;
   const kept: { page: Page; write: boolean }[] = [];
   for (const page of taken) {
-    const outcome = yield* evict(host, actor, page);
+    const outcome = yield* evict(host, actor, page, sc);
     if (outcome === "freed") freed++;
     else kept.push({ page, write: outcome === "write" });
   }
@@ -126,8 +137,13 @@ function* shrinkInactive(host: Host, actor: Actor, vm: Vm, sc: Control, wanted: 
       submitWrite(host, page, actor.clock, actor.cpu!.index);
     }
     page.isolated = false;
+    if (page.active) grow(host, vm);
     vm.addToList(page);
     host.freeUnused(page);
+  }
+  if (taken.length > 0) {
+    vm.lruvec.noteCost(sc.written);
+    host.lruvec.noteCost(sc.written);
   }
   return freed;
 }
@@ -160,6 +176,7 @@ function shrinkActive(host: Host, actor: Actor, vm: Vm, sc: Control, wanted: num
   for (const page of taken) {
     if (page.mapped) young(host, actor, page);
     page.active = false;
+    page.workingset = true;
     vm.addToList(page);
   }
   scanned(host, actor, sc, taken.length);
@@ -173,8 +190,10 @@ export function* directReclaim(host: Host, actor: Actor, memcg: Vm | null): Proc
     sc.force = force;
     for (sc.priority = DEF_PRIORITY; sc.priority >= 0; sc.priority--) {
       yield* round(host, actor, sc);
-      if (sc.reclaimed >= sc.target) return sc.reclaimed;
+      if (sc.reclaimed >= sc.target) break;
     }
+    const lruvec = memcg?.lruvec ?? host.lruvec;
+    lruvec.snapshot = lruvec.activated;
     if (sc.reclaimed > 0) return sc.reclaimed;
     if (!sc.skippedDeactivate) break;
   }
@@ -215,6 +234,7 @@ function* balance(host: Host, actor: Actor): Process {
     const { boost } = zone.watermarks;
     const reclaimed = yield* balanceOnce(host, actor);
     zone.watermarks.boost -= boost;
+    host.lruvec.snapshot = host.lruvec.activated;
     if (host.frames.above("high")) {
       again = false;
     } else if (reclaimed > 0) {

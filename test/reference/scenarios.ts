@@ -81,6 +81,14 @@ const vm = fc.record({
   vcpus: fc.integer({ min: 1, max: 4 }),
   spare: fc.integer({ min: 0, max: 600 }),
   limit: fc.option(fc.double({ min: 0.05, max: 1, noNaN: true }), { nil: null }),
+  memcg: fc.option(
+    fc.record({
+      chargeTables: fc.boolean(),
+      chargeBatch: fc.constantFrom(1, 4, 64),
+      overheadPages: fc.constantFrom(0, 5),
+    }),
+    { nil: undefined, freq: 2 },
+  ),
   tlb: fc.constantFrom({ entries: 4, ways: 1 }, { entries: 64, ways: 4 }, { entries: 2048, ways: 1 }),
   timeslice: fc.constantFrom(5000, 100_000, 4_000_000),
   tasks: fc.array(task, { minLength: 1, maxLength: 4, size: "max" }),
@@ -156,7 +164,7 @@ export const scenarios: fc.Arbitrary<Whole> = fc
 
 type VmRecipe = typeof vm extends fc.Arbitrary<infer T> ? T : never;
 
-function vmOf({ vcpus, spare, limit, tlb, timeslice, tasks }: VmRecipe, index: number): Vm {
+function vmOf({ vcpus, spare, limit, memcg, tlb, timeslice, tasks }: VmRecipe, index: number): Vm {
   const waitedFor = new Set(
     tasks.flatMap(({ start }, at) => (typeof start === "object" && at > 0 ? [start.after % at] : [])),
   );
@@ -190,6 +198,7 @@ function vmOf({ vcpus, spare, limit, tlb, timeslice, tasks }: VmRecipe, index: n
     memory: memory * PAGE_BYTES,
     vcpus,
     tlb,
+    ...(memcg !== undefined && { memcg }),
     ...(limit !== null && { memoryMax: Math.max(40, Math.floor(used * limit)) * PAGE_BYTES }),
     guest: { timeslice, tasks: placed },
   };

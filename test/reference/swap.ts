@@ -146,6 +146,7 @@ export class Swap {
   release(slot: Slot, cpu: number): void {
     if (slot.swapped || slot.cached !== null) return;
     slot.reserved = true;
+    slot.shadow = null;
     if (!this.active) {
       this.giveBack([slot]);
       return;

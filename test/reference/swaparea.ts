@@ -6,6 +6,7 @@ import { Device } from "./device.js";
 import type { Rng } from "./rng.js";
 import type { Timeline } from "./time.js";
 import type { Page, Vm } from "./vm.js";
+import type { Shadow } from "./workingset.js";
 
 export const CLUSTER = 512;
 const COLUMNS = 32;
@@ -22,6 +23,8 @@ export interface Slot {
   reserved: boolean;
   /** Whose page was evicted to it last. */
   owner: Vm | null;
+  /** What the page that was evicted to it has left. */
+  shadow: Shadow | null;
 }
 
 /** Where a CPU is in an area with clusters. */
@@ -98,6 +101,7 @@ export class SwapArea {
       cached: null,
       reserved: false,
       owner: null,
+      shadow: null,
     };
     this.slots.set(offset, slot);
     return slot;

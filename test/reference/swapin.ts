@@ -5,6 +5,7 @@ import type { Host } from "./host.js";
 import { type Missing, noteHit, readAhead } from "./readahead.js";
 import type { Process } from "./time.js";
 import { Page, type Vcpu } from "./vm.js";
+import { refault } from "./workingset.js";
 
 function stands({ vcpu, gfn, slot }: Missing): boolean {
   return vcpu.vm.swappedTo(gfn) === slot;
@@ -38,6 +39,7 @@ function* bypass(host: Host, missing: Missing): Process<Page | null> {
   if (!stands(missing)) return host.discard(page);
   host.counts.swapIn++;
   vcpu.needed("major");
+  refault(host, page, slot.shadow);
   slot.swapped = false;
   host.swap.release(slot, vcpu.cpu!.index);
   page.holders++;
@@ -52,7 +54,7 @@ function* readAlone(host: Host, missing: Missing): Process<Page | null> {
   const page = new Page(yield* allocate(host, vcpu, vcpu.vm), vcpu.vm, gfn);
   vcpu.spend("cpu", host.costs.swapInCpuNs);
   if (!stands(missing) || slot.cached !== null) return host.discard(page);
-  host.enterSwapCache(page, slot);
+  refault(host, page, host.enterSwapCache(page, slot));
   page.holders++;
   page.locked = true;
   host.lru.add(page, vcpu.cpu!.index);

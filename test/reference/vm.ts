@@ -1,10 +1,12 @@
 // What a VM is made of in the reference model: pages, the two page tables as Maps, the two lists of its cgroup as arrays (head
 // first), the notifier's sequence count, vCPUs with their TLBs, and counters.
 
+import type { ResolvedScenario } from "#dist/scenario.js";
 import { MmuLock } from "./lock.js";
 import type { Slot } from "./swaparea.js";
 import { Actor, STAGES, type Stage } from "./time.js";
 import { Window } from "./window.js";
+import { Lruvec } from "./workingset.js";
 
 /** Cheapest first; an access is counted by the most expensive thing that it needed. */
 export const KINDS = ["spurious", "writeProtect", "minor", "major"] as const;
@@ -17,6 +19,8 @@ export class Page {
   mapped = false;
   active = false;
   referenced = false;
+  /** Was active before it was deactivated, or before it was evicted. */
+  workingset = false;
   dirty = false;
   writeback = false;
   /** Reclaim waits for the end of its write. */
@@ -147,11 +151,11 @@ export class FaultCount {
 export class Vm {
   readonly vcpus: Vcpu[] = [];
   readonly mmuLock: MmuLock;
-  /** Pages charged: resident ones and those of the swap cache. */
-  usage = 0;
+  /** Pages charged: resident ones, those of the swap cache, and what `memcg` adds. */
+  usage: number;
   readonly inactive: Page[] = [];
   readonly active: Page[] = [];
-  anonCost = 0;
+  readonly lruvec = new Lruvec();
   readonly ptes = new Map<number, Pte>();
   /** Leaf tables of the host's page table, by gfn / 512. */
   readonly leafTables = new Set<number>();
@@ -180,8 +184,10 @@ export class Vm {
     readonly id: number,
     readonly pages: number,
     readonly max: number,
+    readonly memcg: ResolvedScenario["vms"][number]["memcg"],
     resume: (actor: Actor) => void,
   ) {
+    this.usage = memcg.overheadPages;
     this.mmuLock = new MmuLock(resume);
   }
 

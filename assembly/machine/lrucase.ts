@@ -1,0 +1,169 @@
+import { PFN_NONE } from "../memory/layout";
+import { STEP_DONE } from "../memory/status";
+import { allocated, allocBegin, allocBootTable, allocStep, allocTableBegin } from "../mm/alloc";
+import { mmSpace, setMmSwappiness } from "../mm/instance";
+import { lruBatchAt, lruBatchLength, lruCacheAdd } from "../mm/lrubatch";
+import { lruvecSnapshot, setLruvecActivated, setLruvecAge, setLruvecCosts } from "../mm/lruvec";
+import { lruAdd, memcgLruvec, memcgMax, memcgSetup, memcgUsage, setMemcgMax } from "../mm/memcg";
+import {
+  PG_ACTIVE,
+  PG_ANON_EXCLUSIVE,
+  PG_DIRTY,
+  PG_REFERENCED,
+  PG_UPTODATE,
+  PG_WORKINGSET,
+  pageOf,
+  pageOwner,
+  pageSet,
+  setPageMaps,
+  setPageOwner,
+} from "../mm/page";
+import { PTE_ACCESSED, PTE_DIRTY, PTE_WRITE, pteOfPfn } from "../mm/pte";
+import { RECLAIM_RETRIES, reclaimBegin, reclaimProgress, reclaimStep } from "../mm/reclaim";
+import {
+  setSpacePte,
+  setSpaceTable,
+  spaceAccount,
+  spaceId,
+  spaceMemcg,
+  spaceTable,
+  spaceUpperTables,
+} from "../mm/space";
+import { stocksDrain } from "../mm/stock";
+import { swapCpus } from "../mm/swapstate";
+import { actorCpu } from "../sim/actor";
+import { host } from "./state";
+import { swapcaseActor, swapcaseProcess, swapcaseWait } from "./swapcase";
+
+// What a capture of reclaim needs beyond swapcase.ts: the process is alone in a memory cgroup, whose files are written to, and
+// whose lists can be set up as a dump of the kernel shows them.
+
+/** Flags of a page in a dump. */
+const REFERENCED: u32 = 1;
+const ACTIVE: u32 = 2;
+const WORKINGSET: u32 = 4;
+const YOUNG: u32 = 8;
+const DIRTY_PTE: u32 = 16;
+const DIRTY: u32 = 64;
+
+/** MEMCG_CHARGE_BATCH. */
+const CHARGE_BATCH: u32 = 64;
+
+/** The space that stands for all other processes. */
+const OTHER: u32 = 1;
+
+function memcg(): usize {
+  return spaceMemcg(swapcaseProcess());
+}
+
+// try_to_free_mem_cgroup_pages(); returns the pages freed.
+function reclaim(pages: u32): u32 {
+  reclaimBegin(host(), swapcaseActor(), swapcaseProcess(), pages);
+  while (true) {
+    const step = reclaimStep(host(), swapcaseActor());
+    swapcaseWait(step);
+    if (step === STEP_DONE) return reclaimProgress(swapcaseActor());
+  }
+}
+
+/** The process joins its cgroup: it is charged for the tables of its area, those between the root and the leaf tables first. */
+export function lrucaseJoin(): void {
+  for (let table = spaceUpperTables(swapcaseProcess()) - 1; table > 0; table--) {
+    const pfn = allocBootTable(host(), swapcaseProcess());
+    assert(pfn !== PFN_NONE);
+  }
+}
+
+/** Writes `pages` to memory.reclaim. Returns 1, or 0 when less could be reclaimed (EAGAIN). Source: memory_reclaim(). */
+export function lrucaseReclaim(pages: u32): i32 {
+  let retries = RECLAIM_RETRIES;
+  let freed: u32 = 0;
+  while (freed < pages) {
+    const more = reclaim(pages - freed);
+    if (more === 0) {
+      if (retries === 0) return 0;
+      retries--;
+    }
+    freed += more;
+  }
+  return 1;
+}
+
+/** Writes `pages` to memory.max. Returns 1, or 0 when the cgroup stays above it. Source: memory_max_write(). */
+export function lrucaseMax(pages: u32): i32 {
+  setMemcgMax(memcg(), pages);
+  stocksDrain(host(), swapCpus(host()), swapcaseProcess());
+  let retries = RECLAIM_RETRIES;
+  while (memcgUsage(memcg()) > pages && retries > 0) {
+    if (reclaim(memcgUsage(memcg()) - pages) === 0) retries--;
+  }
+  return memcgUsage(memcg()) <= memcgMax(memcg()) ? 1 : 0;
+}
+
+function takeFrame(space: usize): u32 {
+  allocBegin(swapcaseActor(), space);
+  return takeEnd();
+}
+
+function takeTable(space: usize): u32 {
+  allocTableBegin(swapcaseActor(), space);
+  return takeEnd();
+}
+
+function takeEnd(): u32 {
+  const step = allocStep(host(), swapcaseActor());
+  assert(step === STEP_DONE);
+  return allocated(swapcaseActor());
+}
+
+/** Maps page `index` as a dump shows it: at the tail of the list that its flags name, or, with `batched`, in this CPU's batch. */
+export function lrucasePlace(index: u32, flags: u32, batched: bool): void {
+  const mm = host();
+  const space = swapcaseProcess();
+  if (spaceTable(space, index) === PFN_NONE) setSpaceTable(space, index, takeTable(space));
+  const pfn = takeFrame(space);
+  const page = pageOf(mm, pfn);
+  setPageOwner(page, spaceId(space), index);
+  setPageMaps(page, 1);
+  pageSet(page, PG_UPTODATE | PG_ANON_EXCLUSIVE);
+  if (flags & REFERENCED) pageSet(page, PG_REFERENCED);
+  if (flags & ACTIVE) pageSet(page, PG_ACTIVE);
+  if (flags & WORKINGSET) pageSet(page, PG_WORKINGSET);
+  if (flags & DIRTY) pageSet(page, PG_DIRTY);
+  const dirty: u64 = flags & DIRTY_PTE ? PTE_WRITE | PTE_DIRTY : 0;
+  setSpacePte(space, index, pteOfPfn(pfn, (flags & YOUNG ? PTE_ACCESSED : 0) | dirty));
+  spaceAccount(space, 1, 0);
+  if (batched) lruCacheAdd(mm, swapcaseActor(), pfn);
+  else lruAdd(mm, spaceMemcg(space), pfn, true);
+}
+
+/** What a dump notes about the lists; `activated` is WORKINGSET_ACTIVATE_ANON, `refaults` its last snapshot. */
+export function lrucaseNotes(anonCost: u32, fileCost: u32, age: u32, activated: u32, refaults: u32): void {
+  setLruvecCosts(memcgLruvec(memcg()), anonCost, fileCost);
+  setLruvecAge(memcgLruvec(memcg()), age);
+  setLruvecActivated(memcgLruvec(memcg()), refaults);
+  lruvecSnapshot(memcgLruvec(memcg()));
+  setLruvecActivated(memcgLruvec(memcg()), activated);
+}
+
+/** A page of another process, which is in no cgroup that matters here, joins this CPU's batch. */
+export function lrucaseForeign(): void {
+  lruCacheAdd(host(), swapcaseActor(), takeFrame(mmSpace(host(), OTHER)));
+}
+
+/** Pages of other processes in this CPU's batch. */
+export function lrucaseForeigners(): u32 {
+  const mm = host();
+  const cpu = actorCpu(swapcaseActor());
+  let pages: u32 = 0;
+  for (let place: u32 = 0; place < lruBatchLength(mm, cpu); place++) {
+    if (pageOwner(pageOf(mm, lruBatchAt(mm, cpu, place))) === OTHER) pages++;
+  }
+  return pages;
+}
+
+/** A cgroup as the kernel has it, and vm.swappiness, 0..200. */
+export function lrucaseCgroup(swappiness: u32): void {
+  setMmSwappiness(host(), swappiness);
+  memcgSetup(memcg(), CHARGE_BATCH, true, 0);
+}

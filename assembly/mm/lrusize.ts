@@ -1,0 +1,48 @@
+import { mmLruvec, mmSpace, mmSpaces } from "./instance";
+import { listLength } from "./list";
+import { lruvecActive, lruvecFlush, lruvecInactive } from "./lruvec";
+import { lruActive, lruInactive, lruInactiveFile, memcgLruvec } from "./memcg";
+import { spaceMemcg } from "./space";
+
+// Sizes of LRU lists: of one cgroup, or with space 0 of all cgroups together, as the root's lruvec counts them.
+
+/** Address of what is noted about the lists (lruvec.ts). */
+export function lruvecOf(mm: usize, space: usize): usize {
+  return space !== 0 ? memcgLruvec(spaceMemcg(space)) : mmLruvec(mm);
+}
+
+export function inactivePages(mm: usize, space: usize): u32 {
+  if (space !== 0) return listLength(lruInactive(spaceMemcg(space)));
+  let pages: u32 = 0;
+  for (let id: u32 = 0; id < mmSpaces(mm); id++) pages += inactivePages(mm, mmSpace(mm, id));
+  return pages;
+}
+
+export function activePages(mm: usize, space: usize): u32 {
+  if (space !== 0) return listLength(lruActive(spaceMemcg(space)));
+  let pages: u32 = 0;
+  for (let id: u32 = 0; id < mmSpaces(mm); id++) pages += activePages(mm, mmSpace(mm, id));
+  return pages;
+}
+
+/** Pages on the inactive file list: those that their owners have given up. */
+export function givenUpPages(mm: usize, space: usize): u32 {
+  if (space !== 0) return listLength(lruInactiveFile(spaceMemcg(space)));
+  let pages: u32 = 0;
+  for (let id: u32 = 0; id < mmSpaces(mm); id++) pages += givenUpPages(mm, mmSpace(mm, id));
+  return pages;
+}
+
+/** Pages on all lists, as the counters have it. */
+export function listedPages(mm: usize, space: usize): u32 {
+  return lruvecInactive(lruvecOf(mm, space)) + lruvecActive(lruvecOf(mm, space));
+}
+
+/** mem_cgroup_flush_stats(): brings the counters of all cgroups up to date, as each round of reclaim does. */
+export function flushCounters(mm: usize): void {
+  for (let id: u32 = 0; id < mmSpaces(mm); id++) {
+    const space = mmSpace(mm, id);
+    lruvecFlush(lruvecOf(mm, space), inactivePages(mm, space), activePages(mm, space));
+  }
+  lruvecFlush(mmLruvec(mm), inactivePages(mm, 0), activePages(mm, 0));
+}
