@@ -6,6 +6,7 @@ export * from "./machine/boot";
 export * from "./machine/check";
 export * from "./machine/config";
 export * from "./machine/inspect";
+export * from "./machine/kvmcase";
 export * from "./machine/live";
 export * from "./machine/lrucase";
 // Names for the binding: kinds, counters and keys by their constants.

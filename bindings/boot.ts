@@ -70,6 +70,7 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
     }
     const { chargeTables, chargeBatch, overheadPages } = vm.memcg;
     call.configMemcg(index, Number(chargeTables), chargeBatch, overheadPages);
+    done(core, configPaging(core, index, scenario.host.vendor, vm));
     for (const placed of placeTasks(vm, (file) => traces.get(file)!.pages)) {
       const task = { ...placed, firstPage: gfnOfPage(slots, placed.firstPage).gfn };
       const { workload, prefault } = vm.guest.tasks[task.index]!;
@@ -91,6 +92,18 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
   }
   if (policy !== "two-list") call.bootPolicies();
   return tasks;
+}
+
+function configPaging(core: Core, index: number, vendor: "intel" | "amd", vm: ResolvedVm): number {
+  return core.call.configPaging(
+    index,
+    core.constant(`MMU_${constantName(vm.mmu)}`),
+    core.constant(vendor === "intel" ? "SPTE_EPT" : "SPTE_NPT"),
+    vm.pageTableLevels,
+    core.constant("NOTIFIER_SEQ_RETRY"),
+    Number(vm.hugePages),
+    vm.mmuPages ?? 0,
+  );
 }
 
 /** Applies the cost table of a scenario through the calls given, at set-up or live. */

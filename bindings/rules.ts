@@ -24,6 +24,7 @@ export function ruleProblems(parsed: ParsedScenario, resolved: ResolvedScenario)
       const others = [
         ways(vm, index),
         overhead(vm, index),
+        mmuPages(vm, index),
         allocator(parsed, index),
         slots(vm, index),
         sameTaskNames(vm, index),
@@ -66,6 +67,12 @@ function idealizedPolicy({ host, vms }: ResolvedScenario): Problem[] {
     }
   }
   return problems;
+}
+
+function mmuPages({ mmu, mmuPages }: ResolvedVm, index: number): Problem[] {
+  if (mmuPages === null || mmu === "legacy") return [];
+  const wrong = `only the legacy MMU has a limit, and mmu is ${show(mmu)}`;
+  return [{ path: ["vms", index, "mmuPages"], wrong, allowed: "absent" }];
 }
 
 function isForeseeable(tasks: ResolvedVm["guest"]["tasks"]): boolean {

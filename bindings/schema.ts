@@ -15,6 +15,7 @@ import {
   maybe,
   name,
   object,
+  oneOf,
   only,
   powerOfTwo,
   size,
@@ -127,6 +128,15 @@ const reclaim = object("How the host reclaims memory.", {
 const host = object("The host.", {
   memory: size("Managed memory; KVM's and the host's page tables are taken from it."),
   cpus: v.optional(count("Host CPUs. Default: as many as there are vCPUs.", { max: 256 })),
+  vendor: v.optional(
+    choice(
+      "Who made the CPUs: the form of KVM's page tables and of what is traced about exits. intel: EPT. amd: NPT.",
+      {
+        values: ["intel", "amd"],
+      },
+    ),
+    "intel",
+  ),
   quantum: v.optional(
     time("Longest time that a vCPU runs without looking at the rest of the machine.", {
       min: 1,
@@ -275,14 +285,20 @@ const vm = object(
       {},
     ),
     mmu: v.optional(
-      choice("How guest addresses are translated. tdp: two-dimensional paging (EPT, NPT).", {
-        values: ["tdp"],
-        aliases: { upstream: "tdp" },
-        later: ["legacy", "shadow"],
-      }),
+      choice(
+        "How guest addresses are translated. tdp: two-dimensional paging (EPT, NPT) by the TDP MMU. legacy: the same by the older MMU, with " +
+          "pages of sptes that are found again, a reverse map, and neighbours mapped along.",
+        { values: ["tdp", "legacy"], aliases: { upstream: "tdp" }, later: ["shadow"] },
+      ),
       "tdp",
     ),
-    pageTableLevels: v.optional(only("Levels of KVM's page table.", 4, [5]), 4),
+    mmuPages: maybe(
+      count(
+        "Pages of sptes that the legacy MMU may have before it zaps the oldest (KVM_SET_NR_MMU_PAGES). Absent: a 50th of the guest's pages, 64 at least.",
+        { min: 16, max: U32_MAX },
+      ),
+    ),
+    pageTableLevels: v.optional(oneOf("Levels of KVM's page table.", [4, 5]), 4),
     hugePages: v.optional(only("Map 2 MiB pages.", false, [true]), false),
     mmuNotifier: v.optional(
       choice("How a fault notices that an invalidation overtook it. seq-retry: sequence count and retry.", {

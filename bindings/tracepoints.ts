@@ -2,13 +2,10 @@
 // core says what happened; this file only writes it down. Instruction pointers are not simulated and print as 0x0.
 
 import type { Core } from "./core.js";
+import { type Args, faultExit, hex, hex16, MMU_FORMATS } from "./mmutrace.js";
 
-type Args = readonly [bigint, bigint, bigint, bigint];
-
-const hex = (value: bigint): string => `0x${value.toString(16)}`;
 /** %#016lx: 16 characters in all. */
 const wide = (value: bigint): string => `0x${value.toString(16).padStart(14, "0")}`;
-const hex16 = (value: bigint): string => `0x${value.toString(16).padStart(16, "0")}`;
 // Where a struct page would lie; printed where the kernel prints a pointer.
 const page = (pfn: bigint): string => `page=${hex16(0xffffea0000000000n + pfn * 64n)} pfn=${hex(pfn)}`;
 
@@ -22,13 +19,11 @@ const WRITE_FLAGS = "RECLAIM_WB_ANON|RECLAIM_WB_ASYNC";
 /** Every tracepoint, by the name of its constant in the core without TRACE_; the kernel's name is the same in lower case. */
 const FORMATS: Record<string, (args: Args) => string> = {
   KVM_ENTRY: ([vcpu]) => `vcpu ${vcpu}, rip 0x0`,
-  KVM_EXIT: ([vcpu, error]) =>
-    `vcpu ${vcpu} reason EPT_VIOLATION rip 0x0 info1 ${hex16(error === 2n ? 0x182n : 0x181n)} ` +
-    `info2 ${hex16(0n)} intr_info 0x00000000 error_code 0x00000000`,
+  KVM_EXIT: ([vcpu, error, gpa, format]) =>
+    `vcpu ${vcpu} ${faultExit(error, gpa, format)} intr_info 0x00000000 error_code 0x00000000`,
   KVM_PAGE_FAULT: ([vcpu, gpa, error]) =>
     `vcpu ${vcpu} rip 0x0 address ${hex16(gpa)} error_code ${hex(error)}`,
-  KVM_TDP_MMU_SPTE_CHANGED: ([, gfn, old, spte]) =>
-    `as id 0 gfn ${gfn.toString(16)} level 1 old_spte ${old.toString(16)} new_spte ${spte.toString(16)}`,
+  ...MMU_FORMATS,
   KVM_UNMAP_HVA_RANGE: ([start, end]) => `mmu notifier unmap range: ${wide(start)} -- ${wide(end)}`,
   KVM_AGE_HVA: ([start, end]) => `mmu notifier age hva: ${wide(start)} -- ${wide(end)}`,
   MM_PAGE_ALLOC: ([pfn, type]) =>

@@ -181,6 +181,12 @@ export function only<const T extends number | boolean>(
   return v.pipe(v.literal(value), meaning(description, String(value), later));
 }
 
+/** One of a few numbers. */
+export function oneOf<const T extends number>(description: string, values: readonly T[]): Value<T> {
+  const pick = v.custom<T>((value) => values.includes(value as T));
+  return v.pipe(pick, meaning(description, values.join(", ")));
+}
+
 /** The key that tells the variants of an object apart. */
 export function tag<const T extends string>(description: string, value: T): Value<T> {
   return v.pipe(v.literal(value), meaning(description, JSON.stringify(value)));

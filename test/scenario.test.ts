@@ -37,7 +37,7 @@ function refusal(input: unknown): string {
 }
 
 const VM_KEYS =
-  "name, memory, vcpus, memoryMax, memcg, tlb, mmu, pageTableLevels, hugePages, mmuNotifier, hostPaging, asyncPf, memslots, guest";
+  "name, memory, vcpus, memoryMax, memcg, tlb, mmu, mmuPages, pageTableLevels, hugePages, mmuNotifier, hostPaging, asyncPf, memslots, guest";
 const SIZE = "a multiple of 4KiB from 4KiB to 8TiB, in bytes or with a unit (B, KiB, MiB, GiB, TiB)";
 const SOME_TIME = "a time of at least 1ns, in ns or with a unit (ns, us, ms, s, min)";
 const THINK_TIME = SOME_TIME.replace("1ns,", "1ns, at most 400000000ns,");
@@ -63,6 +63,7 @@ test("a resolved scenario says everything", () => {
     host: {
       memory: 268_435_456,
       cpus: 2,
+      vendor: "intel",
       quantum: 10_000,
       swap: [{ name: "nvme-0", kind: "nvme", size: 1_073_741_824, priority: -2 }],
       reclaim: { policy: "two-list", swappiness: 60, watermarkScaleFactor: 10, pageClusterPages: 8 },
@@ -77,6 +78,7 @@ test("a resolved scenario says everything", () => {
         memcg: { chargeTables: false, chargeBatch: 1, overheadPages: 0 },
         tlb: { entries: 2048, ways: 1 },
         mmu: "tdp",
+        mmuPages: null,
         pageTableLevels: 4,
         hugePages: false,
         mmuNotifier: "seq-retry",
@@ -455,13 +457,10 @@ test("what is not modelled is refused as such, with what is", () => {
   );
   assert.is(
     vm("mmu", "shadow"),
-    'vms[0].mmu: "shadow" is not modelled in this version. Allowed: "tdp", "upstream"',
+    'vms[0].mmu: "shadow" is not modelled in this version. Allowed: "tdp", "legacy", "upstream"',
   );
   assert.is(vm("hugePages", true), "vms[0].hugePages: true is not modelled in this version. Allowed: false");
-  assert.is(
-    vm("pageTableLevels", 5),
-    "vms[0].pageTableLevels: 5 is not modelled in this version. Allowed: 4",
-  );
+  assert.is(vm("pageTableLevels", 6), "vms[0].pageTableLevels: 6 is not allowed. Allowed: 4, 5");
   assert.is(
     vm("asyncPf", { design: "upstream" }),
     'vms[0].asyncPf.design: "upstream" is not modelled in this version. Allowed: "off"',

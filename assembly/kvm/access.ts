@@ -4,9 +4,16 @@ import { actorClock, setActorClock } from "../sim/actor";
 import { COST_MEM_DRAM_NS, COST_TLB_WALK2D_NS, cost } from "../sim/costs";
 import { pageFaultBegin, pageFaultComplete, pageFaultEmulated } from "./fault";
 import { contentRead, contentWrite } from "./integrity";
-import { SPTE_ACCESSED, SPTE_DIRTY, SPTE_READ, SPTE_WRITE, sptePfn } from "./spte";
+import {
+  SPTE_PAGE_SIZE,
+  SPTE_READ,
+  SPTE_WRITE,
+  spteAccessed,
+  spteAllows,
+  spteDirty,
+  spteDirtyShift,
+} from "./spte";
 import { VM_TLB_MISSES, vmCountAdd } from "./stats";
-import { tdpLeaf } from "./tdp";
 import { tlbFill, tlbLookup, tlbPfn } from "./tlb";
 import {
   TLB_GENERATION,
@@ -18,7 +25,18 @@ import {
   vcpuIndex,
   vcpuVm,
 } from "./vcpu";
-import { gfnToIndex, vmDirectory, vmExpected, vmGfnEnd, vmSpace, vmStats } from "./vm";
+import {
+  gfnToIndex,
+  vmDirectory,
+  vmExpected,
+  vmFormat,
+  vmGfnEnd,
+  vmHuge,
+  vmLevels,
+  vmSpace,
+  vmStats,
+} from "./vm";
+import { leafPfn, walkAny, walkHuge } from "./walk";
 
 // A vCPU executes accesses of its current task: TLB, walk, accessed and dirty bits, until the stream ends, the time is up
 // or an access faults. An access is a u32: bit 31 a write, bits 0..30 the page within the task's region.
@@ -26,6 +44,10 @@ import { gfnToIndex, vmDirectory, vmExpected, vmGfnEnd, vmSpace, vmStats } from 
 // Two loops do the same: one for the common case (direct-mapped TLB, contents not checked, constant think time, no policy that sees
 // every access), which
 // keeps everything in locals, and one for all cases. Neither makes a difference to the result, only to the speed.
+
+// The guest's tables have four levels and 4 KiB leaves.
+const GUEST_LEVELS: u32 = 4;
+const WALK_READS: u32 = 24;
 
 export const ACCESS_END: u32 = 0;
 export const ACCESS_TIME: u32 = 1;
@@ -125,10 +147,17 @@ function retried(
 }
 
 function translates(vm: usize, gfn: u32, write: u32): bool {
-  const leaf = tdpLeaf(vm, gfn);
-  if (leaf === 0) return false;
-  const wanted = write ? SPTE_READ | SPTE_WRITE : SPTE_READ;
-  return (load<u64>(leaf) & wanted) === wanted;
+  const leaf = walkAny(vm, gfn);
+  return leaf !== 0 && spteAllows(load<u64>(leaf), write !== 0);
+}
+
+/**
+ * Time of a walk in two dimensions: tlbWalk2dNs is that of 24 table reads, four levels of the guest's tables over four of KVM's; each
+ * level of the guest's and the page itself are found through KVM's tables, whose walk is shorter by one where a 2 MiB leaf ends it.
+ */
+function walkNs(vm: usize, huge: bool): u32 {
+  const reads = (GUEST_LEVELS + 1) * (vmLevels(vm) - (huge ? 1 : 0) + 1) - 1;
+  return (cost(COST_TLB_WALK2D_NS) * reads) / WALK_READS;
 }
 
 // One access through the TLB or the tables, with its contents when they are checked.
@@ -145,13 +174,14 @@ function one(vcpu: usize, vm: usize, access: u32, base: u32, thinkNs: u32): u32 
       pageFaultBegin(vcpu, gfn, write !== 0);
       return ACCESS_FAULT;
     }
-    const leaf = tdpLeaf(vm, gfn);
-    const spte = load<u64>(leaf) | SPTE_ACCESSED | (write ? SPTE_DIRTY : 0);
+    const leaf = walkAny(vm, gfn);
+    const format = vmFormat(vm);
+    const spte = load<u64>(leaf) | spteAccessed(format) | (write ? spteDirty(format) : 0);
     store<u64>(leaf, spte);
-    pfn = sptePfn(spte);
-    tlbFill(vcpu, gfn, spte & SPTE_DIRTY && spte & SPTE_WRITE ? 1 : 0, pfn);
+    pfn = leafPfn(spte, gfn);
+    tlbFill(vcpu, gfn, spte & spteDirty(format) && spte & SPTE_WRITE ? 1 : 0, pfn);
     vmCountAdd(vmStats(vm), VM_TLB_MISSES, 1);
-    ns += cost(COST_TLB_WALK2D_NS);
+    ns += walkNs(vm, (spte & SPTE_PAGE_SIZE) !== 0);
   }
   const time = actorClock(vcpu);
   setActorClock(vcpu, time + ns);
@@ -182,8 +212,12 @@ function direct(
   const generation = (<u64>load<u32>(vcpu, TLB_GENERATION)) << 32;
   const directory = vmDirectory(vm);
   const gfnEnd = vmGfnEnd(vm);
+  const huge = vmHuge(vm);
   const hitNs = <u64>(cost(COST_MEM_DRAM_NS) + thinkNs);
-  const missNs = hitNs + cost(COST_TLB_WALK2D_NS);
+  const missNs = hitNs + walkNs(vm, false);
+  const hugeNs = hitNs + walkNs(vm, true);
+  const accessed = spteAccessed(vmFormat(vm));
+  const dirtyShift = spteDirtyShift(vmFormat(vm));
   const end = stream + ((<usize>count) << 2);
   let clock = actorClock(vcpu);
   let misses: u32 = 0;
@@ -207,22 +241,22 @@ function direct(
       continue;
     }
     const table = gfn < gfnEnd ? <usize>load<u32>(directory + ((<usize>(gfn >> 9)) << 2)) : 0;
-    if (table === 0) {
+    const leaf = table !== 0 ? table + ((<usize>(gfn & 511)) << 3) : huge ? walkHuge(vm, gfn) : 0;
+    if (leaf === 0) {
       stop = ACCESS_FAULT;
       break;
     }
-    const leaf = table + ((<usize>(gfn & 511)) << 3);
     const old = load<u64>(leaf);
     const wanted = SPTE_READ | ((<u64>write) << 1);
     if ((old & wanted) !== wanted) {
       stop = ACCESS_FAULT;
       break;
     }
-    const spte = old | SPTE_ACCESSED | ((<u64>write) << 9);
+    const spte = old | accessed | ((<u64>write) << dirtyShift);
     if (spte !== old) store<u64>(leaf, spte);
-    store<u64>(tags + (set << 3), generation | ((<u64>gfn) << 1) | ((spte >> 9) & (spte >> 1) & 1));
-    store<u32>(pfns + (set << 2), sptePfn(spte));
-    clock += missNs;
+    store<u64>(tags + (set << 3), generation | ((<u64>gfn) << 1) | ((spte >> dirtyShift) & (spte >> 1) & 1));
+    store<u32>(pfns + (set << 2), leafPfn(spte, gfn));
+    clock += table !== 0 ? missNs : hugeNs;
     misses++;
     at += 4;
   }

@@ -1,3 +1,4 @@
+import { compoundHead } from "../mm/compound";
 import { mmSpace } from "../mm/instance";
 import { pageOf, pageRefs } from "../mm/page";
 import { PTE_WRITE, ptePfn, ptePresent, ZERO_PFN } from "../mm/pte";
@@ -6,22 +7,25 @@ import { checkLock } from "../sim/lock";
 import { dirtyLogged, dirtyMarked } from "./dirtylog";
 import { memslotReadOnly } from "./memslot";
 import { checkMemslots, memslotSearch } from "./memslots";
-import { SPTE_DIRTY, SPTE_HOST_WRITABLE, SPTE_MMU_WRITABLE, SPTE_WRITE, sptePfn, sptePresent } from "./spte";
+import { checkMmu } from "./mmu";
+import { SPTE_WRITE, spteDirty, spteHostWritable, spteMayWrite, sptePresent } from "./spte";
 import { checkStats } from "./stats";
-import { checkTdp, tdpNext, tdpSpte } from "./tdp";
 import { tlbMatches } from "./tlb";
 import { TLB_GENERATION, TLB_PFNS, TLB_SET_MASK, TLB_TAGS, TLB_WAYS, vcpuNext } from "./vcpu";
 import {
   gfnToIndex,
+  vmFormat,
   vmGfnEnd,
   vmId,
   vmInvalidating,
   vmMm,
   vmMmuLock,
   vmSlots,
+  vmSpteRefs,
   vmStats,
   vmVcpuList,
 } from "./vm";
+import { leafPfn, walkNext, walkSpte } from "./walk";
 
 // The secondary MMU against the primary one, and the TLBs against the secondary one.
 //
@@ -33,23 +37,26 @@ import {
 
 export function checkVm(vm: usize): void {
   checkLock(vmMmuLock(vm));
-  checkTdp(vm);
+  checkMmu(vm);
   checkStats(vmStats(vm));
   const space = mmSpace(vmMm(vm), vmId(vm));
+  const format = vmFormat(vm);
   checkMemslots(vmSlots(vm));
-  for (let gfn = tdpNext(vm, 0); gfn < vmGfnEnd(vm); gfn = tdpNext(vm, gfn + 1)) {
-    const spte = tdpSpte(vm, gfn);
+  for (let gfn = walkNext(vm, 0); gfn < vmGfnEnd(vm); gfn = walkNext(vm, gfn + 1)) {
+    const spte = walkSpte(vm, gfn);
     if (!sptePresent(spte)) continue;
     const slot = memslotSearch(vmSlots(vm), gfn);
     assert(slot !== 0);
     if (spte & SPTE_WRITE) assert(!memslotReadOnly(slot) && (!dirtyLogged(slot) || dirtyMarked(slot, gfn)));
-    if (spte & SPTE_WRITE) assert((spte & SPTE_MMU_WRITABLE) !== 0);
-    if (spte & SPTE_MMU_WRITABLE) assert((spte & SPTE_HOST_WRITABLE) !== 0);
+    if (spte & SPTE_WRITE) assert(spteMayWrite(spte, format));
+    if (spteMayWrite(spte, format)) assert((spte & spteHostWritable(format)) !== 0);
     const pte = spacePte(space, gfnToIndex(vm, gfn));
-    if (vmInvalidating(vm) === 0) assert(ptePresent(pte) && ptePfn(pte) === sptePfn(spte));
+    const pfn = leafPfn(spte, gfn);
+    if (pfn === ZERO_PFN) assert((spte & (SPTE_WRITE | spteDirty(format))) === 0);
+    else assert(pageRefs(pageOf(vmMm(vm), compoundHead(vmMm(vm), pfn))) > 0);
+    if (vmSpteRefs(vm)) continue; // what keeps the two in step is the design's business
+    if (vmInvalidating(vm) === 0) assert(ptePresent(pte) && ptePfn(pte) === pfn);
     if (ptePresent(pte) && spte & SPTE_WRITE) assert((pte & PTE_WRITE) !== 0);
-    if (sptePfn(spte) === ZERO_PFN) assert((spte & (SPTE_WRITE | SPTE_DIRTY)) === 0);
-    else assert(pageRefs(pageOf(vmMm(vm), sptePfn(spte))) > 0);
   }
   for (let vcpu = vmVcpuList(vm); vcpu !== 0; vcpu = vcpuNext(vcpu)) checkTlb(vm, vcpu);
 }
@@ -61,10 +68,10 @@ function checkTlb(vm: usize, vcpu: usize): void {
     const tag = load<u64>(<usize>load<u32>(vcpu, TLB_TAGS) + ((<usize>index) << 3));
     if (<u32>(tag >> 32) !== generation) continue;
     const gfn = <u32>tag >> 1;
-    const spte = tdpSpte(vm, gfn);
+    const spte = walkSpte(vm, gfn);
     assert(sptePresent(spte));
-    assert(sptePfn(spte) === load<u32>(<usize>load<u32>(vcpu, TLB_PFNS) + ((<usize>index) << 2)));
-    if (tag & 1) assert((spte & SPTE_DIRTY) !== 0 && (spte & SPTE_WRITE) !== 0);
+    assert(leafPfn(spte, gfn) === load<u32>(<usize>load<u32>(vcpu, TLB_PFNS) + ((<usize>index) << 2)));
+    if (tag & 1) assert((spte & spteDirty(vmFormat(vm))) !== 0 && (spte & SPTE_WRITE) !== 0);
     assert(tlbMatches(tag, tag));
   }
 }

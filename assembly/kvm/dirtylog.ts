@@ -9,7 +9,7 @@ import {
   memslotPages,
   setMemslotDirty,
 } from "./memslot";
-import { tdpNext, tdpWriteProtect } from "./tdp";
+import { mmuWriteProtect } from "./mmu";
 
 // The dirty log of a slot (KVM_MEM_LOG_DIRTY_PAGES): one bit a frame, set when a leaf entry becomes writable or KVM writes itself. A later
 // write through an entry that is writable already sets nothing, so a bit that is handed out is a frame that is protected again.
@@ -52,12 +52,7 @@ export function dirtyMarked(slot: usize, gfn: u32): bool {
 /** Logging begins: nothing is dirty, every entry is write-protected. Returns the entries that were writable. mmu_lock is held for writing. */
 export function dirtyBegin(vm: usize, slot: usize, time: u64): u32 {
   memory.fill(memslotDirty(slot), 0, <usize>bitmapBytes(memslotPages(slot)));
-  const end = memslotGfn(slot) + memslotPages(slot);
-  let protectedEntries: u32 = 0;
-  for (let gfn = tdpNext(vm, memslotGfn(slot)); gfn < end; gfn = tdpNext(vm, gfn + 1)) {
-    if (tdpWriteProtect(vm, gfn, time)) protectedEntries++;
-  }
-  return protectedEntries;
+  return mmuWriteProtect(vm, memslotGfn(slot), memslotGfn(slot) + memslotPages(slot), time);
 }
 
 /**
@@ -72,7 +67,8 @@ export function dirtyTake(vm: usize, slot: usize, time: u64): u32 {
     store<u64>(memslotDirty(slot) + (word << 3), 0);
     store<u64>(memslotDirtySecond(slot) + (word << 3), bits);
     for (let left = bits; left !== 0; left &= left - 1) {
-      tdpWriteProtect(vm, memslotGfn(slot) + ((<u32>word) << 6) + <u32>ctz<u64>(left), time);
+      const gfn = memslotGfn(slot) + ((<u32>word) << 6) + <u32>ctz<u64>(left);
+      mmuWriteProtect(vm, gfn, gfn + 1, time);
       taken++;
     }
   }

@@ -1,7 +1,6 @@
 import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
 import { allocated, allocStep, allocTableBegin } from "../mm/alloc";
 import {
-  FAULT_MINOR,
   FAULT_SPURIOUS,
   FAULT_WRITE_PROTECT,
   faultBegin,
@@ -26,25 +25,31 @@ import {
 } from "../sim/actor";
 import { COST_EPT_MAP_NS, COST_TLB_FLUSH_ALL_NS, COST_VM_EXIT_NS, cost } from "../sim/costs";
 import { DIGEST_FAULT, digestAdd } from "../sim/digest";
-import { lockRead, unlockRead } from "../sim/lock";
-import { emit, TRACE_KVM_ENTRY, TRACE_KVM_EXIT, TRACE_KVM_PAGE_FAULT } from "../sim/trace";
+import { lockRead, lockWrite, unlockRead, unlockWrite } from "../sim/lock";
+import {
+  emit,
+  TRACE_FAST_PAGE_FAULT,
+  TRACE_KVM_ENTRY,
+  TRACE_KVM_EXIT,
+  TRACE_KVM_PAGE_FAULT,
+} from "../sim/trace";
 import { dirtyMark } from "./dirtylog";
 import { memslotIndex, memslotInvalid, memslotReadOnly } from "./memslot";
-import { SPTE_READ, SPTE_WRITE, spteLeaf, sptePresent } from "./spte";
+import { mmuMap, mmuReady } from "./mmu";
+import { addSpare, spareCount } from "./spare";
+import { SPTE_NONE, SPTE_NPT, SPTE_WRITE, spteAllows, spteMayWrite, sptePresent } from "./spte";
 import { faultRecord, VM_BLOCKED_NS, VM_MMIO_EXITS, VM_RETRIES, vmCountAdd } from "./stats";
-import { tdpLinkOne, tdpMissing, tdpSet, tdpSpte } from "./tdp";
 import {
   PF_EMULATED,
   PF_GFN,
   PF_KIND,
   PF_PC,
   PF_PENDING,
+  PF_PRESENT,
   PF_SEQ,
   PF_START,
   PF_WRITE,
   PF_ZAPS,
-  SPARE_COUNT,
-  SPARE_PFNS,
   setVcpuBlockedSeen,
   setVcpuFlushRequest,
   setVcpuMode,
@@ -56,9 +61,21 @@ import {
   vcpuMemslot,
   vcpuVm,
 } from "./vcpu";
-import { vmId, vmInvalidateRetry, vmInvalidateSeq, vmMm, vmMmuLock, vmSpace, vmStats, vmZaps } from "./vm";
+import {
+  vmFormat,
+  vmId,
+  vmInvalidateRetry,
+  vmInvalidateSeq,
+  vmIsLegacy,
+  vmMm,
+  vmMmuLock,
+  vmSpace,
+  vmStats,
+  vmZaps,
+} from "./vm";
+import { LEVEL_4K, walkAny, walkMissing, walkSpte } from "./walk";
 
-// The fault path of the TDP MMU: kvm_tdp_page_fault() with the retry rule of the notifier. Synchronous: the vCPU's thread
+// The fault path of the direct MMUs: direct_page_fault() with the retry rule of the notifier. Synchronous: the vCPU's thread
 // sleeps while the host swaps in. The access that faulted is repeated when the fault has been handled; only when that
 // repetition succeeds is the fault counted, once, by the most expensive thing it needed.
 //
@@ -74,9 +91,12 @@ const RESOLVING: u32 = 4;
 const LOCKED: u32 = 5;
 const UNLOCK: u32 = 6;
 
-// PFERR bits of the error code: EPT reads show as user accesses.
-const PFERR_WRITE: u32 = 2;
-const PFERR_USER: u32 = 4;
+// PFERR bits of the error code. EPT has none of the hardware's: a read shows as a user access, a write as a write; NPT's accesses are
+// all the user's. The fault is of the page that the guest touches, not of a table of the guest's.
+const PFERR_PRESENT: u64 = 1;
+const PFERR_WRITE: u64 = 2;
+const PFERR_USER: u64 = 4;
+const PFERR_GUEST_FINAL: u64 = (<u64>1) << 32;
 
 /** The vCPU leaves the guest at its clock because of an access to `gfn`. A fault that is still pending goes on. */
 export function pageFaultBegin(vcpu: usize, gfn: u32, write: bool): void {
@@ -97,8 +117,13 @@ export function pageFaultBegin(vcpu: usize, gfn: u32, write: bool): void {
 function exit(vcpu: usize): void {
   const time = actorClock(vcpu);
   const gpa = (<u64>load<u32>(vcpu, PF_GFN)) << 12;
-  const error = load<u32>(vcpu, PF_WRITE) !== 0 ? PFERR_WRITE : PFERR_USER;
-  emit(TRACE_KVM_EXIT, time, vcpuIndex(vcpu), error, gpa, 0);
+  const vm = vcpuVm(vcpu);
+  const write = load<u32>(vcpu, PF_WRITE) !== 0;
+  const present = sptePresent(walkSpte(vm, load<u32>(vcpu, PF_GFN)));
+  store<u32>(vcpu, present ? 1 : 0, PF_PRESENT);
+  let error = PFERR_GUEST_FINAL | (present ? PFERR_PRESENT : 0) | (write ? PFERR_WRITE : 0);
+  if (!write || vmFormat(vm) === SPTE_NPT) error |= PFERR_USER;
+  emit(TRACE_KVM_EXIT, time, vcpuIndex(vcpu), error, gpa, vmFormat(vm));
   emit(TRACE_KVM_PAGE_FAULT, time, vcpuIndex(vcpu), gpa, error, 0);
   actorSpend(vcpu, STAGE_EXIT, cost(COST_VM_EXIT_NS));
   store<u32>(vcpu, CHECK, PF_PC);
@@ -112,11 +137,6 @@ function needed(vcpu: usize, kind: u32): void {
   if (kind > load<u32>(vcpu, PF_KIND)) store<u32>(vcpu, kind, PF_KIND);
 }
 
-function allows(spte: u64, write: bool): bool {
-  const wanted = write ? SPTE_READ | SPTE_WRITE : SPTE_READ;
-  return (spte & wanted) === wanted;
-}
-
 /** Goes on with the vCPU's fault. STEP_DONE: the vCPU is back in the guest. Returns STEP_*. */
 export function pageFaultStep(vcpu: usize): i32 {
   const vm = vcpuVm(vcpu);
@@ -126,11 +146,10 @@ export function pageFaultStep(vcpu: usize): i32 {
   while (true) {
     const pc = load<u32>(vcpu, PF_PC);
     if (pc === CHECK) {
-      // fast_page_fault(): another vCPU may have installed the entry meanwhile; no lock is taken for that.
-      if (allows(tdpSpte(vm, gfn), write)) return enterGuest(vcpu);
+      if (fastPageFault(vcpu, vm, gfn, write)) return enterGuest(vcpu);
       goto(vcpu, TOPUP);
     } else if (pc === TOPUP) {
-      if (load<u32>(vcpu, SPARE_COUNT) < tdpMissing(vm, gfn)) {
+      if (spareCount(vcpu) < walkMissing(vm, gfn, LEVEL_4K)) {
         allocTableBegin(vcpu, vmSpace(vm));
         goto(vcpu, TOPUP_ALLOC);
       } else {
@@ -159,12 +178,18 @@ export function pageFaultStep(vcpu: usize): i32 {
       needed(vcpu, faultKind(vcpu));
       goto(vcpu, LOCKED);
       // yield: the frame is held, the spte is not yet set; a notifier may come between
-      if (!lockRead(vmMmuLock(vm), vcpu)) return STEP_BLOCKED;
+      if (!lock(vm, vcpu)) return STEP_BLOCKED;
     } else if (pc === LOCKED) {
       if (stale(vcpu, vm, gfn)) {
-        unlockRead(vmMmuLock(vm), vcpu);
+        unlock(vm, vcpu);
         pagePut(mm, faultPfn(vcpu), vcpu);
         if (!retry(vcpu)) return STEP_AGAIN;
+        continue;
+      }
+      if (!mmuReady(vm, vcpu, gfn, LEVEL_4K)) {
+        unlock(vm, vcpu);
+        pagePut(mm, faultPfn(vcpu), vcpu);
+        goto(vcpu, TOPUP);
         continue;
       }
       map(vcpu, vm, gfn);
@@ -172,11 +197,43 @@ export function pageFaultStep(vcpu: usize): i32 {
       if (!actorGoesOn(vcpu)) return STEP_AGAIN; // yield: mmu_lock is held for reading
     } else {
       assert(pc === UNLOCK);
-      unlockRead(vmMmuLock(vm), vcpu);
+      unlock(vm, vcpu);
       pagePut(mm, faultPfn(vcpu), vcpu); // sptes hold no references
       return enterGuest(vcpu);
     }
   }
+}
+
+// fast_page_fault(): a write to an entry that was there, and only not writable, is let through without a lock, when the entry may be
+// made writable or another vCPU has done so. True: the access can be repeated.
+function fastPageFault(vcpu: usize, vm: usize, gfn: u32, write: bool): bool {
+  if (!write || load<u32>(vcpu, PF_PRESENT) === 0) return false;
+  const leaf = walkAny(vm, gfn);
+  const old = leaf === 0 ? SPTE_NONE : load<u64>(leaf);
+  if (!sptePresent(old)) return false;
+  const spurious = spteAllows(old, true);
+  const fixed = !spurious && spteMayWrite(old, vmFormat(vm));
+  const spte = fixed ? old | SPTE_WRITE : old;
+  if (fixed) {
+    store<u64>(leaf, spte);
+    dirtyMark(vcpuMemslot(vcpu, gfn), gfn);
+    needed(vcpu, FAULT_WRITE_PROTECT);
+  }
+  const error = PFERR_PRESENT | PFERR_WRITE | (vmFormat(vm) === SPTE_NPT ? PFERR_USER : 0);
+  const outcome = ((<u64>(spurious ? 1 : 0)) << 62) | ((<u64>(fixed ? 1 : 0)) << 63);
+  const gpa = ((<u64>gfn) << 12) | <u64>(leaf & 0xfff);
+  emit(TRACE_FAST_PAGE_FAULT, actorClock(vcpu), vcpuIndex(vcpu) | (error << 16) | outcome, gpa, old, spte);
+  return spurious || fixed;
+}
+
+// The TDP MMU installs entries by exchange and needs the lock for reading only.
+function lock(vm: usize, vcpu: usize): bool {
+  return vmIsLegacy(vm) ? lockWrite(vmMmuLock(vm), vcpu) : lockRead(vmMmuLock(vm), vcpu);
+}
+
+function unlock(vm: usize, vcpu: usize): void {
+  if (vmIsLegacy(vm)) unlockWrite(vmMmuLock(vm), vcpu);
+  else unlockRead(vmMmuLock(vm), vcpu);
 }
 
 // is_page_fault_stale(): the page may have gone since it was asked for, or the slot.
@@ -206,34 +263,13 @@ function retry(vcpu: usize): bool {
   return actorGoesOn(vcpu);
 }
 
-// kvm_tdp_mmu_map()
+// direct_page_fault() under mmu_lock
 function map(vcpu: usize, vm: usize, gfn: u32): void {
-  while (tdpMissing(vm, gfn) !== 0) tdpLinkOne(vm, gfn, takeSpare(vcpu));
-  const old = tdpSpte(vm, gfn);
   const slot = vcpuMemslot(vcpu, gfn);
-  const spte = spteLeaf(faultPfn(vcpu), faultWritable(vcpu) && !memslotReadOnly(slot));
-  if (!sptePresent(old)) needed(vcpu, FAULT_MINOR);
-  else if (allows(spte, true) && !allows(old, true)) needed(vcpu, FAULT_WRITE_PROTECT);
-  // An entry that another vCPU installed with more rights stays: fewer rights come only through the notifier.
-  if (!sptePresent(old) || !allows(old, true)) {
-    tdpSet(vm, gfn, spte, actorClock(vcpu));
-    if (allows(spte, true)) dirtyMark(slot, gfn);
-  }
+  const writable = faultWritable(vcpu) && !memslotReadOnly(slot);
+  needed(vcpu, mmuMap(vm, vcpu, gfn, faultPfn(vcpu), LEVEL_4K, writable, false));
+  if (writable) dirtyMark(slot, gfn);
   actorSpend(vcpu, STAGE_MAP, cost(COST_EPT_MAP_NS));
-}
-
-function addSpare(vcpu: usize, pfn: u32): void {
-  const count = load<u32>(vcpu, SPARE_COUNT);
-  assert(count < 4);
-  store<u32>(vcpu + ((<usize>count) << 2), pfn, SPARE_PFNS);
-  store<u32>(vcpu, count + 1, SPARE_COUNT);
-}
-
-function takeSpare(vcpu: usize): u32 {
-  const count = load<u32>(vcpu, SPARE_COUNT) - 1;
-  assert(count < 4);
-  store<u32>(vcpu, count, SPARE_COUNT);
-  return load<u32>(vcpu + ((<usize>count) << 2), SPARE_PFNS);
 }
 
 /** vcpu_enter_guest(): takes a requested flush; then the vCPU runs the guest from its clock on. */

@@ -1,32 +1,12 @@
 import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
 import { notifierRegister } from "../mm/notifier";
-import { PG_DIRTY, PG_REFERENCED, pageOf, pageSet } from "../mm/page";
-import { ZERO_PFN } from "../mm/pte";
 import { spaceHva } from "../mm/space";
-import {
-  ACTOR_GUEST,
-  actorClock,
-  actorGoesOn,
-  actorSpend,
-  actorState,
-  actorWaitUntil,
-  STAGE_EXIT,
-  STAGE_FLUSH,
-  STAGE_RECLAIM,
-} from "../sim/actor";
-import {
-  COST_NOTIFIER_INVALIDATE_NS,
-  COST_RMAP_PER_SPTE_NS,
-  COST_SHOOTDOWN_BASE_NS,
-  COST_SHOOTDOWN_PER_CPU_NS,
-  COST_TLB_FLUSH_ALL_NS,
-  COST_VM_EXIT_NS,
-  cost,
-} from "../sim/costs";
-import { DIGEST_INVALIDATE, digestAdd } from "../sim/digest";
+import { actorClock, actorGoesOn, actorSpend, STAGE_RECLAIM } from "../sim/actor";
+import { COST_NOTIFIER_INVALIDATE_NS, COST_RMAP_PER_SPTE_NS, cost } from "../sim/costs";
 import { lockWrite, unlockWrite } from "../sim/lock";
 import { emit, TRACE_KVM_AGE_HVA, TRACE_KVM_UNMAP_HVA_RANGE } from "../sim/trace";
 import { waitqueueWakeAll } from "../sim/waitqueue";
+import { flushRemoteTlbs } from "./flush";
 import { memslotFirst, memslotGfnOf, memslotPages } from "./memslot";
 import {
   memslotByHva,
@@ -36,22 +16,17 @@ import {
   memslotWaiters,
   setMemslotNotifiers,
 } from "./memslots";
-import { SPTE_ACCESSED, SPTE_DIRTY, SPTE_NONE, sptePfn, sptePresent } from "./spte";
-import { VM_AGED, VM_FLUSHES, VM_UNMAPPED, VM_YOUNG, vmCountAdd } from "./stats";
-import { tdpAge, tdpNext, tdpSet, tdpSpte } from "./tdp";
-import { tlbFlush } from "./tlb";
-import { NOTIFIER_PC, setVcpuFlushRequest, vcpuNext } from "./vcpu";
+import { mmuAgeRange, mmuZapRange } from "./mmu";
+import { VM_AGED, VM_UNMAPPED, VM_YOUNG, vmCountAdd } from "./stats";
+import { NOTIFIER_PC } from "./vcpu";
 import {
-  vmId,
   vmInvalidateBegin,
   vmInvalidateEnd,
   vmInvalidateExtend,
-  vmMm,
   vmMmuLock,
   vmSlots,
   vmSpace,
   vmStats,
-  vmVcpuList,
 } from "./vm";
 import { vmAt } from "./vmtable";
 
@@ -106,9 +81,7 @@ function hvaEnd(vm: usize, end: u32): u64 {
 // kvm_unmap_gfn_range() for every slot that pages start..end-1 back.
 function zapPages(vm: usize, actor: usize, start: u32, end: u32): void {
   const slots = vmSlots(vm);
-  const time = actorClock(actor);
   vmInvalidateBegin(vm);
-  actorSpend(actor, STAGE_RECLAIM, cost(COST_NOTIFIER_INVALIDATE_NS));
   let zapped: u32 = 0;
   for (
     let place = memslotNextInHva(slots, start, end, 0);
@@ -121,53 +94,13 @@ function zapPages(vm: usize, actor: usize, start: u32, end: u32): void {
     const gfn = memslotGfnOf(slot, first);
     const gfnEnd = gfn + (behind - first);
     vmInvalidateExtend(vm, gfn, gfnEnd);
-    for (let next = tdpNext(vm, gfn); next < gfnEnd; next = tdpNext(vm, next + 1)) {
-      zapped += zap(vm, next, time);
-    }
+    zapped += mmuZapRange(vm, gfn, gfnEnd, actor);
   }
+  actorSpend(actor, STAGE_RECLAIM, cost(COST_NOTIFIER_INVALIDATE_NS));
   if (zapped === 0) return;
+  vmCountAdd(vmStats(vm), VM_UNMAPPED, zapped);
   actorSpend(actor, STAGE_RECLAIM, zapped * cost(COST_RMAP_PER_SPTE_NS));
   flushRemoteTlbs(vm, actor);
-}
-
-// Returns 1 for an entry that was there.
-function zap(vm: usize, gfn: u32, time: u64): u32 {
-  const spte = tdpSpte(vm, gfn);
-  if (!sptePresent(spte)) return 0;
-  // handle_changed_spte(): what the hardware noted in the entry passes to the page; the page of zeroes keeps no such notes.
-  if (sptePfn(spte) !== ZERO_PFN) {
-    const page = pageOf(vmMm(vm), sptePfn(spte));
-    if (spte & SPTE_DIRTY) pageSet(page, PG_DIRTY);
-    if (spte & SPTE_ACCESSED) pageSet(page, PG_REFERENCED);
-  }
-  tdpSet(vm, gfn, SPTE_NONE, time);
-  vmCountAdd(vmStats(vm), VM_UNMAPPED, 1);
-  digestAdd(DIGEST_INVALIDATE, time, vmId(vm), gfn, sptePfn(spte), 0);
-  return 1;
-}
-
-/**
- * kvm_flush_remote_tlbs(): every vCPU drops its translations. One that runs the guest has run up to its clock, so the flush
- * takes effect there and the sender waits for it; one that does not run takes the request at its next entry.
- */
-export function flushRemoteTlbs(vm: usize, actor: usize): void {
-  let kicked: u32 = 0;
-  let boundary: u64 = 0;
-  for (let vcpu = vmVcpuList(vm); vcpu !== 0; vcpu = vcpuNext(vcpu)) {
-    tlbFlush(vcpu);
-    if (actorState(vcpu) !== ACTOR_GUEST) {
-      setVcpuFlushRequest(vcpu, true);
-      continue;
-    }
-    kicked++;
-    boundary = max<u64>(boundary, actorClock(vcpu));
-    actorSpend(vcpu, STAGE_EXIT, cost(COST_VM_EXIT_NS));
-    actorSpend(vcpu, STAGE_FLUSH, cost(COST_TLB_FLUSH_ALL_NS));
-  }
-  if (kicked === 0) return;
-  vmCountAdd(vmStats(vm), VM_FLUSHES, 1);
-  actorWaitUntil(actor, STAGE_FLUSH, boundary);
-  actorSpend(actor, STAGE_FLUSH, cost(COST_SHOOTDOWN_BASE_NS) + kicked * cost(COST_SHOOTDOWN_PER_CPU_NS));
 }
 
 // kvm_mmu_notifier_invalidate_range_end()
@@ -213,7 +146,8 @@ function clearFlushYoung(spaceId: u32, index: u32, time: u64): bool {
     place < memslotCount(slots);
     place = memslotNextInHva(slots, index, index + 1, place + 1)
   ) {
-    if (tdpAge(vm, memslotGfnOf(memslotByHva(slots, place), index))) young = true;
+    const gfn = memslotGfnOf(memslotByHva(slots, place), index);
+    if (mmuAgeRange(vm, gfn, gfn + 1, time)) young = true;
   }
   if (young) vmCountAdd(vmStats(vm), VM_YOUNG, 1);
   return young;

@@ -7,6 +7,7 @@ import { lockWrite, unlockWrite } from "../sim/lock";
 import { waitqueueSleep } from "../sim/waitqueue";
 import { callEnd, callFlags, callHva, callSlot, callStart, setCallResult, setCallStatus } from "./call";
 import { dirtyBegin, dirtyLayout, dirtyLogged, dirtyTake } from "./dirtylog";
+import { flushRemoteTlbs } from "./flush";
 import {
   KVM_MEM_LOG_DIRTY_PAGES,
   KVM_MEMSLOT_INVALID,
@@ -26,8 +27,7 @@ import {
   memslotWaiters,
 } from "./memslots";
 import { memslotUpdateKind, UPDATE_DELETE, UPDATE_MOVE, UPDATE_NOTHING } from "./memslotupdate";
-import { flushRemoteTlbs } from "./notifier";
-import { tdpZapAll } from "./tdp";
+import { mmuZapAll } from "./mmu";
 import { CALL_PC, vcpuVm } from "./vcpu";
 import { vmMmuLock, vmSlots, vmSpace } from "./vm";
 
@@ -95,7 +95,7 @@ export function memslotCallStep(monitor: usize, call: usize): i32 {
       if (!lockWrite(vmMmuLock(vm), monitor)) return STEP_BLOCKED;
     } else if (pc === ZAP) {
       // kvm_mmu_zap_all_fast(): every mapping of the VM goes, not only the slot's.
-      const zapped = tdpZapAll(vm, actorClock(monitor));
+      const zapped = mmuZapAll(vm, monitor);
       actorSpend(
         monitor,
         STAGE_RECLAIM,

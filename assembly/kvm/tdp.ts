@@ -1,152 +1,196 @@
-import { PFN_NONE } from "../memory/layout";
-import { emit, TRACE_KVM_TDP_MMU_SPTE_CHANGED } from "../sim/trace";
+import { FAULT_MINOR, FAULT_SPURIOUS, FAULT_WRITE_PROTECT } from "../mm/fault";
+import { tableFree } from "../mm/free";
+import { actorClock } from "../sim/actor";
+import { flushRemoteTlbs } from "./flush";
+import { traceGetPage, tracePrepareZap, traceSetSpte, traceSpteChanged } from "./mmutrace";
+import { spteReleased } from "./release";
+import { roleDirect, spGive, spOfTable, spTable, spTake, tablesUsed } from "./shadowpage";
+import { takeSpare } from "./spare";
 import {
-  SPTE_ACCESSED,
   SPTE_NONE,
+  SPTE_PAGE_SIZE,
   SPTE_WRITE,
+  spteAge,
+  spteAllows,
+  spteIsLeaf,
+  spteOfFault,
   sptePfn,
   sptePresent,
-  spteTable,
+  spteSplit,
   spteTableAddress,
+  spteWriteProtect,
+  spteYoung,
 } from "./spte";
-import { setVmRoot, vmDirectory, vmGfnEnd, vmId, vmRoot, vmTablesTaken, vmTakeTable, vmZapped } from "./vm";
+import { setVmRoot, vmFormat, vmLevels, vmMm, vmRoot, vmTablePool } from "./vm";
+import {
+  checkWalk,
+  entryOf,
+  LEVEL_2M,
+  LEVEL_4K,
+  levelPages,
+  linkTable,
+  setDirectory,
+  TABLE_ENTRIES,
+  tableGfn,
+  walkAny,
+} from "./walk";
 
-// The TDP MMU: 4 levels of 512-entry tables from gfn to frame. No rmap: unmap and age walk the root. The tables are the
-// truth; a directory of leaf tables beside them spares the walk its upper levels, tdpEnsure() writes both.
+// The TDP MMU (tdp_mmu.c): direct tables without rmap. A fault holds mmu_lock for reading and installs an entry by one exchange, which
+// one step does here; unmapping and aging walk the root.
 //
-//   gfn   35      27 26      18 17       9 8        0
-//         +---------+----------+----------+----------+
-//         | level 4 | level 3  | level 2  | level 1  |
-//         +---------+----------+----------+----------+
-//
-// invariant: directory[gfn >> 9] is the table that the walk from the root reaches, or 0 where it reaches none
+// invariant: a present entry never changes to another frame in one step
 
-const LEVEL_BITS: u32 = 9;
-export const TDP_LEVELS: u32 = 4;
-
-/** Address of the leaf entry of `gfn`, 0 when its table is not there. */
-export function tdpLeaf(vm: usize, gfn: u32): usize {
-  if (gfn >= vmGfnEnd(vm)) return 0;
-  const table = <usize>load<u32>(vmDirectory(vm) + ((<usize>(gfn >> LEVEL_BITS)) << 2));
-  return table === 0 ? 0 : table + ((<usize>(gfn & 511)) << 3);
+/** Loads the root; `frame` is what it costs. */
+export function tdpLoadRoot(vm: usize, frame: u32): void {
+  setVmRoot(vm, spTable(spTake(vmTablePool(vm), 0, roleDirect(vmLevels(vm)), frame)));
 }
 
-/** The first gfn from `gfn` on whose leaf table is there; vmGfnEnd() or more when there is none. */
-export function tdpNext(vm: usize, gfn: u32): u32 {
-  let next = gfn;
-  while (next < vmGfnEnd(vm) && tdpLeaf(vm, next) === 0) next = (next | 511) + 1;
-  return next;
-}
-
-/** The leaf entry of `gfn`, SPTE_NONE without a table. */
-export function tdpSpte(vm: usize, gfn: u32): u64 {
-  const leaf = tdpLeaf(vm, gfn);
-  return leaf === 0 ? SPTE_NONE : load<u64>(leaf);
-}
-
-function entryIndex(gfn: u32, level: u32): usize {
-  return <usize>((gfn >> (LEVEL_BITS * (level - 1))) & 511);
-}
-
-/** Tables that are missing on the way to the leaf of `gfn`: 0 to 3 (the root is always there). */
-export function tdpMissing(vm: usize, gfn: u32): u32 {
-  if (tdpLeaf(vm, gfn) !== 0) return 0;
-  let table = vmRoot(vm);
-  let level = TDP_LEVELS;
-  while (level > 1) {
-    const entry = load<u64>(table + (entryIndex(gfn, level) << 3));
-    if (!sptePresent(entry)) return level - 1;
-    table = spteTableAddress(entry);
-    level--;
+// __handle_changed_spte(): the one place where an entry changes.
+function change(vm: usize, entry: usize, gfn: u32, level: u32, spte: u64, time: u64): void {
+  const old = load<u64>(entry);
+  if (spteIsLeaf(old, level) && spteIsLeaf(spte, level)) {
+    assert(!sptePresent(old) || !sptePresent(spte) || sptePfn(old) === sptePfn(spte));
   }
-  return 0;
+  store<u64>(entry, spte);
+  traceSpteChanged(vm, gfn, level, old, spte, time);
 }
 
-/** Loads the root; `pfn` is the frame that it costs. */
-export function tdpLoadRoot(vm: usize, pfn: u32): void {
-  setVmRoot(vm, vmTakeTable(vm, pfn));
-}
-
-/** Links the missing table nearest to the root on the way to `gfn`; `pfn` is the frame that it costs. */
-export function tdpLinkOne(vm: usize, gfn: u32, pfn: u32): void {
-  assert(pfn !== PFN_NONE);
+/**
+ * kvm_tdp_mmu_map(): maps `gfn` to `pfn` at `level`; the tables on the way have been set aside.
+ * @param prefetch nobody has touched the page yet
+ * @returns FAULT_SPURIOUS when the entry was there, FAULT_WRITE_PROTECT when it only gained rights, else FAULT_MINOR
+ */
+export function tdpMap(
+  vm: usize,
+  vcpu: usize,
+  gfn: u32,
+  pfn: u32,
+  level: u32,
+  writable: bool,
+  prefetch: bool,
+): u32 {
+  const time = actorClock(vcpu);
   let table = vmRoot(vm);
-  for (let level = TDP_LEVELS; level > 1; level--) {
-    const at = table + (entryIndex(gfn, level) << 3);
-    const entry = load<u64>(at);
-    if (sptePresent(entry)) {
-      table = spteTableAddress(entry);
-      continue;
-    }
-    const child = vmTakeTable(vm, pfn);
-    store<u64>(at, spteTable(child));
-    if (level === 2) store<u32>(vmDirectory(vm) + ((<usize>(gfn >> LEVEL_BITS)) << 2), <u32>child);
-    return;
+  for (let at = vmLevels(vm); at > level; at--) {
+    const entry = entryOf(table, gfn, at);
+    const old = load<u64>(entry);
+    if (!sptePresent(old)) link(vm, vcpu, entry, gfn, at);
+    else if (spteIsLeaf(old, at)) tdpSplit(vm, vcpu, entry, gfn);
+    table = spteTableAddress(load<u64>(entry));
   }
-  assert(false);
+  const entry = entryOf(table, gfn, level);
+  const old = load<u64>(entry);
+  // An entry that another vCPU installed with as many rights stays: fewer rights come only through the notifier.
+  const there = sptePresent(old) && spteIsLeaf(old, level);
+  if (there && (spteAllows(old, true) || !writable)) {
+    traceSetSpte(vm, entry, gfn, level, time);
+    return FAULT_SPURIOUS;
+  }
+  change(vm, entry, gfn, level, spteOfFault(vmFormat(vm), pfn, level, writable, prefetch), time);
+  if (sptePresent(old) && !there) replaced(vm, vcpu, gfn, spteTableAddress(old));
+  traceSetSpte(vm, entry, gfn, level, time);
+  return there ? FAULT_WRITE_PROTECT : FAULT_MINOR;
 }
 
-/** Sets the leaf entry of `gfn`, whose table is there. A present entry never changes to another frame in one step. */
-export function tdpSet(vm: usize, gfn: u32, spte: u64, time: u64): void {
-  const leaf = tdpLeaf(vm, gfn);
-  assert(leaf !== 0);
-  const old = load<u64>(leaf);
-  assert(!sptePresent(old) || !sptePresent(spte) || sptePfn(old) === sptePfn(spte));
-  store<u64>(leaf, spte);
-  emit(TRACE_KVM_TDP_MMU_SPTE_CHANGED, time, vmId(vm), gfn, old, spte);
+// tdp_mmu_link_sp()
+function link(vm: usize, vcpu: usize, entry: usize, gfn: u32, level: u32): void {
+  const role = roleDirect(level - 1);
+  const sp = spTake(vmTablePool(vm), tableGfn(gfn, level - 1), role, takeSpare(vcpu));
+  traceGetPage(sp, true, actorClock(vcpu));
+  linkTable(vm, entry, gfn, level, spTable(sp));
+  traceSpteChanged(vm, gfn, level, SPTE_NONE, load<u64>(entry), actorClock(vcpu));
 }
 
-/** Clears the accessed bit of `gfn`; true when it was set (age_gfn_range()). The TLBs keep what they have. */
-export function tdpAge(vm: usize, gfn: u32): bool {
-  const leaf = tdpLeaf(vm, gfn);
-  if (leaf === 0) return false;
-  const spte = load<u64>(leaf);
-  if (!sptePresent(spte) || (spte & SPTE_ACCESSED) === 0) return false;
-  store<u64>(leaf, spte & ~SPTE_ACCESSED);
-  return true;
+/** tdp_mmu_split_huge_page(): a table of 4 KiB entries with the rights of the 2 MiB leaf at `entry` takes its place. */
+export function tdpSplit(vm: usize, vcpu: usize, entry: usize, gfn: u32): void {
+  const old = load<u64>(entry);
+  const sp = spTake(vmTablePool(vm), tableGfn(gfn, LEVEL_4K), roleDirect(LEVEL_4K), takeSpare(vcpu));
+  traceGetPage(sp, true, actorClock(vcpu));
+  for (let index: u32 = 0; index < TABLE_ENTRIES; index++) {
+    store<u64>(spTable(sp) + ((<usize>index) << 3), spteSplit(old, index));
+  }
+  linkTable(vm, entry, gfn, LEVEL_2M, spTable(sp));
+  traceSpteChanged(vm, gfn, LEVEL_2M, old, load<u64>(entry), actorClock(vcpu));
 }
 
-/** Clears the write bit of `gfn` for the dirty log; true when it was set. The caller flushes the TLBs. */
-export function tdpWriteProtect(vm: usize, gfn: u32, time: u64): bool {
-  const spte = tdpSpte(vm, gfn);
-  if ((spte & SPTE_WRITE) === 0 || !sptePresent(spte)) return false;
-  tdpSet(vm, gfn, spte & ~SPTE_WRITE, time);
-  return true;
+// handle_removed_pt(): a 2 MiB leaf has taken the place of a table.
+function replaced(vm: usize, vcpu: usize, gfn: u32, table: usize): void {
+  setDirectory(vm, gfn, 0);
+  tracePrepareZap(spOfTable(vmTablePool(vm), table), actorClock(vcpu));
+  const first = tableGfn(gfn, LEVEL_4K);
+  for (let index: u32 = 0; index < TABLE_ENTRIES; index++) {
+    const entry = table + ((<usize>index) << 3);
+    const old = load<u64>(entry);
+    if (!sptePresent(old)) continue;
+    change(vm, entry, first + index, LEVEL_4K, SPTE_NONE, actorClock(vcpu));
+    spteReleased(vm, first + index, old, vcpu);
+  }
+  tableFree(vmMm(vm), spGive(vmTablePool(vm), spOfTable(vmTablePool(vm), table)), vcpu);
+  flushRemoteTlbs(vm, vcpu);
 }
 
-/** kvm_mmu_zap_all_fast(): no gfn is mapped any more; the tables stay. Returns the entries that were there; the caller flushes the TLBs. */
-export function tdpZapAll(vm: usize, time: u64): u32 {
+/** First gfn after what the entry at `entry`, which maps `gfn`, covers; without an entry that of the next leaf table. */
+function after(entry: usize, gfn: u32): u32 {
+  if (entry !== 0 && (load<u64>(entry) & SPTE_PAGE_SIZE) === 0) return gfn + 1;
+  return tableGfn(gfn, LEVEL_4K) + levelPages(LEVEL_2M);
+}
+
+/** kvm_tdp_mmu_zap_leafs(): drops every leaf that maps something of [start, end). Returns the entries dropped. */
+export function tdpZapRange(vm: usize, start: u32, end: u32, actor: usize): u32 {
   let zapped: u32 = 0;
-  vmZapped(vm);
-  for (let gfn = tdpNext(vm, 0); gfn < vmGfnEnd(vm); gfn = tdpNext(vm, gfn + 1)) {
-    if (!sptePresent(tdpSpte(vm, gfn))) continue;
-    tdpSet(vm, gfn, SPTE_NONE, time);
-    zapped++;
+  let gfn = start;
+  while (gfn < end) {
+    const entry = walkAny(vm, gfn);
+    const next = after(entry, gfn);
+    const old = entry === 0 ? SPTE_NONE : load<u64>(entry);
+    if (sptePresent(old)) {
+      change(vm, entry, gfn, old & SPTE_PAGE_SIZE ? LEVEL_2M : LEVEL_4K, SPTE_NONE, actorClock(actor));
+      spteReleased(vm, gfn, old, actor);
+      zapped++;
+    }
+    if (next <= gfn) break; // the last table of the address space
+    gfn = next;
   }
   return zapped;
 }
 
-/** The directory against the tables; every table reachable exactly once. */
-export function checkTdp(vm: usize): void {
-  const root = vmRoot(vm);
-  if (root === 0) return;
-  let tables: u32 = 1;
-  for (let index4: usize = 0; index4 < 512; index4++) {
-    const entry4 = load<u64>(root + (index4 << 3));
-    if (!sptePresent(entry4)) continue;
-    tables++;
-    for (let index3: usize = 0; index3 < 512; index3++) {
-      const entry3 = load<u64>(spteTableAddress(entry4) + (index3 << 3));
-      if (!sptePresent(entry3)) continue;
-      tables++;
-      for (let index2: usize = 0; index2 < 512; index2++) {
-        const entry2 = load<u64>(spteTableAddress(entry3) + (index2 << 3));
-        if (!sptePresent(entry2)) continue;
-        tables++;
-        const slot = (index4 << 18) + (index3 << 9) + index2;
-        assert(load<u32>(vmDirectory(vm) + (slot << 2)) === <u32>spteTableAddress(entry2));
-      }
+/** age_gfn_range(): clears the accessed bits of [start, end); true when one was set. The TLBs keep what they have. */
+export function tdpAgeRange(vm: usize, start: u32, end: u32, time: u64): bool {
+  let young = false;
+  let gfn = start;
+  while (gfn < end) {
+    const entry = walkAny(vm, gfn);
+    const next = after(entry, gfn);
+    const old = entry === 0 ? SPTE_NONE : load<u64>(entry);
+    if (sptePresent(old) && spteYoung(old, vmFormat(vm))) {
+      young = true;
+      change(vm, entry, gfn, old & SPTE_PAGE_SIZE ? LEVEL_2M : LEVEL_4K, spteAge(old, vmFormat(vm)), time);
     }
+    if (next <= gfn) break;
+    gfn = next;
   }
-  assert(tables === vmTablesTaken(vm));
+  return young;
+}
+
+/** kvm_tdp_mmu_wrprot_slot(): takes W from every leaf of [start, end). Returns the entries changed; who asks flushes. */
+export function tdpWriteProtect(vm: usize, start: u32, end: u32, time: u64): u32 {
+  let protectedSptes: u32 = 0;
+  let gfn = start;
+  while (gfn < end) {
+    const entry = walkAny(vm, gfn);
+    const next = after(entry, gfn);
+    const old = entry === 0 ? SPTE_NONE : load<u64>(entry);
+    if (sptePresent(old) && old & SPTE_WRITE) {
+      change(vm, entry, gfn, old & SPTE_PAGE_SIZE ? LEVEL_2M : LEVEL_4K, spteWriteProtect(old), time);
+      protectedSptes++;
+    }
+    if (next <= gfn) break;
+    gfn = next;
+  }
+  return protectedSptes;
+}
+
+/** Every table in use is reachable. */
+export function checkTdp(vm: usize): void {
+  assert(checkWalk(vm) === tablesUsed(vmTablePool(vm)));
 }

@@ -31,6 +31,7 @@ export const PF_KIND: usize = NOTIFIER_PC + 52;
 export const PF_START: usize = NOTIFIER_PC + 56; // u64
 export const PF_SEQ: usize = NOTIFIER_PC + 64;
 export const PF_PENDING: usize = NOTIFIER_PC + 68;
+export const PF_PRESENT: usize = NOTIFIER_PC + 72;
 // Frames set aside for page tables (mmu_topup_memory_caches()): count, pfns.
 export const SPARE_COUNT: usize = NOTIFIER_PC + 76;
 export const SPARE_PFNS: usize = NOTIFIER_PC + 80; // u32 × 4

@@ -12,6 +12,7 @@ import {
   memslotsCreate,
   memslotsPublish,
 } from "./memslots";
+import { TABLE_POOL_BYTES, tablePoolLayout } from "./shadowpage";
 import { statsLayout, VM_STATS_BYTES } from "./stats";
 
 // A virtual machine (struct kvm): its memslots, its TDP page table, mmu_lock and the notifier's sequence count.
@@ -20,8 +21,10 @@ import { statsLayout, VM_STATS_BYTES } from "./stats";
 //          +----+----+-------+-------+-------+----------+-------+-------+----------+----------+--------+
 //          | id | mm | space | pages | vcpus | vcpuList | lock  | seq   | inProgr. | rangeBeg | rangeEnd
 //          +----+----+-------+-------+-------+----------+-------+-------+----------+----------+--------+
-//          56          60     64        68       72         76        80         88         96 …
-//          | directory | root | poolNext | poolEnd | expected | written | …
+//          56          60     64         68        72      76       80       84         88       92       96         100      104
+//          | directory | root | expected | written | slots | gfnEnd | tables | mappings | format | levels | notifier | legacy | huge
+//          108
+//          | table pool | statistics …
 //
 // pages    of the guest's memory; gfnEnd stands behind the last gfn that a slot has or is going to have
 
@@ -38,20 +41,29 @@ const RANGE_START: usize = INVALIDATE_SEQ + 8;
 const RANGE_END: usize = INVALIDATE_SEQ + 12;
 const DIRECTORY: usize = INVALIDATE_SEQ + 16;
 const ROOT: usize = INVALIDATE_SEQ + 20;
-const POOL_NEXT: usize = INVALIDATE_SEQ + 24;
-const POOL_END: usize = INVALIDATE_SEQ + 28;
-const EXPECTED: usize = INVALIDATE_SEQ + 32;
-const WRITTEN: usize = INVALIDATE_SEQ + 36;
-const POOL_FRAMES: usize = INVALIDATE_SEQ + 40;
-const POOL: usize = INVALIDATE_SEQ + 44;
-const SLOTS: usize = INVALIDATE_SEQ + 48;
-const GFN_END: usize = INVALIDATE_SEQ + 52;
-const TABLES: usize = INVALIDATE_SEQ + 56;
-const MAPPINGS: usize = INVALIDATE_SEQ + 60;
-const MONITOR: usize = INVALIDATE_SEQ + 64;
-const ZAPS: usize = INVALIDATE_SEQ + 68;
-const STATS: usize = INVALIDATE_SEQ + 72;
+const EXPECTED: usize = INVALIDATE_SEQ + 24;
+const WRITTEN: usize = INVALIDATE_SEQ + 28;
+const SLOTS: usize = INVALIDATE_SEQ + 32;
+const GFN_END: usize = INVALIDATE_SEQ + 36;
+const TABLES: usize = INVALIDATE_SEQ + 40;
+const MAPPINGS: usize = INVALIDATE_SEQ + 44;
+const FORMAT: usize = INVALIDATE_SEQ + 48;
+const LEVELS: usize = INVALIDATE_SEQ + 52;
+const NOTIFIER: usize = INVALIDATE_SEQ + 56;
+const LEGACY: usize = INVALIDATE_SEQ + 60;
+const HUGE: usize = INVALIDATE_SEQ + 64;
+const TABLE_POOL: usize = INVALIDATE_SEQ + 68;
+const MONITOR: usize = (TABLE_POOL + TABLE_POOL_BYTES + 7) & ~7;
+const ZAPS: usize = MONITOR + 4;
+const STATS: usize = MONITOR + 8;
 const VM_BYTES: usize = STATS + VM_STATS_BYTES;
+
+/** invalidate_range_start and _end with a sequence count; a fault that an invalidation overtook starts over. */
+export const NOTIFIER_SEQ_RETRY: u32 = 0;
+/** invalidate_page, age_page and invalidate_range_end; an spte owns a reference to its page. */
+export const NOTIFIER_2008: u32 = 1;
+
+const LEVELS_DEFAULT: u32 = 4;
 
 /** Where a VM's process maps the guest, unless the scenario says: gpa 0 of VM 0, and how far VMs lie apart. */
 export const HVA_BASE: u64 = 0x7f0000000000;
@@ -73,7 +85,17 @@ export function vmCreate(id: u32, mm: usize, space: usize, pages: u32, slots: u3
   store<u32>(vm, <u32>set, SLOTS);
   store<u32>(vm, <u32>mappings, MAPPINGS);
   store<u32>(vm, 1, TABLES);
+  store<u32>(vm, LEVELS_DEFAULT, LEVELS);
   return vm;
+}
+
+/** How the VM's tables look, and how it learns of invalidations; before vmLayout(). `format` SPTE_*, `notifier` NOTIFIER_*. */
+export function vmDesign(vm: usize, format: u32, levels: u32, notifier: u32, huge: bool): void {
+  assert(levels === 4 || levels === 5);
+  store<u32>(vm, format, FORMAT);
+  store<u32>(vm, levels, LEVELS);
+  store<u32>(vm, notifier, NOTIFIER);
+  store<u32>(vm, huge ? 1 : 0, HUGE);
 }
 
 /** Address at which the VM's process maps `gfn` where the scenario names none. */
@@ -110,13 +132,13 @@ export function vmPlaceSlots(vm: usize): void {
   memslotsPublish(slots);
 }
 
+/** Page tables that the VM can need: those of its slots, the root, and with five levels the one below it. */
+export function vmTables(vm: usize): u32 {
+  return load<u32>(vm, TABLES) + (load<u32>(vm, LEVELS) - LEVELS_DEFAULT);
+}
+
 export function vmLayout(vm: usize): void {
-  const tables = <u64>load<u32>(vm, TABLES);
-  const pool = arenaReserve(PART_SPTES, tables << 12, 4096);
-  store<u32>(vm, <u32>pool, POOL);
-  store<u32>(vm, <u32>pool, POOL_NEXT);
-  store<u32>(vm, <u32>(pool + ((<usize>tables) << 12)), POOL_END);
-  store<u32>(vm, <u32>arenaReserve(PART_SPTES, tables << 2), POOL_FRAMES);
+  tablePoolLayout(vm + TABLE_POOL, vmTables(vm));
   store<u32>(vm, <u32>arenaReserve(PART_SPTES, unitsFor(load<u32>(vm, GFN_END), 512) << 2), DIRECTORY);
   statsLayout(vm + STATS);
 }
@@ -243,7 +265,7 @@ export function vmInvalidateRetry(vm: usize, seq: u32, gfn: u32): bool {
   return load<u32>(vm, INVALIDATE_SEQ) !== seq;
 }
 
-/** One u32 a leaf table: its address, 0 while there is none. An index beside the tables; tdp.ts writes both. */
+/** One u32 a leaf table: its address, 0 while there is none. An index beside the tables; walk.ts writes both. */
 export function vmDirectory(vm: usize): usize {
   return <usize>load<u32>(vm, DIRECTORY);
 }
@@ -257,19 +279,47 @@ export function setVmRoot(vm: usize, table: usize): void {
   store<u32>(vm, <u32>table, ROOT);
 }
 
-/** Takes a zeroed table from the VM's pool and notes the host frame that it costs. */
-export function vmTakeTable(vm: usize, pfn: u32): usize {
-  const table = <usize>load<u32>(vm, POOL_NEXT);
-  assert(table < <usize>load<u32>(vm, POOL_END));
-  store<u32>(vm, <u32>(table + 4096), POOL_NEXT);
-  const index = (table - <usize>load<u32>(vm, POOL)) >> 12;
-  store<u32>(<usize>load<u32>(vm, POOL_FRAMES) + (index << 2), pfn);
-  return table;
+/** The VM's pages of sptes: shadowpage.ts. */
+export function vmTablePool(vm: usize): usize {
+  return vm + TABLE_POOL;
 }
 
-/** Tables taken so far. */
-export function vmTablesTaken(vm: usize): u32 {
-  return (load<u32>(vm, POOL_NEXT) - load<u32>(vm, POOL)) >> 12;
+/** Form of its entries, SPTE_*. */
+export function vmFormat(vm: usize): u32 {
+  return load<u32>(vm, FORMAT);
+}
+
+/** Level of the root: 4 or 5. */
+export function vmLevels(vm: usize): u32 {
+  return load<u32>(vm, LEVELS);
+}
+
+/** NOTIFIER_* */
+export function vmNotifier(vm: usize): u32 {
+  return load<u32>(vm, NOTIFIER);
+}
+
+/** An spte owns a reference to its page. */
+export function vmSpteRefs(vm: usize): bool {
+  return load<u32>(vm, NOTIFIER) === NOTIFIER_2008;
+}
+
+/** 2 MiB pages may be mapped. */
+export function vmHuge(vm: usize): bool {
+  return load<u32>(vm, HUGE) !== 0;
+}
+
+/** Record of the legacy MMU (legacypages.ts), 0 with the TDP MMU. */
+export function vmLegacy(vm: usize): usize {
+  return <usize>load<u32>(vm, LEGACY);
+}
+
+export function setVmLegacy(vm: usize, legacy: usize): void {
+  store<u32>(vm, <u32>legacy, LEGACY);
+}
+
+export function vmIsLegacy(vm: usize): bool {
+  return load<u32>(vm, LEGACY) !== 0;
 }
 
 /** One u32 a page of the process: the number of its last write; 0 without integrity. */

@@ -2,7 +2,7 @@ import { guestStart } from "../guest/sched";
 import { taskCompute, taskPrefault, taskVcpu, taskWorkload } from "../guest/task";
 import { dirtyLayout, dirtyLogged } from "../kvm/dirtylog";
 import { memslotAt, memslotCount } from "../kvm/memslots";
-import { tdpLoadRoot } from "../kvm/tdp";
+import { mmuLayout, mmuLoadRoot } from "../kvm/mmu";
 import { vcpuLayout, vcpuNext, vcpuVm } from "../kvm/vcpu";
 import { vmLayout, vmPlaceSlots, vmSlots, vmSpace, vmStampsLayout, vmVcpuList } from "../kvm/vm";
 import { vmAt, vmTableCount } from "../kvm/vmtable";
@@ -109,6 +109,7 @@ function layout(traceRecords: u32): void {
   for (let id: u32 = 0; id < vmTableCount(); id++) {
     vmLayout(vmAt(id));
     dirtyLogsLayout(vmAt(id));
+    mmuLayout(vmAt(id));
     if (integrity()) vmStampsLayout(vmAt(id));
     for (let vcpu = vmVcpuList(vmAt(id)); vcpu !== 0; vcpu = vcpuNext(vcpu)) {
       vcpuLayout(vcpu);
@@ -197,7 +198,7 @@ function startMemory(mm: usize): i32 {
       const pfn = allocBootTable(mm, mmSpace(mm, id));
       assert(pfn !== PFN_NONE);
     }
-    tdpLoadRoot(vmAt(id), allocBootTable(mm, mmSpace(mm, id)));
+    mmuLoadRoot(vmAt(id), allocBootTable(mm, mmSpace(mm, id)));
   }
   for (let type: u32 = 0; type < mmAreas(mm); type++) swapStart(mm, mmArea(mm, type));
   mmResetMinFree(mm);

@@ -13,6 +13,7 @@ import {
   VCPU_BYTES,
 } from "../guest/task";
 import { integrityInit } from "../kvm/integrity";
+import { mmuCreate } from "../kvm/mmu";
 import { monitorCreate } from "../kvm/monitor";
 import { DAEMON_BYTES, setVcpuNext, vcpuCreate } from "../kvm/vcpu";
 import {
@@ -21,6 +22,7 @@ import {
   vmAddSlot,
   vmCreate,
   vmDefaultHva,
+  vmDesign,
   vmReserve,
   vmSpace,
   vmVcpuList,
@@ -237,6 +239,23 @@ export function configVm(
 /** What the cgroup of a VM is charged beside guest pages, and how many pages at once; before boot. */
 export function configMemcg(vm: u32, chargeTables: bool, chargeBatch: u32, overheadPages: u32): void {
   memcgSetup(spaceMemcg(vmSpace(vmAt(vm))), chargeBatch, chargeTables, overheadPages);
+}
+
+/**
+ * How VM `id` is paged, instead of what configVm() gives it: MMU_TDP, SPTE_EPT, 4 levels, NOTIFIER_SEQ_RETRY, 4 KiB pages.
+ * @param mmuPages pages of sptes that the legacy MMU may have, 0 for KVM's own choice
+ */
+export function configPaging(
+  id: u32,
+  mmu: u32,
+  format: u32,
+  levels: u32,
+  notifier: u32,
+  huge: bool,
+  mmuPages: u32,
+): i32 {
+  vmDesign(vmAt(id), format, levels, notifier, huge);
+  return mmuCreate(vmAt(id), mmu, mmuPages) ? OK : E_NO_MEMORY;
 }
 
 /** Memslot number `id` of a VM: `pages` frames from `gfn` on; `hva` below 0 for the process' usual place. `flags` are KVM_MEM_*. */

@@ -1,4 +1,4 @@
-import { tdpZapAll } from "../kvm/tdp";
+import { mmuZapAll } from "../kvm/mmu";
 import { tlbFlush } from "../kvm/tlb";
 import { vcpuNext } from "../kvm/vcpu";
 import { vmDropStamps, vmSpace, vmStampsLayout, vmVcpuList } from "../kvm/vm";
@@ -28,7 +28,7 @@ import { costSet, costsPreset } from "../sim/costs";
 import { traceCapacity, traceEnable, traceLayout } from "../sim/trace";
 import { workloadReseed } from "../workload/fill";
 import { bootFits } from "./boot";
-import { host, now, setCheck, setSeed, taskAt, taskCount } from "./state";
+import { host, setCheck, setSeed, taskAt, taskCount } from "./state";
 
 // Settings that may change while a machine lives: the keys that a fork can set. Each takes effect at once.
 
@@ -74,7 +74,7 @@ export function liveMemoryMax(vm: u32, pages: u32): void {
 
 /** Drops every spte of a VM, as deleting a memslot does: each page that is touched again faults once, its frame is there. */
 export function liveZapAll(vm: u32): void {
-  tdpZapAll(vmAt(vm), now());
+  mmuZapAll(vmAt(vm), vmVcpuList(vmAt(vm)));
   for (let vcpu = vmVcpuList(vmAt(vm)); vcpu !== 0; vcpu = vcpuNext(vcpu)) tlbFlush(vcpu);
 }
 

@@ -11,6 +11,8 @@ export {
   CALL_WRITE,
 } from "../kvm/call";
 export { KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY, MEMSLOT_IDS } from "../kvm/memslot";
+export { MMU_LEGACY, MMU_TDP } from "../kvm/mmu";
+export { SPTE_EPT, SPTE_NPT } from "../kvm/spte";
 export {
   VM_ACCESSES,
   VM_AGED,
@@ -28,6 +30,7 @@ export {
   VM_UNREACHABLE_PINS,
   VM_YOUNG,
 } from "../kvm/stats";
+export { NOTIFIER_2008, NOTIFIER_SEQ_RETRY } from "../kvm/vm";
 export { E_HOST_TOO_SMALL, E_NO_MEMORY, EAGAIN, EEXIST, EINVAL, ENOMEM } from "../memory/status";
 export { FAULT_MAJOR, FAULT_MINOR, FAULT_SPURIOUS, FAULT_WRITE_PROTECT } from "../mm/fault";
 export {
@@ -102,11 +105,16 @@ export {
   devicePreset,
 } from "../sim/device";
 export {
+  TRACE_FAST_PAGE_FAULT,
   TRACE_FOLIO_REFERENCED,
   TRACE_KR_FLUSH_YOUNG,
   TRACE_KVM_AGE_HVA,
   TRACE_KVM_ENTRY,
   TRACE_KVM_EXIT,
+  TRACE_KVM_MMU_GET_PAGE,
+  TRACE_KVM_MMU_PREPARE_ZAP_PAGE,
+  TRACE_KVM_MMU_SET_SPTE,
+  TRACE_KVM_MMU_SPTE_REQUESTED,
   TRACE_KVM_PAGE_FAULT,
   TRACE_KVM_TDP_MMU_SPTE_CHANGED,
   TRACE_KVM_UNMAP_HVA_RANGE,

@@ -30,9 +30,9 @@ import {
   VM_STALL_SOME_NS,
   vmCount,
 } from "../kvm/stats";
-import { tdpSpte } from "../kvm/tdp";
 import { gfnToIndex, vmMm, vmSlots, vmSpace, vmStats } from "../kvm/vm";
 import { vmAt, vmTableCount } from "../kvm/vmtable";
+import { walkSpte } from "../kvm/walk";
 import { PFN_NONE, TIME_NEVER } from "../memory/layout";
 import { FAULT_KINDS } from "../mm/fault";
 import {
@@ -188,7 +188,7 @@ export function reportPage(id: u32, gfn: u32): void {
   put(REPORT_PAGE_WRITABLE, ptePresent(pte) && pte & PTE_WRITE ? 1 : 0);
   put(REPORT_PAGE_ACCESSED, ptePresent(pte) && pte & PTE_ACCESSED ? 1 : 0);
   put(REPORT_PAGE_DIRTY, ptePresent(pte) && pte & PTE_DIRTY ? 1 : 0);
-  put(REPORT_PAGE_MAPPED, sptePresent(tdpSpte(vm, gfn)) ? 1 : 0);
+  put(REPORT_PAGE_MAPPED, sptePresent(walkSpte(vm, gfn)) ? 1 : 0);
 }
 
 // The host: its counters MM_*, then these.

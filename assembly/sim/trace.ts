@@ -30,6 +30,11 @@ export const TRACE_MM_VMSCAN_LRU_SHRINK_INACTIVE: u32 = 16;
 export const TRACE_MM_VMSCAN_LRU_SHRINK_ACTIVE: u32 = 17;
 export const TRACE_MM_VMSCAN_WRITE_FOLIO: u32 = 18;
 export const TRACE_MM_VMSCAN_THROTTLED: u32 = 19;
+export const TRACE_KVM_MMU_SPTE_REQUESTED: u32 = 20;
+export const TRACE_KVM_MMU_SET_SPTE: u32 = 21;
+export const TRACE_KVM_MMU_GET_PAGE: u32 = 22;
+export const TRACE_KVM_MMU_PREPARE_ZAP_PAGE: u32 = 23;
+export const TRACE_FAST_PAGE_FAULT: u32 = 24;
 // The probes that captures add to the kernel's own tracepoints.
 export const TRACE_SWAPCACHE_ADD: u32 = 40;
 export const TRACE_SWAP_READPAGE: u32 = 41;

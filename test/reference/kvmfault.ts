@@ -10,7 +10,9 @@ import type { Vcpu } from "./vm.js";
 /** From the exit to the entry; whether the access now succeeds is for its repetition to find out. */
 export function* kvmFault(host: Host, vcpu: Vcpu, gfn: number, write: boolean): Process {
   const { vm } = vcpu;
-  while (!translates(vcpu, gfn, write)) {
+  // Only a write to an entry that was there at the exit is looked at again without a lock.
+  let present = vm.sptes.has(gfn);
+  while (!(write && present && translates(vcpu, gfn, write))) {
     while (vcpu.spare.length < vm.missingTables(gfn).length)
       vcpu.spare.push(yield* allocate(host, vcpu, vm, true));
     const sequence = vm.sequence;
@@ -28,6 +30,7 @@ export function* kvmFault(host: Host, vcpu: Vcpu, gfn: number, write: boolean): 
     }
     vm.counts.retries++;
     vcpu.spend("exit", host.costs.vmExitNs);
+    present = vm.sptes.has(gfn);
     yield "step";
   }
 }

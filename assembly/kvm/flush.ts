@@ -1,0 +1,46 @@
+import {
+  ACTOR_GUEST,
+  actorClock,
+  actorSpend,
+  actorState,
+  actorWaitUntil,
+  STAGE_EXIT,
+  STAGE_FLUSH,
+} from "../sim/actor";
+import {
+  COST_SHOOTDOWN_BASE_NS,
+  COST_SHOOTDOWN_PER_CPU_NS,
+  COST_TLB_FLUSH_ALL_NS,
+  COST_VM_EXIT_NS,
+  cost,
+} from "../sim/costs";
+import { VM_FLUSHES, vmCountAdd } from "./stats";
+import { tlbFlush } from "./tlb";
+import { setVcpuFlushRequest, vcpuNext } from "./vcpu";
+import { vmStats, vmVcpuList } from "./vm";
+
+// The TLB shootdown of a VM.
+
+/**
+ * kvm_flush_remote_tlbs(): every vCPU drops its translations. One that runs the guest has run up to its clock, so the flush
+ * takes effect there and the sender waits for it; one that does not run takes the request at its next entry.
+ */
+export function flushRemoteTlbs(vm: usize, actor: usize): void {
+  let kicked: u32 = 0;
+  let boundary: u64 = 0;
+  for (let vcpu = vmVcpuList(vm); vcpu !== 0; vcpu = vcpuNext(vcpu)) {
+    tlbFlush(vcpu);
+    if (actorState(vcpu) !== ACTOR_GUEST) {
+      setVcpuFlushRequest(vcpu, true);
+      continue;
+    }
+    kicked++;
+    boundary = max<u64>(boundary, actorClock(vcpu));
+    actorSpend(vcpu, STAGE_EXIT, cost(COST_VM_EXIT_NS));
+    actorSpend(vcpu, STAGE_FLUSH, cost(COST_TLB_FLUSH_ALL_NS));
+  }
+  if (kicked === 0) return;
+  vmCountAdd(vmStats(vm), VM_FLUSHES, 1);
+  actorWaitUntil(actor, STAGE_FLUSH, boundary);
+  actorSpend(actor, STAGE_FLUSH, cost(COST_SHOOTDOWN_BASE_NS) + kicked * cost(COST_SHOOTDOWN_PER_CPU_NS));
+}

@@ -1,0 +1,264 @@
+import { arenaReserve, arenaTake, PART_RECORDS, PART_SPTES } from "../memory/arena";
+import { tableFree } from "../mm/free";
+import { actorClock } from "../sim/actor";
+import { flushRemoteTlbs } from "./flush";
+import { traceGetPage, tracePrepareZap } from "./mmutrace";
+import { pteListAdd, pteListFirst, pteListRemove } from "./ptelist";
+import { spteReleased } from "./release";
+import { RMAP_BYTES, rmapLayout, rmapPool, rmapRemove } from "./rmap";
+import {
+  roleDirect,
+  setSpHashNext,
+  setSpNewer,
+  setSpOlder,
+  setSpRootCount,
+  spGfn,
+  spGive,
+  spHashNext,
+  spLevel,
+  spNewer,
+  spOfTable,
+  spOlder,
+  spParents,
+  spRole,
+  spRootCount,
+  spTable,
+  spTake,
+  tablesUsed,
+} from "./shadowpage";
+import { takeSpare } from "./spare";
+import { SPTE_NONE, spteIsLeaf, sptePresent, spteTableAddress } from "./spte";
+import {
+  setVmLegacy,
+  setVmRoot,
+  vmGfnEnd,
+  vmLegacy,
+  vmLevels,
+  vmMm,
+  vmPages,
+  vmSpteRefs,
+  vmTablePool,
+  vmTables,
+} from "./vm";
+import { LEVEL_4K, levelPages, linkTable, setDirectory, TABLE_ENTRIES } from "./walk";
+
+// The pages of sptes of the legacy MMU: found again by what they map and their role, linked by entries that they know
+// (parent_ptes), limited in number, and the oldest zapped first. Built for direct maps; nothing here asks whether a page shadows a table
+// of the guest's but the role.
+//
+// record   0      4        8        12      16     24
+//          +------+--------+--------+-------+------+------+
+//          | hash | newest | oldest | limit | iter | rmap |
+//          +------+--------+--------+-------+------+------+
+//
+// invariant: every table in use is in the hash and in the order of creation, once
+// invariant: an entry that links a table stands in the table's list of parents
+
+const HASH: usize = 0;
+const NEWEST: usize = 4;
+const OLDEST: usize = 8;
+const LIMIT: usize = 12;
+const ITERATOR: usize = 16;
+const RMAP: usize = 24;
+const LEGACY_BYTES: usize = RMAP + RMAP_BYTES;
+
+/** KVM_MMU_HASH_SHIFT */
+const HASH_SHIFT: u32 = 12;
+const GOLDEN_RATIO_32: u32 = 0x61c88647;
+/** KVM_MEMSLOT_PAGES_TO_MMU_PAGES_RATIO, and the least. */
+const PAGES_PER_MMU_PAGE: u32 = 50;
+const MMU_PAGES_MIN: u32 = 64;
+/** KVM_MIN_FREE_MMU_PAGES, KVM_REFILL_PAGES */
+const FREE_MIN: u32 = 5;
+const REFILL: u32 = 25;
+const SPARE_DESCRIPTORS: u32 = 16;
+
+/** Takes the record; false when memory is exhausted. `limit` 0: what KVM chooses for the size of the VM. */
+export function legacyCreate(vm: usize, limit: u32): bool {
+  const legacy = arenaTake(PART_RECORDS, LEGACY_BYTES);
+  if (legacy === 0) return false;
+  setVmLegacy(vm, legacy);
+  store<u32>(legacy, limit === 0 ? mmuPagesDefault(vmPages(vm)) : limit, LIMIT);
+  return true;
+}
+
+/** n_max_mmu_pages of a VM whose slots have `pages` pages, unless its monitor sets another number. */
+export function mmuPagesDefault(pages: u32): u32 {
+  return max<u32>(pages / PAGES_PER_MMU_PAGE, MMU_PAGES_MIN);
+}
+
+export function legacyLayout(vm: usize): void {
+  const legacy = vmLegacy(vm);
+  store<u32>(legacy, <u32>arenaReserve(PART_SPTES, 4 << HASH_SHIFT), HASH);
+  // In a direct map a page is mapped, and a table linked, by one entry: no list needs a descriptor.
+  rmapLayout(legacy + RMAP, vmGfnEnd(vm), vmTables(vm), SPARE_DESCRIPTORS, vmSpteRefs(vm));
+}
+
+/** The VM's reverse map. */
+export function legacyRmap(vm: usize): usize {
+  return vmLegacy(vm) + RMAP;
+}
+
+/** The newest page of sptes; the others follow through spOlder(). */
+export function legacyNewest(vm: usize): usize {
+  return <usize>load<u32>(vmLegacy(vm), NEWEST);
+}
+
+/** Loads the root; `frame` is what it costs. */
+export function legacyLoadRoot(vm: usize, frame: u32): void {
+  const sp = enter(vm, 0, roleDirect(vmLevels(vm)), frame);
+  setSpRootCount(sp, 1);
+  setVmRoot(vm, spTable(sp));
+}
+
+function bucket(vm: usize, gfn: u32): usize {
+  const index = (gfn * GOLDEN_RATIO_32) >>> (32 - HASH_SHIFT);
+  return <usize>load<u32>(vmLegacy(vm), HASH) + ((<usize>index) << 2);
+}
+
+/** The page of sptes for `gfn` and `role`, 0 when there is none. */
+export function legacyFind(vm: usize, gfn: u32, role: u32): usize {
+  let sp = <usize>load<u32>(bucket(vm, gfn));
+  while (sp !== 0 && (spGfn(sp) !== gfn || spRole(sp) !== role)) sp = spHashNext(sp);
+  return sp;
+}
+
+/** kvm_mmu_get_page(): the page of sptes for `gfn` and `role`, made from a frame set aside when it is not there. */
+export function legacyGetPage(vm: usize, vcpu: usize, gfn: u32, role: u32): usize {
+  const found = legacyFind(vm, gfn, role);
+  const sp = found !== 0 ? found : enter(vm, gfn, role, takeSpare(vcpu));
+  traceGetPage(sp, found === 0, actorClock(vcpu));
+  return sp;
+}
+
+function enter(vm: usize, gfn: u32, role: u32, frame: u32): usize {
+  const legacy = vmLegacy(vm);
+  const sp = spTake(vmTablePool(vm), gfn, role, frame);
+  const at = bucket(vm, gfn);
+  setSpHashNext(sp, <usize>load<u32>(at));
+  store<u32>(at, <u32>sp);
+  const newest = <usize>load<u32>(legacy, NEWEST);
+  setSpOlder(sp, newest);
+  if (newest !== 0) setSpNewer(newest, sp);
+  else store<u32>(legacy, <u32>sp, OLDEST);
+  store<u32>(legacy, <u32>sp, NEWEST);
+  return sp;
+}
+
+function leave(vm: usize, sp: usize): void {
+  const legacy = vmLegacy(vm);
+  const newer = spNewer(sp);
+  const older = spOlder(sp);
+  if (newer !== 0) setSpOlder(newer, older);
+  else store<u32>(legacy, <u32>older, NEWEST);
+  if (older !== 0) setSpNewer(older, newer);
+  else store<u32>(legacy, <u32>newer, OLDEST);
+  const at = bucket(vm, spGfn(sp));
+  let other = <usize>load<u32>(at);
+  if (other === sp) {
+    store<u32>(at, <u32>spHashNext(sp));
+    return;
+  }
+  while (spHashNext(other) !== sp) other = spHashNext(other);
+  setSpHashNext(other, spHashNext(sp));
+}
+
+/** link_shadow_page(): the entry at `entry` for `gfn`, of `level`, links `sp`. */
+export function legacyLink(vm: usize, entry: usize, gfn: u32, level: u32, sp: usize): void {
+  pteListAdd(rmapPool(legacyRmap(vm)), spParents(sp), entry);
+  linkTable(vm, entry, gfn, level, spTable(sp));
+  if (level > LEVEL_4K + 1) reach(spTable(sp), vm, spGfn(sp), level - 1, true);
+}
+
+// The walk reaches the leaf tables below `table`, or reaches them no more.
+function reach(table: usize, vm: usize, gfn: u32, level: u32, reached: bool): void {
+  if (level === LEVEL_4K) {
+    setDirectory(vm, gfn, reached ? table : 0);
+    return;
+  }
+  for (let index: u32 = 0; index < TABLE_ENTRIES; index++) {
+    const entry = load<u64>(table + ((<usize>index) << 3));
+    if (!sptePresent(entry) || spteIsLeaf(entry, level)) continue;
+    reach(spteTableAddress(entry), vm, gfn + index * levelPages(level), level - 1, reached);
+  }
+}
+
+/** drop_parent_pte(): the entry at `entry` links nothing any more. */
+export function legacyUnlink(vm: usize, entry: usize): void {
+  const sp = spOfTable(vmTablePool(vm), spteTableAddress(load<u64>(entry)));
+  pteListRemove(rmapPool(legacyRmap(vm)), spParents(sp), entry);
+  store<u64>(entry, SPTE_NONE);
+  reach(spTable(sp), vm, spGfn(sp), spLevel(sp), false);
+}
+
+/** drop_spte(): the present leaf at `entry` goes, with its place in the reverse map. */
+export function legacyDrop(vm: usize, entry: usize, gfn: u32, level: u32, actor: usize): void {
+  const old = load<u64>(entry);
+  assert(sptePresent(old) && spteIsLeaf(old, level));
+  rmapRemove(legacyRmap(vm), gfn, level, entry);
+  store<u64>(entry, SPTE_NONE);
+  spteReleased(vm, gfn, old, actor);
+}
+
+/**
+ * kvm_mmu_prepare_zap_page() and kvm_mmu_commit_zap_page(): the page's entries go, then what links it, then its frame. Tables that it
+ * linked stay, to be found again. The caller flushes the TLBs.
+ */
+export function legacyZapPage(vm: usize, sp: usize, actor: usize): void {
+  assert(spRootCount(sp) === 0);
+  tracePrepareZap(sp, actorClock(actor));
+  const level = spLevel(sp);
+  for (let index: u32 = 0; index < TABLE_ENTRIES; index++) {
+    const entry = spTable(sp) + ((<usize>index) << 3);
+    const old = load<u64>(entry);
+    if (!sptePresent(old)) continue;
+    if (spteIsLeaf(old, level)) legacyDrop(vm, entry, spGfn(sp) + index * levelPages(level), level, actor);
+    else legacyUnlink(vm, entry);
+  }
+  const iterator = vmLegacy(vm) + ITERATOR;
+  for (let parent = pteListFirst(spParents(sp), iterator); parent !== 0; ) {
+    legacyUnlink(vm, parent);
+    parent = pteListFirst(spParents(sp), iterator);
+  }
+  leave(vm, sp);
+  tableFree(vmMm(vm), spGive(vmTablePool(vm), sp), actor);
+}
+
+/** kvm_mmu_available_pages() */
+function available(vm: usize): u32 {
+  const limit = load<u32>(vmLegacy(vm), LIMIT);
+  const used = tablesUsed(vmTablePool(vm));
+  return limit > used ? limit - used : 0;
+}
+
+/** make_mmu_pages_available(): zaps the oldest pages of sptes but roots when few more may be made. False: none can be had. */
+export function legacyMakeAvailable(vm: usize, actor: usize): bool {
+  const free = available(vm);
+  if (free >= FREE_MIN) return true;
+  let zapped: u32 = 0;
+  let sp = <usize>load<u32>(vmLegacy(vm), OLDEST);
+  while (sp !== 0 && zapped < REFILL - free) {
+    const newer = spNewer(sp);
+    if (spRootCount(sp) === 0) {
+      legacyZapPage(vm, sp, actor);
+      zapped++;
+    }
+    sp = newer;
+  }
+  if (zapped !== 0) flushRemoteTlbs(vm, actor);
+  return available(vm) !== 0;
+}
+
+/** Every table in use is listed and found; every entry that links a table is known to it. */
+export function checkLegacyPages(vm: usize): void {
+  let listed: u32 = 0;
+  for (let sp = legacyNewest(vm); sp !== 0; sp = spOlder(sp)) {
+    listed++;
+    assert(legacyFind(vm, spGfn(sp), spRole(sp)) === sp);
+    assert(spOlder(sp) !== 0 || <u32>sp === load<u32>(vmLegacy(vm), OLDEST));
+    const iterator = vmLegacy(vm) + ITERATOR;
+    const parent = pteListFirst(spParents(sp), iterator);
+    if (parent !== 0) assert(spteTableAddress(load<u64>(parent)) === spTable(sp));
+  }
+  assert(listed === tablesUsed(vmTablePool(vm)));
+}

@@ -1,0 +1,89 @@
+import { actorClock } from "../sim/actor";
+import { checkLegacy, legacyAgeRange, legacyMap, legacyWriteProtect, legacyZapRange } from "./legacy";
+import { legacyCreate, legacyLayout, legacyLoadRoot, legacyMakeAvailable } from "./legacypages";
+import { traceSpteRequested } from "./mmutrace";
+import { spareCount } from "./spare";
+import { checkTdp, tdpAgeRange, tdpLoadRoot, tdpMap, tdpWriteProtect, tdpZapRange } from "./tdp";
+import { vmGfnEnd, vmIsLegacy, vmZapped } from "./vm";
+import { walkMissing } from "./walk";
+
+// Which MMU a VM has: chosen once at boot, asked for once an operation. Accesses do not come here: they walk the same tables
+// whoever builds them (walk.ts).
+
+export const MMU_TDP: u32 = 0;
+export const MMU_LEGACY: u32 = 1;
+
+/** Takes the records of the VM's MMU. `limit`: pages of sptes that the legacy MMU may have, 0 for KVM's own choice. */
+export function mmuCreate(vm: usize, kind: u32, limit: u32): bool {
+  return kind === MMU_TDP || legacyCreate(vm, limit);
+}
+
+export function mmuLayout(vm: usize): void {
+  if (vmIsLegacy(vm)) legacyLayout(vm);
+}
+
+/** Loads the root table, which costs `frame`. */
+export function mmuLoadRoot(vm: usize, frame: u32): void {
+  if (vmIsLegacy(vm)) legacyLoadRoot(vm, frame);
+  else tdpLoadRoot(vm, frame);
+}
+
+/**
+ * Under mmu_lock: makes room among the pages of sptes, which may zap the oldest. False: tables are missing on the way to `gfn` for
+ * which no frame has been set aside; they have gone meanwhile.
+ */
+export function mmuReady(vm: usize, vcpu: usize, gfn: u32, level: u32): bool {
+  if (vmIsLegacy(vm)) {
+    const room = legacyMakeAvailable(vm, vcpu);
+    assert(room);
+  }
+  return spareCount(vcpu) >= walkMissing(vm, gfn, level);
+}
+
+/**
+ * Maps `gfn` to `pfn`, a leaf of `level`; mmu_lock is held and the tables have been set aside. @param prefetch nobody has touched the
+ * page yet. Returns FAULT_SPURIOUS, FAULT_WRITE_PROTECT or FAULT_MINOR.
+ */
+export function mmuMap(
+  vm: usize,
+  vcpu: usize,
+  gfn: u32,
+  pfn: u32,
+  level: u32,
+  writable: bool,
+  prefetch: bool,
+): u32 {
+  traceSpteRequested(gfn, pfn, level, actorClock(vcpu));
+  return vmIsLegacy(vm)
+    ? legacyMap(vm, vcpu, gfn, pfn, level, writable, prefetch)
+    : tdpMap(vm, vcpu, gfn, pfn, level, writable, prefetch);
+}
+
+/** Drops every leaf that maps something of [start, end); mmu_lock is held for writing, the caller flushes. Returns how many. */
+export function mmuZapRange(vm: usize, start: u32, end: u32, actor: usize): u32 {
+  return vmIsLegacy(vm) ? legacyZapRange(vm, start, end, actor) : tdpZapRange(vm, start, end, actor);
+}
+
+/** Clears the accessed bits of [start, end); true when one was set. Flushes nothing. */
+export function mmuAgeRange(vm: usize, start: u32, end: u32, time: u64): bool {
+  return vmIsLegacy(vm) ? legacyAgeRange(vm, start, end) : tdpAgeRange(vm, start, end, time);
+}
+
+/** Takes W from every leaf that maps something of [start, end). Returns how many; the caller flushes if any. */
+export function mmuWriteProtect(vm: usize, start: u32, end: u32, time: u64): u32 {
+  return vmIsLegacy(vm) ? legacyWriteProtect(vm, start, end) : tdpWriteProtect(vm, start, end, time);
+}
+
+/**
+ * kvm_mmu_zap_all_fast(): drops every leaf of the VM; the tables stay. A fault that began before starts over. Returns how many; the caller
+ * flushes.
+ */
+export function mmuZapAll(vm: usize, actor: usize): u32 {
+  vmZapped(vm);
+  return mmuZapRange(vm, 0, vmGfnEnd(vm), actor);
+}
+
+export function checkMmu(vm: usize): void {
+  if (vmIsLegacy(vm)) checkLegacy(vm);
+  else checkTdp(vm);
+}

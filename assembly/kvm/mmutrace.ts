@@ -1,0 +1,57 @@
+import {
+  emit,
+  TRACE_KVM_MMU_GET_PAGE,
+  TRACE_KVM_MMU_PREPARE_ZAP_PAGE,
+  TRACE_KVM_MMU_SET_SPTE,
+  TRACE_KVM_MMU_SPTE_REQUESTED,
+  TRACE_KVM_TDP_MMU_SPTE_CHANGED,
+} from "../sim/trace";
+import { spFrame, spGfn, spOfTable, spRole, spRootCount } from "./shadowpage";
+import { SPTE_PAGE_SIZE, sptePresent, spteTable, spteTableAddress } from "./spte";
+import { vmFormat, vmTablePool } from "./vm";
+import { levelPages } from "./walk";
+
+// The tracepoints of the MMUs (system kvmmmu), with addresses as the simulated host has them: a table stands at the frame that it
+// costs, not where linear memory keeps it.
+
+/** An entry of `level` with the frame of the table that it links. */
+function physical(vm: usize, spte: u64, level: u32): u64 {
+  if (!sptePresent(spte) || level === 1 || spte & SPTE_PAGE_SIZE) return spte;
+  const sp = spOfTable(vmTablePool(vm), spteTableAddress(spte));
+  return spteTable(vmFormat(vm), 0) | ((<u64>spFrame(sp)) << 12);
+}
+
+/** kvm_tdp_mmu_spte_changed */
+export function traceSpteChanged(vm: usize, gfn: u32, level: u32, old: u64, spte: u64, time: u64): void {
+  const first = level > 3 ? 0 : gfn & ~(levelPages(level) - 1);
+  emit(
+    TRACE_KVM_TDP_MMU_SPTE_CHANGED,
+    time,
+    level,
+    first,
+    physical(vm, old, level),
+    physical(vm, spte, level),
+  );
+}
+
+/** kvm_mmu_set_spte of the leaf at address `entry` */
+export function traceSetSpte(vm: usize, entry: usize, gfn: u32, level: u32, time: u64): void {
+  const at = ((<u64>spFrame(spOfTable(vmTablePool(vm), entry))) << 12) | <u64>(entry & 0xfff);
+  emit(TRACE_KVM_MMU_SET_SPTE, time, gfn, load<u64>(entry), level | (vmFormat(vm) << 8), at);
+}
+
+/** kvm_mmu_get_page: a table has been made, or found again */
+export function traceGetPage(sp: usize, created: bool, time: u64): void {
+  emit(TRACE_KVM_MMU_GET_PAGE, time, spGfn(sp), spRole(sp), spRootCount(sp), created ? 1 : 0);
+}
+
+/** kvm_mmu_prepare_zap_page */
+export function tracePrepareZap(sp: usize, time: u64): void {
+  emit(TRACE_KVM_MMU_PREPARE_ZAP_PAGE, time, spGfn(sp), spRole(sp), spRootCount(sp), 0);
+}
+
+/** kvm_mmu_spte_requested: the host's page is there and is about to be mapped */
+export function traceSpteRequested(gfn: u32, pfn: u32, level: u32, time: u64): void {
+  const tail = levelPages(level) - 1;
+  emit(TRACE_KVM_MMU_SPTE_REQUESTED, time, gfn & ~tail, pfn & ~tail, level, 0);
+}

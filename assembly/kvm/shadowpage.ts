@@ -1,0 +1,176 @@
+import { arenaReserve, PART_SPTES } from "../memory/arena";
+
+// Pages of sptes and their headers (struct kvm_mmu_page): what every MMU of a VM builds its tables from. A table is 512 entries at a
+// multiple of 4 KiB, so that an entry names it by its address; its header lies in an array beside the tables.
+//
+// pool, 24 bytes                              header, 64 bytes
+//   0      4      8     12     16     20        0     4      8        12         16         20         24
+//   +------+------+-----+------+------+------+  +-----+------+--------+----------+----------+----------+----------+
+//   | base | next | end | free | used | heads|  | gfn | role | frame  | parents  | hashNext | newer    | older    |
+//   +------+------+-----+------+------+------+  +-----+------+--------+----------+----------+----------+----------+
+//                                               28          32       36
+//                                               | rootCount | table  | inUse …
+//
+// role   0     3  4         5   6 7      8    10 11       12       13      14    15    16           17          18           24  31
+//        +------+----------+-----+------+------+---------+--------+------+-----+-----+-------------+-----------+-----------+------+
+//        | level| 4-byte   | quad|direct|access| invalid | efer_nx|cr0_wp|smep |smap |ad_disabled  |guest_mode |passthrough| smm  |
+//        +------+----------+-----+------+------+---------+--------+------+-----+-----+-------------+-----------+-----------+------+
+//
+// invariant: a table in use has a header that names it; free ones are all zeroes
+
+const BASE: usize = 0;
+const NEXT: usize = 4;
+const END: usize = 8;
+const FREE: usize = 12;
+const USED: usize = 16;
+const HEADERS: usize = 20;
+export const TABLE_POOL_BYTES: usize = 24;
+
+const GFN: usize = 0;
+const ROLE: usize = 4;
+const FRAME: usize = 8;
+const PARENTS: usize = 12;
+const HASH_NEXT: usize = 16;
+const NEWER: usize = 20;
+const OLDER: usize = 24;
+const ROOT_COUNT: usize = 28;
+const TABLE: usize = 32;
+const IN_USE: usize = 36;
+const HEADER_SHIFT: usize = 6;
+
+const TABLE_BYTES: usize = 4096;
+
+export const ROLE_LEVEL_MASK: u32 = 15;
+export const ROLE_DIRECT: u32 = 1 << 7;
+const ROLE_ACCESS_SHIFT: u32 = 8;
+export const ROLE_INVALID: u32 = 1 << 11;
+const ROLE_EFER_NX: u32 = 1 << 12;
+const ROLE_CR0_WP: u32 = 1 << 13;
+
+/** Reserves `tables` tables and their headers. */
+export function tablePoolLayout(pool: usize, tables: u32): void {
+  const base = arenaReserve(PART_SPTES, (<u64>tables) << 12, TABLE_BYTES);
+  store<u32>(pool, <u32>base, BASE);
+  store<u32>(pool, <u32>base, NEXT);
+  store<u32>(pool, <u32>(base + ((<usize>tables) << 12)), END);
+  store<u32>(pool, <u32>arenaReserve(PART_SPTES, (<u64>tables) << HEADER_SHIFT, 64), HEADERS);
+}
+
+/** Tables in use. */
+export function tablesUsed(pool: usize): u32 {
+  return load<u32>(pool, USED);
+}
+
+/** Role of a table of a direct map (kvm_calc_tdp_mmu_root_page_role()): all access, NX and write protection in force. */
+export function roleDirect(level: u32): u32 {
+  return level | ROLE_DIRECT | (7 << ROLE_ACCESS_SHIFT) | ROLE_EFER_NX | ROLE_CR0_WP;
+}
+
+/** Takes a zeroed table for `gfn` and `role`, which costs the host `frame`; returns its header. There is always one. */
+export function spTake(pool: usize, gfn: u32, role: u32, frame: u32): usize {
+  store<u32>(pool, load<u32>(pool, USED) + 1, USED);
+  let table = <usize>load<u32>(pool, FREE);
+  if (table !== 0) {
+    store<u32>(pool, load<u32>(table), FREE);
+    store<u32>(table, 0);
+  } else {
+    table = <usize>load<u32>(pool, NEXT);
+    assert(table < <usize>load<u32>(pool, END));
+    store<u32>(pool, <u32>(table + TABLE_BYTES), NEXT);
+  }
+  const sp = spOfTable(pool, table);
+  assert(load<u32>(sp, IN_USE) === 0);
+  store<u32>(sp, gfn, GFN);
+  store<u32>(sp, role, ROLE);
+  store<u32>(sp, frame, FRAME);
+  store<u32>(sp, <u32>table, TABLE);
+  store<u32>(sp, 1, IN_USE);
+  return sp;
+}
+
+/** Gives a table back, whatever is in it; returns the host frame that it cost. */
+export function spGive(pool: usize, sp: usize): u32 {
+  assert(load<u32>(sp, IN_USE) === 1 && load<u32>(sp, ROOT_COUNT) === 0);
+  const table = spTable(sp);
+  const frame = load<u32>(sp, FRAME);
+  memory.fill(table, 0, TABLE_BYTES);
+  memory.fill(sp, 0, 1 << HEADER_SHIFT);
+  store<u32>(table, load<u32>(pool, FREE));
+  store<u32>(pool, <u32>table, FREE);
+  store<u32>(pool, load<u32>(pool, USED) - 1, USED);
+  return frame;
+}
+
+/** Header of the table that the entry at `address`, or the table itself, lies in (sptep_to_sp()). */
+export function spOfTable(pool: usize, address: usize): usize {
+  const base = <usize>load<u32>(pool, BASE);
+  assert(address >= base && address < <usize>load<u32>(pool, END));
+  return <usize>load<u32>(pool, HEADERS) + (((address - base) >> 12) << HEADER_SHIFT);
+}
+
+/** Address of the 512 entries. */
+export function spTable(sp: usize): usize {
+  return <usize>load<u32>(sp, TABLE);
+}
+
+/** First gfn that the table maps. */
+export function spGfn(sp: usize): u32 {
+  return load<u32>(sp, GFN);
+}
+
+export function spRole(sp: usize): u32 {
+  return load<u32>(sp, ROLE);
+}
+
+export function setSpRole(sp: usize, role: u32): void {
+  store<u32>(sp, role, ROLE);
+}
+
+export function spLevel(sp: usize): u32 {
+  return load<u32>(sp, ROLE) & ROLE_LEVEL_MASK;
+}
+
+/** Host frame that the table costs. */
+export function spFrame(sp: usize): u32 {
+  return load<u32>(sp, FRAME);
+}
+
+/** Address of the list of entries that link the table (parent_ptes). */
+export function spParents(sp: usize): usize {
+  return sp + PARENTS;
+}
+
+/** The next header in the same bucket of the hash. */
+export function spHashNext(sp: usize): usize {
+  return <usize>load<u32>(sp, HASH_NEXT);
+}
+
+export function setSpHashNext(sp: usize, next: usize): void {
+  store<u32>(sp, <u32>next, HASH_NEXT);
+}
+
+/** Neighbours in the order of creation (active_mmu_pages). */
+export function spNewer(sp: usize): usize {
+  return <usize>load<u32>(sp, NEWER);
+}
+
+export function spOlder(sp: usize): usize {
+  return <usize>load<u32>(sp, OLDER);
+}
+
+export function setSpNewer(sp: usize, newer: usize): void {
+  store<u32>(sp, <u32>newer, NEWER);
+}
+
+export function setSpOlder(sp: usize, older: usize): void {
+  store<u32>(sp, <u32>older, OLDER);
+}
+
+/** vCPUs that have the table loaded as their root, plus one while the MMU itself holds it. */
+export function spRootCount(sp: usize): u32 {
+  return load<u32>(sp, ROOT_COUNT);
+}
+
+export function setSpRootCount(sp: usize, count: u32): void {
+  store<u32>(sp, count, ROOT_COUNT);
+}
