@@ -1,7 +1,8 @@
 // Many short runs, as a sweep makes them: how many a second, how much of that is setting machines up, and what the process holds after the
 // hundredth and after the last. Wall time for the workers' sake; boot is timed in this thread.
 
-import { type Scenario, sweep } from "#dist/index.js";
+import type { Scenario } from "#dist/index.js";
+import { sweep } from "#dist/node.js";
 import { race, speedup } from "./measure.js";
 import { figure, percent, type Setting, type SuiteReport, table } from "./report.js";
 import { Rig } from "./rig.js";

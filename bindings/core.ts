@@ -2,6 +2,7 @@
 // that knows the loader. Exports are numbers and addresses; what a number means is told by constants the core exports.
 
 import { instantiateSync } from "@assemblyscript/loader";
+import { readCore } from "./corebytes.js";
 import { PagevisorError } from "./errors.js";
 
 type Call = (...args: number[]) => number;
@@ -226,14 +227,4 @@ let compiled: Promise<WebAssembly.Module> | undefined;
 export function coreModule(): Promise<WebAssembly.Module> {
   compiled ??= readCore().then((bytes) => WebAssembly.compile(bytes));
   return compiled;
-}
-
-async function readCore(): Promise<BufferSource> {
-  const url = new URL("../build/core.wasm", import.meta.url);
-  // Asked at run time, so that a bundle for the browser contains no import of node's modules.
-  const fs = globalThis.process?.getBuiltinModule?.("node:fs");
-  if (fs !== undefined && url.protocol === "file:") return new Uint8Array(fs.readFileSync(url));
-  const response = await fetch(url);
-  if (!response.ok) throw new PagevisorError("E_FILE", `${url}: HTTP ${response.status}`);
-  return response.arrayBuffer();
 }

@@ -74,17 +74,11 @@ export async function loadTraces(
   known: Map<string, Trace> = new Map(),
 ): Promise<Map<string, Trace>> {
   const traces = new Map<string, Trace>();
-  for (const [index, vm] of scenario.vms.entries()) {
-    for (const [taskIndex, { workload }] of vm.guest.tasks.entries()) {
-      if (workload.kind !== "trace" || traces.has(workload.file)) continue;
-      const path = formatPath(["vms", index, "guest", "tasks", taskIndex, "workload", "file"]);
-      const name = `${path}: ${show(workload.file)}`;
-      const trace =
-        known.get(workload.file) ??
-        (await parseTrace(await readBytes(workload.file, name, files, baseDir), name));
-      known.set(workload.file, trace);
-      traces.set(workload.file, trace);
-    }
+  for (const { file, name } of traceFiles(scenario)) {
+    if (traces.has(file)) continue;
+    const trace = known.get(file) ?? (await parseTrace(await readBytes(file, name, files, baseDir), name));
+    known.set(file, trace);
+    traces.set(file, trace);
   }
   for (const [index, vm] of scenario.vms.entries()) {
     // A trace also pushes up the pages of the tasks after it, so every task is looked at.
@@ -92,6 +86,34 @@ export async function loadTraces(
     if (problem !== undefined) throw scenarioError([problem]);
   }
   return traces;
+}
+
+/**
+ * The bytes of every file that a `trace` workload of the scenario names, unread: to be handed to a thread.
+ *
+ * @throws PagevisorError E_FILE for a file that is missing or unreadable
+ */
+export async function readInputs(
+  scenario: ResolvedScenario,
+  files: FileSource | undefined,
+  baseDir: string | undefined,
+): Promise<Record<string, Uint8Array>> {
+  const inputs: Record<string, Uint8Array> = {};
+  for (const { file, name } of traceFiles(scenario)) {
+    inputs[file] ??= await readBytes(file, name, files, baseDir);
+  }
+  return inputs;
+}
+
+/** The files that `trace` workloads name, in order, each with what to call it in an error. */
+function* traceFiles(scenario: ResolvedScenario): Generator<{ file: string; name: string }> {
+  for (const [index, vm] of scenario.vms.entries()) {
+    for (const [taskIndex, { workload }] of vm.guest.tasks.entries()) {
+      if (workload.kind !== "trace") continue;
+      const path = formatPath(["vms", index, "guest", "tasks", taskIndex, "workload", "file"]);
+      yield { file: workload.file, name: `${path}: ${show(workload.file)}` };
+    }
+  }
 }
 
 async function readBytes(

@@ -11,6 +11,8 @@ export {
   Machine,
   type Progress,
   type RunOptions,
+  type Tick,
+  type TickOptions,
 } from "./machine.js";
 export type {
   DirtyLogStep,

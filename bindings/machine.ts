@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 // A machine: one core with its scenario. Runs it, reads it, copies it. The model is in the core; this file counts nothing and
 // decides nothing about pages.
 
@@ -39,10 +40,11 @@ import {
   type GuestRange,
   type StepOptions,
 } from "./stepping.js";
+import { type Tick, type TickOptions, ticksOf } from "./ticks.js";
 import { traceCounts, traceText } from "./tracepoints.js";
 import { VERSION } from "./version.js";
 
-export type { Footprint, Limit, Progress };
+export type { Footprint, Limit, Progress, Tick, TickOptions };
 
 export interface CreateOptions {
   /** Bytes of the files that `trace` workloads name, or a function that gets them. */
@@ -109,9 +111,7 @@ export class Machine {
   static async restore(bytes: Uint8Array, options: { module?: WebAssembly.Module } = {}): Promise<Machine> {
     const { header, memory } = unpackSnapshot(bytes);
     const core = new Core(options.module ?? (await coreModule()));
-    if (header.version !== VERSION) throw notOne(`they are of version ${String(header.version)}`);
     if (header.heapBase !== core.call.bootHeapBase()) throw notOne("they are of another build");
-    if (memory.length !== header.memoryBytes) throw notOne("they do not end with the memory");
     const missing = (memory.length - core.memory.buffer.byteLength) / 65_536;
     if (missing > 0) core.memory.grow(missing);
     new Uint8Array(core.memory.buffer).set(memory);
@@ -160,6 +160,16 @@ export class Machine {
       step = running.next(signal?.aborted === true);
     }
     return step.value;
+  }
+
+  /**
+   * Runs on like {@link Machine.runAsync} and gives out what happened at each multiple of `every`, counted from now, and at the end.
+   * The same ticks come every time. Leaving the loop early leaves the machine where it stands.
+   *
+   * @throws PagevisorError E_ENDLESS, E_LIMIT
+   */
+  ticks(options: TickOptions): AsyncGenerator<Tick, void, undefined> {
+    return ticksOf(this, options);
   }
 
   /** Runs the scenario's `duration.warmUp`, if there is one and it has not been run; then the printed counters start anew. */
@@ -255,7 +265,10 @@ export class Machine {
     return new Machine(copy, { ...this.#own, scenario: resolved, traceRead });
   }
 
-  /** The machine as bytes, for {@link Machine.restore} by the same version. */
+  /**
+   * The machine as bytes, for {@link Machine.restore} by the same version: version, scenario, a checksum, and the memory of the core.
+   * They hold everything but the files of the scenario, which have been read.
+   */
   snapshot(): Uint8Array {
     const core = this.#live;
     const { base, ...own } = this.#own;
@@ -286,9 +299,14 @@ export class Machine {
     guard(() => this.#live.call.checkAll());
   }
 
-  /** Lets go of the machine's memory. Any later use throws E_DISPOSED. */
+  /** Lets go of the machine's memory. Any later use throws E_DISPOSED; disposing twice does no harm. */
   dispose(): void {
     this.#core = undefined;
+  }
+
+  /** {@link Machine.dispose}, for `using machine = await Machine.create(…)`. */
+  [Symbol.dispose](): void {
+    this.dispose();
   }
 
   get #live(): Core {

@@ -12,7 +12,18 @@ const ROOT = join(dirname(fileURLToPath(import.meta.resolve("#dist/index.js"))),
 /** Folders of the core, the lowest floor first. A file imports from its own folder and from those before it. */
 const FLOORS = ["memory", "sim", "policy", "mm", "kvm", "guest", "workload", "machine"];
 /** Files that are used from outside: by the compiler, by users of the package, as the executable, as a thread. */
-const ENTRIES = ["assembly/index.ts", "bindings/index.ts", "bindings/cli.ts", "bindings/sweep/worker.ts"];
+const ENTRIES = [
+  "assembly/index.ts",
+  "bindings/cli.ts",
+  "bindings/index.ts",
+  "bindings/inline.ts",
+  "bindings/node.ts",
+  "bindings/sweep/worker.ts",
+  "bindings/worker.ts",
+  "bindings/workerthread.ts",
+];
+/** Files of the library that only Node reads; no other one may import them or anything of Node. */
+const NODE_ONLY = ["bindings/node.ts", "bindings/sweep/threads.ts", "bindings/sweep/worker.ts"];
 const LINES_MAX = 400;
 
 interface Import {
@@ -176,9 +187,38 @@ test("the library does not import the command line", () => {
     if (path.startsWith("bindings/cli")) continue;
     for (const { from, file } of imports) {
       assert.not.ok(file?.startsWith("bindings/cli"), `${path} imports ${from}`);
+      if (NODE_ONLY.includes(path)) continue;
       assert.not.ok(from.startsWith("node:"), `${path} imports ${from}, which a browser does not have`);
+      assert.not.ok(
+        file !== undefined && NODE_ONLY.includes(file),
+        `${path} imports ${file}, which only Node reads`,
+      );
     }
   }
+});
+
+/** The packages that `entry` and what it imports need at run time, however they are imported. */
+function packagesOf(entry: string): string[] {
+  const seen = new Set<string>();
+  const packages = new Set<string>();
+  const visit = (path: string): void => {
+    if (seen.has(path)) return;
+    seen.add(path);
+    for (const { from, file, typeOnly } of bindings.get(path)!.imports) {
+      if (typeOnly) continue;
+      if (file === undefined) packages.add(from);
+      else visit(file);
+    }
+  };
+  visit(entry);
+  return [...packages].sort();
+}
+
+test("the library needs the loader and the schema library, sweeps in threads their pool, the thread of a page nothing else", () => {
+  for (const entry of ["index", "inline", "worker", "workerthread"]) {
+    assert.equal(packagesOf(`bindings/${entry}.ts`), ["@assemblyscript/loader", "valibot"], entry);
+  }
+  assert.equal(packagesOf("bindings/node.ts"), ["@assemblyscript/loader", "node:os", "piscina", "valibot"]);
 });
 
 test("after its imports, every file of the core says what it models", () => {

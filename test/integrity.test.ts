@@ -8,7 +8,7 @@ import { Machine } from "#dist/machine.js";
 import type { RunResult } from "#dist/result.js";
 import type { Scenario } from "#dist/scenario.js";
 import { recordingTerminal } from "./cli/made.js";
-import { create, debugModule, memoryOf, roomy, type Task, vm, vmOf } from "./scenes.js";
+import { create, debugModule, memoryOf, roomy, snapshotOf, type Task, vm, vmOf } from "./scenes.js";
 
 function found(result: RunResult): { checked: number; violations: number } {
   let checked = 0;
@@ -148,10 +148,7 @@ async function damaged(
 ): Promise<Machine> {
   const { header, memory } = memoryOf(machine.snapshot());
   damage(new Uint32Array(memory.buffer), new DataView(memory.buffer));
-  const bytes = new Uint8Array(header.length + memory.length);
-  bytes.set(header);
-  bytes.set(memory, header.length);
-  return Machine.restore(bytes);
+  return Machine.restore(snapshotOf(header, memory));
 }
 
 /** Where the core keeps which write each page should hold: the one place where the numbers follow each other. */

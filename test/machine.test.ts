@@ -17,6 +17,7 @@ import {
   refusal,
   roomy,
   small,
+  snapshotOf,
   type Task,
   vm,
   vmOf,
@@ -641,6 +642,15 @@ test("a machine that has been disposed of is refused everywhere", async () => {
   }
 });
 
+test("a machine that leaves the block of its declaration has been disposed of", async () => {
+  // What `using` is compiled to, which Node 20 does not read.
+  const machine = await create(roomy([scan(10)]));
+  machine[Symbol.dispose]();
+  machine[Symbol.dispose]();
+  await refusal(() => machine.run(), "E_DISPOSED");
+  await refusal(() => machine.ticks({ every: 1 }).next(), "E_DISPOSED");
+});
+
 test("bytes that are no snapshot of this version are refused", async () => {
   const machine = await create(...small(1000));
   machine.run({ accesses: 500 });
@@ -673,17 +683,34 @@ test("bytes that are no snapshot of this version are refused", async () => {
     `${begin}they do not begin as one`,
   );
   const damaged = bytes.slice();
-  damaged[12] = 0;
+  damaged[20] = 0;
   assert.is(await said(damaged), `${begin}the header is damaged`);
-
-  const other = new TextEncoder().encode(
-    new TextDecoder().decode(header.subarray(12)).replace('"version":"0.1.0"', '"version":"0.0.9"'),
+  const changed = `${begin}their checksum is wrong, so something in them has changed`;
+  for (const at of [12, 19, header.length, header.length + 12_345, bytes.length - 1]) {
+    const flipped = bytes.slice();
+    flipped[at] = flipped[at]! ^ 0x10;
+    assert.is(await said(flipped), changed, `byte ${at}`);
+  }
+  const text = new TextDecoder().decode(header.subarray(20));
+  const edited = (from: string, to: string): Uint8Array => {
+    assert.ok(text.includes(from));
+    const head = new Uint8Array([
+      ...header.subarray(0, 20),
+      ...new TextEncoder().encode(text.replace(from, to)),
+    ]);
+    return snapshotOf(head, memory);
+  };
+  const sameLength = bytes.slice();
+  sameLength.set(new TextEncoder().encode(text.replace('"seed":1', '"seed":2')), 20);
+  assert.is(await said(sameLength), changed);
+  assert.is(
+    await said(edited('"version":"0.1.0"', '"version":"0.0.9"')),
+    `${begin}they are of version 0.0.9`,
   );
-  const foreign = new Uint8Array(bytes.length);
-  foreign.set(header.subarray(0, 12));
-  foreign.set(other, 12);
-  foreign.set(memory, header.length);
-  assert.is(await said(foreign), `${begin}they are of version 0.0.9`);
+  assert.is(
+    await refusal(() => Machine.restore("pgvsnap2" as unknown as Uint8Array), "E_SNAPSHOT"),
+    `${begin}they are no Uint8Array`,
+  );
 
   const debug = await create(small(1000)[0], { ...small(1000)[1], module: await debugModule });
   assert.is(await said(debug.snapshot()), `${begin}they are of another build`);
@@ -701,9 +728,7 @@ test("a trap of the core does not get out raw: it is E_INTERNAL, with the trap a
     const { header, memory } = memoryOf(machine.snapshot());
     const { bytes, parts } = machine.footprint();
     memory.fill(0xff, parts.tables, bytes); // every record points outside the memory
-    const broken = new Uint8Array(header.length + memory.length);
-    broken.set(header);
-    broken.set(memory, header.length);
+    const broken = snapshotOf(header, memory);
     let failure: unknown;
     try {
       const restored = await Machine.restore(broken, { module });

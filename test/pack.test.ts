@@ -133,4 +133,24 @@ test("core, schema and package.json can be asked for by name", ({ folder, instal
   assert.is(run(process.execPath, ["names.js"], folder).trim(), '["done",true,"pagevisor scenario"]');
 });
 
+test("one file and a thread can be asked for by name, and have the digest that the library has", ({
+  folder,
+  installed,
+}) => {
+  assert.ok(installed);
+  const script = [
+    'import { Machine } from "pagevisor";',
+    'import { Machine as Inline } from "pagevisor/inline";',
+    'import { runInWorker } from "pagevisor/worker";',
+    'const tasks = [{ workload: { kind: "uniform", pages: 200, writes: 0.5, accesses: 5000 } }];',
+    'const host = { memory: "8MiB", swap: [{ kind: "nvme", size: "4MiB" }] };',
+    'const scenario = { host, vms: [{ name: "db", memory: "1MiB", memoryMax: "512KiB", guest: { tasks } }] };',
+    "const machines = [await Machine.create(scenario), await Inline.create(scenario)];",
+    "const results = [...machines.map((machine) => machine.run()), await runInWorker(scenario)];",
+    "console.log(JSON.stringify([new Set(results.map(({ digest }) => digest)).size, results[2].host.swap.in > 100]));",
+  ];
+  writeFileSync(join(folder, "entries.js"), script.join("\n"));
+  assert.is(run(process.execPath, ["entries.js"], folder).trim(), "[1,true]");
+});
+
 test.run();

@@ -5,6 +5,7 @@ import { dirname, join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { gunzipSync } from "node:zlib";
 import * as assert from "uvu/assert";
+import { checksum } from "#dist/checksum.js";
 import { coreModule } from "#dist/core.js";
 import { type ErrorCode, PagevisorError } from "#dist/errors.js";
 import { type CreateOptions, Machine } from "#dist/machine.js";
@@ -106,7 +107,17 @@ export async function refusal(work: () => unknown, code: ErrorCode): Promise<str
 /** The memory of a machine's core and the header before it, out of a snapshot. */
 export function memoryOf(snapshot: Uint8Array): { header: Uint8Array; memory: Uint8Array } {
   const length = new DataView(snapshot.buffer, snapshot.byteOffset).getUint32(8, true);
-  return { header: snapshot.slice(0, 12 + length), memory: snapshot.slice(12 + length) };
+  return { header: snapshot.slice(0, 20 + length), memory: snapshot.slice(20 + length) };
+}
+
+/** A snapshot of a header and a memory that a test has changed: length and checksum are made right. */
+export function snapshotOf(header: Uint8Array, memory: Uint8Array): Uint8Array {
+  const bytes = new Uint8Array(header.length + memory.length);
+  bytes.set(header);
+  bytes.set(memory, header.length);
+  new DataView(bytes.buffer).setUint32(8, header.length - 20, true);
+  bytes.set(checksum(header.subarray(20), memory), 12);
+  return bytes;
 }
 
 export { coreModule };

@@ -4,8 +4,8 @@
 import { spawnSync } from "node:child_process";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { sweep } from "#dist/index.js";
 import { Machine } from "#dist/machine.js";
+import { sweep } from "#dist/node.js";
 import type { Scenario } from "#dist/scenario.js";
 import { setPath } from "#dist/setpath.js";
 import type { Lanes } from "#dist/sweep/lanes.js";
@@ -147,7 +147,7 @@ test("leaving the loop early ends the workers: the process can end, though point
   const lasting = { host: { memory: "4MiB" }, vms: [db] };
   const vary = { "vms.db.guest.tasks.0.workload.accesses": [100, 1e12, 1e12] };
   const script = `
-    import { sweep } from ${JSON.stringify(import.meta.resolve("#dist/index.js"))};
+    import { sweep } from ${JSON.stringify(import.meta.resolve("#dist/node.js"))};
     const options = { vary: ${JSON.stringify(vary)}, workers: 2 };
     for await (const { result } of sweep(${JSON.stringify(lasting)}, options)) {
       process.stdout.write(String(result.accesses));

@@ -3,7 +3,7 @@
 
 import type { Limit, Machine, Progress } from "../machine.js";
 import type { RunResult } from "../result.js";
-import { parseTime } from "../units.js";
+import { pieces } from "../ticks.js";
 import type { ProgressReport } from "./progress.js";
 
 /** The part of a machine that the commands use; tests hand in their own. */
@@ -53,60 +53,20 @@ export async function drive(machine: Simulation, plan: Plan): Promise<RunResult>
   return machine.result();
 }
 
-interface Counted {
-  accesses: number;
-  timeNs: number;
-}
-
-/** Runs to the end in slices that depend on virtual time and accesses only, so what is written is the same every time. */
+/** Runs to the end in pieces; where the cuts are depends on virtual time and accesses only, so what is written is the same every time. */
 async function runSliced(machine: Simulation, { series, trace, ...plan }: Plan): Promise<void> {
-  const total = await totalLimit(machine, plan.limit);
-  const done: Counted = { accesses: 0, timeNs: 0 };
   let sampledNs = -1;
-  let goesOn = true;
-  while (goesOn) {
-    const mark = series ? (Math.floor(done.timeNs / series.everyNs) + 1) * series.everyNs : total.timeNs;
-    const slice = await machine.runAsync(
-      finite({
-        accesses: Math.min(total.accesses - done.accesses, trace ? TRACE_ACCESSES : Number.POSITIVE_INFINITY),
-        timeNs: Math.min(mark, total.timeNs) - done.timeNs,
-      }),
-      { signal: plan.signal, onProgress: (progress) => plan.progress.update(whole(progress, done, total)) },
-    );
-    done.accesses += slice.accesses;
-    done.timeNs += slice.virtualTimeNs;
-    const cut = slice.status === "done" && (slice.stoppedBy === "time" || slice.stoppedBy === "accesses");
-    goesOn = cut && done.timeNs < total.timeNs && done.accesses < total.accesses;
+  for await (const { virtualTimeNs, atMark, last } of pieces(machine, {
+    everyNs: series?.everyNs ?? Number.POSITIVE_INFINITY,
+    ...(trace && { accesses: TRACE_ACCESSES }),
+    ...(plan.limit && { limit: plan.limit }),
+    signal: plan.signal,
+    onProgress: (progress) => plan.progress.update(progress),
+  })) {
     trace?.(machine.traceText());
-    if ((done.timeNs >= mark || !goesOn) && done.timeNs > sampledNs) {
+    if ((atMark || last) && virtualTimeNs > sampledNs) {
       series?.sample(machine.result());
-      sampledNs = done.timeNs;
+      sampledNs = virtualTimeNs;
     }
   }
-}
-
-/** What ends the whole run; infinite where only the tasks do. Throws `E_ENDLESS`, which a slice's own limit would hide. */
-async function totalLimit(machine: Simulation, limit: Limit | undefined): Promise<Counted> {
-  if (limit === undefined) await machine.runAsync(undefined, { signal: AbortSignal.abort() });
-  const { accesses, time } = limit ?? machine.scenario.duration;
-  const reading = parseTime(time ?? Number.NaN);
-  return {
-    accesses: accesses ?? Number.POSITIVE_INFINITY,
-    timeNs: reading.ok ? reading.value : Number.POSITIVE_INFINITY,
-  };
-}
-
-function finite({ accesses, timeNs }: Counted): Limit {
-  return {
-    ...(Number.isFinite(accesses) && { accesses }),
-    ...(Number.isFinite(timeNs) && { time: timeNs }),
-  };
-}
-
-/** The progress of the whole run from that of a slice; its share is unknown when only the tasks end the run. */
-function whole(slice: Progress, before: Counted, total: Counted): Progress {
-  const accesses = before.accesses + slice.accesses;
-  const virtualTimeNs = before.timeNs + slice.virtualTimeNs;
-  const share = Math.max(accesses / total.accesses, virtualTimeNs / total.timeNs);
-  return { accesses, virtualTimeNs, share: share > 0 ? share : null };
 }

@@ -6,6 +6,7 @@ import { PagevisorError } from "../errors.js";
 import { planSweep } from "../sweep/plan.js";
 import type { SweepRow } from "../sweep/row.js";
 import { checkWorkers, runPlan } from "../sweep/sweep.js";
+import { workerThreads } from "../sweep/threads.js";
 import { EXIT } from "./exit.js";
 import { addScenarioOptions, applyFlags, limitOf, type RunFlags, readPositive } from "./options.js";
 import { OutFile } from "./outfile.js";
@@ -100,7 +101,7 @@ export async function sweepCommand(source: Source, flags: SweepFlags, terminal: 
     progress.begin(`sweep of ${plan.points} points`);
     const { workers } = flags;
     const options = { signal: terminal.signal, ...(workers !== undefined && { workers }) };
-    for await (const row of runPlan(plan, from, options)) {
+    for await (const row of runPlan(workerThreads, plan, from, options)) {
       exitCode = Math.max(exitCode, exitOf(row));
       if (format === null) rows.push(row);
       else write(`${format.line(plan, row)}\n`);

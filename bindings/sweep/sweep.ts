@@ -2,10 +2,9 @@
 
 import { coreModule } from "../core.js";
 import { PagevisorError } from "../errors.js";
-import { inNode } from "../files.js";
 import { show } from "../problems.js";
 import type { Scenario } from "../scenario.js";
-import { type Lanes, ownThread, threads, threadsHere } from "./lanes.js";
+import { type Lanes, type OpenLanes, ownThread } from "./lanes.js";
 import { type Plan, type PlanOptions, planSweep } from "./plan.js";
 import type { SweepRow } from "./row.js";
 
@@ -29,12 +28,21 @@ export type SweepOptions = PlanOptions & RunPlanOptions;
  *
  * @throws PagevisorError E_SWEEP, E_SCENARIO, E_FILE, E_LIMIT, all before the first point runs
  */
-export async function* sweep(
+export function sweep(
   scenario: Scenario,
   options: SweepOptions = {},
 ): AsyncGenerator<SweepRow, void, undefined> {
+  return sweepIn(ownThread, scenario, options);
+}
+
+/** {@link sweep} in lanes that `open` gets ready. */
+export async function* sweepIn(
+  open: OpenLanes,
+  scenario: Scenario,
+  options: SweepOptions,
+): AsyncGenerator<SweepRow, void, undefined> {
   checkWorkers(options.workers);
-  yield* runPlan(await planSweep(scenario, options), 0, options);
+  yield* runPlan(open, await planSweep(scenario, options), 0, options);
 }
 
 /** Checks a number of workers. Throws `E_SWEEP`. */
@@ -46,16 +54,16 @@ export function checkWorkers(workers: number | undefined): void {
   );
 }
 
-/** The rows of `plan` from the point `from` on. */
+/** The rows of `plan` from the point `from` on, in lanes that `open` gets ready. */
 export async function* runPlan(
+  open: OpenLanes,
   plan: Plan,
   from: number,
-  { workers = threadsHere(), signal, module }: RunPlanOptions,
+  { workers, signal, module }: RunPlanOptions,
 ): AsyncGenerator<SweepRow, void, undefined> {
   if (signal?.aborted || from >= plan.points) return;
   const shared = { module: module ?? (await coreModule()), traces: plan.traces, limit: plan.limit };
-  const used = Math.min(workers, plan.points - from);
-  const lanes = used > 1 && inNode() ? await threads(shared, used) : ownThread(shared, signal);
+  const lanes = await open(shared, { points: plan.points - from, workers, signal });
   const onAbort = (): void => void lanes.close();
   signal?.addEventListener("abort", onAbort);
   try {

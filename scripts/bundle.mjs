@@ -1,0 +1,56 @@
+// Makes the files of dist/ that hold everything they need, without imports: dist/inline.js (the library with its core inside) and
+// dist/workerthread.js (what the thread of pagevisor/worker runs). node scripts/bundle.mjs, after tsc.
+
+import { readFileSync, rmSync } from "node:fs";
+import { fileURLToPath } from "node:url";
+import { build } from "esbuild";
+
+const at = (path) => fileURLToPath(new URL(`../${path}`, import.meta.url));
+const license = readFileSync(at("LICENSE"), "utf8").trim();
+
+/** Puts the core itself, as base64, where dist/corebytes.js reads it from a file. */
+const coreInside = {
+  name: "core inside",
+  setup({ onLoad }) {
+    onLoad({ filter: /[\\/]dist[\\/]corebytes\.js$/ }, () => ({
+      contents: `
+        const base64 = ${JSON.stringify(readFileSync(at("build/core.wasm"), "base64"))};
+        export async function readCore() {
+          return Uint8Array.from(atob(base64), (character) => character.charCodeAt(0));
+        }`,
+    }));
+  },
+};
+
+/** Puts nothing there: a thread is sent its core. */
+const coreSent = {
+  name: "core sent",
+  setup({ onLoad }) {
+    onLoad({ filter: /[\\/]dist[\\/]corebytes\.js$/ }, () => ({
+      contents: `export function readCore() { throw new Error("a thread is sent its core"); }`,
+    }));
+  },
+};
+
+async function bundle(entry, outfile, plugin) {
+  await build({
+    entryPoints: [at(entry)],
+    outfile: at(outfile),
+    allowOverwrite: true,
+    bundle: true,
+    format: "esm",
+    target: "es2022",
+    platform: "neutral",
+    minify: true,
+    legalComments: "inline",
+    banner: { js: `/*!\n${license}\n*/` },
+    mainFields: ["module", "main"],
+    conditions: ["import"],
+    plugins: [plugin],
+    logLevel: "warning",
+  });
+  rmSync(`${at(outfile)}.map`, { force: true }); // that of the file which the bundle has taken the place of
+}
+
+await bundle("dist/index.js", "dist/inline.js", coreInside);
+await bundle("dist/workerthread.js", "dist/workerthread.js", coreSent);
