@@ -2,6 +2,7 @@
 // A machine: one core with its scenario. Runs it, reads it, copies it. The model is in the core; this file counts nothing and
 // decides nothing about pages.
 
+import { type CgroupFile, type CgroupStep, writeCgroup } from "./cgroup.js";
 import { bootCore } from "./boot.js";
 import { Core, coreModule } from "./core.js";
 import { PagevisorError } from "./errors.js";
@@ -218,6 +219,20 @@ export class Machine {
     options: StepOptions = {},
   ): MemslotStep {
     return setMemslot(this.#live, this.#own.scenario, vm, id, slot, options);
+  }
+
+  /**
+   * Has the VM's monitor write to a file of its memory cgroup: "memory.max" with bytes or "max", "memory.reclaim" with bytes.
+   *
+   * @throws PagevisorError E_STEP
+   */
+  writeCgroup(
+    vm: string | number,
+    file: CgroupFile,
+    bytes: number | "max",
+    options: StepOptions = {},
+  ): CgroupStep {
+    return writeCgroup(this.#live, this.#own.scenario, vm, file, bytes, options);
   }
 
   /** Has the VM's monitor take the dirty log of memslot `id` (KVM_GET_DIRTY_LOG). @throws PagevisorError E_STEP */

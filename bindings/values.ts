@@ -183,8 +183,7 @@ export function only<const T extends number | boolean>(
 
 /** One of a few numbers. */
 export function oneOf<const T extends number>(description: string, values: readonly T[]): Value<T> {
-  const pick = v.custom<T>((value) => values.includes(value as T));
-  return v.pipe(pick, meaning(description, values.join(", ")));
+  return v.pipe(v.picklist(values), meaning(description, values.join(", ")));
 }
 
 /** The key that tells the variants of an object apart. */

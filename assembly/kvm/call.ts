@@ -39,6 +39,10 @@ export const CALL_MEMSLOT: u32 = 6;
 /** KVM_GET_DIRTY_LOG of slot `id`. */
 export const CALL_DIRTY_LOG: u32 = 7;
 
+/** Writing `end` pages to the cgroup's memory.max, memory.reclaim. */
+export const CALL_MEMORY_MAX: u32 = 8;
+export const CALL_MEMORY_RECLAIM: u32 = 9;
+
 const CALL_IDLE: u32 = 0;
 const CALL_QUEUED: u32 = 1;
 const CALL_DONE: u32 = 2;
@@ -108,6 +112,10 @@ export function callMajor(call: usize): u32 {
 
 export function callNoteMajor(call: usize): void {
   store<u32>(call, load<u32>(call, MAJOR) + 1, MAJOR);
+}
+
+export function setCallFlags(call: usize, flags: u32): void {
+  store<u32>(call, flags, FLAGS);
 }
 
 /** Where the call goes on: page, or gfn. */

@@ -23,6 +23,8 @@ import {
   CALL_DIRTY_LOG,
   CALL_DONTNEED,
   CALL_FREE,
+  CALL_MEMORY_MAX,
+  CALL_MEMORY_RECLAIM,
   CALL_MEMSLOT,
   CALL_PAGEOUT,
   CALL_WRITE,
@@ -38,6 +40,7 @@ import {
   setCallResult,
   setCallStart,
 } from "./call";
+import { cgroupCallStep } from "./cgroupcalls";
 import { hostTouched } from "./integrity";
 import { dirtyCallStep, memslotCallStep } from "./slotcalls";
 import { CALL_PC, DAEMON_BYTES, setVcpuVm, vcpuVm } from "./vcpu";
@@ -123,6 +126,7 @@ function goOn(monitor: usize, call: usize, pc: u32): i32 {
   if (kind === CALL_PAGEOUT) return pageout(monitor, call, pc);
   if (kind === CALL_COLD) return cold(monitor, call);
   if (kind === CALL_DONTNEED || kind === CALL_FREE) return drop(monitor, call, pc);
+  if (kind === CALL_MEMORY_MAX || kind === CALL_MEMORY_RECLAIM) return cgroupCallStep(monitor, call);
   if (kind === CALL_MEMSLOT) return memslotCallStep(monitor, call);
   if (kind === CALL_DIRTY_LOG) return dirtyCallStep(monitor, call);
   return touch(monitor, call, pc);

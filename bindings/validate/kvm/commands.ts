@@ -2,12 +2,14 @@
 // not modelled, and a capture that uses it is skipped.
 
 import { accessCommands } from "./access.js";
+import { cgroupCommands } from "./cgroup.js";
 import type { Command } from "./guest.js";
 import { memoryCommands } from "./memory.js";
 import { slotCommands } from "./slots.js";
 
 export const COMMANDS: ReadonlyMap<string, Command> = new Map<string, Command>([
   ...accessCommands,
+  ...cgroupCommands,
   ...memoryCommands,
   ...slotCommands,
 ]);

@@ -1,6 +1,7 @@
 // The machine that a captured experiment is repeated on, as the commands see it: slots by their numbers, pages within them, and what the
 // capture says about the step.
 
+import type { CgroupFile } from "../../cgroup.js";
 import type { Machine } from "../../machine.js";
 import type { MemslotSetting } from "../../memorymap.js";
 import type { Advice } from "../../stepping.js";
@@ -59,6 +60,15 @@ export class CapturedGuest {
   setMemslot({ id }: GuestSlot, setting: MemslotSetting | null, cpu: number): void {
     const { error } = this.machine.setMemslot(VM, id, setting, { cpu });
     if (error !== null) throw new Error(`the model refuses it with ${error}`);
+  }
+
+  writeCgroup(file: CgroupFile, bytes: number | "max", cpu: number): void {
+    this.machine.writeCgroup(VM, file, bytes, { cpu });
+  }
+
+  /** Time passes, in which writes that are under way end. */
+  sleep(ms: number): void {
+    if (ms > 0) this.machine.run({ time: ms * 1e6 });
   }
 
   dirtyLog({ id }: GuestSlot, cpu: number): number[] {

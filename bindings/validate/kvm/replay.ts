@@ -86,7 +86,7 @@ function takenOf({ machine, majorFaults }: CapturedGuest): Counters {
 export function skipReason(scenarioJson: unknown): string | undefined {
   const { environment, steps } = scenarioJson as { environment?: { mmu?: string }; steps?: CapturedStep[] };
   if (!Array.isArray(steps)) return "it has no steps: only a trace was captured";
-  if (environment?.mmu !== "tdp") return `mmu ${environment?.mmu} is not modelled in this version`;
+  if (environment?.mmu !== "tdp" && environment?.mmu !== "legacy") return `mmu ${environment?.mmu} is not modelled in this version`;
   for (const { command } of steps) {
     const [word = ""] = String(command).split(/\s+/);
     if (!COMMANDS.has(word)) return `the command ${word} is not modelled in this version`;

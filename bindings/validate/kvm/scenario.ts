@@ -18,6 +18,9 @@ const EVENTS = [
 const RECORDS = 65_536;
 const PAGE_BYTES = 4096;
 
+/** MEMCG_CHARGE_BATCH */
+const CHARGE_BATCH = 64;
+
 /** Free clusters are handed out in this many columns: slots 16384 apart come first. */
 const COLUMN_SLOTS = 16_384;
 /** An area of which no capture shows the end. */
@@ -34,10 +37,21 @@ export function scenarioOf(
     host: {
       memory: Math.floor(environment.mem_total_kb / 4) * PAGE_BYTES,
       cpus: environment.cpus,
+      // The captures' processor has SVM and nested paging.
+      vendor: "amd",
       swap: swapOf(environment, events),
       reclaim: { swappiness: environment.swappiness, pageClusterPages: 1 << environment.page_cluster },
     },
-    vms: [{ name: VM, memory: pages * PAGE_BYTES, vcpus, memslots: slots }],
+    vms: [
+      {
+        name: VM,
+        memory: pages * PAGE_BYTES,
+        vcpus,
+        memslots: slots,
+        mmu: environment.mmu === "legacy" ? "legacy" : "tdp",
+        memcg: { chargeTables: true, chargeBatch: CHARGE_BATCH },
+      },
+    ],
     trace: { events: EVENTS, capacity: RECORDS },
   };
 }

@@ -1,0 +1,45 @@
+// Writes to the files of a VM's memory cgroup while it lives.
+
+import type { Core } from "./core.js";
+import { guard } from "./guard.js";
+import type { ResolvedScenario } from "./scenario.js";
+import { placeOn, runStep, type Step, stagesOf, type StepOptions, stepError, vmNamed, wholeNumber } from "./stepping.js";
+
+const PAGE_BYTES = 4096;
+const UNLIMITED = 0xffffffff;
+
+/** memory.max reclaims until the cgroup fits; memory.reclaim reclaims that much. */
+export type CgroupFile = "memory.max" | "memory.reclaim";
+
+const FILES: Record<CgroupFile, string> = {
+  "memory.max": "CALL_MEMORY_MAX",
+  "memory.reclaim": "CALL_MEMORY_RECLAIM",
+};
+
+export interface CgroupStep extends Step {
+  reclaimedPages: number;
+  /** EAGAIN: less could be reclaimed than was asked for. */
+  error: "EAGAIN" | null;
+}
+
+/** Has the VM's monitor write `bytes`, rounded down to pages, to a file of its cgroup; "max" to memory.max lifts the limit. */
+export function writeCgroup(
+  core: Core,
+  scenario: ResolvedScenario,
+  name: string | number,
+  file: CgroupFile,
+  bytes: number | "max",
+  { cpu }: StepOptions,
+): CgroupStep {
+  const { index } = vmNamed(scenario, name);
+  const kind = FILES[file];
+  if (kind === undefined) throw stepError("file", `${JSON.stringify(file)} is not allowed`, Object.keys(FILES).join(", "));
+  if (bytes !== "max" || file !== "memory.max") wholeNumber("bytes", bytes, 0, Number.MAX_SAFE_INTEGER);
+  const pages = bytes === "max" ? UNLIMITED : Math.min(Math.floor(bytes / PAGE_BYTES), UNLIMITED);
+  placeOn(core, scenario, index, -1, cpu);
+  guard(() => core.call.stepCall(index, core.constant(kind), 0, pages));
+  const status = runStep(core);
+  const error = core.call.stepCallStatus() === 0 ? null : "EAGAIN";
+  const reclaimedPages = core.call.stepCallResult() >>> 0;
+  return { status, reclaimedPages, error, ns: core.call.stepCallNs(), stages: stagesOf(core) };
+}
