@@ -1,3 +1,4 @@
+import { reportingInit } from "./guest/reporting";
 import { notifierInit } from "./kvm/notifier";
 
 // The exports of the core: numbers and addresses only. What a number means is told by the constants exported beside it.
@@ -5,6 +6,7 @@ import { notifierInit } from "./kvm/notifier";
 export * from "./machine/boot";
 export * from "./machine/check";
 export * from "./machine/config";
+export * from "./machine/givecase";
 export * from "./machine/inspect";
 export * from "./machine/kvmcase";
 export * from "./machine/live";
@@ -21,3 +23,4 @@ export * from "./machine/swapsnap";
 export * from "./machine/zonecase";
 
 notifierInit();
+reportingInit();

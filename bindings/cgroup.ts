@@ -3,7 +3,16 @@
 import type { Core } from "./core.js";
 import { guard } from "./guard.js";
 import type { ResolvedScenario } from "./scenario.js";
-import { placeOn, runStep, type Step, stagesOf, type StepOptions, stepError, vmNamed, wholeNumber } from "./stepping.js";
+import {
+  placeOn,
+  runStep,
+  type Step,
+  type StepOptions,
+  stagesOf,
+  stepError,
+  vmNamed,
+  wholeNumber,
+} from "./stepping.js";
 
 const PAGE_BYTES = 4096;
 const UNLIMITED = 0xffffffff;
@@ -33,7 +42,8 @@ export function writeCgroup(
 ): CgroupStep {
   const { index } = vmNamed(scenario, name);
   const kind = FILES[file];
-  if (kind === undefined) throw stepError("file", `${JSON.stringify(file)} is not allowed`, Object.keys(FILES).join(", "));
+  if (kind === undefined)
+    throw stepError("file", `${JSON.stringify(file)} is not allowed`, Object.keys(FILES).join(", "));
   if (bytes !== "max" || file !== "memory.max") wholeNumber("bytes", bytes, 0, Number.MAX_SAFE_INTEGER);
   const pages = bytes === "max" ? UNLIMITED : Math.min(Math.floor(bytes / PAGE_BYTES), UNLIMITED);
   placeOn(core, scenario, index, -1, cpu);

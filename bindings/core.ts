@@ -129,6 +129,19 @@ export interface CoreFunctions {
   policyCaseForget: Call;
   policyCaseResident: Call;
   policyCaseCheck: Call;
+  reportCaseBegin: Call;
+  reportCaseMark: Call;
+  reportCaseMarked: Call;
+  reportCasePass: Call;
+  reportCaseAsked: Call;
+  reportCaseStep: Call;
+  reportCaseRequest: Call;
+  balloonCaseBegin: Call;
+  balloonCaseFill: Call;
+  balloonCaseLeak: Call;
+  balloonCaseRelease: Call;
+  balloonCaseRequest: Call;
+  balloonCasePages: Call;
   zoneCaseBegin: Call;
   zoneCaseZone: Call;
   zoneCaseReady: Call;
@@ -140,6 +153,7 @@ export interface CoreFunctions {
   zoneCaseBlock: Call;
   zoneCaseAlloc: Call;
   zoneCaseFreePages: Call;
+  zoneCaseGetPage: Call;
   zoneCaseSplit: Call;
   zoneCaseDrain: Call;
   zoneCaseScript: Call;

@@ -2,8 +2,8 @@
 // A machine: one core with its scenario. Runs it, reads it, copies it. The model is in the core; this file counts nothing and
 // decides nothing about pages.
 
-import { type CgroupFile, type CgroupStep, writeCgroup } from "./cgroup.js";
 import { bootCore } from "./boot.js";
+import { type CgroupFile, type CgroupStep, writeCgroup } from "./cgroup.js";
 import { Core, coreModule } from "./core.js";
 import { PagevisorError } from "./errors.js";
 import { nextTask } from "./eventloop.js";

@@ -65,6 +65,11 @@ function mm(): usize {
   return <usize>load<u32>(CASE);
 }
 
+/** The allocator of the case. */
+export function zoneCaseMm(): usize {
+  return mm();
+}
+
 function zoneOf(index: u32): usize {
   for (let place: u32 = 0; place < mmZones(mm()); place++) {
     if (zoneIndex(mmZoneAt(mm(), place)) === index) return mmZoneAt(mm(), place);

@@ -1,11 +1,14 @@
 import { PFN_NONE } from "../memory/layout";
+import { notifyFreed } from "./freehook";
 import { MIGRATE_ISOLATE, MIGRATE_PCPTYPES, MIGRATE_TYPES } from "./gfp";
+import { mmReporting, mmReportOrder } from "./instance";
 import { checkList, listAddHead, listAddTail, listHead, listRemove } from "./list";
 import {
   LIST_BUDDY,
   mmPfnEnd,
   mmPfnFirst,
   PG_BUDDY,
+  PG_REPORTED,
   pageClear,
   pageNext,
   pageOf,
@@ -32,7 +35,8 @@ import {
 // the head; a split puts the upper half at the head; a freed block goes to the tail when its next merge is likely.
 // Left out: shuffling, capture by compaction.
 //
-// A free block's page record: PG_BUDDY, its order, and the type of the list that it is on.
+// A free block's page record: PG_BUDDY, its order, and the type of the list that it is on; PG_REPORTED when the host has been told that
+// the block is free, until it leaves its list.
 //
 // invariant: a page flagged PG_BUDDY heads a free block and is on the list of its order and type; tails carry nothing
 // invariant: two free buddies of one order stand unmerged only where an isolated or reserved pageblock keeps them apart
@@ -40,6 +44,8 @@ import {
 
 /** The block is put at the tail of its list. */
 export const FREE_TO_TAIL: u32 = 1;
+/** Free page reporting is not told: it gives the block back itself. */
+export const FREE_SKIP_NOTIFY: u32 = 2;
 
 /** May blocks of the two types be merged above pageblock size? */
 function mergeable(type: u32): bool {
@@ -62,7 +68,7 @@ export function delFromFreeList(mm: usize, zone: usize, pfn: u32): void {
   const page = pageOf(mm, pfn);
   assert(pageTest(page, PG_BUDDY));
   listRemove(mm, zoneFreeList(zone, pageOrder(page), pageType(page)), pfn);
-  pageClear(page, PG_BUDDY);
+  pageClear(page, PG_BUDDY | PG_REPORTED);
 }
 
 /** Moves a free block to the tail of another type's list; its order stays (move_to_free_list()). */
@@ -124,6 +130,7 @@ export function freeOnePage(
   }
   const toTail = (flags & FREE_TO_TAIL) !== 0 || mergeLikely(mm, zone, pfn, order);
   addToFreeList(mm, zone, pfn, order, type, toTail);
+  if (order >= mmReportOrder(mm) && (flags & FREE_SKIP_NOTIFY) === 0) notifyFreed(mmReporting(mm));
 }
 
 // buddy_merge_likely(): would the pair, once whole, merge again? Then this block is better left alone, at the tail.

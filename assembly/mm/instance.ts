@@ -4,7 +4,15 @@ import { MAX_ZONES, WMARK_HIGH } from "./gfp";
 import { LRUVEC_BYTES } from "./lruvec";
 import { MEM_MAP_BYTES, memMapCreate, memMapLayout, mmPfnEnd, mmPfnFirst } from "./page";
 import { ZERO_PFN } from "./pte";
-import { zoneFreePages, zoneLayout, zoneMinFree, zoneResetMinFree, zoneSpans, zoneWatermark } from "./zone";
+import {
+  MAX_ORDER,
+  zoneFreePages,
+  zoneLayout,
+  zoneMinFree,
+  zoneResetMinFree,
+  zoneSpans,
+  zoneWatermark,
+} from "./zone";
 
 // An instance of memory management: the page records of a range of frames, its zones, address spaces, swap areas and
 // counters. The host has one.
@@ -35,7 +43,10 @@ const STOCKS: usize = 92;
 const IDEALIZED: usize = 96; // policy + 1
 const PAGE_WAITERS: usize = 104;
 const THROTTLED: usize = PAGE_WAITERS + WAITQUEUE_BYTES;
-const LRUVEC: usize = THROTTLED + WAITQUEUE_BYTES;
+const REPORT_ORDER: usize = THROTTLED + WAITQUEUE_BYTES; // MAX_ORDER: nobody waits for free blocks
+const REPORTING: usize = REPORT_ORDER + 4;
+const HINTING: usize = REPORT_ORDER + 8;
+const LRUVEC: usize = REPORT_ORDER + 16;
 const COUNTS: usize = (LRUVEC + LRUVEC_BYTES + 7) & ~7;
 
 export const MM_SCANNED: u32 = 0;
@@ -64,6 +75,7 @@ export function mmCreate(pfnFirst: u32, pfnEnd: u32): usize {
   store<u32>(mm, <u32>(mm + MM_BYTES + 4 * <usize>MAX_SPACES), AREAS);
   store<u32>(mm, 60, SWAPPINESS);
   store<u32>(mm, 10, WATERMARK_SCALE);
+  store<u32>(mm, MAX_ORDER, REPORT_ORDER);
   return mm;
 }
 
@@ -303,6 +315,30 @@ export function mmCount(mm: usize, counter: u32): u64 {
 export function mmCountAdd(mm: usize, counter: u32, amount: u32): void {
   const at = mm + ((<usize>counter) << 3);
   store<u64>(at, load<u64>(at, COUNTS) + amount, COUNTS);
+}
+
+/** Least order of the free blocks that mmReporting() is told of, MAX_ORDER for none. */
+export function mmReportOrder(mm: usize): u32 {
+  return load<u32>(mm, REPORT_ORDER);
+}
+
+/** The listener of freehook.ts that reports free blocks, from `order` on. */
+export function mmReporting(mm: usize): usize {
+  return <usize>load<u32>(mm, REPORTING);
+}
+
+export function setMmReporting(mm: usize, listener: usize, order: u32): void {
+  store<u32>(mm, <u32>listener, REPORTING);
+  store<u32>(mm, order, REPORT_ORDER);
+}
+
+/** The listener of freehook.ts that sees every block before it is freed; 0 for none. */
+export function mmHinting(mm: usize): usize {
+  return <usize>load<u32>(mm, HINTING);
+}
+
+export function setMmHinting(mm: usize, listener: usize): void {
+  store<u32>(mm, <u32>listener, HINTING);
 }
 
 /** True when frames carry content stamps. */

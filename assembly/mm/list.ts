@@ -61,6 +61,21 @@ export function listRemove(mm: usize, list: usize, pfn: u32): void {
   store<u32>(list, load<u32>(list, LENGTH) - 1, LENGTH);
 }
 
+/** list_rotate_to_front(): the list begins with `pfn` from now on, what stood before it stands at the end. */
+export function listRotate(mm: usize, list: usize, pfn: u32): void {
+  const head = load<u32>(list, HEAD);
+  if (head === pfn) return;
+  const page = pageOf(mm, pfn);
+  const last = pagePrev(page);
+  const tail = load<u32>(list, TAIL);
+  setPageNext(pageOf(mm, tail), head);
+  setPagePrev(pageOf(mm, head), tail);
+  setPagePrev(page, PFN_NONE);
+  setPageNext(pageOf(mm, last), PFN_NONE);
+  store<u32>(list, pfn, HEAD);
+  store<u32>(list, last, TAIL);
+}
+
 /** Walks the list both ways; `kind` is what every page of it must carry. */
 export function checkList(mm: usize, list: usize, kind: u8): void {
   let length: u32 = 0;

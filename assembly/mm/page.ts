@@ -66,6 +66,8 @@ export const PG_LAZYFREE: u32 = 1 << 16;
 /** The first page of a compound page, and all others; compound.ts. */
 export const PG_HEAD: u32 = 1 << 17;
 export const PG_TAIL: u32 = 1 << 18;
+/** A free block that has been reported to the host (PageReported). */
+export const PG_REPORTED: u32 = 1 << 19;
 
 // Where a page is: the exactly-one-place invariant is a single pass over this byte.
 export const LIST_NONE: u8 = 0;
@@ -75,6 +77,7 @@ export const LIST_ACTIVE: u8 = 3;
 export const LIST_ISOLATED: u8 = 4;
 export const LIST_PCP: u8 = 5;
 export const LIST_INACTIVE_FILE: u8 = 6;
+export const LIST_BALLOON: u8 = 7;
 
 /** Starts the memory map of frames pfnFirst..pfnEnd-1. */
 export function memMapCreate(map: usize, pfnFirst: u32, pfnEnd: u32): void {

@@ -1,5 +1,5 @@
 import { PFN_NONE } from "../memory/layout";
-import { delFromFreeList, FREE_TO_TAIL, freeOnePage, rmqueueSmallest } from "./buddy";
+import { delFromFreeList, FREE_SKIP_NOTIFY, FREE_TO_TAIL, freeOnePage, rmqueueSmallest } from "./buddy";
 import {
   checkCompound,
   compoundHead,
@@ -9,6 +9,7 @@ import {
   putPageTestzero,
 } from "./compound";
 import { reserveHighatomic, rmqueueAny } from "./fallback";
+import { notifyFreeing } from "./freehook";
 import {
   ALLOC_HARDER,
   ALLOC_HIGH,
@@ -29,13 +30,14 @@ import {
   WMARK_MIN,
   ZONE_NORMAL,
 } from "./gfp";
-import { mmZone, mmZoneAt, mmZones } from "./instance";
+import { mmHinting, mmZone, mmZoneAt, mmZones } from "./instance";
 import {
   LIST_BUDDY,
   LIST_NONE,
   LIST_PCP,
   PG_BUDDY,
   PG_HEAD,
+  PG_REPORTED,
   PG_TAIL,
   pageFlags,
   pageList,
@@ -164,17 +166,18 @@ export function putPage(mm: usize, cpu: u32, pfn: u32): void {
 }
 
 // free_pages_prepare(): nothing is left of what the pages were.
-function freePagesPrepare(mm: usize, pfn: u32, order: u32): void {
+function freePagesPrepare(mm: usize, cpu: u32, pfn: u32, order: u32): void {
   const page = pageOf(mm, pfn);
   assert(pageRefs(page) === 0 && pageList(page) === LIST_NONE && !pageTest(page, PG_TAIL));
   if (pageTest(page, PG_HEAD)) freeTailPages(mm, pfn, order);
   setPageFlags(page, 0);
   assert(nothingInside(mm, pfn, order));
+  if (mmHinting(mm) !== 0) notifyFreeing(mmHinting(mm), cpu, pfn, order);
 }
 
 /** free_the_page(): a block without references, to the CPU's lists where they serve the order, else to the zone. */
 export function freeThePage(mm: usize, cpu: u32, pfn: u32, order: u32): void {
-  freePagesPrepare(mm, pfn, order);
+  freePagesPrepare(mm, cpu, pfn, order);
   const zone = mmZone(mm, pfn);
   if (pcpAllowed(order)) pcpFree(mm, zone, cpu, pfn, order);
   else freeOnePage(mm, zone, cpu, pfn, order, blockType(zone, pfn), 0);
@@ -199,10 +202,10 @@ export function isolateFreePage(mm: usize, cpu: u32, pfn: u32): bool {
   return true;
 }
 
-/** __putback_isolated_page(): returns an isolated block to the tail of its pageblock's list. */
+/** __putback_isolated_page(): returns an isolated block to the tail of its pageblock's list; reporting is not told. */
 export function putbackIsolatedPage(mm: usize, cpu: u32, pfn: u32, order: u32): void {
   const zone = mmZone(mm, pfn);
-  freeOnePage(mm, zone, cpu, pfn, order, blockType(zone, pfn), FREE_TO_TAIL);
+  freeOnePage(mm, zone, cpu, pfn, order, blockType(zone, pfn), FREE_TO_TAIL | FREE_SKIP_NOTIFY);
 }
 
 /** drain_all_pages(): empties the lists of every CPU in every zone. */
@@ -274,6 +277,7 @@ export function checkBlocks(mm: usize, zone: usize): void {
     const free = list === LIST_BUDDY || list === LIST_PCP;
     assert(!pageTest(page, PG_TAIL)); // its head would have been passed
     assert(pageTest(page, PG_BUDDY) === (list === LIST_BUDDY));
+    assert(list === LIST_BUDDY || !pageTest(page, PG_REPORTED));
     if (free) {
       assert(pageRefs(page) === 0 && !pageTest(page, PG_HEAD));
       assert(nothingInside(mm, pfn, pageOrder(page)));

@@ -118,6 +118,10 @@ export function zoneManaged(zone: usize): u32 {
   return load<u32>(zone, MANAGED);
 }
 
+export function setZoneManaged(zone: usize, pages: u32): void {
+  store<u32>(zone, pages, MANAGED);
+}
+
 export function zoneCpus(zone: usize): u32 {
   return load<u32>(zone, CPUS);
 }

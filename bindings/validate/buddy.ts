@@ -35,7 +35,7 @@ export function replayOn(core: ZoneCaseCore, { name, caseJson, steps }: CaseInpu
   const cpus = initial[0]!.pcp.length;
   const stepZone = initial.find((zone) => zone.name === step_zone)!.zone;
 
-  const zones = new ZoneCase(core, captured);
+  const zones = new ZoneCase(core, initial);
   const script = new Script(zones, stepZone);
   const agreement = new Agreement();
   for (const [index, raw] of steps.entries()) {

@@ -63,7 +63,7 @@ const changing = {
   pageblock_movable: v.array(whole(0, PAGEBLOCK_PAGES)),
 };
 
-const zone = v.object({
+export const zoneSchema = v.object({
   ...changing,
   start_pfn: pfn,
   spanned: pfn,
@@ -73,9 +73,11 @@ const zone = v.object({
   pageblock_first_pfn: pfn,
 });
 
+export const zonesSchema = v.pipe(v.array(zoneSchema), v.minLength(1), v.maxLength(ZONES_MAX));
+
 export const caseSchema = v.object({
   step_zone: v.string(),
-  initial: v.pipe(v.array(zone), v.minLength(1), v.maxLength(ZONES_MAX)),
+  initial: zonesSchema,
 });
 
 const common = {
@@ -111,7 +113,7 @@ export const stepSchema = v.variant("op", [
 ]);
 
 export type BuddyCase = v.InferOutput<typeof caseSchema>;
-export type Zone = BuddyCase["initial"][number];
+export type Zone = v.InferOutput<typeof zoneSchema>;
 export type Pcp = v.InferOutput<typeof pcp>;
 export type BuddyStep = v.InferOutput<typeof stepSchema>;
 export type ZoneDump = Extract<BuddyStep, { op: "dump" }>["state"][number];
@@ -130,16 +132,18 @@ export function pcpListType(list: number): number {
  * Refuses a state that no kernel can be in: zones out of order, CPUs that are not the same everywhere, blocks outside their zone or
  * not aligned, a page in two free blocks, a count that is not that of its lists.
  *
+ * @param where the part of the case that holds the state
+ * @param key its path there
  * @throws PagevisorError E_FILE
  */
-export function checkState({ initial, step_zone }: BuddyCase): void {
-  const cpus = initial[0]!.pcp.length;
+export function checkZones(zones: readonly Zone[], where: string, key: string): void {
+  const cpus = zones[0]!.pcp.length;
   let end = 0;
-  for (const [index, zone] of initial.entries()) {
+  for (const [index, zone] of zones.entries()) {
     const refuse = (path: string, wrong: string): never => {
-      throw wrongShape("case.json", `initial[${index}].${path}`, wrong);
+      throw wrongShape(where, `${key}[${index}].${path}`, wrong);
     };
-    if (index > 0 && zone.zone <= initial[index - 1]!.zone)
+    if (index > 0 && zone.zone <= zones[index - 1]!.zone)
       refuse("zone", "zones come in the order of their numbers");
     if (zone.start_pfn < end) refuse("start_pfn", "inside the zone before");
     end = zone.start_pfn + zone.spanned;
@@ -156,6 +160,11 @@ export function checkState({ initial, step_zone }: BuddyCase): void {
     }
     checkBlocks(zone, refuse);
   }
+}
+
+/** checkZones() of a case, whose steps report the counters of a zone that must be there. */
+export function checkState({ initial, step_zone }: BuddyCase): void {
+  checkZones(initial, "case.json", "initial");
   if (!initial.some(({ name }) => name === step_zone)) {
     throw wrongShape("case.json", "step_zone", `"${step_zone}" is none of the zones in "initial"`);
   }

@@ -51,7 +51,7 @@ export interface CaseInput {
   caseJson: unknown;
   steps: readonly Record<string, unknown>[];
   /** The text of another file of the case; undefined when it has no such file. */
-  text: (file: string) => string | undefined;
+  text?: (file: string) => string | undefined;
 }
 
 /**

@@ -4,7 +4,6 @@ import type { Core, CoreFunctions } from "../core.js";
 import { PagevisorError } from "../errors.js";
 import {
   BLOCK_PAGES_MAX,
-  type BuddyCase,
   NO_MAP,
   ORDERS,
   PAGEBLOCK_PAGES,
@@ -43,18 +42,23 @@ export class ZoneCase {
   private readonly frames: number;
   private readonly fields: ReturnType<typeof fieldsOf>;
 
-  /** Sets the core up to the state of `captured`, which checkState() has found good. @throws PagevisorError E_TOO_BIG */
-  constructor(core: ZoneCaseCore, captured: BuddyCase) {
+  /**
+   * Sets the core up to the state of `zones`, which checkZones() has found good.
+   *
+   * @param prepare adds what works on the allocator; a negative status when it does not fit
+   * @throws PagevisorError E_TOO_BIG
+   */
+  constructor(core: ZoneCaseCore, zones: readonly Zone[], prepare: () => number = () => 0) {
     this.call = core.call;
     this.fields = fieldsOf(core);
-    this.zones = captured.initial;
+    this.zones = zones;
     const last = this.zones.at(-1)!;
     this.frames = Math.ceil((last.start_pfn + last.spanned) / BLOCK_PAGES_MAX) * BLOCK_PAGES_MAX;
-    this.begin();
+    this.begin(prepare);
     for (const zone of this.zones) this.fill(zone);
   }
 
-  private begin(): void {
+  private begin(prepare: () => number): void {
     const { call } = this;
     const fits = (status: number): void => {
       if (status >= 0) return;
@@ -65,6 +69,7 @@ export class ZoneCase {
       const { min, low, high } = watermark;
       fits(call.zoneCaseZone(zone, start_pfn, spanned, present, managed, min, low, high));
     }
+    fits(prepare());
     fits(call.zoneCaseReady());
   }
 
@@ -140,9 +145,7 @@ export class ZoneCase {
       nr_reserved_highatomic: this.field(index, HIGHATOMIC),
       flags: this.field(index, FLAGS),
       pcp: zone.pcp.map((pcp) => this.dumpPcp(index, pcp)),
-      free_lists: times(ORDERS, (order) =>
-        times(TYPES, (type) => this.listFrom(call.zoneCaseListHead(index, order, type))),
-      ),
+      free_lists: times(ORDERS, (order) => times(TYPES, (type) => this.freeList(index, order, type))),
       pageblock_mt: zone.pageblock_mt.map((type, block) => {
         if (type === NO_MAP) return NO_MAP;
         return call.zoneCaseBlockType(zone.pageblock_first_pfn + block * PAGEBLOCK_PAGES) >>> 0;
@@ -180,6 +183,11 @@ export class ZoneCase {
 
   private pcpField(zone: number, cpu: number, field: number): number {
     return this.call.zoneCasePcpGet(zone, cpu, field) >>> 0;
+  }
+
+  /** The blocks of a free list, head first. */
+  freeList(zone: number, order: number, type: number): number[] {
+    return this.listFrom(this.call.zoneCaseListHead(zone, order, type));
   }
 
   /** The list that begins at `head`, at most its first `most` entries. */

@@ -55,6 +55,7 @@ export class Zones {
     readonly zones: readonly ZoneShape[],
     readonly cpus: number,
     limits: Partial<Limits> = {},
+    prepare: (call: Call) => unknown = () => {},
   ) {
     const { batch, high, threshold, watermark } = { ...LIMITS, ...limits };
     this.call = this.core.call as unknown as Call;
@@ -65,6 +66,7 @@ export class Zones {
       const [min, low, high] = marks ?? [least, least + (least >> 2), least + (least >> 1)];
       call.zoneCaseZone!(index, start, pages, pages, pages, min, low, high);
     }
+    prepare(call);
     call.zoneCaseReady!();
     for (const { index, start, pages } of zones) {
       for (let cpu = 0; cpu < cpus; cpu++) call.zoneCasePcp!(index, cpu, batch, high, 0, threshold, 0);
@@ -77,6 +79,11 @@ export class Zones {
         pfn += 2 ** order;
       }
     }
+  }
+
+  /** A copy of `length` words of the core's memory. */
+  words(address: number, length: number): Uint32Array {
+    return this.core.u32(address, length).slice();
   }
 
   constant(name: string): number {

@@ -38,7 +38,7 @@ function capture(name: string): { caseJson: Step; steps: Step[]; input: CaseInpu
   const directory = join(FIXTURES, name);
   const { caseJson } = readCase(directory);
   const steps = readSteps(directory);
-  return { caseJson, steps, input: { name, caseJson, steps, text: () => undefined } };
+  return { caseJson, steps, input: { name, caseJson, steps } };
 }
 
 /** The places of one leaf of each kind in `value`: of a list, its first element that has one. */

@@ -32,7 +32,7 @@ export async function replayKvm(
   const captured = readShape(kvmScenarioSchema, scenarioJson, "scenario.json");
   const summary = readShape(kvmSummarySchema, summaryJson, "summary.json");
   const repeated = readShape(repeatabilitySchema, repeatability ?? { scenarios: {} }, "repeatability.json");
-  const trace = text("trace.txt") ?? text("trace.txt.gz");
+  const trace = text?.("trace.txt") ?? text?.("trace.txt.gz");
   if (trace === undefined) throw wrongShape("trace.txt", "", "missing", "trace.txt or trace.txt.gz");
 
   const notRepeated = repeated.scenarios[name]?.not_repeated ?? {};
@@ -86,7 +86,8 @@ function takenOf({ machine, majorFaults }: CapturedGuest): Counters {
 export function skipReason(scenarioJson: unknown): string | undefined {
   const { environment, steps } = scenarioJson as { environment?: { mmu?: string }; steps?: CapturedStep[] };
   if (!Array.isArray(steps)) return "it has no steps: only a trace was captured";
-  if (environment?.mmu !== "tdp" && environment?.mmu !== "legacy") return `mmu ${environment?.mmu} is not modelled in this version`;
+  if (environment?.mmu !== "tdp" && environment?.mmu !== "legacy")
+    return `mmu ${environment?.mmu} is not modelled in this version`;
   for (const { command } of steps) {
     const [word = ""] = String(command).split(/\s+/);
     if (!COMMANDS.has(word)) return `the command ${word} is not modelled in this version`;

@@ -1,0 +1,35 @@
+// What a guest's memory management tells about pages that become free: free page reporting wants to know that a large block has come
+// to the free lists (page_reporting_notify_free()), hinting of 2019 sees every block before it is freed (arch_free_page()). The upper
+// floor fills the hooks in when the module starts; an instance that nobody listens to never calls them.
+
+type FreedHook = (listener: usize) => void;
+type FreeingHook = (listener: usize, cpu: u32, pfn: u32, order: u32) => void;
+
+function unset(listener: usize): void {
+  assert(false);
+}
+
+function unsetFreeing(listener: usize, cpu: u32, pfn: u32, order: u32): void {
+  assert(false);
+}
+
+let freed: FreedHook = unset;
+let freeing: FreeingHook = unsetFreeing;
+
+export function reportingRegister(hook: FreedHook): void {
+  freed = hook;
+}
+
+export function hintingRegister(hook: FreeingHook): void {
+  freeing = hook;
+}
+
+/** A block of an order that `listener` waits for has been put on a free list. */
+export function notifyFreed(listener: usize): void {
+  freed(listener);
+}
+
+/** A block is about to be freed: it is still nowhere, neither on a list of the CPU nor of the zone. */
+export function notifyFreeing(listener: usize, cpu: u32, pfn: u32, order: u32): void {
+  freeing(listener, cpu, pfn, order);
+}
