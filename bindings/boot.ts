@@ -17,6 +17,8 @@ const UNLIMITED = 0xffffffff;
 /** A task as the result names it. */
 export interface BootedTask {
   vm: number;
+  /** The vCPU that it runs on. */
+  vcpu: number;
   name: string;
   /** Number of the task in the core. */
   id: number;
@@ -75,7 +77,7 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
       const task = { ...placed, firstPage: gfnOfPage(slots, placed.firstPage).gfn };
       const { workload, prefault } = vm.guest.tasks[task.index]!;
       const id = done(core, configTask(core, index, task, workload, traces, handles));
-      tasks.push({ vm: index, name: task.name, id });
+      tasks.push({ vm: index, vcpu: task.vcpu, name: task.name, id });
       starts.push({ id, vm, task });
       if (prefault && task.pages > 0) prefaults.push({ vm: index, task });
     }

@@ -76,6 +76,7 @@ export interface CoreFunctions {
   reportHost: Call;
   reportDevice: Call;
   reportTask: Call;
+  reportVcpu: Call;
   reportMark: Call;
   reportDigest: Call;
   reportHistogram: Call;

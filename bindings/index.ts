@@ -4,6 +4,7 @@ export type { CgroupFile, CgroupStep } from "./cgroup.js";
 export { type Curve, type CurveOptions, type CurveResult, type CurveSize, curve } from "./curve.js";
 export { type ErrorCode, PagevisorError } from "./errors.js";
 export type { FileSource } from "./files.js";
+export type { LatencyHistogram } from "./histogram.js";
 export type { InspectedPage, InspectedSpte } from "./inspect.js";
 export {
   type CreateOptions,
@@ -55,4 +56,5 @@ export type {
   SkippedCase,
   ValidateResult,
 } from "./validate/result.js";
+export type { VcpuState } from "./vcpus.js";
 export { VERSION } from "./version.js";

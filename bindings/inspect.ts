@@ -3,8 +3,8 @@
 
 import type { Core } from "./core.js";
 import { flagBits, type MemslotFlag } from "./memslots.js";
+import { MEMSLOT_FLAGS } from "./memslotschema.js";
 import type { ResolvedScenario } from "./scenario.js";
-import { MEMSLOT_FLAGS } from "./schema.js";
 import { vmNamed, wholeNumber } from "./stepping.js";
 
 /** A leaf entry of the secondary MMU. */

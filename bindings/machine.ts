@@ -10,6 +10,7 @@ import { nextTask } from "./eventloop.js";
 import { type FileSource, loadTraces, type Trace } from "./files.js";
 import { type Footprint, footprintOf } from "./footprint.js";
 import { guard } from "./guard.js";
+import { histogramsBetween, type LatencyHistogram } from "./histogram.js";
 import { type InspectedPage, inspectGfn } from "./inspect.js";
 import { type Limit, limitOf } from "./limit.js";
 import { applyLive, requireLive } from "./live.js";
@@ -43,6 +44,7 @@ import {
 } from "./stepping.js";
 import { type Tick, type TickOptions, ticksOf } from "./ticks.js";
 import { traceCounts, traceText } from "./tracepoints.js";
+import { type VcpuState, vcpuStates } from "./vcpus.js";
 import { VERSION } from "./version.js";
 
 export type { Footprint, Limit, Progress, Tick, TickOptions };
@@ -289,6 +291,21 @@ export class Machine {
     const { base, ...own } = this.#own;
     const header = { version: VERSION, heapBase: core.call.bootHeapBase(), own, base: encodeReading(base) };
     return packSnapshot(header, new Uint8Array(core.memory.buffer));
+  }
+
+  /**
+   * The latencies of every VM's faults by kind, since boot or the end of the warm-up: what the percentiles of a result come from. A `maxNs`
+   * is the longest since boot or the warm-up.
+   */
+  histograms(): LatencyHistogram[] {
+    const core = this.#live;
+    const names = this.#own.scenario.vms.map(({ name }) => name);
+    return histogramsBetween(core, names, this.#own.base, readAll(core, this.#own));
+  }
+
+  /** What each vCPU does, and did since boot. */
+  vcpus(): VcpuState[] {
+    return vcpuStates(this.#live, this.#own);
   }
 
   /** Bytes of simulator state, whole and by part; exact. */

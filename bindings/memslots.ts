@@ -2,7 +2,8 @@
 // first frame of the lowest slot; pages go on from slot to slot. Left out: what backs a slot, which is the core's business.
 
 import type { Core } from "./core.js";
-import type { MEMSLOT_FLAGS, ParsedScenario } from "./schema.js";
+import type { MEMSLOT_FLAGS } from "./memslotschema.js";
+import type { ParsedScenario } from "./schema.js";
 
 /** A slot of a scenario with its number: its place in the list. */
 export interface Memslot {

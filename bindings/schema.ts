@@ -4,9 +4,9 @@
 
 import * as v from "valibot";
 import { COST_KEYS, COST_MEANINGS, type CostKey, LATER_COST_KEYS } from "./costkeys.js";
+import { memslotSchema } from "./memslotschema.js";
 import { POLICIES } from "./policynames.js";
 import {
-  address,
   choice,
   count,
   either,
@@ -38,11 +38,6 @@ export const SWAP_KINDS = [
   "zswap-lzo",
   "remote",
 ] as const;
-
-/** Largest gfn: a page number of a trace has 31 bits. */
-const GFN_MAX = 2 ** 31;
-
-export const MEMSLOT_FLAGS = ["log-dirty-pages", "read-only"] as const;
 
 export const COST_PRESETS = ["bare-metal", "nested", "nehalem-hdd-2010"] as const;
 
@@ -222,24 +217,6 @@ const guest = object(
   ["balloon"],
 );
 
-const memslot = object("A memory slot: guest frames and the memory of the VM's process that backs them.", {
-  gfn: count("First guest frame.", { min: 0, max: GFN_MAX }),
-  pages: count("Guest frames, 4 KiB each.", { max: GFN_MAX }),
-  hva: v.optional(
-    address(
-      "Where the process maps its memory. Slots may share memory. Absent: a stretch of its own, as far from others as the gfns.",
-    ),
-  ),
-  flags: v.optional(
-    list(
-      "log-dirty-pages: note which frames are written. read-only: the guest's writes go to the monitor.",
-      "flag",
-      choice("A flag.", { values: MEMSLOT_FLAGS }),
-    ),
-    [],
-  ),
-});
-
 const vm = object(
   "A virtual machine.",
   {
@@ -336,7 +313,7 @@ const vm = object(
       list(
         "Where the guest's memory lies, and what backs it; its pages come to `memory`. Default: one slot over all memory.",
         "slot",
-        memslot,
+        memslotSchema,
         { min: 1 },
       ),
     ),

@@ -48,34 +48,34 @@ export async function* ticksOf(machine: Runner, options: TickOptions): AsyncGene
   }
   for await (const { atMark, last, result, virtualTimeNs } of pieces(machine, {
     ...options,
-    everyNs: reading.value,
+    every: { everyNs: reading.value },
   })) {
     if (atMark || last) yield { virtualTimeNs, result, last };
   }
 }
 
 export interface PieceOptions extends Omit<TickOptions, "every"> {
-  /** A piece ends at each multiple of it; infinite for none. */
-  everyNs: number;
+  /** A piece ends at each multiple of it; infinite for none. May be changed between two pieces. */
+  every: { everyNs: number };
   /** Most accesses of one piece. */
   accesses?: number;
 }
 
 export interface Piece extends Tick {
-  /** It ended at a multiple of `everyNs`. */
+  /** It ended at a multiple of the interval. */
   atMark: boolean;
 }
 
 /** Runs to the end piece by piece. */
 export async function* pieces(
   machine: Runner,
-  { everyNs, accesses = Number.POSITIVE_INFINITY, limit, signal, onProgress }: PieceOptions,
+  { every, accesses = Number.POSITIVE_INFINITY, limit, signal, onProgress }: PieceOptions,
 ): AsyncGenerator<Piece, void, undefined> {
   const total = await totalLimit(machine, limit);
   const done: Counted = { accesses: 0, timeNs: 0 };
   let last = false;
   while (!last) {
-    const mark = (Math.floor(done.timeNs / everyNs) + 1) * everyNs;
+    const mark = (Math.floor(done.timeNs / every.everyNs) + 1) * every.everyNs;
     const piece = await machine.runAsync(
       finite({
         accesses: Math.min(total.accesses - done.accesses, accesses),

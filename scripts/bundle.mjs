@@ -1,12 +1,14 @@
 // Makes the files of dist/ that hold everything they need, without imports: dist/inline.js (the library with its core inside) and
-// dist/workerthread.js (what the thread of pagevisor/worker runs). node scripts/bundle.mjs, after tsc.
+// dist/workerthread.js (what the thread of pagevisor/worker runs); and dist/report/assets.js, what reports carry with them. node scripts/bundle.mjs, after tsc.
 
-import { readFileSync, rmSync } from "node:fs";
+import { readFileSync, rmSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
 const at = (path) => fileURLToPath(new URL(`../${path}`, import.meta.url));
 const license = readFileSync(at("LICENSE"), "utf8").trim();
+
+const UPLOT_LICENSE = `/*! uPlot\n${readFileSync(at("node_modules/uplot/LICENSE"), "utf8").trim()}\n*/`;
 
 /** Puts the core itself, as base64, where dist/corebytes.js reads it from a file. */
 const coreInside = {
@@ -52,5 +54,30 @@ async function bundle(entry, outfile, plugin) {
   rmSync(`${at(outfile)}.map`, { force: true }); // that of the file which the bundle has taken the place of
 }
 
+/** The script of a report with uPlot in it, and its styles, as texts in dist/report/assets.js. */
+async function reportAssets() {
+  const { outputFiles } = await build({
+    entryPoints: [at("dist/report/page/main.js")],
+    bundle: true,
+    format: "iife",
+    target: "es2022",
+    platform: "browser",
+    minify: true,
+    legalComments: "inline",
+    banner: { js: UPLOT_LICENSE },
+    write: false,
+    logLevel: "warning",
+  });
+  const style =
+    readFileSync(at("node_modules/uplot/dist/uPlot.min.css"), "utf8") +
+    readFileSync(at("bindings/report/page/page.css"), "utf8");
+  writeFileSync(
+    at("dist/report/assets.js"),
+    `export const SCRIPT = ${JSON.stringify(outputFiles[0].text)};\nexport const STYLE = ${JSON.stringify(style)};\n`,
+  );
+  rmSync(at("dist/report/assets.js.map"), { force: true });
+}
+
+await reportAssets();
 await bundle("dist/index.js", "dist/inline.js", coreInside);
 await bundle("dist/workerthread.js", "dist/workerthread.js", coreSent);

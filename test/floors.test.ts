@@ -18,6 +18,8 @@ const ENTRIES = [
   "bindings/index.ts",
   "bindings/inline.ts",
   "bindings/node.ts",
+  "bindings/report/index.ts",
+  "bindings/report/page/main.ts",
   "bindings/sweep/worker.ts",
   "bindings/worker.ts",
   "bindings/workerthread.ts",
@@ -218,6 +220,7 @@ test("the library needs the loader and the schema library, sweeps in threads the
   for (const entry of ["index", "inline", "worker", "workerthread"]) {
     assert.equal(packagesOf(`bindings/${entry}.ts`), ["@assemblyscript/loader", "valibot"], entry);
   }
+  assert.equal(packagesOf("bindings/report/index.ts"), []);
   assert.equal(packagesOf("bindings/node.ts"), ["@assemblyscript/loader", "node:os", "piscina", "valibot"]);
 });
 

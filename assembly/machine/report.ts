@@ -30,6 +30,7 @@ import {
   VM_STALL_SOME_NS,
   vmCount,
 } from "../kvm/stats";
+import { vcpuMode } from "../kvm/vcpu";
 import { gfnToIndex, vmMm, vmSlots, vmSpace, vmStats } from "../kvm/vm";
 import { vmAt, vmTableCount } from "../kvm/vmtable";
 import { walkSpte } from "../kvm/walk";
@@ -72,11 +73,12 @@ import {
 } from "../mm/space";
 import { swapDevice, swapUsed } from "../mm/swaparea";
 import { swapCacheLookup } from "../mm/swapmap";
-import { actorClock, STAGE_COUNT } from "../sim/actor";
+import { ACTOR_BLOCKED, actorBlockedNs, actorClock, actorState, STAGE_COUNT } from "../sim/actor";
 import { deviceBusyNs, deviceQueuePeak, deviceReads, deviceWrites } from "../sim/device";
 import { digestFold, digestState } from "../sim/digest";
 import { HISTOGRAM_COUNTS, histogramHighest } from "../sim/histogram";
 import { TRACE_RECORD_BYTES, traceCapacity, traceRing, traceWritten } from "../sim/trace";
+import { vcpuAt } from "./lookup";
 import { epoch, host, now, oomOverLimit, oomVm, taskAt, taskCount } from "./state";
 
 // What a machine tells of itself: each report writes a row of f64 into one table, which the binding reads through a view.
@@ -228,6 +230,18 @@ export function reportDevice(type: u32): void {
   put(REPORT_DEVICE_BUSY_NS, <f64>deviceBusyNs(device));
   put(REPORT_DEVICE_QUEUE_PEAK, <f64>deviceQueuePeak(device));
   put(REPORT_DEVICE_SLOTS_USED, <f64>swapUsed(area));
+}
+
+export const REPORT_VCPU_BLOCKED_NS: u32 = 0;
+export const REPORT_VCPU_MODE: u32 = 1;
+
+/** Writes a vCPU: the time that it was blocked in the host, the block it is in up to now included, and its mode VCPU_*. */
+export function reportVcpu(id: u32, index: u32): void {
+  const vcpu = vcpuAt(vmAt(id), index);
+  const clock = actorClock(vcpu);
+  const since: u64 = actorState(vcpu) === ACTOR_BLOCKED && now() > clock ? now() - clock : 0;
+  put(REPORT_VCPU_BLOCKED_NS, <f64>(actorBlockedNs(vcpu) + since));
+  put(REPORT_VCPU_MODE, <f64>vcpuMode(vcpu));
 }
 
 export const REPORT_TASK_ACCESSES: u32 = 0;

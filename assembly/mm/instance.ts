@@ -43,11 +43,11 @@ const STOCKS: usize = 92;
 const IDEALIZED: usize = 96; // policy + 1
 const PAGE_WAITERS: usize = 104;
 const THROTTLED: usize = PAGE_WAITERS + WAITQUEUE_BYTES;
-const REPORT_ORDER: usize = THROTTLED + WAITQUEUE_BYTES; // MAX_ORDER: nobody waits for free blocks
+const LRUVEC: usize = THROTTLED + WAITQUEUE_BYTES;
+const REPORT_ORDER: usize = LRUVEC + LRUVEC_BYTES; // MAX_ORDER: nobody waits for free blocks
 const REPORTING: usize = REPORT_ORDER + 4;
 const HINTING: usize = REPORT_ORDER + 8;
-const LRUVEC: usize = REPORT_ORDER + 16;
-const COUNTS: usize = (LRUVEC + LRUVEC_BYTES + 7) & ~7;
+const COUNTS: usize = (REPORT_ORDER + 12 + 7) & ~7;
 
 export const MM_SCANNED: u32 = 0;
 export const MM_RECLAIMED_DIRECT: u32 = 1;

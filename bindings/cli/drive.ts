@@ -57,7 +57,7 @@ export async function drive(machine: Simulation, plan: Plan): Promise<RunResult>
 async function runSliced(machine: Simulation, { series, trace, ...plan }: Plan): Promise<void> {
   let sampledNs = -1;
   for await (const { virtualTimeNs, atMark, last } of pieces(machine, {
-    everyNs: series?.everyNs ?? Number.POSITIVE_INFINITY,
+    every: { everyNs: series?.everyNs ?? Number.POSITIVE_INFINITY },
     ...(trace && { accesses: TRACE_ACCESSES }),
     ...(plan.limit && { limit: plan.limit }),
     signal: plan.signal,

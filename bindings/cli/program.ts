@@ -3,12 +3,14 @@
 
 import { Command, Option } from "commander";
 import { SWAP_KINDS } from "../schema.js";
+import { COMPARE_HELP, type CompareFlags, compareCommand } from "./compare.js";
 import { CONVERT_HELP, type ConvertFlags, convertCommand } from "./convert.js";
 import { CURVE_HELP, type CurveFlags, curveCommand } from "./curve.js";
 import { type Circumstances, EXIT, failureOf } from "./exit.js";
 import { addRunOptions, type RunFlags, readCount, readList, readSize } from "./options.js";
 import { presets } from "./presets.js";
 import { type ReplayFlags, replaySource } from "./replay.js";
+import { addReportOptions, REPORT_HELP, type ReportFlags, reportCommand } from "./report.js";
 import { type CreateSimulation, run } from "./run.js";
 import { schema } from "./schemacmd.js";
 import { SERIES_HELP } from "./series.js";
@@ -82,6 +84,8 @@ function programFor(invocation: Invocation): Command {
     .addHelpText("after", `\n${EXIT_HELP}`);
   addRun(program, invocation);
   addSweep(program, invocation);
+  addCompare(program, invocation);
+  addReport(program, invocation);
   addReplay(program, invocation);
   addConvert(program, invocation);
   addCurve(program, invocation);
@@ -115,6 +119,33 @@ function addSweep(program: Command, invocation: Invocation): void {
   addSweepOptions(command)
     .addHelpText("before", example("pagevisor sweep overcommit-curve"))
     .addHelpText("after", `\n${SWEEP_HELP}`);
+}
+
+function addCompare(program: Command, invocation: Invocation): void {
+  program
+    .command("compare")
+    .description("set results side by side and tell what differs")
+    .argument("<file...>", 'what "run --json" or "sweep --ndjson" has printed')
+    .addOption(new Option("--all", "list every number that differs, by its path"))
+    .addOption(new Option("--json", "print the comparison as one JSON document, nothing else"))
+    .addHelpText("before", example("pagevisor compare before.json after.json"))
+    .addHelpText("after", `\n${COMPARE_HELP}\n\n${EXIT_HELP}`)
+    .action((files: string[], flags: CompareFlags) => {
+      invocation.exitCode = compareCommand(files, flags, invocation.terminal);
+    });
+}
+
+function addReport(program: Command, invocation: Invocation): void {
+  const command = program
+    .command("report")
+    .description("run a scenario and write an HTML file with its curves and figures")
+    .argument("<file|preset>", "scenario file (JSON), or the name of a preset")
+    .action(async (name: string, flags: ReportFlags) => {
+      invocation.exitCode = await reportCommand(readSource(name), flags, invocation.terminal);
+    });
+  addReportOptions(command)
+    .addHelpText("before", example("pagevisor report overcommit -o report.html"))
+    .addHelpText("after", `\n${REPORT_HELP}\n\n${EXIT_HELP}`);
 }
 
 function addReplay(program: Command, invocation: Invocation): void {
