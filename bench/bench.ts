@@ -8,6 +8,7 @@ import { accesses } from "./accesses.bench.js";
 import { boot } from "./boot.bench.js";
 import { faultPath } from "./faultpath.bench.js";
 import { faults } from "./faults.bench.js";
+import { mmu } from "./kvm/mmu.bench.js";
 import { buddy } from "./mm/buddy.bench.js";
 import { swap } from "./mm/swap.bench.js";
 import { policies } from "./policy/policies.bench.js";
@@ -20,6 +21,7 @@ const SUITES: Readonly<Record<string, Suite>> = {
   faults,
   boot,
   "fault-path": faultPath,
+  kvm: mmu,
   buddy,
   swap,
   sweep: sweeps,

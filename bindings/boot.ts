@@ -102,7 +102,7 @@ function configPaging(core: Core, index: number, vendor: "intel" | "amd", vm: Re
     core.constant(`MMU_${constantName(vm.mmu)}`),
     core.constant(vendor === "intel" ? "SPTE_EPT" : "SPTE_NPT"),
     vm.pageTableLevels,
-    core.constant("NOTIFIER_SEQ_RETRY"),
+    core.constant(vm.mmuNotifier === "seq-retry" ? "NOTIFIER_SEQ_RETRY" : "NOTIFIER_2008"),
     Number(vm.hugePages),
     vm.mmuPages ?? 0,
   );

@@ -23,8 +23,9 @@ export function ruleProblems(parsed: ParsedScenario, resolved: ResolvedScenario)
       const memory = memoryProblem(vm, index, () => 0);
       const others = [
         ways(vm, index),
-        overhead(vm, index),
         mmuPages(vm, index),
+        mmuNotifier(vm, index),
+        overhead(vm, index),
         allocator(parsed, index),
         slots(vm, index),
         sameTaskNames(vm, index),
@@ -73,6 +74,19 @@ function mmuPages({ mmu, mmuPages }: ResolvedVm, index: number): Problem[] {
   if (mmuPages === null || mmu === "legacy") return [];
   const wrong = `only the legacy MMU has a limit, and mmu is ${show(mmu)}`;
   return [{ path: ["vms", index, "mmuPages"], wrong, allowed: "absent" }];
+}
+
+// The calls of 2008 find sptes by the reverse map; with the TDP MMU, which has none, a stale frame would be a fatal error.
+function mmuNotifier({ mmu, mmuNotifier, hugePages }: ResolvedVm, index: number): Problem[] {
+  if (mmuNotifier !== "notifier-2008") return [];
+  const path = ["vms", index, "mmuNotifier"];
+  if (mmu !== "legacy") {
+    const wrong = `"notifier-2008" goes by the reverse map, and mmu ${show(mmu)} has none`;
+    return [{ path, wrong, allowed: '"seq-retry", or mmu "legacy"' }];
+  }
+  if (!hugePages) return [];
+  const wrong = '"notifier-2008" neither unmaps nor ages 2 MiB pages';
+  return [{ path, wrong, allowed: '"seq-retry", or hugePages false' }];
 }
 
 function isForeseeable(tasks: ResolvedVm["guest"]["tasks"]): boolean {

@@ -5,6 +5,7 @@
 import * as v from "valibot";
 import { COST_KEYS, COST_MEANINGS, type CostKey, LATER_COST_KEYS } from "./costkeys.js";
 import { memslotSchema } from "./memslotschema.js";
+import { pagingKeys } from "./paging.js";
 import { POLICIES } from "./policynames.js";
 import {
   choice,
@@ -15,8 +16,6 @@ import {
   maybe,
   name,
   object,
-  oneOf,
-  only,
   powerOfTwo,
   size,
   text,
@@ -261,30 +260,7 @@ const vm = object(
       }),
       {},
     ),
-    mmu: v.optional(
-      choice(
-        "How guest addresses are translated. tdp: two-dimensional paging (EPT, NPT) by the TDP MMU. legacy: the same by the older MMU, with " +
-          "pages of sptes that are found again, a reverse map, and neighbours mapped along.",
-        { values: ["tdp", "legacy"], aliases: { upstream: "tdp" }, later: ["shadow"] },
-      ),
-      "tdp",
-    ),
-    mmuPages: maybe(
-      count(
-        "Pages of sptes that the legacy MMU may have before it zaps the oldest (KVM_SET_NR_MMU_PAGES). Absent: a 50th of the guest's pages, 64 at least.",
-        { min: 16, max: U32_MAX },
-      ),
-    ),
-    pageTableLevels: v.optional(oneOf("Levels of KVM's page table.", [4, 5]), 4),
-    hugePages: v.optional(only("Map 2 MiB pages.", false, [true]), false),
-    mmuNotifier: v.optional(
-      choice("How a fault notices that an invalidation overtook it. seq-retry: sequence count and retry.", {
-        values: ["seq-retry"],
-        aliases: { upstream: "seq-retry" },
-        later: ["notifier-2008"],
-      }),
-      "seq-retry",
-    ),
+    ...pagingKeys,
     hostPaging: v.optional(
       choice("How the host takes guest pages away. mmu-notifier: reclaim calls KVM through MMU notifiers.", {
         values: ["mmu-notifier"],

@@ -11,6 +11,7 @@ import { bootRows, copyScenario } from "../bench/boot.bench.js";
 import { runPath } from "../bench/faultpath.bench.js";
 import { PATH_ROWS } from "../bench/faultpath.rows.js";
 import { faultRows, perFault } from "../bench/faults.bench.js";
+import { guest, measureRmap, measureTouches, touches } from "../bench/kvm/mmu.bench.js";
 import { median, speedup } from "../bench/measure.js";
 import { buddyRows, buddyScript, limitsOf, MOVABLE, ZONE, zoneWith } from "../bench/mm/buddy.bench.js";
 import { CoreSlots, plainWith, slotRows, slotScript } from "../bench/mm/swap.bench.js";
@@ -136,6 +137,25 @@ for (const row of slotRows(12_000, 40_000)) {
     assert.ok(Math.abs(used / row.slots - row.occupancy) < 0.01, `${used} of ${row.slots} in use`);
   });
 }
+
+test("kvm: rounds walk for every access, and fault once a page, or once a group of eight", async () => {
+  const stream = touches(0, PAGES, PAGES);
+  for (const [mmu, perFault] of [
+    ["tdp", 1],
+    ["legacy", 8],
+  ] as const) {
+    const rig = Rig.boot(await coreModule(), guest(mmu, 16), stream);
+    const before = rig.read();
+    const { faults } = measureTouches(rig, 1);
+    assert.is(faults, PAGES / perFault);
+    const { accesses, tlbMisses, firstTouches } = rig.since(before);
+    assert.ok(tlbMisses > 0.95 * accesses, `${tlbMisses} of ${accesses}`);
+    assert.is(firstTouches, 0);
+  }
+  const { lists, nsPerEntry } = measureRmap(await coreModule(), 4, 1 << 12);
+  assert.is(lists, 1 << 10);
+  assert.ok(nsPerEntry > 0);
+});
 
 test("boot: every scenario boots, and the one that is copied runs on", async () => {
   const module = await coreModule();

@@ -139,9 +139,10 @@ function retried(
     store<u32>(ACCESS, ACCESS_FAULT, STOP);
     return 0;
   }
-  pageFaultComplete(vcpu);
-  const stop = one(vcpu, vm, access, base, thinkAt(think, 0, thinkNs));
+  const sound = pageFaultComplete(vcpu);
+  let stop = one(vcpu, vm, access, base, thinkAt(think, 0, thinkNs));
   assert(stop !== ACCESS_FAULT);
+  if (!sound) stop = ACCESS_VIOLATION;
   store<u32>(ACCESS, stop, STOP);
   return 1;
 }

@@ -10,6 +10,8 @@ import {
   faultWritable,
 } from "../mm/fault";
 import { pagePut } from "../mm/free";
+import { ptePfn, ptePresent, ZERO_PFN } from "../mm/pte";
+import { spacePte } from "../mm/space";
 import {
   ACTOR_GUEST,
   ACTOR_HOST,
@@ -34,17 +36,26 @@ import {
   TRACE_KVM_PAGE_FAULT,
 } from "../sim/trace";
 import { dirtyMark } from "./dirtylog";
+import { noteViolation, VIOLATION_UNREACHABLE_PIN } from "./integrity";
 import { memslotIndex, memslotInvalid, memslotReadOnly } from "./memslot";
 import { mmuMap, mmuReady } from "./mmu";
 import { addSpare, spareCount } from "./spare";
 import { SPTE_NONE, SPTE_NPT, SPTE_WRITE, spteAllows, spteMayWrite, sptePresent } from "./spte";
-import { faultRecord, VM_BLOCKED_NS, VM_MMIO_EXITS, VM_RETRIES, vmCountAdd } from "./stats";
+import {
+  faultRecord,
+  VM_BLOCKED_NS,
+  VM_MMIO_EXITS,
+  VM_RETRIES,
+  VM_UNREACHABLE_PINS,
+  vmCountAdd,
+} from "./stats";
 import {
   PF_EMULATED,
   PF_GFN,
   PF_KIND,
   PF_PC,
   PF_PENDING,
+  PF_PINNED,
   PF_PRESENT,
   PF_SEQ,
   PF_START,
@@ -62,6 +73,8 @@ import {
   vcpuVm,
 } from "./vcpu";
 import {
+  gfnToIndex,
+  vmExpected,
   vmFormat,
   vmId,
   vmInvalidateRetry,
@@ -70,6 +83,7 @@ import {
   vmMm,
   vmMmuLock,
   vmSpace,
+  vmSpteRefs,
   vmStats,
   vmZaps,
 } from "./vm";
@@ -79,9 +93,9 @@ import { LEVEL_4K, walkAny, walkMissing, walkSpte } from "./walk";
 // sleeps while the host swaps in. The access that faulted is repeated when the fault has been handled; only when that
 // repetition succeeds is the fault counted, once, by the most expensive thing it needed.
 //
-//   EXIT → CHECK → TOPUP → RESOLVE → LOCK → MAP → UNLOCK → guest
-//     ^                       |               |
-//     +---- the range was invalidated meanwhile: try again
+//   EXIT → CHECK → TOPUP → RESOLVE → RESOLVED → LOCK → MAP → UNLOCK → guest
+//     ^                       |                   |
+//     +------ the range was invalidated meanwhile: try again
 
 const CHECK: u32 = 0;
 const TOPUP: u32 = 1;
@@ -90,6 +104,10 @@ const RESOLVE: u32 = 3;
 const RESOLVING: u32 = 4;
 const LOCKED: u32 = 5;
 const UNLOCK: u32 = 6;
+const RESOLVED: u32 = 7;
+
+/** Part of eptMapNs, one in so many, that passes between the frame's arrival and mmu_lock. */
+const MAP_BEFORE_LOCK: u32 = 4;
 
 // PFERR bits of the error code. EPT has none of the hardware's: a read shows as a user access, a write as a write; NPT's accesses are
 // all the user's. The fault is of the page that the guest touches, not of a table of the guest's.
@@ -176,8 +194,12 @@ export function pageFaultStep(vcpu: usize): i32 {
       const step = faultStep(mm, vcpu);
       if (step !== STEP_DONE) return step;
       needed(vcpu, faultKind(vcpu));
+      actorSpend(vcpu, STAGE_MAP, beforeLock());
+      goto(vcpu, RESOLVED);
+      // yield: the frame is held, no spte names it yet; the page may be taken away here (the 2008 get_user_pages window)
+      if (!actorGoesOn(vcpu)) return STEP_AGAIN;
+    } else if (pc === RESOLVED) {
       goto(vcpu, LOCKED);
-      // yield: the frame is held, the spte is not yet set; a notifier may come between
       if (!lock(vm, vcpu)) return STEP_BLOCKED;
     } else if (pc === LOCKED) {
       if (stale(vcpu, vm, gfn)) {
@@ -269,7 +291,23 @@ function map(vcpu: usize, vm: usize, gfn: u32): void {
   const writable = faultWritable(vcpu) && !memslotReadOnly(slot);
   needed(vcpu, mmuMap(vm, vcpu, gfn, faultPfn(vcpu), LEVEL_4K, writable, false));
   if (writable) dirtyMark(slot, gfn);
-  actorSpend(vcpu, STAGE_MAP, cost(COST_EPT_MAP_NS));
+  actorSpend(vcpu, STAGE_MAP, cost(COST_EPT_MAP_NS) - beforeLock());
+  // Where an spte owns a reference, one whose page the host has taken away meanwhile keeps the frame: no notifier will name it.
+  if (vmSpteRefs(vm) && faultPfn(vcpu) !== ZERO_PFN && !hostMaps(vm, gfn, faultPfn(vcpu))) {
+    vmCountAdd(vmStats(vm), VM_UNREACHABLE_PINS, 1);
+    if (vmExpected(vm) === 0) return;
+    noteViolation(VIOLATION_UNREACHABLE_PIN, vm, gfn, vcpuIndex(vcpu), actorClock(vcpu), 0, faultPfn(vcpu));
+    store<u32>(vcpu, 1, PF_PINNED);
+  }
+}
+
+function beforeLock(): u32 {
+  return cost(COST_EPT_MAP_NS) / MAP_BEFORE_LOCK;
+}
+
+function hostMaps(vm: usize, gfn: u32, pfn: u32): bool {
+  const pte = spacePte(vmSpace(vm), gfnToIndex(vm, gfn));
+  return ptePresent(pte) && ptePfn(pte) === pfn;
 }
 
 /** vcpu_enter_guest(): takes a requested flush; then the vCPU runs the guest from its clock on. */
@@ -288,12 +326,18 @@ export function enterGuest(vcpu: usize): i32 {
   return STEP_DONE;
 }
 
-/** The access has been repeated with success, beginning at the vCPU's clock: the fault is over and counts. */
-export function pageFaultComplete(vcpu: usize): void {
+/**
+ * The access has been repeated with success, beginning at the vCPU's clock: the fault is over and counts. False when contents are
+ * checked and it has pinned a frame that nothing can reach.
+ */
+export function pageFaultComplete(vcpu: usize): bool {
   const vm = vcpuVm(vcpu);
   const kind = load<u32>(vcpu, PF_KIND);
   const end = actorClock(vcpu);
   faultRecord(vmStats(vm), kind, end - load<u64>(vcpu, PF_START), vcpu);
   store<u32>(vcpu, 0, PF_PENDING);
   digestAdd(DIGEST_FAULT, end, vmId(vm), load<u32>(vcpu, PF_GFN), vcpuIndex(vcpu), kind);
+  const pinned = load<u32>(vcpu, PF_PINNED) !== 0;
+  store<u32>(vcpu, 0, PF_PINNED);
+  return !pinned;
 }

@@ -16,6 +16,8 @@ import { gfnToIndex, vmExpected, vmId, vmMm, vmSpace, vmStats, vmWritten } from 
 //                       | kind | vm | gfn | vcpu | expected | got | time | writtenAt | writer |
 //                       +------+----+-----+------+----------+-----+------+-----------+--------+
 
+/** A frame that an spte keeps and the host does not map: `got` is the frame. */
+export const VIOLATION_UNREACHABLE_PIN: u32 = 0;
 export const VIOLATION_LOST_WRITE: u32 = 1;
 export const VIOLATION_STALE_READ: u32 = 2;
 export const VIOLATION_BYTES: usize = 48;
@@ -48,12 +50,26 @@ export function contentRead(vm: usize, gfn: u32, pfn: u32, vcpu: u32, time: u64)
 
   const stale = contentOf(vm, gfn) === expected;
   vmCountAdd(vmStats(vm), stale ? VM_STALE_READS : VM_LOST_WRITES, 1);
+  noteViolation(stale ? VIOLATION_STALE_READ : VIOLATION_LOST_WRITE, vm, gfn, vcpu, time, expected, got);
+  return false;
+}
+
+/** Notes a violation with the last write of its page, and counts it; only with contents checked. */
+export function noteViolation(
+  kind: u32,
+  vm: usize,
+  gfn: u32,
+  vcpu: u32,
+  time: u64,
+  expected: u32,
+  got: u32,
+): void {
   const found = load<u32>(INTEGRITY, FOUND);
   store<u32>(INTEGRITY, found + 1, FOUND);
-  if (found >= VIOLATIONS_KEPT) return false;
+  if (found >= VIOLATIONS_KEPT) return;
   const record = INTEGRITY + RECORDS + <usize>found * VIOLATION_BYTES;
-  const written = load<u64>(vmWritten(vm) + (index << 3));
-  store<u32>(record, stale ? VIOLATION_STALE_READ : VIOLATION_LOST_WRITE, 0);
+  const written = load<u64>(vmWritten(vm) + ((<usize>gfnToIndex(vm, gfn)) << 3));
+  store<u32>(record, kind, 0);
   store<u32>(record, vmId(vm), 4);
   store<u32>(record, gfn, 8);
   store<u32>(record, vcpu, 12);
@@ -62,7 +78,6 @@ export function contentRead(vm: usize, gfn: u32, pfn: u32, vcpu: u32, time: u64)
   store<u64>(record, time, 24);
   store<u64>(record, written >> 8, 32);
   store<u32>(record, <u32>written & 0xff, 40);
-  return false;
 }
 
 /** The VM's process itself has read or written page `index`, which lies in frame `pfn`: a write is a last write like any other. */

@@ -239,6 +239,18 @@ export function legacyWriteProtect(vm: usize, start: u32, end: u32): u32 {
   return changed;
 }
 
+/** Present leaves but those of the page of zeroes. */
+export function legacyLeaves(vm: usize): u32 {
+  let leaves: u32 = 0;
+  for (let sp = legacyNewest(vm); sp !== 0; sp = spOlder(sp)) {
+    for (let index: u32 = 0; index < TABLE_ENTRIES; index++) {
+      const spte = load<u64>(spTable(sp) + ((<usize>index) << 3));
+      if (sptePresent(spte) && spteIsLeaf(spte, spLevel(sp)) && sptePfn(spte) !== ZERO_PFN) leaves++;
+    }
+  }
+  return leaves;
+}
+
 /** Each present leaf has its entry in the reverse map, and the reverse. */
 export function checkLegacy(vm: usize): void {
   checkWalk(vm);

@@ -1,10 +1,17 @@
 import { actorClock } from "../sim/actor";
-import { checkLegacy, legacyAgeRange, legacyMap, legacyWriteProtect, legacyZapRange } from "./legacy";
+import {
+  checkLegacy,
+  legacyAgeRange,
+  legacyLeaves,
+  legacyMap,
+  legacyWriteProtect,
+  legacyZapRange,
+} from "./legacy";
 import { legacyCreate, legacyLayout, legacyLoadRoot, legacyMakeAvailable } from "./legacypages";
 import { traceSpteRequested } from "./mmutrace";
 import { spareCount } from "./spare";
 import { checkTdp, tdpAgeRange, tdpLoadRoot, tdpMap, tdpWriteProtect, tdpZapRange } from "./tdp";
-import { vmGfnEnd, vmIsLegacy, vmZapped } from "./vm";
+import { vmGfnEnd, vmIsLegacy, vmSpteRefs, vmZapped } from "./vm";
 import { walkMissing } from "./walk";
 
 // Which MMU a VM has: chosen once at boot, asked for once an operation. Accesses do not come here: they walk the same tables
@@ -81,6 +88,11 @@ export function mmuWriteProtect(vm: usize, start: u32, end: u32, time: u64): u32
 export function mmuZapAll(vm: usize, actor: usize): u32 {
   vmZapped(vm);
   return mmuZapRange(vm, 0, vmGfnEnd(vm), actor);
+}
+
+/** References that the VM's sptes own to pages: none in today's design. */
+export function mmuHeld(vm: usize): u32 {
+  return vmSpteRefs(vm) ? legacyLeaves(vm) : 0;
 }
 
 export function checkMmu(vm: usize): void {

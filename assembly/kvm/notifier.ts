@@ -17,13 +17,16 @@ import {
   setMemslotNotifiers,
 } from "./memslots";
 import { mmuAgeRange, mmuZapRange } from "./mmu";
+import { invalidateEnd2008 } from "./notifier2008";
 import { VM_AGED, VM_UNMAPPED, VM_YOUNG, vmCountAdd } from "./stats";
 import { NOTIFIER_PC } from "./vcpu";
 import {
+  NOTIFIER_2008,
   vmInvalidateBegin,
   vmInvalidateEnd,
   vmInvalidateExtend,
   vmMmuLock,
+  vmNotifier,
   vmSlots,
   vmSpace,
   vmStats,
@@ -33,6 +36,7 @@ import { vmAt } from "./vmtable";
 // KVM's side of the MMU notifier, today's form: invalidate_range_start zaps and flushes under mmu_lock and opens the range,
 // invalidate_range_end closes it and moves the sequence on; a fault that overlaps starts over (fault.ts). An spte holds no
 // page reference. Aging clears the accessed bit, without mmu_lock and without a flush (KVM_ELIDE_TLB_FLUSH_IF_YOUNG).
+// A VM with the design of 2008 goes through notifier2008.ts.
 
 const IDLE: u32 = 0;
 const ZAP: u32 = 1;
@@ -47,6 +51,7 @@ function goto(actor: usize, pc: u32): void {
 // kvm_mmu_notifier_invalidate_range_start(). Slots do not change until the event's end; an event that concerns none takes no lock.
 function invalidateStart(actor: usize, spaceId: u32, start: u32, end: u32): i32 {
   const vm = vmAt(spaceId);
+  if (vmNotifier(vm) === NOTIFIER_2008) return STEP_DONE; // it has no such callback
   const slots = vmSlots(vm);
   while (true) {
     const pc = load<u32>(actor, NOTIFIER_PC);
@@ -106,6 +111,7 @@ function zapPages(vm: usize, actor: usize, start: u32, end: u32): void {
 // kvm_mmu_notifier_invalidate_range_end()
 function invalidateEnd(actor: usize, spaceId: u32, start: u32, end: u32): i32 {
   const vm = vmAt(spaceId);
+  if (vmNotifier(vm) === NOTIFIER_2008) return invalidateEnd2008(actor, vm, start, end);
   const slots = vmSlots(vm);
   if (load<u32>(actor, NOTIFIER_PC) === IDLE) {
     if (memslotNextInHva(slots, start, end, 0) === memslotCount(slots)) return ended(slots, actor);
@@ -134,9 +140,10 @@ function ended(slots: usize, actor: usize): i32 {
 }
 
 // kvm_mmu_notifier_clear_flush_young()
-function clearFlushYoung(spaceId: u32, index: u32, time: u64): bool {
+function clearFlushYoung(actor: usize, spaceId: u32, index: u32): bool {
   const vm = vmAt(spaceId);
   const slots = vmSlots(vm);
+  const time = actorClock(actor);
   const hva = spaceHva(vmSpace(vm), index);
   emit(TRACE_KVM_AGE_HVA, time, hva, hva + 4096, 0, 0);
   vmCountAdd(vmStats(vm), VM_AGED, 1);
@@ -150,6 +157,7 @@ function clearFlushYoung(spaceId: u32, index: u32, time: u64): bool {
     if (mmuAgeRange(vm, gfn, gfn + 1, time)) young = true;
   }
   if (young) vmCountAdd(vmStats(vm), VM_YOUNG, 1);
+  if (young && vmNotifier(vm) === NOTIFIER_2008) flushRemoteTlbs(vm, actor); // kvm_age_hva() of 2008
   return young;
 }
 

@@ -6,52 +6,60 @@ import { memslotHolds } from "./memslot";
 import { memslotSearch, memslotsGeneration } from "./memslots";
 import { vmMm, vmSlots, vmSpace } from "./vm";
 
-// A vCPU: an actor with the kvm floor's region of its record. The notifier's program counter comes first, because every
-// actor that reclaims has one.
+// A vCPU: an actor with the kvm floor's region of its record. The notifier's locals come first, because every
+// actor that reclaims has them.
 //
 //   +---------+----+-------+------+-----+------+-----+-------+-----------+---------------------+----------------+
 //   | notifier| vm | index | next | TLB: tags, pfns, sets, ways, generation | fault: pc, gfn … | spare tables   |
 //   +---------+----+-------+------+-----+------+-----+-------+-----------+---------------------+----------------+
 
 export const NOTIFIER_PC: usize = MM_CONTEXT_END;
-const VM: usize = NOTIFIER_PC + 4;
-const INDEX: usize = NOTIFIER_PC + 8;
-const NEXT: usize = NOTIFIER_PC + 12;
-export const TLB_TAGS: usize = NOTIFIER_PC + 16;
-export const TLB_PFNS: usize = NOTIFIER_PC + 20;
-export const TLB_SET_MASK: usize = NOTIFIER_PC + 24;
-export const TLB_WAYS: usize = NOTIFIER_PC + 28;
-export const TLB_GENERATION: usize = NOTIFIER_PC + 32;
-const FLUSH_REQUEST: usize = NOTIFIER_PC + 36;
+/** The page that a call about several is at. */
+export const NOTIFIER_PAGE: usize = NOTIFIER_PC + 4;
+const VM: usize = NOTIFIER_PC + 12;
+/** Of a monitor, which belongs to a VM as well: how far it is with its call. */
+export const CALL_PC: usize = NOTIFIER_PC + 16;
+/** Actors that are not vCPUs end here. */
+export const DAEMON_BYTES: usize = NOTIFIER_PC + 20;
+const INDEX: usize = NOTIFIER_PC + 16;
+const NEXT: usize = NOTIFIER_PC + 20;
+export const TLB_TAGS: usize = NOTIFIER_PC + 24;
+export const TLB_PFNS: usize = NOTIFIER_PC + 28;
+export const TLB_SET_MASK: usize = NOTIFIER_PC + 32;
+export const TLB_WAYS: usize = NOTIFIER_PC + 36;
+export const TLB_GENERATION: usize = NOTIFIER_PC + 40;
+const FLUSH_REQUEST: usize = NOTIFIER_PC + 44;
 // The page fault in progress: fault.ts.
-export const PF_PC: usize = NOTIFIER_PC + 40;
-export const PF_GFN: usize = NOTIFIER_PC + 44;
-export const PF_WRITE: usize = NOTIFIER_PC + 48;
-export const PF_KIND: usize = NOTIFIER_PC + 52;
-export const PF_START: usize = NOTIFIER_PC + 56; // u64
-export const PF_SEQ: usize = NOTIFIER_PC + 64;
-export const PF_PENDING: usize = NOTIFIER_PC + 68;
-export const PF_PRESENT: usize = NOTIFIER_PC + 72;
+export const PF_PC: usize = NOTIFIER_PC + 48;
+export const PF_GFN: usize = NOTIFIER_PC + 52;
+export const PF_WRITE: usize = NOTIFIER_PC + 56;
+export const PF_KIND: usize = NOTIFIER_PC + 60;
+export const PF_START: usize = NOTIFIER_PC + 64; // u64
+export const PF_SEQ: usize = NOTIFIER_PC + 72;
+export const PF_PENDING: usize = NOTIFIER_PC + 76;
+/** The fault has left a frame that its spte pins and the host does not map. */
+export const PF_PINNED: usize = NOTIFIER_PC + 120;
+export const PF_PRESENT: usize = NOTIFIER_PC + 80;
 // Frames set aside for page tables (mmu_topup_memory_caches()): count, pfns.
-export const SPARE_COUNT: usize = NOTIFIER_PC + 76;
-export const SPARE_PFNS: usize = NOTIFIER_PC + 80; // u32 × 4
-const BLOCKED_SEEN: usize = NOTIFIER_PC + 96; // u64
-const MODE: usize = NOTIFIER_PC + 104;
+export const SPARE_COUNT: usize = NOTIFIER_PC + 84;
+export const SPARE_PFNS: usize = NOTIFIER_PC + 88; // u32 × 4
+const BLOCKED_SEEN: usize = NOTIFIER_PC + 104; // u64
+const MODE: usize = NOTIFIER_PC + 112;
 // An access beside the guest's own: step.ts.
-export const STEP_STATE: usize = NOTIFIER_PC + 108;
-export const STEP_WORD: usize = NOTIFIER_PC + 112;
-export const STEP_GFN: usize = NOTIFIER_PC + 116;
-export const STEP_FAULTS: usize = NOTIFIER_PC + 120;
-export const STEP_BEGAN: usize = NOTIFIER_PC + 128; // u64
+export const STEP_STATE: usize = NOTIFIER_PC + 124;
+export const STEP_WORD: usize = NOTIFIER_PC + 128;
+export const STEP_GFN: usize = NOTIFIER_PC + 132;
+export const STEP_FAULTS: usize = NOTIFIER_PC + 136;
+export const STEP_EMULATED: usize = NOTIFIER_PC + 140;
+export const STEP_BEGAN: usize = NOTIFIER_PC + 144; // u64
 // The slot of the last lookup and the generation of the slots then (last_used_slot, last_used_slot_gen).
-const LAST_SLOT: usize = NOTIFIER_PC + 136;
-const LAST_SLOT_GEN: usize = NOTIFIER_PC + 144; // u64
+const LAST_SLOT: usize = NOTIFIER_PC + 152;
+const LAST_SLOT_GEN: usize = NOTIFIER_PC + 160; // u64
 /** The mappings have not all been dropped since the fault asked for its page: fault.ts. */
-export const PF_ZAPS: usize = NOTIFIER_PC + 140;
+export const PF_ZAPS: usize = NOTIFIER_PC + 156;
 /** No memory stands behind the access: it is emulated when it is repeated. */
-export const PF_EMULATED: usize = NOTIFIER_PC + 152;
-export const STEP_EMULATED: usize = NOTIFIER_PC + 156;
-export const KVM_CONTEXT_END: usize = NOTIFIER_PC + 160;
+export const PF_EMULATED: usize = NOTIFIER_PC + 168;
+export const KVM_CONTEXT_END: usize = NOTIFIER_PC + 176;
 
 /** In the guest, or taken off its CPU there. */
 export const VCPU_IN_GUEST: u32 = 0;
@@ -59,11 +67,6 @@ export const VCPU_IN_GUEST: u32 = 0;
 export const VCPU_IN_FAULT: u32 = 1;
 /** In the host, the guest has nothing to run. */
 export const VCPU_HALTED: u32 = 2;
-
-/** Actors that are not vCPUs end here. */
-export const DAEMON_BYTES: usize = NOTIFIER_PC + 12;
-/** Of a monitor: how far it is with its call. */
-export const CALL_PC: usize = NOTIFIER_PC + 8;
 
 /**
  * Takes the record of a vCPU.

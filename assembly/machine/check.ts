@@ -1,5 +1,6 @@
 import { checkGuest } from "../guest/sched";
 import { checkVm } from "../kvm/check";
+import { mmuHeld } from "../kvm/mmu";
 import { vcpuNext } from "../kvm/vcpu";
 import { vmVcpuList } from "../kvm/vm";
 import { vmAt, vmTableCount } from "../kvm/vmtable";
@@ -13,7 +14,8 @@ import { checkCpus } from "./cpus";
 import { actorCount, host } from "./state";
 
 // References that one actor can hold in the middle of its steps: a frame being allocated, one got for a fault, one under
-// eviction with its isolation reference. The pages of its readahead window come on top.
+// eviction with its isolation reference. The pages of its readahead window come on top, and
+// those that sptes hold.
 const PINS_PER_ACTOR: u32 = 4;
 
 /** Walks every structure of the machine and asserts its invariants. Says nothing in a build without assertions. */
@@ -25,6 +27,7 @@ export function checkAll(): void {
   for (let id: u32 = 0; id < vmTableCount(); id++) {
     for (let vcpu = vmVcpuList(vmAt(id)); vcpu !== 0; vcpu = vcpuNext(vcpu)) pins += readaheadHeld(vcpu);
   }
+  for (let id: u32 = 0; id < vmTableCount(); id++) pins += mmuHeld(vmAt(id));
   checkMm(mm, pins);
   for (let type: u32 = 0; type < mmAreas(mm); type++) checkDevice(swapDevice(mmArea(mm, type)));
   for (let id: u32 = 0; id < vmTableCount(); id++) {

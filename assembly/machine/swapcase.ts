@@ -89,7 +89,7 @@ function silentInvalidate(actor: usize, spaceId: u32, start: u32, end: u32): i32
   return STEP_DONE;
 }
 
-function silentAge(spaceId: u32, index: u32, time: u64): bool {
+function silentAge(actor: usize, spaceId: u32, index: u32): bool {
   return false;
 }
 

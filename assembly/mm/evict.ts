@@ -192,7 +192,7 @@ export function pageYoung(mm: usize, actor: usize, page: usize): bool {
   assert(ptePresent(pte));
   const young = (pte & PTE_ACCESSED) !== 0;
   if (young) setSpacePte(space, index, pte & ~PTE_ACCESSED);
-  const secondary = notifyClearFlushYoung(pageOwner(page), index, actorClock(actor));
+  const secondary = notifyClearFlushYoung(actor, pageOwner(page), index);
   const time = actorClock(actor);
   emit(TRACE_KR_FLUSH_YOUNG, time, secondary ? 1 : 0, 0, 0, 0);
   actorSpend(actor, STAGE_RECLAIM, cost(COST_AGE_RMAP_PAGE_NS));

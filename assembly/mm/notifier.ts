@@ -2,14 +2,14 @@
 // is looked at. The upper floor fills the hooks in when the module starts, as kvm_mmu_notifier_ops does.
 
 type InvalidateHook = (actor: usize, spaceId: u32, start: u32, end: u32) => i32;
-type AgeHook = (spaceId: u32, index: u32, time: u64) => bool;
+type AgeHook = (actor: usize, spaceId: u32, index: u32) => bool;
 
 function unset(actor: usize, spaceId: u32, start: u32, end: u32): i32 {
   assert(false);
   return 0;
 }
 
-function unsetAge(spaceId: u32, index: u32, time: u64): bool {
+function unsetAge(actor: usize, spaceId: u32, index: u32): bool {
   assert(false);
   return false;
 }
@@ -35,6 +35,6 @@ export function notifyInvalidateEnd(actor: usize, spaceId: u32, start: u32, end:
 }
 
 /** mmu_notifier_clear_flush_young(): true when the secondary MMU has seen an access since the last call. */
-export function notifyClearFlushYoung(spaceId: u32, index: u32, time: u64): bool {
-  return clearFlushYoung(spaceId, index, time);
+export function notifyClearFlushYoung(actor: usize, spaceId: u32, index: u32): bool {
+  return clearFlushYoung(actor, spaceId, index);
 }

@@ -184,7 +184,7 @@ export class ReferenceMachine {
       vcpu.pending = { since: vcpu.clock, kind: "spurious" };
     }
     vcpu.inFault = true;
-    vcpu.process = kvmFault(this.host, vcpu, gfn, write);
+    vcpu.process = kvmFault(this.host, vcpu, gfn, write, vcpu.vm.sptes.has(gfn));
     vcpu.spend("exit", this.costs.vmExitNs);
     this.goOn(vcpu);
     return false;

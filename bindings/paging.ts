@@ -1,0 +1,32 @@
+// The keys of a VM that say how its memory is mapped: which MMU of KVM, how its tables look, and how it learns that the host takes a
+// page away. A part of the scenario's schema (schema.ts).
+
+import * as v from "valibot";
+import { choice, count, maybe, oneOf, only, U32_MAX } from "./values.js";
+
+export const pagingKeys = {
+  mmu: v.optional(
+    choice(
+      "How guest addresses are translated. tdp: two-dimensional paging (EPT, NPT) by the TDP MMU. legacy: the same by the older MMU, with " +
+        "pages of sptes that are found again, a reverse map, and neighbours mapped along.",
+      { values: ["tdp", "legacy"], aliases: { upstream: "tdp" }, later: ["shadow"] },
+    ),
+    "tdp",
+  ),
+  mmuPages: maybe(
+    count(
+      "Pages of sptes that the legacy MMU may have before it zaps the oldest (KVM_SET_NR_MMU_PAGES). Absent: a 50th of the guest's pages, 64 at least.",
+      { min: 16, max: U32_MAX },
+    ),
+  ),
+  pageTableLevels: v.optional(oneOf("Levels of KVM's page table.", [4, 5]), 4),
+  hugePages: v.optional(only("Map 2 MiB pages.", false, [true]), false),
+  mmuNotifier: v.optional(
+    choice(
+      "How KVM learns that the host takes a page away. seq-retry: a start and an end, a sequence count, and a fault that an invalidation overtook " +
+        "starts over. notifier-2008: a call when the page is gone, and an spte owns a reference to its page; with the legacy MMU only.",
+      { values: ["seq-retry", "notifier-2008"], aliases: { upstream: "seq-retry" } },
+    ),
+    "seq-retry",
+  ),
+};
