@@ -1,5 +1,6 @@
 import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
 import { allocated, allocStep, allocTableBegin } from "../mm/alloc";
+import { compoundHead } from "../mm/compound";
 import {
   FAULT_SPURIOUS,
   FAULT_WRITE_PROTECT,
@@ -10,7 +11,8 @@ import {
   faultWritable,
 } from "../mm/fault";
 import { pagePut } from "../mm/free";
-import { ptePfn, ptePresent, ZERO_PFN } from "../mm/pte";
+import { lruMarkAccessed } from "../mm/lrubatch";
+import { PTE_WRITE, ptePfn, ptePresent, ZERO_PFN } from "../mm/pte";
 import { spacePte } from "../mm/space";
 import {
   ACTOR_GUEST,
@@ -58,6 +60,7 @@ import {
   PF_PINNED,
   PF_PRESENT,
   PF_SEQ,
+  PF_SLOW,
   PF_START,
   PF_WRITE,
   PF_ZAPS,
@@ -188,12 +191,16 @@ export function pageFaultStep(vcpu: usize): i32 {
         continue;
       }
       if (slot === 0 || (write && memslotReadOnly(slot))) return emulate(vcpu);
-      faultBegin(vcpu, vmSpace(vm), memslotIndex(slot, gfn), write);
+      const index = memslotIndex(slot, gfn);
+      const pte = spacePte(vmSpace(vm), index);
+      store<u32>(vcpu, ptePresent(pte) && (pte & PTE_WRITE) !== 0 ? 0 : 1, PF_SLOW);
+      faultBegin(vcpu, vmSpace(vm), index, write);
       goto(vcpu, RESOLVING);
     } else if (pc === RESOLVING) {
       const step = faultStep(mm, vcpu);
       if (step !== STEP_DONE) return step;
       needed(vcpu, faultKind(vcpu));
+      if (load<u32>(vcpu, PF_SLOW) !== 0) accessed(vcpu); // FOLL_TOUCH
       actorSpend(vcpu, STAGE_MAP, beforeLock());
       goto(vcpu, RESOLVED);
       // yield: the frame is held, no spte names it yet; the page may be taken away here (the 2008 get_user_pages window)
@@ -204,13 +211,13 @@ export function pageFaultStep(vcpu: usize): i32 {
     } else if (pc === LOCKED) {
       if (stale(vcpu, vm, gfn)) {
         unlock(vm, vcpu);
-        pagePut(mm, faultPfn(vcpu), vcpu);
+        release(vcpu);
         if (!retry(vcpu)) return STEP_AGAIN;
         continue;
       }
       if (!mmuReady(vm, vcpu, gfn, LEVEL_4K)) {
         unlock(vm, vcpu);
-        pagePut(mm, faultPfn(vcpu), vcpu);
+        release(vcpu);
         goto(vcpu, TOPUP);
         continue;
       }
@@ -220,7 +227,7 @@ export function pageFaultStep(vcpu: usize): i32 {
     } else {
       assert(pc === UNLOCK);
       unlock(vm, vcpu);
-      pagePut(mm, faultPfn(vcpu), vcpu); // sptes hold no references
+      release(vcpu); // sptes hold no references
       return enterGuest(vcpu);
     }
   }
@@ -256,6 +263,19 @@ function lock(vm: usize, vcpu: usize): bool {
 function unlock(vm: usize, vcpu: usize): void {
   if (vmIsLegacy(vm)) unlockWrite(vmMmuLock(vm), vcpu);
   else unlockRead(vmMmuLock(vm), vcpu);
+}
+
+// The page has been used (kvm_set_page_accessed()); that of zeroes keeps no such notes.
+function accessed(vcpu: usize): void {
+  if (faultPfn(vcpu) === ZERO_PFN) return;
+  const mm = vmMm(vcpuVm(vcpu));
+  lruMarkAccessed(mm, vcpu, compoundHead(mm, faultPfn(vcpu)));
+}
+
+// kvm_release_pfn_clean(): the page was used, and is let go of.
+function release(vcpu: usize): void {
+  accessed(vcpu);
+  pagePut(vmMm(vcpuVm(vcpu)), faultPfn(vcpu), vcpu);
 }
 
 // is_page_fault_stale(): the page may have gone since it was asked for, or the slot.

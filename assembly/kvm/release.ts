@@ -1,6 +1,7 @@
 import { compoundHead } from "../mm/compound";
 import { pagePut } from "../mm/free";
-import { PG_DIRTY, PG_REFERENCED, pageOf, pageSet } from "../mm/page";
+import { lruMarkAccessed } from "../mm/lrubatch";
+import { PG_DIRTY, pageOf, pageSet } from "../mm/page";
 import { ZERO_PFN } from "../mm/pte";
 import { actorClock } from "../sim/actor";
 import { DIGEST_INVALIDATE, digestAdd } from "../sim/digest";
@@ -17,6 +18,6 @@ export function spteReleased(vm: usize, gfn: u32, spte: u64, actor: usize): void
   const mm = vmMm(vm);
   const page = pageOf(mm, compoundHead(mm, pfn));
   if (spte & spteDirty(vmFormat(vm))) pageSet(page, PG_DIRTY);
-  if (spte & spteAccessed(vmFormat(vm))) pageSet(page, PG_REFERENCED);
+  if (spte & spteAccessed(vmFormat(vm))) lruMarkAccessed(mm, actor, compoundHead(mm, pfn));
   if (vmSpteRefs(vm)) pagePut(mm, pfn, actor);
 }

@@ -20,21 +20,22 @@ import {
 } from "./page";
 import { spaceMemcg } from "./space";
 import { swapCpus } from "./swapstate";
+import { workingsetActivated } from "./workingset";
 
 // Per-CPU batches in front of the LRU lists (struct cpu_fbatches): what is to happen to a page of the lists is noted, and
 // done for 15 pages at a time. A page in a batch has a reference of the batch; a new page is on no list until its batch is
 // flushed. Others see that: a page in another CPU's batch cannot be isolated, or not be freed.
 //
-// batches  0                  64                 128                192
-//          +------------------+------------------+------------------+------------------+   one such row a CPU
-//          | add              | rotate           | deactivate       | lazyfree         |
-//          +------------------+------------------+------------------+------------------+
+// batches  0                  64                 128                192                256
+//          +------------------+------------------+------------------+------------------+------------------+   one such row
+//          | add              | rotate           | deactivate       | lazyfree         | activate         |   a CPU
+//          +------------------+------------------+------------------+------------------+------------------+
 // batch    0       4
 //          +-------+----------+
 //          | count | pfn × 15 |
 //          +-------+----------+
 //
-// Left out: activate and deactivate-file, which only file pages and mark_page_accessed() use.
+// Left out: deactivate-file, which only file pages use.
 
 /** PAGEVEC_SIZE: a batch is flushed when it has that many pages. */
 const BATCH_PAGES: u32 = 15;
@@ -45,7 +46,8 @@ const ADD: u32 = 0;
 const ROTATE: u32 = 1;
 const DEACTIVATE: u32 = 2;
 const LAZYFREE: u32 = 3;
-const KINDS: u32 = 4;
+const ACTIVATE: u32 = 4;
+const KINDS: u32 = 5;
 
 /** Takes the batches of a host of `cpus` CPUs. False when memory is exhausted. */
 export function lruBatchesCreate(mm: usize, cpus: u32): bool {
@@ -80,6 +82,31 @@ export function lruLazyfree(mm: usize, actor: usize, pfn: u32): void {
   const page = pageOf(mm, pfn);
   if (!pageTest(page, PG_LRU) || pageTest(page, PG_SWAPCACHE | PG_LAZYFREE)) return;
   append(mm, actorCpu(actor), actorClock(actor), LAZYFREE, pfn);
+}
+
+/**
+ * folio_mark_accessed(): a page has been used. The first time it is marked, the second time it becomes active: through a batch of its own, or,
+ * while it still waits in this CPU's batch of new pages, there at once.
+ */
+export function lruMarkAccessed(mm: usize, actor: usize, pfn: u32): void {
+  const page = pageOf(mm, pfn);
+  if (!pageTest(page, PG_REFERENCED)) {
+    pageSet(page, PG_REFERENCED);
+    return;
+  }
+  if (pageTest(page, PG_ACTIVE)) return;
+  if (pageTest(page, PG_LRU)) append(mm, actorCpu(actor), actorClock(actor), ACTIVATE, pfn);
+  else if (inBatch(mm, actorCpu(actor), pfn)) pageSet(page, PG_ACTIVE);
+  pageClear(page, PG_REFERENCED);
+  workingsetActivated(mm, mmSpace(mm, pageOwner(page)), 1);
+}
+
+// __lru_cache_activate_folio(): is the page among the new ones of this CPU?
+function inBatch(mm: usize, cpu: u32, pfn: u32): bool {
+  for (let place = lruBatchLength(mm, cpu); place > 0; place--) {
+    if (lruBatchAt(mm, cpu, place - 1) === pfn) return true;
+  }
+  return false;
 }
 
 /** lru_add_drain(): flushes the batches of the actor's CPU. */
@@ -133,10 +160,17 @@ function flush(mm: usize, cpu: u32, time: u64, kind: u32): void {
   }
 }
 
-// lru_add_fn(), lru_move_tail_fn(), lru_deactivate_fn() and lru_lazyfree_fn().
+// lru_add_fn(), lru_move_tail_fn(), lru_deactivate_fn(), lru_lazyfree_fn() and folio_activate_fn().
 function move(mm: usize, page: usize, pfn: u32, kind: u32): void {
   const memcg = spaceMemcg(mmSpace(mm, pageOwner(page)));
   if (kind === ADD) {
+    lruAdd(mm, memcg, pfn, false);
+    return;
+  }
+  if (kind === ACTIVATE) {
+    if (pageTest(page, PG_ACTIVE)) return;
+    lruRemove(mm, memcg, pfn);
+    pageSet(page, PG_ACTIVE);
     lruAdd(mm, memcg, pfn, false);
     return;
   }

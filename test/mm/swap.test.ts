@@ -89,7 +89,23 @@ function debugCore(subject: Case): Core {
 }
 
 test("a slot that another VM takes while a page for it is allocated is not read ahead", () => {
-  const subject = caseOf(
+  // When the vCPUs start decides whether their ways cross: one of many starts does.
+  const starts = Array.from({ length: 120 }, (_, index) => index * 500);
+  const met = starts.map(handOver).find((subject) => {
+    const model = new ReferenceMachine(subject.scenario, subject.streams);
+    model.run(subject.accesses);
+    return model.host.swap.met.slotsChangedHands > 0;
+  });
+  assert.ok(met !== undefined, "the model met it");
+
+  const core = debugCore(met);
+  core.call.machineRun(met.accesses, 1_000_000);
+  core.call.checkAll();
+});
+
+/** Three VMs that share a small area read ahead by slot; the second vCPU starts at `start`. */
+function handOver(start: number) {
+  return caseOf(
     [{ servers: 2, rotational: true, readNs: 1, writeNs: 1, size: 62 * PAGE_BYTES }],
     [
       {
@@ -97,7 +113,7 @@ test("a slot that another VM takes while a page for it is allocated is not read 
         limit: 20,
         vcpus: [
           [0, "w29-39 w39 w19 w20 w36 w0 r12-17 w19-20 w33 w1 w39 w19 w14-36 w25-39"],
-          [3000, "w5 w9 r32-35 w34 r5-22 w17 r29 w19 w19 w8 w16-39"],
+          [start, "w5 w9 r32-35 w34 r5-22 w17 r29 w19 w19 w8 w16-39"],
         ],
       },
       {
@@ -112,14 +128,7 @@ test("a slot that another VM takes while a page for it is allocated is not read 
     ],
     240,
   );
-  const model = new ReferenceMachine(subject.scenario, subject.streams);
-  model.run(subject.accesses);
-  assert.ok(model.host.swap.met.slotsChangedHands > 0, "the model met it");
-
-  const core = debugCore(subject);
-  core.call.machineRun(subject.accesses, 1_000_000);
-  core.call.checkAll();
-});
+}
 
 test("areas of equal priority whose last free slot the scan passes over do not follow each other for ever", () => {
   // A scan without a cluster begins behind the CPU's start, which in an area of one slot is that slot.
