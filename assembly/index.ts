@@ -1,3 +1,4 @@
+import { hintingInit } from "./guest/hinting";
 import { reportingInit } from "./guest/reporting";
 import { notifierInit } from "./kvm/notifier";
 
@@ -6,6 +7,7 @@ import { notifierInit } from "./kvm/notifier";
 export * from "./machine/boot";
 export * from "./machine/check";
 export * from "./machine/config";
+export * from "./machine/configguest";
 export * from "./machine/givecase";
 export * from "./machine/inspect";
 export * from "./machine/kvmcase";
@@ -24,3 +26,4 @@ export * from "./machine/zonecase";
 
 notifierInit();
 reportingInit();
+hintingInit();

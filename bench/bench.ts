@@ -11,6 +11,7 @@ import { faults } from "./faults.bench.js";
 import { mmu } from "./kvm/mmu.bench.js";
 import { buddy } from "./mm/buddy.bench.js";
 import { swap } from "./mm/swap.bench.js";
+import { twoList } from "./mm/twolist.bench.js";
 import { policies } from "./policy/policies.bench.js";
 import { hostLine, type Suite, type SuiteReport, thisHost } from "./report.js";
 import { sweeps } from "./sweep.bench.js";
@@ -26,6 +27,7 @@ const SUITES: Readonly<Record<string, Suite>> = {
   swap,
   sweep: sweeps,
   policies,
+  "two-list": twoList,
 };
 
 const HELP = `npm run bench -- [SUITE …] [options]

@@ -73,10 +73,15 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
     const { chargeTables, chargeBatch, overheadPages } = vm.memcg;
     call.configMemcg(index, Number(chargeTables), chargeBatch, overheadPages);
     done(core, configPaging(core, index, scenario.host.vendor, vm));
-    for (const placed of placeTasks(vm, (file) => traces.get(file)!.pages)) {
-      const task = { ...placed, firstPage: gfnOfPage(slots, placed.firstPage).gfn };
+    const buddy = vm.guest.allocator === "buddy";
+    const tasksPlaced = placeTasks(vm, (file) => traces.get(file)!.pages);
+    if (buddy) done(core, configGuest(core, index, vm, tasksPlaced));
+    for (const placed of tasksPlaced) {
+      // Page numbers of a guest that allocates are its own; the others are gfns.
+      const task = buddy ? placed : { ...placed, firstPage: gfnOfPage(slots, placed.firstPage).gfn };
       const { workload, prefault } = vm.guest.tasks[task.index]!;
       const id = done(core, configTask(core, index, task, workload, traces, handles));
+      if (vm.guest.allocator === "buddy" && task.pages > 0) done(core, configPaged(core, id, workload));
       tasks.push({ vm: index, vcpu: task.vcpu, name: task.name, id });
       starts.push({ id, vm, task });
       if (prefault && task.pages > 0) prefaults.push({ vm: index, task });
@@ -165,13 +170,13 @@ function configTask(
     return call.configCompute(vm, task.vcpu, workload.time ?? Number.POSITIVE_INFINITY);
   }
   const probability = (ratio: number): number => Math.round(ratio * core.constant("PROBABILITY_ONE"));
-  const writes = workload.kind === "trace" ? 0 : probability(workload.writes);
+  const writes = workload.kind === "trace" || workload.kind === "churn" ? 0 : probability(workload.writes);
   const id = call.configTask(
     vm,
     task.vcpu,
     task.firstPage,
     task.pages,
-    core.constant(`WORKLOAD_${constantName(workload.kind)}`),
+    core.constant(`WORKLOAD_${accessKind(workload)}`),
     workload.kind === "trace" ? traces.get(workload.file)!.words.length : hotPages(workload),
     workload.kind === "trace" ? handles.get(workload.file)! : 0,
     writes,
@@ -190,6 +195,50 @@ function configTask(
   return id;
 }
 
+/** The VM's memory management of its own, for all the pages that its tasks may touch. */
+function configGuest(core: Core, index: number, vm: ResolvedVm, tasks: readonly Task[]): number {
+  const { freePages, balloon } = vm.guest;
+  const pages = tasks.reduce((end, { firstPage, pages }) => Math.max(end, firstPage + pages), 1);
+  const { design = "off", minOrder = 0 } = freePages ?? {};
+  return core.call.configGuest(
+    index,
+    pages,
+    core.constant(`FREE_${constantName(design)}`),
+    minOrder ?? 0,
+    Number(balloon !== undefined),
+    balloonPages(vm),
+  );
+}
+
+/** Pages that a VM's balloon shall hold. */
+export function balloonPages({ guest }: ResolvedVm): number {
+  return (guest.balloon?.target ?? 0) / PAGE_BYTES;
+}
+
+/** What a task does in a guest that allocates: its kind of life, its pauses, the blocks of churn. */
+function configPaged(core: Core, id: number, workload: ResolvedWorkload): number {
+  const { call } = core;
+  const kinds: Record<string, string> = { process: "PROCESS", churn: "CHURN", pagecache: "CACHE" };
+  const kind = core.constant(`PAGED_${kinds[workload.kind] ?? "PLAIN"}`);
+  const status = call.configPaged(id, kind, "pause" in workload ? workload.pause : 0);
+  if (status < 0 || workload.kind !== "churn") return status;
+  const one = core.constant("PROBABILITY_ONE");
+  call.configChurn(id, Math.round(workload.freed * one));
+  const sum = workload.orders.reduce((total, weight) => total + weight, 0);
+  let below = 0;
+  for (let order = 0; order < 11; order++) {
+    below += workload.orders[order] ?? 0;
+    call.configChurnOrder(id, order, Math.round((below / sum) * one));
+  }
+  return status;
+}
+
+/** The kind of accesses that the core draws for a workload. */
+function accessKind({ kind }: ResolvedWorkload): string {
+  if (kind === "process" || kind === "pagecache") return "SEQUENTIAL";
+  return kind === "churn" ? "UNIFORM" : constantName(kind);
+}
+
 function hotPages(workload: ResolvedWorkload): number {
   return workload.kind === "hotcold" ? workload.hot : 0;
 }
@@ -199,6 +248,7 @@ function accessLimit(workload: ResolvedWorkload, traces: Map<string, Trace>): nu
   if (workload.kind === "compute") return Number.POSITIVE_INFINITY;
   let natural = Number.POSITIVE_INFINITY;
   if (workload.kind === "trace" && !workload.loop) natural = traces.get(workload.file)!.words.length;
+  if (workload.kind === "process") natural = workload.pages * workload.repeat;
   if (workload.kind === "sequential") natural = workload.pages * workload.passes;
   return Math.min(natural, workload.accesses ?? Number.POSITIVE_INFINITY);
 }

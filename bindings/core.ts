@@ -25,6 +25,10 @@ export interface CoreFunctions {
   configCompute: Call;
   configTask: Call;
   configTrace: Call;
+  configGuest: Call;
+  configPaged: Call;
+  configChurn: Call;
+  configChurnOrder: Call;
   configThink: Call;
   configZipf: Call;
   configHotcold: Call;
@@ -48,6 +52,7 @@ export interface CoreFunctions {
   liveSwappiness: Call;
   liveWatermarkScale: Call;
   liveMemoryMax: Call;
+  liveBalloon: Call;
   liveCheck: Call;
   liveTrace: Call;
   liveZapAll: Call;
@@ -72,6 +77,7 @@ export interface CoreFunctions {
   reportTable: Call;
   reportPageNumber: Call;
   reportVm: Call;
+  reportGuest: Call;
   reportPage: Call;
   reportHost: Call;
   reportDevice: Call;
@@ -116,6 +122,13 @@ export interface CoreFunctions {
   slotCaseScript: Call;
   slotCaseReady: Call;
   slotCaseRun: Call;
+  swapcaseHost: Call;
+  swapcaseArea: Call;
+  swapcaseStart: Call;
+  lrucaseRoom: Call;
+  lrucaseRun: Call;
+  lrucaseMax: Call;
+  lrucaseMoved: Call;
   slotCasePlaces: Call;
   swapsnapFree: Call;
   swapsnapClusterNext: Call;

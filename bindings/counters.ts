@@ -38,6 +38,8 @@ interface FaultReading {
 
 export interface VmReading {
   row: Float64Array;
+  /** What the guest's own memory management counts. */
+  guest: Float64Array;
   faults: Record<FaultName, FaultReading>;
 }
 
@@ -87,7 +89,7 @@ function readVm(core: Core, id: number): VmReading {
       histogram: core.u32(call.reportHistogram(id, kind), length).slice(),
     };
   }
-  return { row: counters, faults };
+  return { row: counters, guest: row(core, () => call.reportGuest(id)), faults };
 }
 
 /**

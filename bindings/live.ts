@@ -1,16 +1,16 @@
 // The keys that a fork may change, and the calls that put them into a living core. Every other key is fixed at boot.
 
-import { configCosts, requireRoom } from "./boot.js";
+import { balloonPages, configCosts, requireRoom } from "./boot.js";
 import type { Core } from "./core.js";
 import { PagevisorError } from "./errors.js";
-import type { ResolvedScenario } from "./scenario.js";
+import type { ResolvedScenario, ResolvedVm } from "./scenario.js";
 import { traceMask } from "./tracepoints.js";
 
 const PAGE_BYTES = 4096;
 
 /** Live keys as a user reads them; a message lists them. */
 const LIVE_KEYS =
-  "seed, costs.*, host.reclaim.swappiness, host.reclaim.watermarkScaleFactor, vms.NAME.memoryMax, check.*, trace.*";
+  "seed, costs.*, host.reclaim.swappiness, host.reclaim.watermarkScaleFactor, vms.NAME.memoryMax, vms.NAME.guest.balloon.target, check.*, trace.*";
 
 /** Refuses a change of anything that is not live. @throws PagevisorError E_FIXED */
 export function requireLive(
@@ -29,16 +29,21 @@ export function requireLive(
         ...scenario.host,
         reclaim: { ...scenario.host.reclaim, swappiness: 0, watermarkScaleFactor: 0 },
       },
-      vms: scenario.vms.map((vm) => ({ ...vm, memoryMax: 0 })),
+      vms: scenario.vms.map((vm) => ({ ...vm, memoryMax: 0, guest: withoutTarget(vm.guest) })),
     });
   if (rest(before) === rest(after)) return;
   const live =
-    /^(seed|costs(\..*)?|host\.reclaim\.(swappiness|watermarkScaleFactor)|vms\..*\.memoryMax|check(\..*)?|trace(\..*)?)$/;
+    /^(seed|costs(\..*)?|host\.reclaim\.(swappiness|watermarkScaleFactor)|vms\..*\.memoryMax|vms\..*\.guest\.balloon\.target|check(\..*)?|trace(\..*)?)$/;
   const fixed = paths.find((path) => !live.test(path)) ?? paths[0] ?? "scenario";
   throw new PagevisorError(
     "E_FIXED",
     `${fixed}: fixed when the machine was created; a fork can change ${LIVE_KEYS}. Create another machine for this.`,
   );
+}
+
+/** A guest whose balloon, if it has one, has no size. */
+function withoutTarget(guest: ResolvedVm["guest"]): unknown {
+  return guest.balloon === undefined ? guest : { ...guest, balloon: {} };
 }
 
 /** Brings a core that was booted with `before` to the live settings of `after`. */
@@ -55,6 +60,10 @@ export function applyLive(core: Core, before: ResolvedScenario, after: ResolvedS
   for (const [index, { memoryMax }] of after.vms.entries()) {
     if (before.vms[index]!.memoryMax === memoryMax) continue;
     call.liveMemoryMax(index, memoryMax === null ? 0xffffffff : Math.floor(memoryMax / PAGE_BYTES));
+  }
+  for (const [index, vm] of after.vms.entries()) {
+    const pages = balloonPages(vm);
+    if (balloonPages(before.vms[index]!) !== pages) call.liveBalloon(index, pages);
   }
   if (changed(before.check, after.check)) {
     const { integrity, onViolation } = after.check;

@@ -56,6 +56,8 @@ export interface TaskResult {
   readyNs: number;
   /** Asleep in the guest. */
   waitNs: number;
+  /** The guest had no memory for it. */
+  killed: boolean;
 }
 
 export interface VmResult {
@@ -86,14 +88,46 @@ export interface VmResult {
   };
   notifier: { unmapped: number; aged: number; young: number; flushes: number; retries: number };
   freePages: {
+    /** Pages that the guest has freed. */
+    freed: number;
+    /** Frees that hinting has put into its arrays, and frees that found the array full and are forgotten. */
     captured: number;
+    dropped: number;
+    /** Scans of a full array, and the guest's CPU time for them and for the thread's walk, ns. */
     scans: number;
+    scanNs: number;
+    /** Blocks taken off the free lists for a request, and blocks that the watermark kept. */
     isolated: number;
     isolateFailed: number;
+    /** Most pages that were off the free lists for requests at one time, since boot. */
+    isolatedPeakPages: number;
+    /** Requests to the host (hypercalls), their blocks and pages. */
     requests: number;
+    blocks: number;
     pagesReported: number;
-    neverReported: number;
+    /** Pages reported, by the order of their block, 0 to 10. */
     pagesByOrder: number[];
+    /** Pages that are free now, have been used, and that the host does not know of. */
+    neverReported: number;
+    /** Pages that the host had and has dropped. */
+    discarded: number;
+    /** Pages that were freed and of which the host learned before they were used again; their share of `freed` is the coverage. */
+    released: number;
+    /** Mean time from a page's free to its release by the host, ns; 0 when there was none. */
+    releaseMeanNs: number;
+    /** Pages allocated again after the host had dropped them: each faults in the host. */
+    refaults: number;
+  };
+  /** The balloon: pages in it now, requests, pages that went into it and came back. */
+  balloon: { pages: number; requests: number; inflated: number; deflated: number };
+  /** The guest's own memory management; all 0 with allocator direct. */
+  guestMemory: {
+    /** Pages that are free now. */
+    freePages: number;
+    /** Clean pages of the page cache dropped because memory was short. */
+    cacheDropped: number;
+    /** Tasks killed because there was no memory. */
+    killed: number;
   };
   integrity: { checked: number; lostWrites: number; staleReads: number; unreachablePins: number };
   tasks: TaskResult[];
@@ -110,7 +144,7 @@ export interface HostResult {
 
 /** One integrity violation with its story. */
 export interface Violation {
-  kind: "lostWrite" | "staleRead" | "unreachablePin";
+  kind: "lostWrite" | "staleRead" | "unreachablePin" | "arrayOverflow";
   vm: string;
   gfn: number;
   vcpu: number;
@@ -145,6 +179,6 @@ export interface RunResult {
   host: HostResult;
   /** Where memory ran out; only with status `oom`. */
   oom?: { where: string };
-  /** The first violations (up to 16); only with `check.integrity`. */
+  /** The first violations (up to 16); only with `check.integrity`, or when one that is always looked for has stopped the run. */
   violations?: Violation[];
 }

@@ -13,7 +13,7 @@ export interface Subject {
   tasks: readonly BootedTask[];
 }
 
-const VIOLATION_KINDS = ["unreachablePin", "lostWrite", "staleRead"] as const;
+const VIOLATION_KINDS = ["unreachablePin", "lostWrite", "staleRead", "arrayOverflow"] as const;
 
 function difference(core: Core, constant: string, before: Float64Array, after: Float64Array): number {
   const index = core.constant(constant);
@@ -85,16 +85,7 @@ function vmResult(
       flushes: counted("VM_FLUSHES"),
       retries: counted("VM_RETRIES"),
     },
-    freePages: {
-      captured: 0,
-      scans: 0,
-      isolated: 0,
-      isolateFailed: 0,
-      requests: 0,
-      pagesReported: 0,
-      neverReported: 0,
-      pagesByOrder: [],
-    },
+    ...guestResult(core, before.guest, after.guest),
     integrity: {
       checked: counted("VM_CHECKED"),
       lostWrites: counted("VM_LOST_WRITES"),
@@ -102,6 +93,52 @@ function vmResult(
       unreachablePins: counted("VM_UNREACHABLE_PINS"),
     },
     tasks,
+  };
+}
+
+function guestResult(
+  core: Core,
+  before: Float64Array,
+  after: Float64Array,
+): Pick<VmResult, "freePages" | "balloon" | "guestMemory"> {
+  const counted = (counter: string): number => difference(core, `GUEST_${counter}`, before, after);
+  const level = (constant: string): number => after[core.constant(constant)]!;
+  const released = counted("RELEASED");
+  const orders = core.constant("REPORT_GUEST_ORDERS");
+  return {
+    freePages: {
+      freed: counted("FREED"),
+      captured: counted("CAPTURED"),
+      dropped: counted("DROPPED"),
+      scans: counted("SCANS"),
+      scanNs: counted("SCAN_NS"),
+      isolated: counted("ISOLATED"),
+      isolateFailed: counted("ISOLATE_FAILED"),
+      isolatedPeakPages: level("GUEST_ISOLATED_PEAK"),
+      requests: counted("REQUESTS"),
+      blocks: counted("BLOCKS"),
+      pagesReported: counted("REPORTED"),
+      pagesByOrder: Array.from(
+        { length: 11 },
+        (_, order) => after[orders + order]! - before[orders + order]!,
+      ),
+      neverReported: level("REPORT_GUEST_UNREPORTED"),
+      discarded: counted("DISCARDED"),
+      released,
+      releaseMeanNs: released === 0 ? 0 : counted("RELEASE_NS") / released,
+      refaults: counted("REFAULTS"),
+    },
+    balloon: {
+      pages: level("REPORT_GUEST_BALLOON"),
+      requests: counted("BALLOON_REQUESTS"),
+      inflated: counted("INFLATED"),
+      deflated: counted("DEFLATED"),
+    },
+    guestMemory: {
+      freePages: level("REPORT_GUEST_FREE"),
+      cacheDropped: counted("CACHE_DROPPED"),
+      killed: counted("KILLED"),
+    },
   };
 }
 
@@ -125,6 +162,7 @@ function taskResults({ core, tasks }: Subject, vm: number, before: Reading, afte
       runNs: counted("REPORT_TASK_RUN_NS"),
       readyNs: counted("REPORT_TASK_READY_NS"),
       waitNs: counted("REPORT_TASK_WAIT_NS"),
+      killed: row[core.constant("REPORT_TASK_KILLED")] === 1,
     });
   }
   return results;

@@ -1,6 +1,7 @@
 // The rules between keys of a scenario: names that must differ or exist, numbers that bound each other, pages that must fit.
 // Left out: rules about a single key (schema.ts) and those that need the core (watermarks, the size of the arena).
 
+import { guestMemory } from "./guestrules.js";
 import { gfnOfPage, memslotsOf } from "./memslots.js";
 import { nearestName } from "./nearest.js";
 import { formatPath, type Problem, show } from "./problems.js";
@@ -26,7 +27,7 @@ export function ruleProblems(parsed: ParsedScenario, resolved: ResolvedScenario)
         mmuPages(vm, index),
         mmuNotifier(vm, index),
         overhead(vm, index),
-        allocator(parsed, index),
+        guestMemory(vm, index),
         slots(vm, index),
         sameTaskNames(vm, index),
         taskValues(vm, index),
@@ -198,14 +199,6 @@ function slots(vm: ResolvedVm, index: number): Problem[] {
   return problems;
 }
 
-/** With the key freePages, even when off, guest memory comes from the guest's buddy allocator unless the scenario says otherwise. */
-function allocator(parsed: ParsedScenario, index: number): Problem[] {
-  const { guest } = parsed.vms[index]!;
-  if (guest.freePages === undefined || guest.allocator !== undefined) return [];
-  const wrong = 'missing, and with freePages its default "buddy" is not modelled in this version';
-  return [{ path: ["vms", index, "guest", "allocator"], wrong, allowed: '"direct"' }];
-}
-
 function taskValues(vm: ResolvedVm, index: number): Problem[] {
   return vm.guest.tasks.flatMap(({ vcpu, workload }, taskIndex) => {
     const path = ["vms", index, "guest", "tasks", taskIndex];
@@ -234,6 +227,7 @@ export function memoryProblem(
   index: number,
   tracePages: (file: string) => number,
 ): Problem | undefined {
+  if (vm.guest.allocator === "buddy") return undefined; // its tasks have no places: who finds no memory is killed
   const memoryPages = vm.memory / PAGE_BYTES;
   const tasks = placeTasks(vm, tracePages);
   const task = tasks.find(({ firstPage, pages }) => firstPage + pages > memoryPages);

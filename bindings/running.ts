@@ -166,6 +166,6 @@ export function resultSince(
     vms: vmResults(subject, before, after, sinceMark),
     host: hostResult(subject, before, after),
     ...(status === "oom" && { oom: { where: oomWhere(subject, after) } }),
-    ...(scenario.check.integrity && { violations: violationsOf(subject, after) }),
+    ...((scenario.check.integrity || status === "violation") && { violations: violationsOf(subject, after) }),
   };
 }

@@ -2,6 +2,7 @@
 // ResolvedScenario as right. A resolved scenario is itself a scenario and resolves to itself.
 
 import * as v from "valibot";
+import { needsBuddy } from "./guestrules.js";
 import { scenarioError, schemaProblems } from "./problems.js";
 import { isIdealized, kernelPriority, ruleProblems } from "./rules.js";
 import { type ParsedScenario, type Scenario, scenarioSchema } from "./schema.js";
@@ -17,7 +18,10 @@ type ParsedSwap = ParsedScenario["host"]["swap"][number];
 export type ResolvedSwap = ParsedSwap & { name: string; priority: number };
 
 export interface ResolvedVm extends Omit<ParsedVm, "guest"> {
-  guest: Omit<ParsedVm["guest"], "tasks" | "allocator"> & { tasks: ResolvedTask[]; allocator: "direct" };
+  guest: Omit<ParsedVm["guest"], "tasks" | "allocator"> & {
+    tasks: ResolvedTask[];
+    allocator: "direct" | "buddy";
+  };
 }
 
 /** Every value explicit: sizes in bytes, times in virtual ns, aliases replaced by what they stand for, null for "none". */
@@ -43,6 +47,15 @@ export function resolveScenario(input: unknown): ResolvedScenario {
   if (problems.length > 0) throw scenarioError(problems);
   return resolved;
 }
+
+/** Least orders of a block that is told to the host: a pageblock; the largest block; any. */
+const MIN_ORDERS = {
+  off: 0,
+  reporting: 9,
+  "hinting-2019": 0,
+  "hinting-2019-min-order": 10,
+  oracle: 0,
+} as const;
 
 /** The defaults that depend on other keys. */
 function fillIn(parsed: ParsedScenario): ResolvedScenario {
@@ -70,5 +83,14 @@ function fillInGuest(guest: ParsedVm["guest"]): ResolvedVm["guest"] {
     const { name = defaultName(task.workload.kind, index), ...others } = task;
     return { name, ...others };
   });
-  return { ...guest, tasks, allocator: guest.allocator ?? "direct" };
+  // In the order of the schema, so that a resolved scenario resolves to the same text.
+  const {
+    tasks: _,
+    timeslice,
+    allocator = needsBuddy(guest) ? "buddy" : "direct",
+    freePages,
+    ...others
+  } = guest;
+  const told = freePages && { ...freePages, minOrder: freePages.minOrder ?? MIN_ORDERS[freePages.design] };
+  return { tasks, timeslice, allocator, ...(told !== undefined && { freePages: told }), ...others };
 }

@@ -189,32 +189,35 @@ const task = object(
   ["mode"],
 );
 
-const freePages = object(
-  "How the guest tells the host about free memory.",
-  {
-    design: choice("Free page hinting or reporting.", {
-      values: ["off"],
-      later: ["hinting-2019", "hinting-2019-min-order", "reporting", "oracle", "upstream"],
-    }),
-  },
-  ["minOrder"],
-);
-
-const guest = object(
-  "What runs in the VM.",
-  {
-    tasks: v.optional(list("Tasks. None: the VM is driven by machine.access().", "task", task), []),
-    timeslice: v.optional(time("Granularity of the guest's scheduler.", { min: 1, max: U32_MAX }), "4ms"),
-    allocator: v.optional(
-      choice("How tasks get guest frames. direct: task after task, one page to one gfn.", {
-        values: ["direct"],
-        later: ["buddy"],
-      }),
+const freePages = object("How the guest tells the host about free memory.", {
+  design: choice("Free page hinting or reporting.", {
+    values: ["off", "hinting-2019", "hinting-2019-min-order", "reporting", "oracle"],
+    aliases: { upstream: "reporting" },
+  }),
+  minOrder: maybe(
+    count(
+      "Least order of a block that is told. Default: 9 for reporting, 10 for hinting-2019-min-order; 0, and nothing else, for the other designs.",
+      { min: 0, max: 10 },
     ),
-    freePages: v.optional(freePages),
-  },
-  ["balloon"],
-);
+  ),
+});
+
+const balloon = object("A virtio balloon: pages that the guest lends to the host.", {
+  target: maybe(size("Memory that the balloon shall hold. Absent: none.")),
+});
+
+const guest = object("What runs in the VM.", {
+  tasks: v.optional(list("Tasks. None: the VM is driven by machine.access().", "task", task), []),
+  timeslice: v.optional(time("Granularity of the guest's scheduler.", { min: 1, max: U32_MAX }), "4ms"),
+  allocator: v.optional(
+    choice(
+      "How tasks get guest frames. direct: task after task, one page to one gfn. buddy: the guest's own memory management gives one at the first touch and takes it back. Default: buddy where freePages, balloon or a workload needs it.",
+      { values: ["direct", "buddy"] },
+    ),
+  ),
+  freePages: v.optional(freePages),
+  balloon: v.optional(balloon),
+});
 
 const vm = object(
   "A virtual machine.",

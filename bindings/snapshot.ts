@@ -70,7 +70,7 @@ export function notOne(why: string, cause?: unknown): PagevisorError {
 
 /** Counters as JSON can hold them. */
 export interface EncodedReading {
-  vms: { row: number[]; faults: Record<string, { histogram: number[] }> }[];
+  vms: { row: number[]; guest: number[]; faults: Record<string, { histogram: number[] }> }[];
   host: number[];
   devices: number[][];
   tasks: number[][];
@@ -78,8 +78,9 @@ export interface EncodedReading {
 
 export function encodeReading(reading: Reading): EncodedReading {
   return {
-    vms: reading.vms.map(({ row, faults }) => ({
+    vms: reading.vms.map(({ row, guest, faults }) => ({
       row: [...row],
+      guest: [...guest],
       faults: Object.fromEntries(
         Object.entries(faults).map(([kind, fault]) => [kind, { ...fault, histogram: [...fault.histogram] }]),
       ),
@@ -92,8 +93,9 @@ export function encodeReading(reading: Reading): EncodedReading {
 
 export function reviveReading(encoded: EncodedReading): Reading {
   return {
-    vms: encoded.vms.map(({ row, faults }) => ({
+    vms: encoded.vms.map(({ row, guest, faults }) => ({
       row: Float64Array.from(row),
+      guest: Float64Array.from(guest),
       faults: Object.fromEntries(
         Object.entries(faults).map(([kind, fault]) => [
           kind,

@@ -9,6 +9,7 @@ import {
   count,
   either,
   flag,
+  list,
   maybe,
   object,
   PAGE_BYTES,
@@ -111,11 +112,67 @@ const compute = object("CPU time without memory accesses.", {
   time: maybe(time("CPU time after which the task ends. Absent: never.", { min: 1 })),
 });
 
-export const workloadSchema = byKind(
-  "What the task does.",
-  [trace, zipf, uniform, sequential, hotcold, compute],
-  ["process", "churn"],
+const pause = (what: string) => v.optional(time(`Time asleep between ${what}.`), 0);
+
+const process = object("A process: starts, touches its pages in order, frees them, exits.", {
+  kind: tag("Touches all its pages once, then frees them. Needs allocator buddy.", "process"),
+  pages,
+  writes: v.optional(ratio("Share of the accesses that are writes."), 1),
+  repeat: v.optional(count("How often it is started, one time after the other."), 1),
+  pause: pause("an exit and the next start"),
+  ...accessing,
+});
+
+const churn = object(
+  "Blocks are allocated until `pages` pages are held; then a share of them, picked at random, is freed; and so on.",
+  {
+    kind: tag(
+      "Allocates and frees blocks. Endless without `accesses`; each page is written once and read once. Needs allocator buddy.",
+      "churn",
+    ),
+    pages,
+    orders: v.optional(
+      list(
+        "Relative frequency of blocks of order 0, 1, 2, …, at most 10.",
+        "weight",
+        count("Relative frequency.", { min: 0, max: 1_000_000 }),
+        {
+          min: 1,
+        },
+      ),
+      [1],
+    ),
+    freed: v.optional(ratio("Share of the held pages that is freed at a time."), 0.5),
+    pause: pause("a round of frees and the next allocation"),
+    accesses: accessing.accesses,
+    thinkTime: v.optional(time("CPU time between two accesses.", { max: THINK_MAX_NS }), 0),
+  },
 );
+
+const pagecache = object(
+  "Reads of a file, over and over: pages stay in the guest's page cache until memory is short.",
+  {
+    kind: tag(
+      "Fills the guest's page cache. Endless without `accesses`. Needs allocator buddy.",
+      "pagecache",
+    ),
+    pages,
+    writes,
+    ...accessing,
+  },
+);
+
+export const workloadSchema = byKind("What the task does.", [
+  trace,
+  zipf,
+  uniform,
+  sequential,
+  hotcold,
+  compute,
+  process,
+  churn,
+  pagecache,
+]);
 
 /** A workload with all defaults filled in. */
 export type ResolvedWorkload = v.InferOutput<typeof workloadSchema>;

@@ -15,6 +15,7 @@ import { guest, measureRmap, measureTouches, touches } from "../bench/kvm/mmu.be
 import { median, speedup } from "../bench/measure.js";
 import { buddyRows, buddyScript, limitsOf, MOVABLE, ZONE, zoneWith } from "../bench/mm/buddy.bench.js";
 import { CoreSlots, plainWith, slotRows, slotScript } from "../bench/mm/swap.bench.js";
+import { TwoListContenders } from "../bench/mm/twolist.bench.js";
 import { policyContenders } from "../bench/policy/policies.bench.js";
 import { figure, table, whole } from "../bench/report.js";
 import { faultCount, Rig } from "../bench/rig.js";
@@ -246,5 +247,22 @@ for (const row of buddyRows(2 ** 14, 2 ** 16, LENGTH)) {
     assert.ok(plain.isolate(10));
   });
 }
+
+test("two lists: the plain TypeScript evicts and brings back as many pages as the core", async () => {
+  for (const [pages, theta] of [
+    [3000, 1],
+    [8000, 0.6],
+    [900, 0.2],
+  ] as const) {
+    const both = new TwoListContenders(await coreModule(), { name: "", pages, theta, references: 40_000 });
+    for (let run = 0; run < 3; run++) {
+      both.runCore();
+      both.runPlain();
+      const { core, plain } = both.counts;
+      assert.ok(core[1] > 1000);
+      assert.equal(plain, core, `run ${run}, ${pages} pages, zipf ${theta}`);
+    }
+  }
+});
 
 test.run();

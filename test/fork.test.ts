@@ -94,7 +94,58 @@ test("costs.preset keeps single prices, and a fork of a fork goes back", async (
   assert.is(back.run().digest, machine.run().digest);
 });
 
-for (const key of COST_KEYS) {
+/** Prices of guests that allocate and give back. */
+const GUEST_COSTS: readonly string[] = [
+  "guestExceptionNs",
+  "memHitNs",
+  "zero4kNs",
+  "pcpAllocNs",
+  "buddyAllocNs",
+  "buddySlowNs",
+  "isolatePageNs",
+  "virtqKickNs",
+  "irqInjectIdleNs",
+  "balloonInflatePageNs",
+  "madviseDontneedNs",
+  "madvisePerPageNs",
+];
+
+/** Three guests that give memory back, each in its way. */
+function giving(): Scenario {
+  const guest = (name: string, memory: string, task: Task["workload"], others: object) => ({
+    name,
+    memory,
+    guest: { tasks: [{ workload: task }], ...others },
+  });
+  const churn = { kind: "churn" as const, pages: 3000, orders: [64, 0, 0, 0, 1], accesses: 30_000 };
+  const process = { kind: "process" as const, pages: 2500, repeat: 2, pause: "5s" };
+  return {
+    host: { memory: "256MiB", cpus: 3 },
+    vms: [
+      guest("hinting", "32MiB", churn, { freePages: { design: "hinting-2019" } }),
+      guest("reporting", "96MiB", process, { freePages: { design: "reporting" } }),
+      guest("balloon", "32MiB", { ...process, pages: 100 }, { balloon: { target: "1MiB" } }),
+    ],
+  };
+}
+
+let givingDigest: Promise<string> | undefined;
+
+for (const key of GUEST_COSTS) {
+  test(`costs.${key}: is charged in a guest, and at its new price`, async () => {
+    givingDigest ??= create(giving()).then((machine) => machine.run().digest);
+    const digest = await asIfCreated(giving(), `costs.${key}`, "3us");
+    assert.is.not(digest, await givingDigest);
+  });
+}
+
+test("costs.reportDelayNs: a pass comes sooner", async () => {
+  givingDigest ??= create(giving()).then((machine) => machine.run().digest);
+  const soon = await create({ ...giving(), costs: { reportDelayNs: "1ms" } });
+  assert.is.not(soon.run().digest, await givingDigest);
+});
+
+for (const key of COST_KEYS.filter((each) => !GUEST_COSTS.includes(each) && each !== "reportDelayNs")) {
   test(`costs.${key}: is charged, and at its new price`, async () => {
     const digest = await asIfCreated(busy(), `costs.${key}`, key === "guestTickNs" ? ms(1) : "3us");
     assert.is.not(digest, await usual());
@@ -350,7 +401,7 @@ for (const [path, message] of [
 }
 
 const LIVE =
-  "seed, costs.*, host.reclaim.swappiness, host.reclaim.watermarkScaleFactor, vms.NAME.memoryMax, check.*, trace.*";
+  "seed, costs.*, host.reclaim.swappiness, host.reclaim.watermarkScaleFactor, vms.NAME.memoryMax, vms.NAME.guest.balloon.target, check.*, trace.*";
 
 for (const [path, value] of [
   ["host.memory", "4MiB"],

@@ -372,7 +372,8 @@ test("durations are positive", () => {
 test("numbers of workloads are checked", () => {
   const workload = (value: unknown) => refusal(scenarioOf([{ workload: value as Task["workload"] }]));
   const path = "vms[0].guest.tasks[0].workload";
-  const kinds = '"trace", "zipf", "uniform", "sequential", "hotcold", "compute"';
+  const kinds =
+    '"trace", "zipf", "uniform", "sequential", "hotcold", "compute", "process", "churn", "pagecache"';
   assert.is(
     workload({ kind: "zipf", pages: 9, theta: 0 }),
     `${path}.theta: 0 is not allowed. Allowed: a number above 0`,
@@ -466,20 +467,49 @@ test("what is not modelled is refused as such, with what is", () => {
     'vms[0].asyncPf.design: "upstream" is not modelled in this version. Allowed: "off"',
   );
   assert.is(vm("aliases", []), `vms[0].aliases: not modelled in this version. Allowed: ${VM_KEYS}`);
-  assert.is(
-    vm("guest", { freePages: { design: "off" } }),
-    'vms[0].guest.allocator: missing, and with freePages its default "buddy" is not modelled in this version. Allowed: "direct"',
-  );
   assert.match(
     refusal({ ...scenarioOf([]), costs: { apfInjectNs: 1 } }),
     "costs.apfInjectNs: not modelled in this version.",
   );
   assert.match(refusal({ ...scenarioOf([]), events: [] }), "events: not modelled in this version.");
+});
+
+test("a guest that allocates has what it needs", () => {
+  const process = { kind: "process", pages: 9 } as const;
+  const guest = (value: object) => refusal(scenarioOf([], { guest: value } as object));
+  const path = "vms[0].guest";
   assert.is(
-    refusal(scenarioOf([{ workload: { kind: "churn" } as unknown as Task["workload"] }])).split(
-      " Allowed",
-    )[0],
-    'vms[0].guest.tasks[0].workload.kind: "churn" is not modelled in this version.',
+    guest({ allocator: "direct", freePages: { design: "reporting" } }),
+    `${path}.allocator: "direct" cannot serve freePages "reporting". Allowed: "buddy", or absent`,
+  );
+  assert.is(
+    guest({ allocator: "direct", balloon: {} }),
+    `${path}.allocator: "direct" cannot serve a balloon. Allowed: "buddy", or absent`,
+  );
+  assert.is(
+    guest({ allocator: "direct", tasks: [{ workload: process }] }),
+    `${path}.allocator: "direct" cannot serve the process "process-0". Allowed: "buddy", or absent`,
+  );
+  assert.is(
+    guest({ freePages: { design: "hinting-2019", minOrder: 4 } }),
+    `${path}.freePages.minOrder: 4 means nothing to "hinting-2019". Allowed: 0, or absent`,
+  );
+  assert.is(
+    guest({ tasks: [{ count: 2, region: "r", workload: process }] }),
+    `${path}.tasks[0].region: the pages of a process are its own. Allowed: a region that no other task has, or absent`,
+  );
+  assert.is(
+    guest({ tasks: [{ prefault: true, workload: process }] }),
+    `${path}.tasks[0].prefault: a process allocates what it needs itself. Allowed: false`,
+  );
+  const churn = (value: object) => guest({ tasks: [{ workload: { kind: "churn", ...value } }] });
+  assert.is(
+    churn({ pages: 9, orders: [0, 0] }),
+    `${path}.tasks[0].workload.orders: no weight above 0. Allowed: weights of the orders 0 to 10`,
+  );
+  assert.is(
+    churn({ pages: 9, orders: [1, 0, 0, 0, 1] }),
+    `${path}.tasks[0].workload.pages: 9 pages are less than the largest block. Allowed: a whole number of at least 16`,
   );
 });
 

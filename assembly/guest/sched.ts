@@ -12,8 +12,11 @@ import {
   TASK_PENDING,
   TASK_READY,
   TASK_RUNNING,
+  TASK_WAITING,
   taskId,
+  taskKthread,
   taskNext,
+  taskSince,
   taskState,
   taskVruntime,
 } from "./task";
@@ -73,13 +76,37 @@ export function guestResched(vcpu: usize): void {
 /** A pending task may run from `time` on; it starts level with the one that has run least. */
 export function guestStart(vcpu: usize, task: usize, time: u64): void {
   assert(taskState(task) === TASK_PENDING);
+  setTaskVruntime(task, leastVruntime(vcpu, time));
+  setTaskState(task, TASK_READY, time);
+}
+
+// The least virtual run time at `time` among the tasks that have or want the vCPU.
+function leastVruntime(vcpu: usize, time: u64): u64 {
   const current = guestCurrent(vcpu);
   const ready = leastReady(vcpu);
-  let least: u64 = 0;
-  if (current !== 0) least = taskVruntime(current);
-  if (ready !== 0) least = current === 0 ? taskVruntime(ready) : min<u64>(least, taskVruntime(ready));
-  setTaskVruntime(task, least);
-  setTaskState(task, TASK_READY, time);
+  let least = ready === 0 ? u64.MAX_VALUE : taskVruntime(ready);
+  if (current !== 0) least = min<u64>(least, taskVruntime(current) + taskSince(current, time));
+  return least === u64.MAX_VALUE ? 0 : least;
+}
+
+/** The current task sleeps until guestWake(). */
+export function guestSleep(vcpu: usize): void {
+  setTaskState(guestCurrent(vcpu), TASK_WAITING, actorClock(vcpu));
+  store<u32>(vcpu, 0, GUEST_CURRENT);
+}
+
+/** A sleeping task is ready; it comes back with no more credit than the one that has run least. */
+export function guestWake(vcpu: usize, task: usize): void {
+  assert(taskState(task) === TASK_WAITING);
+  const clock = actorClock(vcpu);
+  setTaskVruntime(task, max<u64>(taskVruntime(task), leastVruntime(vcpu, clock)));
+  setTaskState(task, TASK_READY, clock);
+}
+
+/** The current task gives way at the next boundary if another one has run less: what an interrupt that wakes a kernel thread does. */
+export function guestPreempt(vcpu: usize): void {
+  if (guestCurrent(vcpu) !== 0)
+    store<u64>(vcpu, min<u64>(guestSliceEnd(vcpu), actorClock(vcpu)), GUEST_SLICE_END);
 }
 
 /** The current task has ended. */
@@ -91,7 +118,7 @@ export function guestEnd(vcpu: usize): void {
 /** True while a task of the vCPU has not ended. */
 export function guestUnfinished(vcpu: usize): bool {
   for (let task = <usize>load<u32>(vcpu, GUEST_TASKS); task !== 0; task = taskNext(task)) {
-    if (taskState(task) !== TASK_ENDED) return true;
+    if (taskState(task) !== TASK_ENDED && !taskKthread(task)) return true;
   }
   return false;
 }
@@ -100,8 +127,8 @@ export function checkGuest(vcpu: usize): void {
   let running: u32 = 0;
   let last: u32 = 0;
   for (let task = <usize>load<u32>(vcpu, GUEST_TASKS); task !== 0; task = taskNext(task)) {
-    assert(last === 0 || taskId(task) > last - 1);
-    last = taskId(task) + 1;
+    assert(taskKthread(task) || last === 0 || taskId(task) > last - 1);
+    if (!taskKthread(task)) last = taskId(task) + 1;
     if (taskState(task) !== TASK_RUNNING) continue;
     running++;
     assert(task === guestCurrent(vcpu));

@@ -11,10 +11,11 @@ import { TIME_NEVER } from "../memory/layout";
 //          72         80      88     96          104      112     116      120     124
 //          | accesses | limit | work | workLimit | startAt | after | waiters| first  | workload |
 //          128     132    136      140         144      148
-//          | force | think| stream | streamLeft| thinks | flags |
+//          | force | think| stream | streamLeft| thinks | flags | own |
 //
 // stream      address of the next access, streamLeft of them are there (workload/fill.ts puts more)
-// first       first gfn of the task's region
+// first       first gfn of the task's region, first page of it when the guest has memory management of its own
+// own         record of paged.ts or kthread.ts: what the task does in such a guest; 0 for none
 
 const ID: usize = 0;
 const VCPU: usize = 4;
@@ -41,17 +42,22 @@ const STREAM: usize = 136;
 const STREAM_LEFT: usize = 140;
 const THINKS: usize = 144;
 const FLAGS: usize = 148;
-const TASK_BYTES: usize = 152;
+const OWN: usize = 152;
+const TASK_BYTES: usize = 160;
 
 export const TASK_PENDING: u32 = 0;
 export const TASK_READY: u32 = 1;
 export const TASK_RUNNING: u32 = 2;
 export const TASK_ENDED: u32 = 3;
+/** Asleep in the guest until it is woken. */
+export const TASK_WAITING: u32 = 4;
 
 /** Uses the CPU without touching memory. */
 export const TASK_COMPUTE: u32 = 1;
 /** Writes a region once before time starts; not part of the result. */
 export const TASK_PREFAULT: u32 = 2;
+/** A kernel thread of the guest: kthread.ts. It never ends, and is not part of the result. */
+export const TASK_KTHREAD: u32 = 8;
 
 // The guest floor's region of a vCPU's record: guest/sched.ts.
 export const GUEST_CURRENT: usize = KVM_CONTEXT_END;
@@ -108,6 +114,19 @@ export function taskPrefault(task: usize): bool {
   return (load<u32>(task, FLAGS) & TASK_PREFAULT) !== 0;
 }
 
+export function taskKthread(task: usize): bool {
+  return (load<u32>(task, FLAGS) & TASK_KTHREAD) !== 0;
+}
+
+/** Record of paged.ts or, for a kernel thread, kthread.ts; 0 for none. */
+export function taskOwn(task: usize): usize {
+  return <usize>load<u32>(task, OWN);
+}
+
+export function setTaskOwn(task: usize, record: usize): void {
+  store<u32>(task, <u32>record, OWN);
+}
+
 export function taskVruntime(task: usize): u64 {
   return load<u64>(task, VRUNTIME);
 }
@@ -125,6 +144,8 @@ export function setTaskState(task: usize, state: u32, time: u64): void {
   } else if (old === TASK_RUNNING) {
     store<u64>(task, load<u64>(task, RUN_NS) + passed, RUN_NS);
     store<u64>(task, load<u64>(task, VRUNTIME) + passed, VRUNTIME);
+  } else if (old === TASK_WAITING) {
+    store<u64>(task, load<u64>(task, WAIT_NS) + passed, WAIT_NS);
   } else {
     assert(old === TASK_PENDING);
     store<u64>(task, time, START_NS);

@@ -63,6 +63,11 @@ export function accessStop(): u32 {
   return load<u32>(ACCESS, STOP);
 }
 
+/** For callers that run accesses and other work in turns. */
+export function setAccessStop(stop: u32): void {
+  store<u32>(ACCESS, stop, STOP);
+}
+
 /**
  * Executes up to `count` accesses that begin before `until`.
  * @param stream address of the next access

@@ -20,6 +20,8 @@ import { gfnToIndex, vmExpected, vmId, vmMm, vmSpace, vmStats, vmWritten } from 
 export const VIOLATION_UNREACHABLE_PIN: u32 = 0;
 export const VIOLATION_LOST_WRITE: u32 = 1;
 export const VIOLATION_STALE_READ: u32 = 2;
+/** hinting of 2019: more blocks than its second array has places. */
+export const VIOLATION_ARRAY_OVERFLOW: u32 = 3;
 export const VIOLATION_BYTES: usize = 48;
 export const VIOLATIONS_KEPT: u32 = 16;
 
@@ -102,6 +104,21 @@ function contentOf(vm: usize, gfn: u32): u32 {
   if (ptePresent(pte)) return frameStamp(mm, ptePfn(pte));
   const cached = swapCacheLookup(mm, pteEntry(pte));
   return cached !== PFN_NONE ? frameStamp(mm, cached) : slotStamp(mm, pteEntry(pte));
+}
+
+/** A violation that no access has found. */
+export function violationNote(kind: u32, vm: usize, gfn: u32, vcpu: u32, time: u64): void {
+  const found = load<u32>(INTEGRITY, FOUND);
+  store<u32>(INTEGRITY, found + 1, FOUND);
+  if (found >= VIOLATIONS_KEPT) return;
+  const record = INTEGRITY + RECORDS + <usize>found * VIOLATION_BYTES;
+  memory.fill(record, 0, VIOLATION_BYTES);
+  store<u32>(record, kind, 0);
+  store<u32>(record, vmId(vm), 4);
+  store<u32>(record, gfn, 8);
+  store<u32>(record, vcpu, 12);
+  store<u64>(record, time, 24);
+  store<u64>(record, time, 32);
 }
 
 /** Violations found since boot; the first VIOLATIONS_KEPT are noted. */

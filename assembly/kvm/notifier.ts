@@ -1,6 +1,7 @@
 import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
 import { notifierRegister } from "../mm/notifier";
-import { spaceHva } from "../mm/space";
+import { spaceHva, spaceRss, spaceSwapents } from "../mm/space";
+import { zapRange } from "../mm/zap";
 import { actorClock, actorGoesOn, actorSpend, STAGE_RECLAIM } from "../sim/actor";
 import { COST_NOTIFIER_INVALIDATE_NS, COST_RMAP_PER_SPTE_NS, cost } from "../sim/costs";
 import { lockWrite, unlockWrite } from "../sim/lock";
@@ -19,17 +20,20 @@ import {
 import { mmuAgeRange, mmuZapRange } from "./mmu";
 import { invalidateEnd2008 } from "./notifier2008";
 import { VM_AGED, VM_UNMAPPED, VM_YOUNG, vmCountAdd } from "./stats";
-import { NOTIFIER_PC } from "./vcpu";
+import { tlbFlush } from "./tlb";
+import { NOTIFIER_PC, vcpuNext } from "./vcpu";
 import {
   NOTIFIER_2008,
   vmInvalidateBegin,
   vmInvalidateEnd,
   vmInvalidateExtend,
+  vmMm,
   vmMmuLock,
   vmNotifier,
   vmSlots,
   vmSpace,
   vmStats,
+  vmVcpuList,
 } from "./vm";
 import { vmAt } from "./vmtable";
 
@@ -85,8 +89,18 @@ function hvaEnd(vm: usize, end: u32): u64 {
 
 // kvm_unmap_gfn_range() for every slot that pages start..end-1 back.
 function zapPages(vm: usize, actor: usize, start: u32, end: u32): void {
-  const slots = vmSlots(vm);
   vmInvalidateBegin(vm);
+  const zapped = zapSlots(vm, actor, start, end);
+  actorSpend(actor, STAGE_RECLAIM, cost(COST_NOTIFIER_INVALIDATE_NS));
+  if (zapped === 0) return;
+  vmCountAdd(vmStats(vm), VM_UNMAPPED, zapped);
+  actorSpend(actor, STAGE_RECLAIM, zapped * cost(COST_RMAP_PER_SPTE_NS));
+  flushRemoteTlbs(vm, actor);
+}
+
+// The entries of all slots that pages start..end-1 back; the open range covers them. Returns how many there were.
+function zapSlots(vm: usize, actor: usize, start: u32, end: u32): u32 {
+  const slots = vmSlots(vm);
   let zapped: u32 = 0;
   for (
     let place = memslotNextInHva(slots, start, end, 0);
@@ -101,11 +115,7 @@ function zapPages(vm: usize, actor: usize, start: u32, end: u32): void {
     vmInvalidateExtend(vm, gfn, gfnEnd);
     zapped += mmuZapRange(vm, gfn, gfnEnd, actor);
   }
-  actorSpend(actor, STAGE_RECLAIM, cost(COST_NOTIFIER_INVALIDATE_NS));
-  if (zapped === 0) return;
-  vmCountAdd(vmStats(vm), VM_UNMAPPED, zapped);
-  actorSpend(actor, STAGE_RECLAIM, zapped * cost(COST_RMAP_PER_SPTE_NS));
-  flushRemoteTlbs(vm, actor);
+  return zapped;
 }
 
 // kvm_mmu_notifier_invalidate_range_end()
@@ -137,6 +147,19 @@ function ended(slots: usize, actor: usize): i32 {
   setMemslotNotifiers(slots, open);
   if (open === 0) waitqueueWakeAll(memslotWaiters(slots), actorClock(actor));
   return STEP_DONE;
+}
+
+/** Drops pages start..end-1 of the VM's memory in no time and at no price. For what no host can do. Returns the pages that there were. */
+export function dropAtOnce(vm: usize, actor: usize, start: u32, end: u32): u32 {
+  const space = vmSpace(vm);
+  const before = spaceRss(space) + spaceSwapents(space);
+  vmInvalidateBegin(vm);
+  if (zapSlots(vm, actor, start, end) !== 0) {
+    for (let vcpu = vmVcpuList(vm); vcpu !== 0; vcpu = vcpuNext(vcpu)) tlbFlush(vcpu);
+  }
+  zapRange(vmMm(vm), actor, space, start, end);
+  vmInvalidateEnd(vm);
+  return before - (spaceRss(space) + spaceSwapents(space));
 }
 
 // kvm_mmu_notifier_clear_flush_young()

@@ -20,7 +20,6 @@ import { allocBootTable } from "../mm/alloc";
 import {
   mmArea,
   mmAreas,
-  mmFree,
   mmIdealized,
   mmLayout,
   mmResetMinFree,
@@ -57,6 +56,7 @@ import {
   workloadTheta,
 } from "../workload/workload";
 import { zipfBuild, zipfLayout } from "../workload/zipf";
+import { givebackLayout, givebackStart, pagedLayout } from "./giveback";
 import {
   actorCount,
   cpuCount,
@@ -97,7 +97,7 @@ export function bootPagesNeeded(): u32 {
 
 function layout(traceRecords: u32): void {
   const mm = host();
-  let events: u32 = 2 * actorCount() + taskCount() + 16;
+  let events: u32 = 4 * actorCount() + 2 * taskCount() + 16;
   mmLayout(mm);
   if (integrity()) mmStampsLayout(mm);
   for (let id: u32 = 0; id < vmTableCount(); id++) vmPlaceSlots(vmAt(id));
@@ -111,6 +111,7 @@ function layout(traceRecords: u32): void {
     dirtyLogsLayout(vmAt(id));
     mmuLayout(vmAt(id));
     if (integrity()) vmStampsLayout(vmAt(id));
+    givebackLayout(vmAt(id));
     for (let vcpu = vmVcpuList(vmAt(id)); vcpu !== 0; vcpu = vcpuNext(vcpu)) {
       vcpuLayout(vcpu);
       events++;
@@ -118,7 +119,9 @@ function layout(traceRecords: u32): void {
   }
   tracesLayout();
   for (let index: u32 = 0; index < taskCount(); index++) {
-    if (!taskCompute(taskAt(index))) workloadPlace(index, taskWorkload(taskAt(index)));
+    if (taskCompute(taskAt(index))) continue;
+    workloadPlace(index, taskWorkload(taskAt(index)));
+    pagedLayout(taskAt(index));
   }
   if (mmIdealized(mm)) policiesLayout();
   eventsLayout(events);
@@ -242,6 +245,7 @@ export function boot(traceRecords: u32, traceLow: u32, traceHigh: u32): i32 {
   status = startMemory(host());
   if (status !== OK) return status;
   traceEnable(traceLow, traceHigh);
+  for (let id: u32 = 0; id < vmTableCount(); id++) givebackStart(vmAt(id));
   startTasks();
   for (let id: u32 = 0; id < vmTableCount(); id++) {
     for (let vcpu = vmVcpuList(vmAt(id)); vcpu !== 0; vcpu = vcpuNext(vcpu)) {

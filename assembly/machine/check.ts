@@ -11,6 +11,7 @@ import { swapDevice } from "../mm/swaparea";
 import { checkDevice } from "../sim/device";
 import { checkEvents } from "../sim/events";
 import { checkCpus } from "./cpus";
+import { checkGiveback } from "./giveback";
 import { actorCount, host } from "./state";
 
 // References that one actor can hold in the middle of its steps: a frame being allocated, one got for a fault, one under
@@ -32,6 +33,7 @@ export function checkAll(): void {
   for (let type: u32 = 0; type < mmAreas(mm); type++) checkDevice(swapDevice(mmArea(mm, type)));
   for (let id: u32 = 0; id < vmTableCount(); id++) {
     checkVm(vmAt(id));
+    checkGiveback(vmAt(id));
     for (let vcpu = vmVcpuList(vmAt(id)); vcpu !== 0; vcpu = vcpuNext(vcpu)) checkGuest(vcpu);
   }
 }

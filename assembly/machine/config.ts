@@ -1,8 +1,10 @@
+import { guestMemory, guestMemoryInit } from "../guest/guest";
 import { setGuestTimeslice } from "../guest/sched";
 import {
   setTaskFirstGfn,
   setTaskForce,
   setTaskLimit,
+  setTaskOwn,
   setTaskStart,
   setTaskThinkNs,
   setTaskWorkLimit,
@@ -46,17 +48,19 @@ import {
 } from "../mm/instance";
 import { lruBatchesCreate } from "../mm/lrubatch";
 import { memcgSetup } from "../mm/memcg";
+import { memcgStatsCreate } from "../mm/memcgstat";
 import { residencyCreate } from "../mm/residency";
 import { spaceCreate, spaceMemcg } from "../mm/space";
 import { stocksCreate } from "../mm/stock";
 import { swapCreate, swapDevice } from "../mm/swaparea";
 import { setReadaheadMax, swapStateCreate } from "../mm/swapstate";
 import { zoneCreate } from "../mm/zone";
-import { ACTOR_KSWAPD, actorInit, setActorNext } from "../sim/actor";
+import { ACTOR_KSWAPD, actorInit } from "../sim/actor";
 import { costSet, costsPreset } from "../sim/costs";
 import { deviceInit, devicePreset } from "../sim/device";
 import { digestInit } from "../sim/digest";
 import { rngSeed } from "../sim/rng";
+import { pagedCreate } from "../workload/paged";
 import { permuteOffset, permuteStride } from "../workload/permute";
 import { traceCreate, tracesInit, traceWords } from "../workload/trace";
 import {
@@ -75,16 +79,13 @@ import {
   workloadCreate,
 } from "../workload/workload";
 import { CPU_BYTES, cpusInit } from "./cpus";
+import { addActor } from "./giveback";
 import { vcpuAt, workloadOf } from "./lookup";
 import {
   actorCount,
   addTask,
-  firstActor,
   host,
-  lastActor,
   seed,
-  setActorCount,
-  setActors,
   setCheck,
   setCpus,
   setHost,
@@ -101,13 +102,6 @@ import {
 // Streams of random numbers: the permutation of a region draws from its own, so that tasks of one region share hot pages.
 const STREAM_PERMUTATION: u32 = 0x80000000;
 
-function addActor(actor: usize): void {
-  const last = lastActor();
-  if (last !== 0) setActorNext(last, actor);
-  setActors(last === 0 ? actor : firstActor(), actor);
-  setActorCount(actorCount() + 1);
-}
-
 /** Starts a machine. Times in ns; `swappiness` 0..200; `watermarkScale` in 1/10,000. */
 export function configHost(
   seedValue: u32,
@@ -122,6 +116,7 @@ export function configHost(
   digestInit();
   integrityInit();
   vmTableInit();
+  guestMemoryInit();
   tracesInit();
   cpusInit();
   if (arenaCommit() !== OK) return E_NO_MEMORY;
@@ -132,7 +127,12 @@ export function configHost(
   const records = arenaTake(PART_RECORDS, <u64>cpus * CPU_BYTES);
   const kswapd = arenaTake(PART_RECORDS, DAEMON_BYTES);
   if (mm === 0 || zone === 0 || records === 0 || kswapd === 0) return E_NO_MEMORY;
-  if (!swapStateCreate(mm, cpus, seedValue) || !lruBatchesCreate(mm, cpus) || !stocksCreate(mm, cpus))
+  if (
+    !swapStateCreate(mm, cpus, seedValue) ||
+    !lruBatchesCreate(mm, cpus) ||
+    !stocksCreate(mm, cpus) ||
+    !memcgStatsCreate(mm, cpus)
+  )
     return E_NO_MEMORY;
   setHost(mm);
   mmAddZone(mm, zone);
@@ -364,5 +364,11 @@ export function configPrefault(vm: u32, vcpu: u32, firstGfn: u32, pages: u32): i
   setTaskWorkload(task, workload);
   setTaskFirstGfn(task, firstGfn);
   setTaskLimit(task, pages);
+  const guest = guestMemory(vmAt(vm));
+  if (guest !== 0) {
+    const paged = pagedCreate(guest, 0, pages, 0, 0);
+    if (paged === 0) return E_NO_MEMORY;
+    setTaskOwn(task, paged);
+  }
   return <i32>(taskCount() - 1);
 }

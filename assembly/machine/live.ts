@@ -28,7 +28,8 @@ import { costSet, costsPreset } from "../sim/costs";
 import { traceCapacity, traceEnable, traceLayout } from "../sim/trace";
 import { workloadReseed } from "../workload/fill";
 import { bootFits } from "./boot";
-import { host, setCheck, setSeed, taskAt, taskCount } from "./state";
+import { givebackTarget } from "./giveback";
+import { host, now, setCheck, setSeed, taskAt, taskCount } from "./state";
 
 // Settings that may change while a machine lives: the keys that a fork can set. Each takes effect at once.
 
@@ -70,6 +71,11 @@ export function liveWatermarkScale(factor: u32): i32 {
 export function liveMemoryMax(vm: u32, pages: u32): void {
   setMemcgMax(spaceMemcg(vmSpace(vmAt(vm))), pages);
   stocksDrain(host(), swapCpus(host()), vmSpace(vmAt(vm))); // memory_max_write()
+}
+
+/** The size of a VM's balloon in pages; the guest has one. */
+export function liveBalloon(vm: u32, pages: u32): void {
+  givebackTarget(vmAt(vm), pages, now());
 }
 
 /** Drops every spte of a VM, as deleting a memslot does: each page that is touched again faults once, its frame is there. */

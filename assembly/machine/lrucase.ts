@@ -1,10 +1,12 @@
+import { arenaReserve, PART_WORKLOADS } from "../memory/arena";
 import { PFN_NONE } from "../memory/layout";
 import { STEP_DONE } from "../memory/status";
 import { allocated, allocBegin, allocBootTable, allocStep, allocTableBegin } from "../mm/alloc";
-import { mmSpace, setMmSwappiness } from "../mm/instance";
+import { MM_RECLAIMED_DIRECT, MM_SWAP_IN, mmCount, mmSpace, setMmSwappiness } from "../mm/instance";
 import { lruBatchAt, lruBatchLength, lruCacheAdd } from "../mm/lrubatch";
 import { lruvecSnapshot, setLruvecActivated, setLruvecAge, setLruvecCosts } from "../mm/lruvec";
 import { lruAdd, memcgLruvec, memcgMax, memcgSetup, memcgUsage, setMemcgMax } from "../mm/memcg";
+import { memcgFlushNow } from "../mm/memcgstat";
 import {
   PG_ACTIVE,
   PG_ANON_EXCLUSIVE,
@@ -33,7 +35,7 @@ import { stocksDrain } from "../mm/stock";
 import { swapCpus } from "../mm/swapstate";
 import { actorCpu } from "../sim/actor";
 import { host } from "./state";
-import { swapcaseActor, swapcaseProcess, swapcaseWait } from "./swapcase";
+import { swapcaseActor, swapcaseProcess, swapcaseTouch, swapcaseWait } from "./swapcase";
 
 // What a capture of reclaim needs beyond swapcase.ts: the process is alone in a memory cgroup, whose files are written to, and
 // whose lists can be set up as a dump of the kernel shows them.
@@ -137,13 +139,14 @@ export function lrucasePlace(index: u32, flags: u32, batched: bool): void {
   else lruAdd(mm, spaceMemcg(space), pfn, true);
 }
 
-/** What a dump notes about the lists; `activated` is WORKINGSET_ACTIVATE_ANON, `refaults` its last snapshot. */
+/** What a dump notes about the lists, which are all there; `activated` is WORKINGSET_ACTIVATE_ANON, `refaults` its last snapshot. */
 export function lrucaseNotes(anonCost: u32, fileCost: u32, age: u32, activated: u32, refaults: u32): void {
   setLruvecCosts(memcgLruvec(memcg()), anonCost, fileCost);
   setLruvecAge(memcgLruvec(memcg()), age);
   setLruvecActivated(memcgLruvec(memcg()), refaults);
   lruvecSnapshot(memcgLruvec(memcg()));
   setLruvecActivated(memcgLruvec(memcg()), activated);
+  memcgFlushNow(host());
 }
 
 /** A page of another process, which is in no cgroup that matters here, joins this CPU's batch. */
@@ -166,4 +169,19 @@ export function lrucaseForeigners(): u32 {
 export function lrucaseCgroup(swappiness: u32): void {
   setMmSwappiness(host(), swappiness);
   memcgSetup(memcg(), CHARGE_BATCH, true, 0);
+}
+
+/** Reserves room for a stream of `words` pages, before swapcaseStart(). Returns its address. */
+export function lrucaseRoom(words: u32): usize {
+  return arenaReserve(PART_WORKLOADS, (<u64>words) << 2);
+}
+
+/** The process writes the `words` pages at `stream` in turn. */
+export function lrucaseRun(stream: usize, words: u32): void {
+  for (let word: u32 = 0; word < words; word++) swapcaseTouch(load<u32>(stream + ((<usize>word) << 2)), true);
+}
+
+/** Pages that came back from swap, or were evicted, since the start. */
+export function lrucaseMoved(evicted: bool): f64 {
+  return <f64>mmCount(host(), evicted ? MM_RECLAIMED_DIRECT : MM_SWAP_IN);
 }

@@ -1,8 +1,13 @@
+import { balloonPages } from "../guest/balloon";
+import { GUEST_COUNTS, guestCount, guestReportedOrder, guestUnreported } from "../guest/books";
+import { guestBalloon, guestMemory, guestMm } from "../guest/guest";
 import {
   TASK_READY,
   TASK_RUNNING,
+  TASK_WAITING,
   taskAccesses,
   taskEndNs,
+  taskOwn,
   taskPrefault,
   taskReadyNs,
   taskRunNs,
@@ -73,11 +78,13 @@ import {
 } from "../mm/space";
 import { swapDevice, swapUsed } from "../mm/swaparea";
 import { swapCacheLookup } from "../mm/swapmap";
+import { MAX_ORDER } from "../mm/zone";
 import { ACTOR_BLOCKED, actorBlockedNs, actorClock, actorState, STAGE_COUNT } from "../sim/actor";
 import { deviceBusyNs, deviceQueuePeak, deviceReads, deviceWrites } from "../sim/device";
 import { digestFold, digestState } from "../sim/digest";
 import { HISTOGRAM_COUNTS, histogramHighest } from "../sim/histogram";
 import { TRACE_RECORD_BYTES, traceCapacity, traceRing, traceWritten } from "../sim/trace";
+import { pagedKilled } from "../workload/paged";
 import { vcpuAt } from "./lookup";
 import { epoch, host, now, oomOverLimit, oomVm, taskAt, taskCount } from "./state";
 
@@ -125,6 +132,29 @@ export function reportVm(id: u32): void {
     for (let stage: u32 = 0; stage < STAGE_COUNT; stage++) {
       put(at + 4 + stage, <f64>faultStageNs(stats, kind, stage));
     }
+  }
+}
+
+// A guest with memory management of its own: its counters GUEST_*, then these.
+export const REPORT_GUEST_FREE: u32 = GUEST_COUNTS;
+export const REPORT_GUEST_UNREPORTED: u32 = GUEST_COUNTS + 1;
+export const REPORT_GUEST_BALLOON: u32 = GUEST_COUNTS + 2;
+/** First of the pages reported by order, 0..10. */
+export const REPORT_GUEST_ORDERS: u32 = GUEST_COUNTS + 3;
+
+/** Writes the guest of VM `id`; all 0 when it has no memory management of its own. */
+export function reportGuest(id: u32): void {
+  const guest = guestMemory(vmAt(id));
+  if (guest === 0) {
+    for (let field: u32 = 0; field < REPORT_GUEST_ORDERS + MAX_ORDER; field++) put(field, 0);
+    return;
+  }
+  for (let counter: u32 = 0; counter < GUEST_COUNTS; counter++) put(counter, <f64>guestCount(guest, counter));
+  put(REPORT_GUEST_FREE, <f64>mmFree(guestMm(guest)));
+  put(REPORT_GUEST_UNREPORTED, <f64>guestUnreported(guest));
+  put(REPORT_GUEST_BALLOON, guestBalloon(guest) === 0 ? 0 : <f64>balloonPages(guestBalloon(guest)));
+  for (let order: u32 = 0; order < MAX_ORDER; order++) {
+    put(REPORT_GUEST_ORDERS + order, <f64>guestReportedOrder(guest, order));
   }
 }
 
@@ -251,6 +281,7 @@ export const REPORT_TASK_END_NS: u32 = 3;
 export const REPORT_TASK_RUN_NS: u32 = 4;
 export const REPORT_TASK_READY_NS: u32 = 5;
 export const REPORT_TASK_WAIT_NS: u32 = 6;
+export const REPORT_TASK_KILLED: u32 = 7;
 
 function instant(time: u64): f64 {
   return time === TIME_NEVER ? -1 : <f64>(time - epoch());
@@ -267,7 +298,9 @@ export function reportTask(index: u32): void {
   put(REPORT_TASK_END_NS, instant(taskEndNs(task)));
   put(REPORT_TASK_RUN_NS, <f64>(taskRunNs(task) + (state === TASK_RUNNING ? since : 0)));
   put(REPORT_TASK_READY_NS, <f64>(taskReadyNs(task) + (state === TASK_READY ? since : 0)));
-  put(REPORT_TASK_WAIT_NS, <f64>taskWaitNs(task));
+  const waiting = state === TASK_WAITING ? since : 0;
+  put(REPORT_TASK_WAIT_NS, <f64>(taskWaitNs(task) + waiting));
+  put(REPORT_TASK_KILLED, taskOwn(task) !== 0 && pagedKilled(task) ? 1 : 0);
 }
 
 /** Starts a new interval for what cannot be subtracted: largest latencies, peaks, least free memory. */
@@ -287,6 +320,10 @@ export function reportDigest(high: bool): u32 {
   for (let id: u32 = 0; id < vmTableCount(); id++) {
     const stats = vmStats(vmAt(id));
     hash = digestFold(hash, vmCount(stats, 0));
+    const guest = guestMemory(vmAt(id));
+    for (let counter: u32 = 0; guest !== 0 && counter < GUEST_COUNTS; counter++) {
+      hash = digestFold(hash, guestCount(guest, counter));
+    }
     for (let kind: u32 = 0; kind < FAULT_KINDS; kind++) {
       hash = digestFold(hash, faultCount(stats, kind));
       hash = digestFold(hash, faultSumNs(stats, kind));

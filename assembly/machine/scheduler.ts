@@ -1,5 +1,7 @@
-import { guestStart } from "../guest/sched";
-import { GUEST_TICK_PENDING, taskVcpu } from "../guest/task";
+import { balloonDeviceStep } from "../guest/balloondev";
+import { kthreadWoken } from "../guest/kthread";
+import { guestStart, guestWake } from "../guest/sched";
+import { GUEST_TICK_PENDING, taskKthread, taskOwn, taskVcpu } from "../guest/task";
 import { callVm, callWatched } from "../kvm/call";
 import { pageFaultStep } from "../kvm/fault";
 import { monitorCall, monitorQueue, monitorStep } from "../kvm/monitor";
@@ -12,6 +14,7 @@ import { allocOverLimit } from "../mm/alloc";
 import { kswapdStep } from "../mm/kswapd";
 import { swapIoEnd } from "../mm/writeback";
 import {
+  ACTOR_BALLOON,
   ACTOR_BLOCKED,
   ACTOR_GUEST,
   ACTOR_HALTED,
@@ -37,6 +40,7 @@ import {
   EVENT_ACCESS,
   EVENT_CALL,
   EVENT_GUEST_TICK,
+  EVENT_GUEST_WAKE,
   EVENT_IO,
   EVENT_STEP,
   EVENT_TASK_START,
@@ -194,6 +198,10 @@ function dispatch(kind: u32, subject: usize, time: u64): void {
   } else if (kind === EVENT_GUEST_TICK) {
     store<u32>(subject, 0, GUEST_TICK_PENDING);
     wakeHalted(subject, time);
+  } else if (kind === EVENT_GUEST_WAKE) {
+    wakeHalted(taskVcpu(subject), time);
+    if (taskKthread(subject)) kthreadWoken(taskOwn(subject));
+    else guestWake(taskVcpu(subject), subject);
   } else if (kind === EVENT_CALL) {
     const monitor = vmMonitor(vmAt(callVm(subject)));
     if (monitorQueue(monitor, subject) && actorState(monitor) === ACTOR_BLOCKED) {
@@ -263,6 +271,7 @@ function step(actor: usize): void {
 
 function stepOf(kind: u32, actor: usize): i32 {
   if (kind === ACTOR_VCPU) return pageFaultStep(actor);
+  if (kind === ACTOR_BALLOON) return balloonDeviceStep(actor);
   return kind === ACTOR_KSWAPD ? kswapdStep(actor) : monitorStep(actor);
 }
 

@@ -14,6 +14,7 @@ import { pagePut } from "../mm/free";
 import { GFP_USER_PAGE, ZONE_NORMAL } from "../mm/gfp";
 import { mmAddZone, mmArea, mmAreas, mmCreate, mmLayout, mmSpace, mmZoneAt } from "../mm/instance";
 import { MEMCG_UNLIMITED, memcgUsage, setMemcgUsage } from "../mm/memcg";
+import { memcgStatsCreate } from "../mm/memcgstat";
 import {
   PG_LOCKED,
   pageClear,
@@ -76,7 +77,8 @@ export function slotCaseBegin(cpus: u32, pages: u32): i32 {
   const mm = mmCreate(PFN_BASE, PFN_BASE + frames);
   const zone = zoneCreate(ZONE_NORMAL, PFN_BASE, frames, frames, cpus);
   const actor = arenaTake(PART_RECORDS, MM_CONTEXT_END);
-  if (mm === 0 || zone === 0 || actor === 0 || !swapStateCreate(mm, cpus, 0)) return E_NO_MEMORY;
+  if (mm === 0 || zone === 0 || actor === 0 || !swapStateCreate(mm, cpus, 0) || !memcgStatsCreate(mm, cpus))
+    return E_NO_MEMORY;
   setHost(mm);
   mmAddZone(mm, zone);
   actorInit(actor, ACTOR_KSWAPD, 0);

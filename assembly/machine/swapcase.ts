@@ -23,6 +23,7 @@ import {
   setMmZeroPage,
 } from "../mm/instance";
 import { lruBatchesCreate } from "../mm/lrubatch";
+import { memcgStatsCreate } from "../mm/memcgstat";
 import { notifierRegister } from "../mm/notifier";
 import { pcpSetup, zoneReleaseAll } from "../mm/pagealloc";
 import { PTE_NONE, pteEntry, ptePresent } from "../mm/pte";
@@ -125,7 +126,8 @@ export function swapcaseHost(pages: u32, cpus: u32, first: u32, window: u32): i3
     own === 0 ||
     !swapStateCreate(mm, cpus, 0) ||
     !lruBatchesCreate(mm, cpus) ||
-    !stocksCreate(mm, cpus)
+    !stocksCreate(mm, cpus) ||
+    !memcgStatsCreate(mm, cpus)
   )
     return E_NO_MEMORY;
   setHost(mm);

@@ -3,6 +3,7 @@ import {
   guestEnd,
   guestPick,
   guestResched,
+  guestSleep,
   guestSliceEnd,
   guestUnfinished,
 } from "../guest/sched";
@@ -17,7 +18,9 @@ import {
   taskFirstGfn,
   taskForce,
   taskId,
+  taskKthread,
   taskLimit,
+  taskOwn,
   taskPrefault,
   taskStartAt,
   taskStream,
@@ -32,14 +35,17 @@ import { VM_ACCESSES, vmCountAdd } from "../kvm/stats";
 import { stepPending, stepRun } from "../kvm/step";
 import { setVcpuMode, VCPU_HALTED, vcpuFaultPending, vcpuIndex, vcpuVm } from "../kvm/vcpu";
 import { vmId, vmSpace, vmStats } from "../kvm/vm";
+import { vmAt, vmTableCount } from "../kvm/vmtable";
 import { TIME_NEVER } from "../memory/layout";
 import { psiStop } from "../mm/psi";
 import { spacePsi } from "../mm/space";
 import { ACTOR_HALTED, actorClock, setActorClock, setActorState } from "../sim/actor";
 import { COST_GUEST_TICK_NS, cost } from "../sim/costs";
 import { DIGEST_TASK, digestAdd } from "../sim/digest";
-import { EVENT_GUEST_TICK, EVENT_TASK_START, eventPost } from "../sim/events";
+import { EVENT_GUEST_TICK, EVENT_GUEST_WAKE, EVENT_TASK_START, eventPost } from "../sim/events";
 import { workloadFill } from "../workload/fill";
+import { PAGED_SLEEP, pagedOver, pagedPauseNs, pagedRun, pagedStop } from "../workload/paged";
+import { givebackBegin, THREAD_CORRUPTS, THREAD_KICKS, threadRun } from "./giveback";
 import {
   epoch,
   finiteLeft,
@@ -115,14 +121,32 @@ export function turn(vcpu: usize, end: u64, budget: u32): u32 {
     }
 
     const until = min<u64>(end, guestSliceEnd(vcpu));
+    if (taskKthread(task)) {
+      const result = threadRun(vcpu, task, until);
+      if (result === THREAD_KICKS) return done(TURN_OVER, made);
+      if (result === THREAD_CORRUPTS) {
+        setStop(STOP_VIOLATION);
+        return done(TURN_STOP, made);
+      }
+      continue;
+    }
     if (taskCompute(task)) {
       compute(vcpu, task, until);
     } else {
       if (budget === made) return done(TURN_BUDGET, made);
-      const accesses = touch(vcpu, task, until, budget - made);
+      const paged = taskOwn(task) !== 0;
+      const accesses = paged
+        ? touchPaged(vcpu, task, until, budget - made)
+        : touch(vcpu, task, until, budget - made);
       made += accesses;
-      if (accessStop() === ACCESS_FAULT) return done(TURN_FAULT, made);
-      if (accessStop() === ACCESS_VIOLATION && stopOnViolation()) {
+      const stopped = paged ? pagedStop() : accessStop();
+      if (stopped === ACCESS_FAULT) return done(TURN_FAULT, made);
+      if (stopped === PAGED_SLEEP) {
+        eventPost(actorClock(vcpu) + pagedPauseNs(task), EVENT_GUEST_WAKE, <u32>task);
+        guestSleep(vcpu);
+        return done(TURN_OVER, made);
+      }
+      if (stopped === ACCESS_VIOLATION && stopOnViolation()) {
         setStop(STOP_VIOLATION);
         return done(TURN_STOP, made);
       }
@@ -162,7 +186,14 @@ function touch(vcpu: usize, task: usize, until: u64, budget: u32): u32 {
   return accesses;
 }
 
+function touchPaged(vcpu: usize, task: usize, until: u64, budget: u32): u32 {
+  const accesses = pagedRun(vcpu, task, until, budget);
+  vmCountAdd(vmStats(vcpuVm(vcpu)), VM_ACCESSES, accesses);
+  return accesses;
+}
+
 function taskOver(task: usize): bool {
+  if (taskOwn(task) !== 0) return pagedOver(task);
   return taskCompute(task) ? taskWork(task) >= taskWorkLimit(task) : taskAccesses(task) >= taskLimit(task);
 }
 
@@ -204,6 +235,7 @@ function endTask(vcpu: usize, task: usize): void {
 /** Virtual time 0: every task that waits for no other is due at its start. */
 export function begin(time: u64): void {
   setEpoch(time);
+  for (let id: u32 = 0; id < vmTableCount(); id++) givebackBegin(vmAt(id), time);
   for (let index: u32 = 0; index < taskCount(); index++) {
     const task = taskAt(index);
     if (taskPrefault(task) || taskAfter(task) !== 0) continue;

@@ -9,6 +9,7 @@ import { idealizedBegin, idealizedProgress, idealizedStep } from "./idealized";
 import { mmWriteback } from "./instance";
 import { kswapdWake } from "./kswapd";
 import { memcgChargesTables, memcgMax, memcgUsage, setMemcgUsage } from "./memcg";
+import { memcgEvents } from "./memcgstat";
 import { PG_TABLE, pageOf, setPageFlags, setPageMaps, setPageOwner } from "./page";
 import {
   allocPagesNoReclaim,
@@ -82,7 +83,10 @@ export function allocStep(mm: usize, actor: usize): i32 {
     } else if (pc === CHARGE) {
       const space = <usize>load<u32>(actor, ALLOC_MEMCG);
       const memcg = spaceMemcg(space);
-      if (tryCharge(mm, actorCpu(actor), space, load<u32>(actor, ALLOC_LIMITED) !== 0)) return STEP_DONE;
+      if (tryCharge(mm, actorCpu(actor), space, load<u32>(actor, ALLOC_LIMITED) !== 0)) {
+        memcgEvents(mm, actorCpu(actor), isTable(actor) ? 2 : 1); // PGPGIN, or NR_PAGETABLE and MEMCG_KMEM
+        return STEP_DONE;
+      }
       const limited = load<u32>(actor, ALLOC_LIMITED);
       store<u32>(actor, limited | AT_LIMIT, ALLOC_LIMITED);
       if ((limited & RECLAIMED) !== 0 && (limited & DRAINED) === 0 && memcgUsage(memcg) >= memcgMax(memcg)) {

@@ -107,4 +107,11 @@ export const IDEALIZED_FREED: usize = ACTOR_BYTES + 660;
 // the page goes whether it was used or not: evict.ts
 export const EVICT_CHOSEN: usize = ACTOR_BYTES + 664;
 
-export const MM_CONTEXT_END: usize = ACTOR_BYTES + 672;
+// drop the pages of a range: dontneed.ts
+export const DONTNEED_PC: usize = ACTOR_BYTES + 672;
+export const DONTNEED_SPACE: usize = ACTOR_BYTES + 676;
+export const DONTNEED_START: usize = ACTOR_BYTES + 680;
+export const DONTNEED_END: usize = ACTOR_BYTES + 684;
+export const DONTNEED_PAGES: usize = ACTOR_BYTES + 688;
+
+export const MM_CONTEXT_END: usize = ACTOR_BYTES + 696;

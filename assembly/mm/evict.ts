@@ -31,6 +31,7 @@ import {
   mmWriteback,
   setMmWriteback,
 } from "./instance";
+import { memcgEvents } from "./memcgstat";
 import { notifyClearFlushYoung, notifyInvalidateEnd, notifyInvalidateStart } from "./notifier";
 import {
   PG_ACTIVE,
@@ -173,6 +174,7 @@ function check(mm: usize, actor: usize): i32 {
       mmCountAdd(mm, MM_SWAP_ALLOC_FAILED, 1);
       return activate(mm, actor);
     }
+    memcgEvents(mm, actorCpu(actor), 1); // MEMCG_SWAP
     swapCacheAdd(mm, actor, pfn, entry);
     setSlotOwner(mm, entry, pageOwner(page));
     pageSet(page, PG_DIRTY);
@@ -204,6 +206,7 @@ function activate(mm: usize, actor: usize): i32 {
   const pfn = load<u32>(actor, EVICT_PFN);
   if (swapFull(mm)) swapCacheTryFree(mm, actorCpu(actor), pfn);
   tally(actor + TALLY_ACTIVATED);
+  memcgEvents(mm, actorCpu(actor), 1); // PGACTIVATE
   pageSet(pageOf(mm, pfn), PG_ACTIVE);
   pageUnlock(mm, pfn, actorClock(actor));
   return finish(actor, EVICT_ACTIVATE);
@@ -216,8 +219,8 @@ function unmapPte(mm: usize, actor: usize): i32 {
   const space = mmSpace(mm, pageOwner(page));
   const index = pageIndex(page);
   const pte = spacePte(space, index);
-  assert(ptePresent(pte) && ptePfn(pte) === pfn);
   store<u32>(actor, UNMAP_END, EVICT_PC);
+  if (!ptePresent(pte) || ptePfn(pte) !== pfn) return STEP_AGAIN; // its owner has dropped it meanwhile
   actorSpend(actor, STAGE_RECLAIM, cost(COST_SWAP_OUT_CPU_NS));
   if (pte & PTE_DIRTY) pageSet(page, PG_DIRTY);
   if (pageTest(page, PG_LAZYFREE)) {
@@ -236,6 +239,7 @@ function unmapPte(mm: usize, actor: usize): i32 {
     spaceAccount(space, -1, 1);
   }
   spaceUnmapped(space, index);
+  memcgEvents(mm, actorCpu(actor), 1); // NR_ANON_MAPPED
   pageClear(page, PG_ANON_EXCLUSIVE);
   setPageMaps(page, pageMaps(page) - 1);
   setPageRefs(page, pageRefs(page) - 1);
@@ -256,6 +260,7 @@ function write(mm: usize, actor: usize): i32 {
   const time = actorClock(actor);
   mmCountAdd(mm, MM_SWAP_OUT, 1);
   tally(actor + SHRINK_WRITTEN);
+  memcgEvents(mm, actorCpu(actor), 1); // NR_WRITEBACK
   digestAdd(DIGEST_SWAP_OUT, time, pageOwner(page), pageIndex(page), pfn, entry);
   emit(TRACE_SWAP_WRITEPAGE, time, entryType(entry), entryOffset(entry), 0, 0);
   emit(TRACE_MM_VMSCAN_WRITE_FOLIO, time, pfn, 0, 0, 0);
@@ -263,6 +268,7 @@ function write(mm: usize, actor: usize): i32 {
 
   const device = swapDevice(swapArea(mm, entry));
   if (deviceSynchronous(device)) {
+    memcgEvents(mm, actorCpu(actor), 1);
     actorSpend(actor, STAGE_RECLAIM, deviceSynchronousNs(device, true));
     return STEP_AGAIN; // yield: the write has ended, the page is still locked
   }

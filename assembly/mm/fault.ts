@@ -40,6 +40,7 @@ import {
 import { pageFree, pagePut, tableFree } from "./free";
 import { frameStamp, mmStamped, mmZeroPage, setFrameStamp } from "./instance";
 import { lruAddDrain, lruCacheAdd } from "./lrubatch";
+import { memcgEvents } from "./memcgstat";
 import { notifyInvalidateEnd, notifyInvalidateStart } from "./notifier";
 import {
   PG_ANON_EXCLUSIVE,
@@ -155,6 +156,7 @@ function start(mm: usize, actor: usize): bool {
       actorSpend(actor, STAGE_ALLOC, cost(COST_MINOR_FAULT_NS));
       pte = pteOfPfn(ZERO_PFN, PTE_ACCESSED);
       setSpacePte(space, index, pte);
+      memcgEvents(mm, actorCpu(actor), 1); // PGFAULT
       faultNeeded(actor, FAULT_MINOR);
       faultGrab(mm, actor, ZERO_PFN, pte);
       return true;
@@ -177,6 +179,7 @@ function start(mm: usize, actor: usize): bool {
       return false;
     }
     pte |= PTE_WRITE;
+    memcgEvents(mm, actorCpu(actor), 1); // PGFAULT
     faultNeeded(actor, FAULT_WRITE_PROTECT);
   }
   pte |= PTE_ACCESSED | (write ? PTE_DIRTY : 0);
@@ -259,6 +262,7 @@ function copyInstall(mm: usize, actor: usize): void {
   }
   const page = pageOf(mm, old);
   setPageMaps(page, pageMaps(page) - 1);
+  memcgEvents(mm, actorCpu(actor), 1); // NR_ANON_MAPPED
   if (pageMaps(page) === 0) {
     pageClear(page, PG_ANON_EXCLUSIVE);
     if (!pageTest(page, PG_LOCKED)) swapCacheTryFree(mm, actorCpu(actor), old); // free_swap_cache()

@@ -1,3 +1,4 @@
+import { actorCpu } from "../sim/actor";
 import {
   FAULT_ENTRY,
   FAULT_INDEX,
@@ -8,6 +9,7 @@ import {
   FAULT_WRITABLE,
   FAULT_WRITE,
 } from "./context";
+import { memcgEvents } from "./memcgstat";
 import {
   PG_ANON_EXCLUSIVE,
   PG_UPTODATE,
@@ -100,6 +102,7 @@ export function faultMap(mm: usize, actor: usize, pfn: u32, flags: u64, exclusiv
   // page_add_anon_rmap(): a page that was read ahead by its slot learns here which page it is.
   assert(pageOwner(page) === spaceId(faultSpace(actor)));
   setPageOwner(page, pageOwner(page), faultIndex(actor));
+  memcgEvents(mm, actorCpu(actor), 2); // PGFAULT, NR_ANON_MAPPED
   return pte;
 }
 

@@ -2,6 +2,7 @@ import { actorClock, actorCpu } from "../sim/actor";
 import { emit, TRACE_MM_PAGE_FREE } from "../sim/trace";
 import { mmSpace } from "./instance";
 import { lruRemove, memcgChargesTables, memcgUncharge } from "./memcg";
+import { memcgEvents } from "./memcgstat";
 import { PG_LRU, PG_TABLE, pageOf, pageOwner, pageRefs, pageTest, setPageRefs } from "./page";
 import { freeThePage } from "./pagealloc";
 import { ZERO_PFN } from "./pte";
@@ -16,8 +17,12 @@ export function pagePut(mm: usize, pfn: u32, actor: usize): void {
   const page = pageOf(mm, pfn);
   const refs = pageRefs(page);
   assert(refs > 0);
-  if (refs > 1) setPageRefs(page, refs - 1);
-  else pageFree(mm, pfn, actor);
+  if (refs > 1) {
+    setPageRefs(page, refs - 1);
+    return;
+  }
+  memcgEvents(mm, actorCpu(actor), 1); // PGPGOUT
+  pageFree(mm, pfn, actor);
 }
 
 /** Frees a page of which the caller holds the only reference. */
@@ -30,7 +35,10 @@ export function pageFreeOn(mm: usize, pfn: u32, cpu: u32, time: u64): void {
   const page = pageOf(mm, pfn);
   assert(!pageTest(page, PG_TABLE));
   const memcg = spaceMemcg(mmSpace(mm, pageOwner(page)));
-  if (pageTest(page, PG_LRU)) lruRemove(mm, memcg, pfn);
+  if (pageTest(page, PG_LRU)) {
+    lruRemove(mm, memcg, pfn);
+    memcgEvents(mm, cpu, 1);
+  }
   memcgUncharge(memcg, 1);
   setPageRefs(page, 0);
   emit(TRACE_MM_PAGE_FREE, time, pfn, 0, 0, 0);
@@ -42,7 +50,10 @@ export function tableFree(mm: usize, pfn: u32, actor: usize): void {
   const page = pageOf(mm, pfn);
   assert(pageTest(page, PG_TABLE));
   const memcg = spaceMemcg(mmSpace(mm, pageOwner(page)));
-  if (memcgChargesTables(memcg)) memcgUncharge(memcg, 1);
+  if (memcgChargesTables(memcg)) {
+    memcgUncharge(memcg, 1);
+    memcgEvents(mm, actorCpu(actor), 2);
+  }
   setPageRefs(page, 0);
   emit(TRACE_MM_PAGE_FREE, actorClock(actor), pfn, 0, 0, 0);
   freeThePage(mm, actorCpu(actor), pfn, 0);

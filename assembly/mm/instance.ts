@@ -41,6 +41,7 @@ const ZERO_PAGE: usize = 84;
 const LRU_BATCHES: usize = 88;
 const STOCKS: usize = 92;
 const IDEALIZED: usize = 96; // policy + 1
+const MEMCG_STATS: usize = 100;
 const PAGE_WAITERS: usize = 104;
 const THROTTLED: usize = PAGE_WAITERS + WAITQUEUE_BYTES;
 const LRUVEC: usize = THROTTLED + WAITQUEUE_BYTES;
@@ -258,6 +259,15 @@ export function mmStocks(mm: usize): usize {
 
 export function setMmStocks(mm: usize, stocks: usize): void {
   store<u32>(mm, <u32>stocks, STOCKS);
+}
+
+/** Address of the record of memcgstat.ts. */
+export function mmMemcgStats(mm: usize): usize {
+  return <usize>load<u32>(mm, MEMCG_STATS);
+}
+
+export function setMmMemcgStats(mm: usize, stats: usize): void {
+  store<u32>(mm, <u32>stats, MEMCG_STATS);
 }
 
 /** Address of the batches of lrubatch.ts. */

@@ -3,6 +3,7 @@ import { actorClock, actorCpu } from "../sim/actor";
 import { pageFreeOn } from "./free";
 import { mmLruBatches, mmSpace, setMmLruBatches } from "./instance";
 import { lruAdd, lruRemove } from "./memcg";
+import { memcgEvents } from "./memcgstat";
 import {
   PG_ACTIVE,
   PG_LAZYFREE,
@@ -148,7 +149,7 @@ function flush(mm: usize, cpu: u32, time: u64, kind: u32): void {
   for (let place: usize = 1; place <= count; place++) {
     const pfn = load<u32>(batch + (place << 2));
     const page = pageOf(mm, pfn);
-    if (kind === ADD || pageTest(page, PG_LRU)) move(mm, page, pfn, kind);
+    if (kind === ADD || pageTest(page, PG_LRU)) move(mm, cpu, page, pfn, kind);
   }
   // release_pages() gathers what it frees on a list, newest first.
   for (let place: usize = count; place > 0; place--) {
@@ -156,15 +157,19 @@ function flush(mm: usize, cpu: u32, time: u64, kind: u32): void {
     const page = pageOf(mm, pfn);
     const refs = pageRefs(page);
     if (refs > 1) setPageRefs(page, refs - 1);
-    else pageFreeOn(mm, pfn, cpu, time);
+    else {
+      memcgEvents(mm, cpu, 1); // PGPGOUT
+      pageFreeOn(mm, pfn, cpu, time);
+    }
   }
 }
 
 // lru_add_fn(), lru_move_tail_fn(), lru_deactivate_fn(), lru_lazyfree_fn() and folio_activate_fn().
-function move(mm: usize, page: usize, pfn: u32, kind: u32): void {
+function move(mm: usize, cpu: u32, page: usize, pfn: u32, kind: u32): void {
   const memcg = spaceMemcg(mmSpace(mm, pageOwner(page)));
   if (kind === ADD) {
     lruAdd(mm, memcg, pfn, false);
+    memcgEvents(mm, cpu, 1);
     return;
   }
   if (kind === ACTIVATE) {
@@ -172,6 +177,7 @@ function move(mm: usize, page: usize, pfn: u32, kind: u32): void {
     lruRemove(mm, memcg, pfn);
     pageSet(page, PG_ACTIVE);
     lruAdd(mm, memcg, pfn, false);
+    memcgEvents(mm, cpu, 3); // off, on, PGACTIVATE
     return;
   }
   if (kind === DEACTIVATE && !pageTest(page, PG_ACTIVE)) return;
@@ -180,6 +186,7 @@ function move(mm: usize, page: usize, pfn: u32, kind: u32): void {
   pageClear(page, kind === ROTATE ? PG_ACTIVE : PG_ACTIVE | PG_REFERENCED);
   if (kind === LAZYFREE) pageSet(page, PG_LAZYFREE);
   lruAdd(mm, memcg, pfn, kind === ROTATE);
+  memcgEvents(mm, cpu, kind === ROTATE ? 2 : 3); // off, on, PGDEACTIVATE or PGLAZYFREE
 }
 
 /** References that batches hold; asserts that new pages are on no list. */

@@ -1,6 +1,6 @@
 import { mmLruvec, mmSpace, mmSpaces } from "./instance";
 import { listLength } from "./list";
-import { lruvecActive, lruvecFlush, lruvecInactive } from "./lruvec";
+import { lruvecActive, lruvecInactive } from "./lruvec";
 import { lruActive, lruInactive, lruInactiveFile, memcgLruvec } from "./memcg";
 import { spaceMemcg } from "./space";
 
@@ -36,13 +36,4 @@ export function givenUpPages(mm: usize, space: usize): u32 {
 /** Pages on all lists, as the counters have it. */
 export function listedPages(mm: usize, space: usize): u32 {
   return lruvecInactive(lruvecOf(mm, space)) + lruvecActive(lruvecOf(mm, space));
-}
-
-/** mem_cgroup_flush_stats(): brings the counters of all cgroups up to date, as each round of reclaim does. */
-export function flushCounters(mm: usize): void {
-  for (let id: u32 = 0; id < mmSpaces(mm); id++) {
-    const space = mmSpace(mm, id);
-    lruvecFlush(lruvecOf(mm, space), inactivePages(mm, space), activePages(mm, space));
-  }
-  lruvecFlush(mmLruvec(mm), inactivePages(mm, 0), activePages(mm, 0));
 }

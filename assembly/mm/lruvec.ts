@@ -1,13 +1,14 @@
 // What is noted about the LRU lists of one cgroup, or of the host as a whole: what reclaiming each type has cost lately, and
 // a clock for refaults. A page's eviction and its return are marked with that clock (workingset.ts).
 //
-// record   0          4          8     12          16
-//          +----------+----------+-----+-----------+----------+
-//          | anonCost | fileCost | age | activated | refaults |
-//          +----------+----------+-----+-----------+----------+
+// record   0          4          8     12          16         20         24       28
+//          +----------+----------+-----+-----------+----------+----------+--------+--------------+
+//          | anonCost | fileCost | age | activated | refaults | inactive | active | inactiveFile |
+//          +----------+----------+-----+-----------+----------+----------+--------+--------------+
 //
 // age        nonresident_age: evictions and activations so far
 // activated  WORKINGSET_ACTIVATE_ANON: pages that came back soon enough to count as active
+// inactive, active, inactiveFile  lengths of the lists when the counters were last brought up to date (memcgstat.ts)
 // refaults   activated when the last reclaim ended (snapshot_refaults())
 
 const ANON_COST: usize = 0;
@@ -17,7 +18,8 @@ const ACTIVATED: usize = 12;
 const REFAULTS: usize = 16;
 const INACTIVE: usize = 20;
 const ACTIVE: usize = 24;
-export const LRUVEC_BYTES: usize = 28;
+const INACTIVE_FILE: usize = 28;
+export const LRUVEC_BYTES: usize = 32;
 
 /** Cost of reclaiming anonymous pages lately. */
 export function lruvecAnonCost(lruvec: usize): u32 {
@@ -50,10 +52,15 @@ export function lruvecActive(lruvec: usize): u32 {
   return load<u32>(lruvec, ACTIVE);
 }
 
-/** mem_cgroup_flush_stats(). */
-export function lruvecFlush(lruvec: usize, inactive: u32, active: u32): void {
+export function lruvecInactiveFile(lruvec: usize): u32 {
+  return load<u32>(lruvec, INACTIVE_FILE);
+}
+
+/** The counters are brought up to date. */
+export function lruvecFlush(lruvec: usize, inactive: u32, active: u32, inactiveFile: u32): void {
   store<u32>(lruvec, inactive, INACTIVE);
   store<u32>(lruvec, active, ACTIVE);
+  store<u32>(lruvec, inactiveFile, INACTIVE_FILE);
 }
 
 export function lruvecAge(lruvec: usize): u32 {

@@ -78,6 +78,8 @@ export const LIST_ISOLATED: u8 = 4;
 export const LIST_PCP: u8 = 5;
 export const LIST_INACTIVE_FILE: u8 = 6;
 export const LIST_BALLOON: u8 = 7;
+/** Of a guest's page cache: guest/memory.ts. */
+export const LIST_CACHE: u8 = 8;
 
 /** Starts the memory map of frames pfnFirst..pfnEnd-1. */
 export function memMapCreate(map: usize, pfnFirst: u32, pfnEnd: u32): void {

@@ -241,7 +241,7 @@ function plug(mm: usize, actor: usize, pfn: u32): void {
   assert(locked);
   if (entry !== faultEntry(actor)) pageSet(page, PG_READAHEAD);
   else store<u32>(actor, pfn, READAHEAD_OWN);
-  workingsetRefault(mm, pfn, owner, shadow);
+  workingsetRefault(mm, actorCpu(actor), pfn, owner, shadow);
   lruCacheAdd(mm, actor, pfn);
   const plugged = load<u32>(actor, READAHEAD_PLUGGED);
   store<u32>(actor + ((<usize>plugged) << 2), pfn, READAHEAD_PLUG);

@@ -31,8 +31,16 @@ import {
   mmWriteback,
   setMmKswapdFailures,
 } from "./instance";
-import { activePages, flushCounters, inactivePages, lruvecOf } from "./lrusize";
-import { lruvecAnonCost, lruvecFileCost, lruvecRefaulted, lruvecSnapshot } from "./lruvec";
+import { lruvecOf } from "./lrusize";
+import {
+  lruvecActive,
+  lruvecAnonCost,
+  lruvecFileCost,
+  lruvecInactive,
+  lruvecRefaulted,
+  lruvecSnapshot,
+} from "./lruvec";
+import { memcgFlush } from "./memcgstat";
 import { fileIsTiny, inactiveIsLow } from "./scancount";
 import {
   RECLAIM_BATCH,
@@ -61,11 +69,10 @@ const THROTTLED: u32 = 2;
 /** A round of kswapd, or the first round of another reclaim, at `priority`. */
 export function roundBegin(mm: usize, actor: usize, priority: u32): void {
   const space = <usize>load<u32>(actor, RECLAIM_MEMCG);
-  const inactive = inactivePages(mm, space);
   const lruvec = lruvecOf(mm, space);
-  flushCounters(mm);
+  memcgFlush(mm);
   let flags = load<u32>(actor, RECLAIM_FLAGS) & ~(RECLAIM_MAY_DEACTIVATE | RECLAIM_TINY);
-  if (flags & RECLAIM_FORCE || lruvecRefaulted(lruvec) || inactiveIsLow(inactive, activePages(mm, space))) {
+  if (flags & RECLAIM_FORCE || lruvecRefaulted(lruvec) || low(lruvec)) {
     flags |= RECLAIM_MAY_DEACTIVATE;
   }
   store<u32>(actor, lruvecAnonCost(lruvec), RECLAIM_COSTS);
@@ -77,6 +84,10 @@ export function roundBegin(mm: usize, actor: usize, priority: u32): void {
   store<u32>(actor, priority, RECLAIM_PRIORITY);
   store<u32>(actor, 0, RECLAIM_CURSOR);
   store<u32>(actor, ROUND, RECLAIM_PC);
+}
+
+function low(lruvec: usize): bool {
+  return inactiveIsLow(lruvecInactive(lruvec), lruvecActive(lruvec));
 }
 
 /** Goes on with a round. Returns STEP_*; RECLAIM_DONE and RECLAIM_SCANNED have grown. */

@@ -39,6 +39,7 @@ import { lruAddDrain, lruCacheAdd } from "./lrubatch";
 import { lruvecOf } from "./lrusize";
 import { lruvecActive, lruvecInactive } from "./lruvec";
 import { lruActive, lruAdd, lruInactive, lruRemove } from "./memcg";
+import { memcgChanged, memcgEvents } from "./memcgstat";
 import {
   LIST_ISOLATED,
   PG_ACTIVE,
@@ -116,6 +117,7 @@ export function shrinkBegin(mm: usize, actor: usize, space: usize): void {
 export function shrinkListBegin(actor: usize, space: usize, flags: u32): void {
   store<u32>(actor, <u32>space, SHRINK_SPACE);
   store<u32>(actor, 0, SHRINK_FREED);
+  store<u32>(actor, 0, SHRINK_FREED_BEFORE);
   store<u32>(actor, 0, SHRINK_BUSY);
   store<u32>(actor, flags, RECLAIM_FLAGS);
   store<u32>(actor, 0, RECLAIM_MEMCG);
@@ -177,6 +179,8 @@ function batch(mm: usize, actor: usize): i32 {
   store<u32>(actor, taken, SHRINK_TAKEN);
   store<u32>(actor, load<u32>(actor, RECLAIM_SCANNED) + taken, RECLAIM_SCANNED);
   mmCountAdd(mm, MM_SCANNED, taken);
+  memcgChanged(mm, actorCpu(actor), taken); // NR_INACTIVE_ANON
+  memcgChanged(mm, actorCpu(actor), taken); // PGSCAN
   emit(TRACE_MM_VMSCAN_LRU_ISOLATE, actorClock(actor), wanted, taken, taken, 0);
   store<u32>(actor, load<u32>(actor, SHRINK_FREED), SHRINK_FREED_BEFORE);
   store<u32>(actor, 0, TALLY_ACTIVATED);
@@ -199,6 +203,7 @@ function evict(mm: usize, actor: usize): i32 {
       const list = actor + SHRINK_LIST;
       const pfn = listHead(list);
       if (pfn === PFN_NONE) {
+        memcgChanged(mm, actorCpu(actor), freedNow(actor)); // PGPGOUT
         store<u32>(actor, PUTBACK, SHRINK_PC);
         return STEP_DONE;
       }
@@ -216,6 +221,11 @@ function evict(mm: usize, actor: usize): i32 {
       listAddTail(mm, actor + SHRINK_KEPT, LIST_ISOLATED, pfn);
     }
   }
+}
+
+// Pages that the present batch has freed.
+function freedNow(actor: usize): u32 {
+  return load<u32>(actor, SHRINK_FREED) - load<u32>(actor, SHRINK_FREED_BEFORE);
 }
 
 // True for a pass over pages that advice has chosen.
@@ -243,13 +253,14 @@ function putback(mm: usize, actor: usize): i32 {
   const space = <usize>load<u32>(actor, SHRINK_SPACE);
   const memcg = spaceMemcg(space);
   const time = actorClock(actor);
+  const cpu = actorCpu(actor);
   const advice = advised(actor);
   for (let pfn = listHead(list); pfn !== PFN_NONE; pfn = listHead(list)) {
     const page = pageOf(mm, pfn);
     if (pageTest(page, PG_PLUGGED)) {
       const entry = pagePrivate(page);
       const device = swapDevice(swapArea(mm, entry));
-      if (!deviceSubmit(device, true, pfn, entryOffset(entry), 0, actorCpu(actor), time)) {
+      if (!deviceSubmit(device, true, pfn, entryOffset(entry), 0, cpu, time)) {
         deviceWaitTag(device, actor);
         return STEP_BLOCKED;
       }
@@ -261,6 +272,7 @@ function putback(mm: usize, actor: usize): i32 {
     else if (pageRefs(page) > 1) {
       if (pageTest(page, PG_ACTIVE)) workingsetActivated(mm, space, 1);
       lruAdd(mm, memcg, pfn, false);
+      memcgEvents(mm, cpu, 1);
     }
     pagePut(mm, pfn, actor);
   }
@@ -268,8 +280,9 @@ function putback(mm: usize, actor: usize): i32 {
     store<u32>(actor, DONE, SHRINK_PC);
     return STEP_DONE;
   }
+  const freed = freedNow(actor);
+  memcgChanged(mm, cpu, freed); // PGSTEAL
   if (load<u32>(actor, SHRINK_TAKEN) !== 0) noteAnonCost(mm, space, load<u32>(actor, SHRINK_WRITTEN));
-  const freed = load<u32>(actor, SHRINK_FREED) - load<u32>(actor, SHRINK_FREED_BEFORE);
   const priority = load<u32>(actor, RECLAIM_PRIORITY);
   const kept = <u64>load<u32>(actor, TALLY_ACTIVATED) | ((<u64>load<u32>(actor, TALLY_REFERENCED)) << 16);
   const tallies = kept | ((<u64>load<u32>(actor, TALLY_WRITEBACK)) << 32);
@@ -324,8 +337,11 @@ function shrinkActive(mm: usize, actor: usize, wanted: u32): i32 {
     pageSet(page, PG_WORKINGSET);
     lruAdd(mm, memcg, pfn, false);
   }
-  store<u32>(actor, load<u32>(actor, RECLAIM_SCANNED) + there, RECLAIM_SCANNED);
-  mmCountAdd(mm, MM_SCANNED, there);
+  const cpu = actorCpu(actor);
+  memcgChanged(mm, cpu, there); // NR_ACTIVE_ANON
+  memcgChanged(mm, cpu, there); // PGREFILL
+  memcgEvents(mm, cpu, there); // NR_INACTIVE_ANON
+  memcgChanged(mm, cpu, there); // PGDEACTIVATE
   actorSpend(actor, STAGE_RECLAIM, there * cost(COST_RECLAIM_SCAN_PAGE_NS));
   emit(
     TRACE_MM_VMSCAN_LRU_SHRINK_ACTIVE,

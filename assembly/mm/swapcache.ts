@@ -2,6 +2,7 @@ import { PFN_NONE } from "../memory/layout";
 import { actorClock, actorCpu } from "../sim/actor";
 import { emit, TRACE_SWAPCACHE_ADD } from "../sim/trace";
 import { pagePut } from "./free";
+import { memcgEvents } from "./memcgstat";
 import {
   PG_DIRTY,
   PG_LOCKED,
@@ -30,6 +31,7 @@ import { swapCacheClear, swapCacheLookup, swapCacheSet, swapCount } from "./swap
 
 /** Puts a page into the cache of `entry`, whose SWAP_HAS_CACHE the caller owns (add_to_swap_cache()). */
 export function swapCacheAdd(mm: usize, actor: usize, pfn: u32, entry: u32): void {
+  memcgEvents(mm, actorCpu(actor), 1); // NR_SWAPCACHE
   const page = pageOf(mm, pfn);
   emit(TRACE_SWAPCACHE_ADD, actorClock(actor), entryType(entry), entryOffset(entry), 0, 0);
   assert(!pageTest(page, PG_SWAPCACHE));
@@ -44,6 +46,7 @@ export function swapCacheAdd(mm: usize, actor: usize, pfn: u32, entry: u32): voi
  * @param shadow what it leaves in its place, 0 for nothing
  */
 export function swapCacheDelete(mm: usize, cpu: u32, pfn: u32, shadow: u32): void {
+  memcgEvents(mm, cpu, 1);
   const page = pageOf(mm, pfn);
   assert(pageTest(page, PG_SWAPCACHE) && pageRefs(page) > 1);
   swapCacheClear(mm, cpu, pagePrivate(page), shadow);

@@ -39,6 +39,7 @@ import {
 import { pageFree, pagePut } from "./free";
 import { mmSpace } from "./instance";
 import { lruAddDrain, lruCacheAdd } from "./lrubatch";
+import { memcgEvents } from "./memcgstat";
 import {
   PG_LOCKED,
   PG_LRU,
@@ -123,6 +124,7 @@ function look(mm: usize, actor: usize): void {
     return;
   }
   faultNeeded(actor, FAULT_MAJOR);
+  memcgEvents(mm, actorCpu(actor), 1); // PGMAJFAULT
   readaheadBegin(mm, actor);
   faultGoto(actor, AT_READAHEAD);
 }
@@ -172,7 +174,7 @@ function withFrame(mm: usize, actor: usize, pc: u32): i32 {
   swapCacheAdd(mm, actor, pfn, entry);
   const locked = pageTrylock(mm, pfn);
   assert(locked);
-  workingsetRefault(mm, pfn, owner, shadow);
+  workingsetRefault(mm, actorCpu(actor), pfn, owner, shadow);
   lruCacheAdd(mm, actor, pfn);
   store<u32>(actor, pfn, FAULT_PFN);
   faultGoto(actor, AT_SUBMIT);
@@ -244,9 +246,11 @@ function bypassInstall(mm: usize, actor: usize): bool {
     return false;
   }
   swapNoteRead(mm, actor, pfn, entry, faultIndex(actor));
+  const cpu = actorCpu(actor);
   faultNeeded(actor, FAULT_MAJOR);
-  workingsetRefault(mm, pfn, faultSpace(actor), swapCacheShadow(mm, entry));
-  swapFree(mm, actorCpu(actor), entry);
+  memcgEvents(mm, cpu, 1); // PGMAJFAULT
+  workingsetRefault(mm, cpu, pfn, faultSpace(actor), swapCacheShadow(mm, entry));
+  swapFree(mm, cpu, entry);
   lruCacheAdd(mm, actor, pfn);
   return mapSwapped(mm, actor, pfn, true);
 }

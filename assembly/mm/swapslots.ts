@@ -1,4 +1,5 @@
 import { mmArea, mmAreas, mmSwapFree, setMmSwapFree } from "./instance";
+import { memcgEvents } from "./memcgstat";
 import { ENTRY_NONE, entryOffset, entryType } from "./pte";
 import {
   areaHighest,
@@ -124,10 +125,12 @@ export function slotFree(mm: usize, cpu: u32, entry: u32): void {
   if (!slotCacheActive(mm)) {
     store<u32>(ONE, entry);
     freeEntries(mm, ONE, 1);
+    memcgEvents(mm, cpu, 1); // MEMCG_SWAP
     return;
   }
   if (load<u32>(cache, N_RET) >= SLOT_CACHE_SIZE) {
-    freeEntries(mm, cache + RET, load<u32>(cache, N_RET));
+    freeEntries(mm, cache + RET, SLOT_CACHE_SIZE);
+    memcgEvents(mm, cpu, SLOT_CACHE_SIZE);
     store<u32>(cache, 0, N_RET);
   }
   const index = load<u32>(cache, N_RET);

@@ -9,6 +9,8 @@ import {
   WMARK_HIGH,
   WMARK_LOW,
   WMARK_MIN,
+  ZONE_MOVABLE,
+  ZONE_NORMAL,
 } from "./gfp";
 import { mmZoneAt, mmZones } from "./instance";
 import { listHead } from "./list";
@@ -17,6 +19,7 @@ import {
   setZoneBoost,
   setZoneBoostFound,
   setZoneFlags,
+  setZoneLowmemReserve,
   setZoneWatermark,
   ZONE_RECLAIM_ACTIVE,
   zoneBoost,
@@ -53,6 +56,37 @@ export function watermarksSet(zone: usize, scale: u32): void {
   setZoneWatermark(zone, WMARK_LOW, least + delta);
   setZoneWatermark(zone, WMARK_HIGH, least + 2 * delta);
   setZoneBoost(zone, 0);
+}
+
+/** Computes the watermarks and lowmem_reserve[] of all zones of an instance; `scale` is watermark_scale_factor, in 1/10,000. */
+export function watermarksSetAll(mm: usize, scale: u32): void {
+  let lowmem: u64 = 0;
+  for (let place: u32 = 0; place < mmZones(mm); place++) lowmem += zoneManaged(mmZoneAt(mm, place));
+  const kilobytes = min<u64>(max<u64>(squareRoot((lowmem << 2) * 16), 128), 262144);
+  for (let place: u32 = 0; place < mmZones(mm); place++) {
+    const zone = mmZoneAt(mm, place);
+    const managed = <u64>zoneManaged(zone);
+    const least = <u32>(((kilobytes >> 2) * managed) / lowmem);
+    const delta = max<u32>(least >> 2, <u32>((managed * scale) / 10000));
+    setZoneWatermark(zone, WMARK_MIN, least);
+    setZoneWatermark(zone, WMARK_LOW, least + delta);
+    setZoneWatermark(zone, WMARK_HIGH, least + 2 * delta);
+    setZoneBoost(zone, 0);
+    reserveLowmem(mm, place);
+  }
+}
+
+// setup_per_zone_lowmem_reserve(): what requests that could be served from a higher zone must leave in a lower one.
+function reserveLowmem(mm: usize, place: u32): void {
+  const zone = mmZoneAt(mm, place);
+  const ratio: u32 = zoneIndex(zone) < ZONE_NORMAL ? 256 : 32;
+  let above: u32 = 0;
+  let next = place + 1;
+  for (let highest = zoneIndex(zone) + 1; highest <= ZONE_MOVABLE; highest++) {
+    if (next < mmZones(mm) && zoneIndex(mmZoneAt(mm, next)) === highest)
+      above += zoneManaged(mmZoneAt(mm, next++));
+    setZoneLowmemReserve(zone, highest, above / ratio);
+  }
 }
 
 /** wmark_pages(): a watermark with the boost on top. */

@@ -5,8 +5,17 @@ import {
   mmCountAdd,
   mmSwapFree,
 } from "./instance";
-import { activePages, givenUpPages, listedPages, lruvecOf } from "./lrusize";
-import { lruvecActivated, lruvecAge, lruvecNoteAnonCost, setLruvecActivated, setLruvecAge } from "./lruvec";
+import { listedPages, lruvecOf } from "./lrusize";
+import {
+  lruvecActivated,
+  lruvecActive,
+  lruvecAge,
+  lruvecInactiveFile,
+  lruvecNoteAnonCost,
+  setLruvecActivated,
+  setLruvecAge,
+} from "./lruvec";
+import { memcgEvents } from "./memcgstat";
 import { PG_ACTIVE, PG_WORKINGSET, pageOf, pageSet, pageTest } from "./page";
 import { SLOT_SHADOW } from "./swaparea";
 
@@ -49,26 +58,29 @@ export function workingsetEviction(mm: usize, pfn: u32, space: usize): u32 {
   );
 }
 
-/** Page `pfn` comes back to the cgroup of `space`; `shadow` is what its eviction left, 0 nothing. */
-export function workingsetRefault(mm: usize, pfn: u32, space: usize, shadow: u32): void {
+/** Page `pfn` comes back to the cgroup of `space` on `cpu`; `shadow` is what its eviction left, 0 nothing. */
+export function workingsetRefault(mm: usize, cpu: u32, pfn: u32, space: usize, shadow: u32): void {
   if (shadow === 0) return;
   mmCountAdd(mm, MM_REFAULTS, 1);
-  const evictedFrom: usize = shadow & HOST ? 0 : space;
-  const distance = (lruvecAge(lruvecOf(mm, evictedFrom)) - shadow) & AGE_MASK;
-  let size = givenUpPages(mm, evictedFrom);
-  if (mmSwapFree(mm) !== 0) size += activePages(mm, evictedFrom);
+  memcgEvents(mm, cpu, 1);
+  const evictedFrom = lruvecOf(mm, shadow & HOST ? 0 : space);
+  const distance = (lruvecAge(evictedFrom) - shadow) & AGE_MASK;
+  let size = lruvecInactiveFile(evictedFrom);
+  if (mmSwapFree(mm) !== 0) size += lruvecActive(evictedFrom);
   if (distance > size) return;
 
   const page = pageOf(mm, pfn);
   pageSet(page, PG_ACTIVE);
   age(mm, space, 1);
   mmCountAdd(mm, MM_WORKINGSET_ACTIVATED, 1);
+  memcgEvents(mm, cpu, 1);
   setLruvecActivated(lruvecOf(mm, space), lruvecActivated(lruvecOf(mm, space)) + 1);
   setLruvecActivated(lruvecOf(mm, 0), lruvecActivated(lruvecOf(mm, 0)) + 1);
   if ((shadow & WORKINGSET) === 0) return;
   pageSet(page, PG_WORKINGSET);
   noteAnonCost(mm, space, 1);
   mmCountAdd(mm, MM_WORKINGSET_RESTORED, 1);
+  memcgEvents(mm, cpu, 1);
 }
 
 /** lru_note_cost(): reclaiming anonymous pages of a cgroup has cost something, for it and for the host. */

@@ -17,6 +17,7 @@ import {
 import { waitqueueWakeAll } from "../sim/waitqueue";
 import { mmThrottled, mmWriteback, setMmWriteback } from "./instance";
 import { lruRotate } from "./lrubatch";
+import { memcgEvents } from "./memcgstat";
 import {
   PG_DIRTY,
   PG_LOCKED,
@@ -61,5 +62,6 @@ function endWrite(mm: usize, pfn: u32, cpu: u32, time: u64): void {
     pageTest(page, PG_RECLAIM) && pageTest(page, PG_LRU) && !pageTest(page, PG_LOCKED | PG_DIRTY);
   pageClear(page, PG_WRITEBACK | PG_RECLAIM);
   setMmWriteback(mm, mmWriteback(mm) - 1);
+  memcgEvents(mm, cpu, 1); // NR_WRITEBACK
   if (rotate) lruRotate(mm, cpu, time, pfn);
 }

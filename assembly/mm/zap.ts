@@ -1,6 +1,7 @@
 import { actorClock, actorCpu } from "../sim/actor";
 import { pagePut } from "./free";
 import { lruAddDrain } from "./lrubatch";
+import { memcgEvents } from "./memcgstat";
 import { PG_ANON_EXCLUSIVE, PG_LOCKED, pageClear, pageMaps, pageOf, pageTest, setPageMaps } from "./page";
 import { PTE_NONE, pteEntry, ptePfn, ptePresent, pteSwapped, pteZero } from "./pte";
 import { spaceUnmapped } from "./residency";
@@ -51,6 +52,7 @@ export function zapEntry(mm: usize, actor: usize, space: usize, index: u32): voi
 function zapPage(mm: usize, actor: usize, pfn: u32): void {
   const page = pageOf(mm, pfn);
   setPageMaps(page, pageMaps(page) - 1);
+  memcgEvents(mm, actorCpu(actor), 1); // NR_ANON_MAPPED
   if (pageMaps(page) === 0) {
     pageClear(page, PG_ANON_EXCLUSIVE);
     if (!pageTest(page, PG_LOCKED)) swapCacheTryFree(mm, actorCpu(actor), pfn);

@@ -34,6 +34,8 @@ export const ACTOR_VCPU: u32 = 0;
 export const ACTOR_KSWAPD: u32 = 1;
 /** The thread of a VM's process that is no vCPU. */
 export const ACTOR_MONITOR: u32 = 2;
+/** The thread of a VM's process that serves its balloon device. */
+export const ACTOR_BALLOON: u32 = 3;
 
 /** Running the guest: takes turns, has no event of its own. */
 export const ACTOR_GUEST: u32 = 0;

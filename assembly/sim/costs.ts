@@ -20,13 +20,26 @@ export const COST_RECLAIM_SCAN_PAGE_NS: u32 = 15;
 export const COST_GUEST_SWITCH_NS: u32 = 16;
 export const COST_GUEST_TICK_NS: u32 = 17;
 export const COST_HOST_SWITCH_NS: u32 = 18;
-export const COST_COUNT: u32 = 19;
+export const COST_GUEST_EXCEPTION_NS: u32 = 19;
+export const COST_MEM_HIT_NS: u32 = 20;
+export const COST_ZERO4K_NS: u32 = 21;
+export const COST_PCP_ALLOC_NS: u32 = 22;
+export const COST_BUDDY_ALLOC_NS: u32 = 23;
+export const COST_BUDDY_SLOW_NS: u32 = 24;
+export const COST_ISOLATE_PAGE_NS: u32 = 25;
+export const COST_VIRTQ_KICK_NS: u32 = 26;
+export const COST_IRQ_INJECT_IDLE_NS: u32 = 27;
+export const COST_BALLOON_INFLATE_PAGE_NS: u32 = 28;
+export const COST_MADVISE_DONTNEED_NS: u32 = 29;
+export const COST_MADVISE_PER_PAGE_NS: u32 = 30;
+export const COST_REPORT_DELAY_NS: u32 = 31;
+export const COST_COUNT: u32 = 32;
 
 export const PRESET_BARE_METAL: u32 = 0;
 export const PRESET_NESTED: u32 = 1;
 export const PRESET_NEHALEM_HDD_2010: u32 = 2;
 
-const COSTS: usize = memory.data(4 * 19, 8);
+const COSTS: usize = memory.data(4 * 32, 8);
 
 /** Price of `key`, virtual ns. */
 export function cost(key: u32): u32 {
@@ -61,15 +74,30 @@ export function costsPreset(preset: u32): void {
   costSet(COST_GUEST_SWITCH_NS, 1200);
   costSet(COST_GUEST_TICK_NS, 4000000);
   costSet(COST_HOST_SWITCH_NS, 1500);
+  costSet(COST_GUEST_EXCEPTION_NS, 150);
+  costSet(COST_MEM_HIT_NS, 2);
+  costSet(COST_ZERO4K_NS, 340);
+  costSet(COST_PCP_ALLOC_NS, 30);
+  costSet(COST_BUDDY_ALLOC_NS, 94);
+  costSet(COST_BUDDY_SLOW_NS, 600);
+  costSet(COST_ISOLATE_PAGE_NS, 150);
+  costSet(COST_VIRTQ_KICK_NS, 6000);
+  costSet(COST_IRQ_INJECT_IDLE_NS, 1100);
+  costSet(COST_BALLOON_INFLATE_PAGE_NS, 2250);
+  costSet(COST_MADVISE_DONTNEED_NS, 1150);
+  costSet(COST_MADVISE_PER_PAGE_NS, 108);
+  costSet(COST_REPORT_DELAY_NS, 2000000000);
   if (preset === PRESET_NESTED) {
     // Measured in a guest of a nested KVM: cpuid p50, cross-CPU wake, random line, refault p50.
     costSet(COST_VM_EXIT_NS, 6800);
     costSet(COST_HLT_EXIT_NS, 44000);
     costSet(COST_MEM_DRAM_NS, 178);
     costSet(COST_MINOR_FAULT_NS, 1220);
+    costSet(COST_IRQ_INJECT_IDLE_NS, 6800 + 600);
   } else if (preset === PRESET_NEHALEM_HDD_2010) {
     // 2,000 cycles at 2.93 GHz; guests of that year ticked at 1,000 Hz.
     costSet(COST_VM_EXIT_NS, 680);
+    costSet(COST_IRQ_INJECT_IDLE_NS, 680 + 600);
     costSet(COST_GUEST_TICK_NS, 1000000);
   }
 }

@@ -41,6 +41,8 @@ export const EVENT_GUEST_TICK: u32 = 4;
 export const EVENT_CALL: u32 = 5;
 /** A vCPU has an access to make beside those of its guest. */
 export const EVENT_ACCESS: u32 = 6;
+/** A kernel thread of a guest, or a task that sleeps, goes on. */
+export const EVENT_GUEST_WAKE: u32 = 7;
 
 export function eventsLayout(capacity: u32): void {
   store<u32>(EVENTS, <u32>arenaReserve(PART_EVENTS, <u64>capacity * ENTRY_BYTES), HEAP);

@@ -1,7 +1,7 @@
 // The presets: the scenarios of examples/, shipped in the package and run by name.
 
 import { readdirSync, readFileSync } from "node:fs";
-import { basename, join } from "node:path";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { parseJson } from "../json.js";
 import { type Column, table, WIDTH, wrap } from "./table.js";
@@ -19,13 +19,18 @@ export interface Preset {
 
 /** All presets by name, in alphabetic order. Throws `E_FILE` when one is not JSON. */
 export function listPresets(folder: string = EXAMPLES): Preset[] {
-  return readdirSync(folder)
+  return presetFiles(folder).map((file) => {
+    const path = join(folder, file);
+    return { name: file.slice(0, -".json".length), description: describe(path), path };
+  });
+}
+
+/** Scenario files at any depth, by their names from `folder` on. */
+function presetFiles(folder: string): string[] {
+  return readdirSync(folder, { recursive: true, encoding: "utf8" })
+    .map((file) => file.replaceAll("\\", "/"))
     .filter((file) => file.endsWith(".json"))
-    .sort()
-    .map((file) => {
-      const path = join(folder, file);
-      return { name: basename(file, ".json"), description: describe(path), path };
-    });
+    .sort();
 }
 
 function describe(path: string): string {
@@ -36,7 +41,7 @@ function describe(path: string): string {
 
 /** The file of the preset `name`, or null when there is none. */
 export function presetPath(name: string, folder: string = EXAMPLES): string | null {
-  return readdirSync(folder).includes(`${name}.json`) ? join(folder, `${name}.json`) : null;
+  return presetFiles(folder).includes(`${name}.json`) ? join(folder, `${name}.json`) : null;
 }
 
 /** `pagevisor presets`. */

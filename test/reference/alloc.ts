@@ -26,6 +26,7 @@ export function* allocate(host: Host, vcpu: Vcpu, vm: Vm, table = false): Proces
     idle = (yield* directReclaim(host, vcpu, vm)) > 0 ? 0 : idle + 1;
     reclaimed = true;
   }
+  host.stats.events(host.cpu, table ? 2 : 1); // PGPGIN, or NR_PAGETABLE and MEMCG_KMEM
   return pfn;
 }
 

@@ -72,6 +72,19 @@ export const BARE_METAL: Record<CostKey, number> = {
   guestSwitchNs: 1200,
   guestTickNs: 4_000_000,
   hostSwitchNs: 1500,
+  guestExceptionNs: 150,
+  memHitNs: 2,
+  zero4kNs: 340,
+  pcpAllocNs: 30,
+  buddyAllocNs: 94,
+  buddySlowNs: 600,
+  isolatePageNs: 150,
+  virtqKickNs: 6000,
+  irqInjectIdleNs: 1100,
+  balloonInflatePageNs: 2250,
+  madviseDontneedNs: 1150,
+  madvisePerPageNs: 108,
+  reportDelayNs: 2_000_000_000,
 };
 
 const price = fc.integer({ min: 1, max: 4000 });

@@ -48,6 +48,7 @@ export function* evict(host: Host, actor: Actor, page: Page, sc: Batch): Process
       host.counts.swapAllocFailed++;
       return activate(host, actor, page); // row 13
     }
+    host.stats.events(host.cpu, 1); // MEMCG_SWAP
     host.enterSwapCache(page, slot);
     slot.owner = page.vm;
     page.dirty = true;
@@ -60,6 +61,7 @@ export function* evict(host: Host, actor: Actor, page: Page, sc: Batch): Process
 function activate(host: Host, actor: Actor, page: Page): Outcome {
   if (host.swap.full) host.tryFreeSwap(page, actor.cpu!.index);
   page.active = true;
+  host.stats.events(host.cpu, 1); // PGACTIVATE
   host.unlock(page, actor.clock);
   return "activate";
 }
@@ -73,6 +75,7 @@ function* unmap(host: Host, actor: Actor, page: Page): Process {
   vm.ptes.set(gfn, { page: null, slot });
   slot.swapped = true;
   page.mapped = false;
+  host.stats.events(host.cpu, 1); // NR_ANON_MAPPED
   actor.spend("reclaim", host.costs.swapOutCpuNs);
   yield "step";
   yield* invalidateEnd(host, actor, page);
@@ -85,6 +88,7 @@ function* pageout(host: Host, actor: Actor, page: Page, sc: Batch): Process<Outc
     page.dirty = false;
     host.counts.swapOut++;
     sc.written++;
+    host.stats.events(host.cpu, 1); // NR_WRITEBACK
     if (!device.synchronous) {
       page.writeback = true;
       page.reclaim = true;
@@ -92,6 +96,7 @@ function* pageout(host: Host, actor: Actor, page: Page, sc: Batch): Process<Outc
       host.unlock(page, actor.clock);
       return "write";
     }
+    host.stats.events(host.cpu, 1);
     actor.spend("reclaim", device.synchronousNs(true));
     yield "step";
   }

@@ -4,6 +4,7 @@ import type { CostKey } from "#dist/costkeys.js";
 import type { Device } from "./device.js";
 import { Frames } from "./frames.js";
 import { LruBatches } from "./lrubatch.js";
+import { MemcgStats } from "./memcgstat.js";
 import { Stocks } from "./stock.js";
 import type { Swap } from "./swap.js";
 import type { Slot } from "./swaparea.js";
@@ -30,6 +31,7 @@ export class Host {
   readonly lru = new LruBatches(this);
   readonly lruvec = new Lruvec();
   readonly stocks = new Stocks();
+  readonly stats: MemcgStats;
   readonly counts = {
     scanned: 0,
     reclaimedDirect: 0,
@@ -55,6 +57,8 @@ export class Host {
     readonly wake: (actor: Actor, time: number) => void,
     readonly wakeKswapd: (time: number) => void,
   ) {
+    this.stats = new MemcgStats(cpus);
+    swap.flushed = (cpu, slots) => this.stats.events(cpu, slots);
     swap.reclaim = (slot, cpu) => this.reclaimSlot(slot, cpu);
     this.frames = new Frames(pages, cpus, watermarkScaleFactor, (pfn) => this.onLru(pfn));
   }
@@ -92,7 +96,10 @@ export class Host {
 
   /** The page's frame becomes free. */
   free(page: Page): void {
-    page.vm.removeFromList(page);
+    if (page.vm.lists(page)) {
+      page.vm.removeFromList(page);
+      this.stats.events(this.cpu, 1);
+    }
     page.vm.usage--;
     this.frames.giveBack(this.cpu, page.pfn);
   }
@@ -106,8 +113,13 @@ export class Host {
 
   /** Frees a page that nobody holds any more. */
   freeUnused(page: Page): void {
-    const held = page.holders > 0 || page.mapped || page.slot !== null || page.isolated || page.batches > 0;
-    if (!held) this.free(page);
+    if (this.held(page)) return;
+    this.stats.events(this.cpu, 1); // PGPGOUT
+    this.free(page);
+  }
+
+  held(page: Page): boolean {
+    return page.holders > 0 || page.mapped || page.slot !== null || page.isolated || page.batches > 0;
   }
 
   /** The work for a page was in vain, nobody has seen it: things have changed, and the fault starts over. */
@@ -120,6 +132,7 @@ export class Host {
   enterSwapCache(page: Page, slot: Slot): Shadow | null {
     const { shadow } = slot;
     slot.shadow = null;
+    this.stats.events(this.cpu, 1); // NR_SWAPCACHE
     page.slot = slot;
     slot.cached = page;
     slot.reserved = false;
@@ -128,6 +141,7 @@ export class Host {
 
   leaveSwapCache(page: Page, cpu: number, shadow: Shadow | null = null): void {
     const slot = page.slot!;
+    this.stats.events(cpu, 1);
     slot.shadow = shadow;
     page.slot = null;
     page.readahead = false;

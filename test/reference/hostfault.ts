@@ -23,7 +23,10 @@ export function* faultIn(host: Host, vcpu: Vcpu, gfn: number, write: boolean): P
       const pfn = yield* allocate(host, vcpu, vm, true);
       if (vm.leafTables.has(table)) {
         host.frames.giveBack(host.cpu, pfn);
-        if (vm.memcg.chargeTables) vm.usage--;
+        if (vm.memcg.chargeTables) {
+          vm.usage--;
+          host.stats.events(host.cpu, 2);
+        }
       }
       vm.leafTables.add(table);
       continue;
@@ -37,6 +40,7 @@ export function* faultIn(host: Host, vcpu: Vcpu, gfn: number, write: boolean): P
       if (write && !pte.writable) {
         pte.writable = true; // do_wp_page(): the page belongs to this process alone
         vcpu.needed("writeProtect");
+        host.stats.events(host.cpu, 1); // PGFAULT
       }
       pte.accessed = true;
       if (write) pte.dirty = true;
@@ -58,6 +62,7 @@ function* zeroed(host: Host, vcpu: Vcpu, gfn: number, write: boolean): Process<P
     const zeroes = new Page(ZERO_PFN, vcpu.vm, gfn);
     zeroes.holders++;
     vcpu.vm.map(zeroes, gfn, false, false);
+    host.stats.events(host.cpu, 1); // PGFAULT
     vcpu.needed("minor");
     return zeroes;
   }
@@ -68,6 +73,7 @@ function* zeroed(host: Host, vcpu: Vcpu, gfn: number, write: boolean): Process<P
   page.holders++;
   host.lru.add(page, vcpu.cpu!.index);
   page.vm.map(page, gfn, write, true);
+  host.stats.events(host.cpu, 2); // PGFAULT, NR_ANON_MAPPED
   vcpu.needed("minor");
   return page;
 }
@@ -83,6 +89,7 @@ function* copied(host: Host, vcpu: Vcpu, old: Present): Process {
   yield* invalidateStart(host, vcpu, zeroes);
   if (vm.ptes.get(zeroes.gfn) === old) {
     vm.map(page, page.gfn, true, true);
+    host.stats.events(host.cpu, 2);
     host.lru.add(page, vcpu.cpu!.index);
     vcpu.needed("minor");
   } else {

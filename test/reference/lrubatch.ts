@@ -53,13 +53,17 @@ export class LruBatches {
     const batch = (batches.get(cpu) ?? []).splice(0);
     for (const page of batch) {
       const { vm } = page;
-      if (batches === this.added) vm.addToList(page);
-      else if (batches === this.activated) {
+      if (batches === this.added) {
+        vm.addToList(page);
+        this.host.stats.events(cpu, 1);
+      } else if (batches === this.activated) {
         if (!vm.lists(page) || page.active) continue;
+        this.host.stats.events(cpu, 3);
         vm.removeFromList(page);
         page.active = true;
         vm.addToList(page);
       } else if (vm.lists(page)) {
+        this.host.stats.events(cpu, 2);
         vm.removeFromList(page);
         page.active = false;
         vm.inactive.push(page);

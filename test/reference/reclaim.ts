@@ -72,11 +72,10 @@ function scanCount(host: Host, size: number, { memcg, priority, fileIsTiny, anon
 function* round(host: Host, actor: Actor, sc: Control): Process {
   const vms = sc.memcg === null ? host.vms : [sc.memcg];
   const inactive = vms.reduce((sum, vm) => sum + vm.inactive.length, 0);
-  const active = vms.reduce((sum, vm) => sum + vm.active.length, 0);
-  flushCounters(host);
+  if (host.stats.flush()) flushCounters(host);
   const lruvec = sc.memcg?.lruvec ?? host.lruvec;
   const refaulted = lruvec.activated !== lruvec.snapshot;
-  sc.mayDeactivate = sc.force || refaulted || inactiveIsLow(inactive, active);
+  sc.mayDeactivate = sc.force || refaulted || inactiveIsLow(lruvec.inactive, lruvec.active);
   sc.anonCost = lruvec.anonCost;
   const few =
     host.frames.free <= host.frames.zone.watermarks.of("high") && Math.floor(inactive / 2 ** sc.priority) > 0;
@@ -105,13 +104,13 @@ function* shrink(host: Host, actor: Actor, vm: Vm, sc: Control): Process<number>
     const share = Math.min(active, BATCH);
     active -= share;
     aged = 0;
-    if (share > 0 && sc.mayDeactivate) aged = shrinkActive(host, actor, vm, sc, share);
+    if (share > 0 && sc.mayDeactivate) aged = shrinkActive(host, actor, vm, share);
     else if (share > 0) sc.skippedDeactivate = true;
     if (freed >= sc.target && !wholeShare) break;
     if (aged > 0) yield "step";
     aged = 0;
   }
-  if (inactiveIsLow(vm.lruvec.inactive, vm.lruvec.active)) shrinkActive(host, actor, vm, sc, BATCH);
+  if (inactiveIsLow(vm.lruvec.inactive, vm.lruvec.active)) shrinkActive(host, actor, vm, BATCH);
   if (aged > 0) yield "step";
   return freed;
 }
@@ -120,7 +119,10 @@ function* shrinkInactive(host: Host, actor: Actor, vm: Vm, sc: Control, wanted: 
   host.lru.drain(actor.cpu!.index);
   const taken = vm.inactive.splice(-wanted).reverse();
   for (const page of taken) page.isolated = true;
-  scanned(host, actor, sc, taken.length);
+  sc.scanned += taken.length;
+  host.counts.scanned += taken.length;
+  for (let each = 0; each < 2; each++) host.stats.changed(host.cpu, taken.length); // NR_INACTIVE_ANON, PGSCAN
+  actor.spend("reclaim", taken.length * host.costs.reclaimScanPageNs);
   if (taken.length > 0) yield "step";
 
   let freed = 0;
@@ -131,27 +133,26 @@ function* shrinkInactive(host: Host, actor: Actor, vm: Vm, sc: Control, wanted: 
     if (outcome === "freed") freed++;
     else kept.push({ page, write: outcome === "write" });
   }
+  host.stats.changed(host.cpu, freed); // PGPGOUT
   for (const { page, write } of kept) {
     if (write) {
       yield* host.tag(page.slot!.area.device, actor);
       submitWrite(host, page, actor.clock, actor.cpu!.index);
     }
     page.isolated = false;
-    if (page.active) grow(host, vm);
-    vm.addToList(page);
+    if (host.held(page)) {
+      if (page.active) grow(host, vm);
+      vm.addToList(page);
+      host.stats.events(host.cpu, 1);
+    }
     host.freeUnused(page);
   }
+  host.stats.changed(host.cpu, freed); // PGSTEAL
   if (taken.length > 0) {
     vm.lruvec.noteCost(sc.written);
     host.lruvec.noteCost(sc.written);
   }
   return freed;
-}
-
-function scanned(host: Host, actor: Actor, sc: Control, pages: number): void {
-  sc.scanned += pages;
-  host.counts.scanned += pages;
-  actor.spend("reclaim", pages * host.costs.reclaimScanPageNs);
 }
 
 // The end of the write: to the tail, to be freed by the next scan, unless somebody wants the page again (mm.md 3.8).
@@ -162,6 +163,7 @@ function submitWrite(host: Host, page: Page, now: number, cpu: number): void {
     page.writeback = false;
     page.reclaim = false;
     host.writeback--;
+    host.stats.events(cpu, 1); // NR_WRITEBACK
     if (rotate) host.lru.rotate(page, cpu);
     host.complete(device, time);
     for (const actor of host.throttled.splice(0)) host.wake(actor, time);
@@ -170,7 +172,7 @@ function submitWrite(host: Host, page: Page, now: number, cpu: number): void {
 }
 
 /** shrink_active_list(): everything is deactivated; the look clears the accessed bits. */
-function shrinkActive(host: Host, actor: Actor, vm: Vm, sc: Control, wanted: number): number {
+function shrinkActive(host: Host, actor: Actor, vm: Vm, wanted: number): number {
   host.lru.drain(actor.cpu!.index);
   const taken = vm.active.splice(-wanted).reverse();
   for (const page of taken) {
@@ -179,7 +181,10 @@ function shrinkActive(host: Host, actor: Actor, vm: Vm, sc: Control, wanted: num
     page.workingset = true;
     vm.addToList(page);
   }
-  scanned(host, actor, sc, taken.length);
+  for (let each = 0; each < 2; each++) host.stats.changed(host.cpu, taken.length); // NR_ACTIVE_ANON, PGREFILL
+  host.stats.events(host.cpu, taken.length); // NR_INACTIVE_ANON
+  host.stats.changed(host.cpu, taken.length); // PGDEACTIVATE
+  actor.spend("reclaim", taken.length * host.costs.reclaimScanPageNs);
   return taken.length;
 }
 

@@ -18,6 +18,8 @@ export class Swap {
   free: number;
   /** Makes the swap cache let go of a slot that no pte needs; set by the host, whose pages these are. */
   reclaim: (slot: Slot, cpu: number) => boolean = () => false;
+  /** Freed slots have gone back to their areas; set by the host. */
+  flushed: (cpu: number, slots: number) => void = () => {};
   /** What has happened, to know what the random machines have met. */
   readonly met = {
     readAheadByAddress: 0,
@@ -149,12 +151,14 @@ export class Swap {
     slot.shadow = null;
     if (!this.active) {
       this.giveBack([slot]);
+      this.flushed(cpu, 1);
       return;
     }
     const { returned } = this.caches[cpu]!;
     if (returned.length === BATCH) {
       this.met.slotCacheFlushes++;
       this.giveBack(returned.splice(0));
+      this.flushed(cpu, BATCH);
     }
     returned.push(slot);
   }

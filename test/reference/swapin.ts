@@ -21,6 +21,7 @@ export function* swappedIn(host: Host, missing: Missing): Process<Page | null> {
   // One user of the slot and no waiting: the swap cache is not needed.
   if (slot.area.device.synchronous) return yield* bypass(host, missing);
   vcpu.needed("major");
+  host.stats.events(host.cpu, 1); // PGMAJFAULT
   const own = yield* readAhead(host, missing);
   if (!stands(missing)) return null;
   // Waiting for one's own read is the device's time.
@@ -39,12 +40,14 @@ function* bypass(host: Host, missing: Missing): Process<Page | null> {
   if (!stands(missing)) return host.discard(page);
   host.counts.swapIn++;
   vcpu.needed("major");
+  host.stats.events(host.cpu, 1);
   refault(host, page, slot.shadow);
   slot.swapped = false;
   host.swap.release(slot, vcpu.cpu!.index);
   page.holders++;
   host.lru.add(page, vcpu.cpu!.index);
   page.vm.map(page, gfn, write, write);
+  host.stats.events(host.cpu, 2); // PGFAULT, NR_ANON_MAPPED
   return page;
 }
 
@@ -106,6 +109,7 @@ function installed(host: Host, missing: Missing, page: Page): Page | null {
   const alone = page.holders === 1 && !page.isolated && page.batches === 0;
   if (host.swap.full || (write && alone)) host.tryFreeSwap(page, vcpu.cpu!.index);
   page.vm.map(page, gfn, write, write);
+  host.stats.events(host.cpu, 2);
   vcpu.needed("minor");
   return page;
 }

@@ -48,14 +48,14 @@ export function evicted(host: Host, page: Page, memcg: Vm | null): Shadow {
 export function refault(host: Host, page: Page, shadow: Shadow | null): void {
   if (shadow === null) return;
   host.counts.refaults++;
+  host.stats.events(host.cpu, 1);
   const { vm } = page;
-  const distance = (shadow.host ? host.lruvec : vm.lruvec).age - shadow.age;
-  const vms = shadow.host ? host.vms : [vm];
-  const size = host.swap.free === 0 ? 0 : vms.reduce((sum, { active }) => sum + active.length, 0);
-  if (distance > size) return;
+  const { age, active } = shadow.host ? host.lruvec : vm.lruvec;
+  if (age - shadow.age > (host.swap.free === 0 ? 0 : active)) return;
   page.active = true;
   grow(host, vm);
   host.counts.workingsetActivated++;
+  host.stats.events(host.cpu, 1);
   vm.lruvec.activated++;
   host.lruvec.activated++;
   if (!shadow.workingset) return;
@@ -63,6 +63,7 @@ export function refault(host: Host, page: Page, shadow: Shadow | null): void {
   vm.lruvec.noteCost(1);
   host.lruvec.noteCost(1);
   host.counts.workingsetRestored++;
+  host.stats.events(host.cpu, 1);
 }
 
 /** mem_cgroup_flush_stats() */

@@ -11,6 +11,10 @@ import type { TraceEvent } from "./tracetext.js";
 /** Name of the VM. */
 export const VM = "vm";
 
+/** Where the machine has the memory that the monitor keeps for itself: no guest frame of a capture lies there. */
+export const OWN_GFN = 0x400000;
+export const OWN_PAGES = 128;
+
 /** What a command does. @throws PagevisorError E_FILE for words that it does not understand */
 export type Command = (guest: CapturedGuest, words: readonly string[], step: StepInput) => void;
 
@@ -64,6 +68,12 @@ export class CapturedGuest {
 
   writeCgroup(file: CgroupFile, bytes: number | "max", cpu: number): void {
     this.machine.writeCgroup(VM, file, bytes, { cpu });
+  }
+
+  /** The monitor uses pages `start`.. of its own memory. */
+  own(start: number, pages: number, write: boolean, cpu: number): void {
+    if (pages === 0) return;
+    this.machine.advise(VM, write ? "write" : "read", { gfn: OWN_GFN + start, pages }, { cpu });
   }
 
   /** Time passes, in which writes that are under way end. */

@@ -16,7 +16,8 @@ import {
 } from "./captured.js";
 import { COMMANDS } from "./commands.js";
 import { type Counters, compareStep, placesOf } from "./compare.js";
-import { CapturedGuest } from "./guest.js";
+import { CapturedGuest, cpuOf } from "./guest.js";
+import { ownPages } from "./own.js";
 import { quantitiesOf } from "./quantities.js";
 import { scenarioOf } from "./scenario.js";
 import { eventsByStep, traceEvents } from "./tracetext.js";
@@ -51,9 +52,18 @@ async function repeat(
   const machine = await Machine.create(scenarioOf(captured, input), { module });
   const guest = new CapturedGuest(machine, captured);
   const places = placesOf(captured);
+  const own = ownPages(captured, input, places);
+  let begun = false;
   const agreement = new Agreement();
   for (const step of captured.steps) {
     const before = takenOf(guest);
+    const cpu = cpuOf({ captured: step, summary: undefined, events: input.get(step.step) ?? [] });
+    if (!begun && step.command.startsWith("access")) {
+      // What it has on the lists gets there through whole batches.
+      const whole = own.listed + own.batched - ((own.listed + own.batched) % 15);
+      guest.own(0, Math.max(0, whole) + own.batched, true, cpu);
+      begun = true;
+    } else if (begun) guest.own(0, own.listed, false, cpu);
     const [word = "", ...words] = step.command.split(/\s+/);
     const expected = summary.steps.find((each) => each.step === step.step);
     try {

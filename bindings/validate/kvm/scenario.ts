@@ -2,7 +2,7 @@
 
 import type { Scenario } from "../../scenario.js";
 import type { KvmScenario } from "./captured.js";
-import { VM } from "./guest.js";
+import { OWN_GFN, OWN_PAGES, VM } from "./guest.js";
 import type { TraceEvent } from "./tracetext.js";
 
 /** What the quantities are read from (quantities.ts). */
@@ -18,6 +18,8 @@ const EVENTS = [
 const RECORDS = 65_536;
 const PAGE_BYTES = 4096;
 
+const OWN_HVA = 0x10000000;
+
 /** MEMCG_CHARGE_BATCH */
 const CHARGE_BATCH = 64;
 
@@ -31,7 +33,14 @@ export function scenarioOf(
   events: ReadonlyMap<number, readonly TraceEvent[]>,
 ): Scenario {
   const { environment, memslots, vcpus } = captured;
-  const slots = memslots.map(({ gpa, pages, hva }) => ({ gfn: Number(gpa) / PAGE_BYTES, pages, hva }));
+  const slots = [
+    ...memslots.map(({ gpa, pages, hva }) => ({
+      gfn: Number(gpa) / PAGE_BYTES,
+      pages,
+      hva: hva as string | number,
+    })),
+    { gfn: OWN_GFN, pages: OWN_PAGES, hva: OWN_HVA },
+  ];
   const pages = slots.reduce((sum, slot) => sum + slot.pages, 0);
   return {
     host: {

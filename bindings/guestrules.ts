@@ -1,0 +1,94 @@
+// The rules for a guest with memory management of its own: which keys need one, and what its tasks may be.
+
+import { type Problem, show } from "./problems.js";
+import type { ParsedScenario, ResolvedVm } from "./scenario.js";
+
+/** Workloads that only a guest with memory management of its own can run. */
+const ALLOCATING = ["process", "churn", "pagecache"];
+
+/** Does the guest's default have memory management of its own? With the keys freePages and balloon also when they change nothing. */
+export function needsBuddy({ freePages, balloon, tasks }: ParsedScenario["vms"][number]["guest"]): boolean {
+  if (freePages !== undefined || balloon !== undefined) return true;
+  return tasks.some(({ workload }) => ALLOCATING.includes(workload.kind));
+}
+
+/** Everything that a VM's way of giving out its memory does not allow. */
+export function guestMemory(vm: ResolvedVm, index: number): Problem[] {
+  return [allocator(vm, index), minOrder(vm, index), ownPages(vm, index), churn(vm, index)].flat();
+}
+
+function allocator({ guest, memslots }: ResolvedVm, index: number): Problem[] {
+  const problems: Problem[] = [];
+  const path = ["vms", index, "guest"];
+  const { freePages } = guest;
+  if (guest.allocator === "direct") {
+    const allowed = '"buddy", or absent';
+    const needs = (what: string) =>
+      problems.push({ path: [...path, "allocator"], wrong: `"direct" cannot serve ${what}`, allowed });
+    if (freePages !== undefined && freePages.design !== "off") needs(`freePages ${show(freePages.design)}`);
+    if (guest.balloon !== undefined) needs("a balloon");
+    for (const { workload, name } of guest.tasks) {
+      if (ALLOCATING.includes(workload.kind)) needs(`the ${workload.kind} ${show(name)}`);
+    }
+  }
+  if (guest.allocator === "buddy" && memslots !== undefined) {
+    const wrong = '"buddy" manages one slot over all memory';
+    problems.push({ path: [...path, "allocator"], wrong, allowed: '"direct", or no memslots' });
+  }
+  return problems;
+}
+
+function minOrder({ guest: { freePages } }: ResolvedVm, index: number): Problem[] {
+  const problems: Problem[] = [];
+  const path = ["vms", index, "guest"];
+  if (freePages !== undefined && freePages.minOrder !== 0) {
+    const { design, minOrder } = freePages;
+    if (design !== "reporting" && design !== "hinting-2019-min-order") {
+      const wrong = `${minOrder} means nothing to ${show(design)}`;
+      problems.push({ path: [...path, "freePages", "minOrder"], wrong, allowed: "0, or absent" });
+    }
+  }
+  return problems;
+}
+
+/** What allocates by itself shares its pages with nobody, and has none before it starts. */
+function ownPages({ guest }: ResolvedVm, index: number): Problem[] {
+  const problems: Problem[] = [];
+  const path = ["vms", index, "guest"];
+  const regions = guest.tasks.filter(({ region }) => region !== null);
+  for (const [taskIndex, { workload, region, prefault, count }] of guest.tasks.entries()) {
+    const taskPath = [...path, "tasks", taskIndex];
+    if (!ALLOCATING.includes(workload.kind)) continue;
+    const shared =
+      region !== null && (count > 1 || regions.filter((other) => other.region === region).length > 1);
+    if (shared) {
+      const wrong = `the pages of a ${workload.kind} are its own`;
+      problems.push({
+        path: [...taskPath, "region"],
+        wrong,
+        allowed: "a region that no other task has, or absent",
+      });
+    }
+    if (prefault) {
+      const wrong = `a ${workload.kind} allocates what it needs itself`;
+      problems.push({ path: [...taskPath, "prefault"], wrong, allowed: "false" });
+    }
+  }
+  return problems;
+}
+
+function churn({ guest }: ResolvedVm, index: number): Problem[] {
+  return guest.tasks.flatMap(({ workload }, taskIndex) => {
+    if (workload.kind !== "churn") return [];
+    const path = ["vms", index, "guest", "tasks", taskIndex, "workload"];
+    const { orders, pages } = workload;
+    const largest = orders.reduce((last, weight, order) => (weight > 0 ? order : last), -1);
+    if (orders.length > 11 || largest < 0) {
+      const wrong = largest < 0 ? "no weight above 0" : `${orders.length} weights`;
+      return [{ path: [...path, "orders"], wrong, allowed: "weights of the orders 0 to 10" }];
+    }
+    if (2 ** largest <= pages) return [];
+    const wrong = `${pages} pages are less than the largest block`;
+    return [{ path: [...path, "pages"], wrong, allowed: `a whole number of at least ${2 ** largest}` }];
+  });
+}

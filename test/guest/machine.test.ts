@@ -1,0 +1,113 @@
+// At stake: guests that allocate, free and give back, in whole machines: no page with live contents is ever taken from a guest, books
+// agree with each other, and a run is one history however it is cut. Random scenarios of every design run on the debug core, which walks
+// every structure after each slice.
+
+import fc from "fast-check";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { Machine, type RunResult } from "#dist/index.js";
+import type { Scenario } from "#dist/scenario.js";
+import { parameters } from "../reference/report.js";
+import { debugModule } from "../scenes.js";
+
+const DESIGNS = ["off", "hinting-2019", "hinting-2019-min-order", "reporting", "oracle"] as const;
+const module = await debugModule;
+
+const pause = fc.constantFrom("0ns", "100us", "3ms");
+const workload = fc.oneof(
+  fc.record({
+    kind: fc.constant("process" as const),
+    pages: fc.integer({ min: 1, max: 3000 }),
+    writes: fc.constantFrom(0, 0.5, 1),
+    repeat: fc.integer({ min: 1, max: 3 }),
+    pause,
+  }),
+  fc.record({
+    kind: fc.constant("churn" as const),
+    pages: fc.integer({ min: 64, max: 3000 }),
+    orders: fc.constantFrom([1], [8, 4, 2, 1], [4, 0, 0, 0, 0, 1]),
+    freed: fc.constantFrom(0.1, 0.5, 1),
+    pause,
+    accesses: fc.integer({ min: 1, max: 9000 }),
+  }),
+  fc.record({
+    kind: fc.constant("pagecache" as const),
+    pages: fc.integer({ min: 1, max: 4000 }),
+    accesses: fc.integer({ min: 1, max: 6000 }),
+  }),
+  fc.record({
+    kind: fc.constant("uniform" as const),
+    pages: fc.integer({ min: 1, max: 1500 }),
+    writes: fc.constantFrom(0, 0.5),
+    accesses: fc.integer({ min: 1, max: 6000 }),
+  }),
+);
+
+const guest = fc
+  .record({
+    design: fc.constantFrom(...DESIGNS),
+    vcpus: fc.integer({ min: 1, max: 2 }),
+    tasks: fc.array(fc.record({ workload, prefault: fc.boolean() }), { minLength: 1, maxLength: 3 }),
+    balloon: fc.constantFrom(undefined, "2MiB", "12MiB"),
+    large: fc.boolean(),
+  })
+  .map(({ design, vcpus, tasks, balloon, large }) => ({
+    // A guest below 64 MiB never reports; most are small, so that memory runs out.
+    memory: large ? "96MiB" : "16MiB",
+    vcpus,
+    guest: {
+      freePages: { design },
+      ...(balloon !== undefined && { balloon: { target: balloon } }),
+      tasks: tasks.map(({ workload: each, prefault }) => ({
+        workload: each,
+        prefault: each.kind === "uniform" && prefault,
+      })),
+    },
+  }));
+
+const scenarios = fc
+  .record({
+    seed: fc.nat(1000),
+    guests: fc.array(guest, { minLength: 1, maxLength: 2 }),
+    host: fc.constantFrom("8MiB", "16MiB", "128MiB"),
+    swap: fc.constantFrom("nvme" as const, "zram-lz4" as const),
+    cpus: fc.integer({ min: 1, max: 3 }),
+  })
+  .map(
+    ({ seed, guests, host, swap, cpus }): Scenario => ({
+      seed,
+      host: { memory: host, cpus, swap: [{ kind: swap, size: "512MiB" }] },
+      costs: { reportDelayNs: "500us" },
+      check: { integrity: true },
+      vms: guests.map((each, index) => ({ ...each, name: `g${index}` }) as Scenario["vms"][number]),
+    }),
+  );
+
+function endOf({ digest, status, stoppedBy, virtualTimeNs, accesses, vms, host }: RunResult): unknown {
+  return { digest, status, stoppedBy, virtualTimeNs, accesses, vms, host };
+}
+
+test("guests that give memory back keep what they have, and a run is one history however it is cut", async () => {
+  await fc.assert(
+    fc.asyncProperty(scenarios, fc.integer({ min: 50, max: 4000 }), async (scenario, slice) => {
+      const uncut = await Machine.create(scenario, { module });
+      const whole = uncut.run({ time: "60s" });
+      assert.is.not(whole.status, "violation", JSON.stringify(whole.violations));
+      uncut.check();
+
+      let cut = await Machine.create(scenario, { module });
+      let ended = false;
+      for (let slices = 0; slices < 40 && !ended; slices++) {
+        const { stoppedBy } = cut.run({ accesses: slice, time: "3ms" });
+        cut.check();
+        ended = stoppedBy !== "accesses" && stoppedBy !== "time";
+        if (slices === 2) cut = await Machine.restore(cut.snapshot(), { module });
+      }
+      if (!ended) cut.run({ time: 60e9 - cut.result().virtualTimeNs });
+      assert.equal(endOf(cut.result()), endOf(uncut.result()));
+    }),
+    parameters(Number(process.env.PROPERTY_RUNS ?? 15)),
+  );
+});
+
+test.run();
