@@ -25,7 +25,7 @@ import {
   unpackSnapshot,
 } from "./snapshot.js";
 import { type Tick, type TickOptions, ticksOf } from "./ticks.js";
-import { traceCounts, traceText } from "./tracepoints.js";
+import { type TraceEvents, traceCounts, traceEvents, traceText } from "./tracepoints.js";
 import { type VcpuState, vcpuStates } from "./vcpus.js";
 import { VERSION } from "./version.js";
 
@@ -233,6 +233,14 @@ export class Machine {
     const text = traceText(core, this.#own.traceRead, this.#epochNs(), this.#actors());
     this.#own.traceRead = core.call.reportTraceWritten();
     return text;
+  }
+
+  /** The records written since the last call of this or of {@link Machine.traceText}, for programs. */
+  traceEvents(): TraceEvents {
+    const core = this.#live;
+    const read = traceEvents(core, this.#own.traceRead, this.#epochNs(), this.#actors());
+    this.#own.traceRead = core.call.reportTraceWritten();
+    return read;
   }
 
   /** How often each tracepoint was passed since boot, recorded or not. */

@@ -7,7 +7,7 @@ const BUFFER_CHARS = 64 * 1024;
 
 export class OutFile {
   #descriptor: number;
-  #parts: string[] = [];
+  #parts: (string | Uint8Array)[] = [];
   #chars = 0;
 
   /** Creates the file, or cuts it to its first `keptBytes` and goes on behind them. Throws `E_FILE`. */
@@ -27,6 +27,13 @@ export class OutFile {
     if (this.#chars >= BUFFER_CHARS) this.flush();
   }
 
+  /** Adds bytes, as {@link write} adds text. */
+  writeBytes(bytes: Uint8Array): void {
+    this.#parts.push(bytes);
+    this.#chars += bytes.length;
+    if (this.#chars >= BUFFER_CHARS) this.flush();
+  }
+
   /** Writes what is left and closes the file, also when writing fails. Throws `E_FILE`. */
   close(): void {
     try {
@@ -38,7 +45,7 @@ export class OutFile {
 
   /** Writes what is left. Throws `E_FILE`. */
   flush(): void {
-    const bytes = Buffer.from(this.#parts.join(""));
+    const bytes = Buffer.concat(this.#parts.map((part) => Buffer.from(part as Uint8Array)));
     this.#parts = [];
     this.#chars = 0;
     attempt(this.path, () => {
