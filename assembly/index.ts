@@ -1,3 +1,4 @@
+import { booksInit } from "./guest/books";
 import { hintingInit } from "./guest/hinting";
 import { reportingInit } from "./guest/reporting";
 import { notifierInit } from "./kvm/notifier";
@@ -29,3 +30,4 @@ export * from "./machine/zonecase";
 notifierInit();
 reportingInit();
 hintingInit();
+booksInit();

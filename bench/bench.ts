@@ -10,6 +10,7 @@ import { faultPath } from "./faultpath.bench.js";
 import { faults } from "./faults.bench.js";
 import { mmu } from "./kvm/mmu.bench.js";
 import { buddy } from "./mm/buddy.bench.js";
+import { mglru } from "./mm/mglru.bench.js";
 import { swap } from "./mm/swap.bench.js";
 import { twoList } from "./mm/twolist.bench.js";
 import { policies } from "./policy/policies.bench.js";
@@ -28,6 +29,7 @@ const SUITES: Readonly<Record<string, Suite>> = {
   sweep: sweeps,
   policies,
   "two-list": twoList,
+  mglru,
 };
 
 const HELP = `npm run bench -- [SUITE …] [options]

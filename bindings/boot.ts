@@ -7,6 +7,7 @@ import { COST_KEYS } from "./costkeys.js";
 import { PagevisorError } from "./errors.js";
 import type { Trace } from "./files.js";
 import { flagBits, gfnOfPage, memslotsOf } from "./memslots.js";
+import { isIdealized } from "./rules.js";
 import type { ResolvedScenario, ResolvedVm, ResolvedWorkload } from "./scenario.js";
 import { placeTasks, type Task } from "./tasks.js";
 import { traceMask } from "./tracepoints.js";
@@ -41,7 +42,8 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
       watermarkScaleFactor,
     ),
   );
-  if (policy !== "two-list") call.configPolicy(core.constant(`POLICY_${constantName(policy)}`));
+  if (policy === "mglru") call.configGenerations();
+  if (isIdealized(policy)) call.configPolicy(core.constant(`POLICY_${constantName(policy)}`));
   call.configReadahead(pageClusterPages);
   call.configCheck(Number(scenario.check.integrity), Number(scenario.check.onViolation === "stop"));
   configCosts(scenario, call.configCosts, call.configCost, core);
@@ -92,7 +94,7 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
     const { words } = traces.get(file)!;
     core.u32(call.traceAddress(handle), words.length).set(words);
   }
-  if (policy !== "two-list") call.bootPolicies();
+  if (isIdealized(policy)) call.bootPolicies();
   return tasks;
 }
 
@@ -202,6 +204,8 @@ function configGuest(core: Core, index: number, vm: ResolvedVm, tasks: readonly 
     minOrder ?? 0,
     Number(balloon !== undefined),
     balloonPages(vm),
+    Number(balloon?.deflateOnOom ?? false),
+    Number(freePages?.pagePoison ?? false),
   );
 }
 

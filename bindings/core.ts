@@ -22,6 +22,8 @@ export interface CoreFunctions {
   configCosts: Call;
   configCost: Call;
   configPolicy: Call;
+  configGenerations: Call;
+  lrucaseGenerations: Call;
   configReadahead: Call;
   configSwap: Call;
   configSwapDevice: Call;

@@ -39,6 +39,8 @@ export const COST_MEANINGS = {
   madviseDontneedNs: "The host drops one page: MADV_DONTNEED, the notifier not included.",
   madvisePerPageNs: "Each further page of the same call.",
   reportDelayNs: "Time between a free and the pass of free page reporting that it asks for.",
+  ageLinearPteNs: "Aging one entry of the host's page table by walking the table, under mglru.",
+  hugeFaultNs: "Host allocation of a 2 MiB anonymous page, zeroing included.",
 } as const;
 
 export type CostKey = keyof typeof COST_MEANINGS;
@@ -58,7 +60,6 @@ export const LATER_COST_KEYS: readonly string[] = [
   "uffdFaultNs",
   "shadowFaultNs",
   "shadowPtWriteNs",
-  "hugeFaultNs",
   "copy4kNs",
   "zero2mNs",
   "copy2mNs",
@@ -66,7 +67,6 @@ export const LATER_COST_KEYS: readonly string[] = [
   "checksum4kNs",
   "tlbFlushPageNs",
   "tlbFlushCeilingPages",
-  "ageLinearPteNs",
   "balloonInflatePageSgNs",
   "balloonBatchPages",
   "madvise2mNs",

@@ -24,8 +24,15 @@ export interface InspectedPage {
   sptes: InspectedSpte[];
   /** The primary MMU's entry. "zero": the shared page of zeroes. */
   pte: { state: "none" | "present" | "zero" | "swapped"; value: string } | null;
-  /** The frame that holds it, also while only the swap cache knows it. */
-  frame: { pfn: number; refs: number; maps: number; list: string; flags: string[] } | null;
+  /** The frame that holds it, also while only the swap cache knows it. `generation`: of MGLRU, counted from the youngest, 0. */
+  frame: {
+    pfn: number;
+    refs: number;
+    maps: number;
+    list: string;
+    generation?: number;
+    flags: string[];
+  } | null;
   /** Its swap slot: the pte's, or the copy that the swap cache keeps. */
   swap: { area: string; slot: number; users: number } | null;
   /** With check.integrity: the number of the last write, and the one that is found. */
@@ -90,6 +97,7 @@ function frameOf(core: Core, count: (field: string) => number): InspectedPage["f
     refs: count("PAGE_REFS"),
     maps: count("PAGE_MAPS"),
     list: lower(list),
+    ...(count("GENERATION") !== 0 && { generation: count("GENERATION") - 1 }),
     flags: flags.sort(),
   };
 }

@@ -2,7 +2,7 @@
 // page away. A part of the scenario's schema (schema.ts).
 
 import * as v from "valibot";
-import { choice, count, maybe, oneOf, only, U32_MAX } from "./values.js";
+import { choice, count, flag, maybe, oneOf, U32_MAX } from "./values.js";
 
 export const pagingKeys = {
   mmu: v.optional(
@@ -20,7 +20,12 @@ export const pagingKeys = {
     ),
   ),
   pageTableLevels: v.optional(oneOf("Levels of KVM's page table.", [4, 5]), 4),
-  hugePages: v.optional(only("Map 2 MiB pages.", false, [true]), false),
+  hugePages: v.optional(
+    flag(
+      "Back the guest with 2 MiB pages where a write comes first and a block is free, and map them whole.",
+    ),
+    false,
+  ),
   mmuNotifier: v.optional(
     choice(
       "How KVM learns that the host takes a page away. seq-retry: a start and an end, a sequence count, and a fault that an invalidation overtook " +

@@ -131,6 +131,8 @@ export interface VmResult {
     released: number;
     /** Mean time from a page's free to its release by the host, ns; 0 when there was none. */
     releaseMeanNs: number;
+    /** Free pages that the host has written to swap because it did not know. */
+    swappedWhileFree: number;
     /** Pages allocated again after the host had dropped them: each faults in the host. */
     refaults: number;
   };

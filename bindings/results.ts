@@ -134,6 +134,7 @@ function guestResult(
       discarded: counted("DISCARDED"),
       released,
       releaseMeanNs: released === 0 ? 0 : counted("RELEASE_NS") / released,
+      swappedWhileFree: counted("SWAPPED_FREE"),
       refaults: counted("REFAULTS"),
     },
     balloon: {

@@ -36,12 +36,13 @@ export function ruleProblems(parsed: ParsedScenario, resolved: ResolvedScenario)
     }),
     ...starts(resolved),
     ...idealizedPolicy(resolved),
+    ...hugePages(resolved),
   ];
 }
 
 /** A policy that sees every access and decides alone what goes. */
 export function isIdealized(policy: ResolvedScenario["host"]["reclaim"]["policy"]): boolean {
-  return policy !== "two-list";
+  return policy !== "two-list" && policy !== "mglru";
 }
 
 function idealizedPolicy({ host, vms }: ResolvedScenario): Problem[] {
@@ -88,6 +89,16 @@ function mmuNotifier({ mmu, mmuNotifier, hugePages }: ResolvedVm, index: number)
   if (!hugePages) return [];
   const wrong = '"notifier-2008" neither unmaps nor ages 2 MiB pages';
   return [{ path, wrong, allowed: '"seq-retry", or hugePages false' }];
+}
+
+// The pages of a huge page stand on the two lists one by one; other policies would have to know the whole.
+function hugePages({ host, vms }: ResolvedScenario): Problem[] {
+  const { policy } = host.reclaim;
+  if (policy === "two-list") return [];
+  return vms.flatMap((vm, index) => {
+    const wrong = `huge pages are not modelled under ${show(policy)}`;
+    return vm.hugePages ? [{ path: ["vms", index, "hugePages"], wrong, allowed: "false" }] : [];
+  });
 }
 
 function isForeseeable(tasks: ResolvedVm["guest"]["tasks"]): boolean {

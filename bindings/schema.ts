@@ -95,12 +95,11 @@ const swapDevice = object(
 const reclaim = object("How the host reclaims memory.", {
   policy: v.optional(
     choice(
-      "Which pages go first. two-list: Linux' active and inactive lists. The others are idealized: they see every access and evict one page " +
+      "Which pages go first. two-list: Linux' active and inactive lists. mglru: its multi-generational lists. The others are idealized: they see every access and evict one page " +
         "at the fault that needs its place, when a VM has reached its memoryMax; kswapd sleeps. belady knows the future: its VMs run one trace each.",
       {
-        values: ["two-list", ...POLICIES],
+        values: ["two-list", "mglru", ...POLICIES],
         aliases: { classic: "two-list", upstream: "two-list" },
-        later: ["mglru"],
       },
     ),
     "two-list",
@@ -195,6 +194,12 @@ const freePages = object("How the guest tells the host about free memory.", {
     values: ["off", "hinting-2019", "hinting-2019-min-order", "reporting", "oracle"],
     aliases: { upstream: "reporting" },
   }),
+  pagePoison: v.optional(
+    flag(
+      "The guest poisons its free pages: then it does not report them, as it would find zeroes afterwards.",
+    ),
+    false,
+  ),
   minOrder: maybe(
     count(
       "Least order of a block that is told. Default: 9 for reporting, 10 for hinting-2019-min-order; 0, and nothing else, for the other designs.",
@@ -205,6 +210,10 @@ const freePages = object("How the guest tells the host about free memory.", {
 
 const balloon = object("A virtio balloon: pages that the guest lends to the host.", {
   target: maybe(size("Memory that the balloon shall hold. Absent: none.")),
+  deflateOnOom: v.optional(
+    flag("Pages of the balloon come back when the guest has no memory left (DEFLATE_ON_OOM)."),
+    false,
+  ),
 });
 
 const guest = object("What runs in the VM.", {

@@ -37,8 +37,8 @@ const FORMATS: Record<string, (args: Args) => string> = {
   KVM_ASYNC_PF_TASK_WAIT: ([token, task, slept]) =>
     `token ${hex(token)} task ${task} ${slept === 1n ? "sleeps" : "goes on"}`,
   KVM_ASYNC_PF_TASK_WAKE: ([token, tasks]) => `token ${hex(token)} woken ${tasks}`,
-  MM_PAGE_ALLOC: ([pfn, type]) =>
-    `${page(pfn)} order=0 migratetype=${type} gfp_flags=${type === 1n ? GFP_USER : GFP_TABLE}`,
+  MM_PAGE_ALLOC: ([pfn, order, type]) =>
+    `${page(pfn)} order=${order} migratetype=${type} gfp_flags=${type === 1n ? GFP_USER : GFP_TABLE}`,
   MM_PAGE_FREE: ([pfn, order]) => `${page(pfn)} order=${order}`,
   MM_VMSCAN_WAKEUP_KSWAPD: () => `nid=0 order=0 gfp_flags=${GFP_USER}`,
   MM_VMSCAN_KSWAPD_WAKE: () => "nid=0 order=0",

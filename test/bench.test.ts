@@ -14,6 +14,7 @@ import { faultRows, perFault } from "../bench/faults.bench.js";
 import { guest, measureRmap, measureTouches, touches } from "../bench/kvm/mmu.bench.js";
 import { median, speedup } from "../bench/measure.js";
 import { buddyRows, buddyScript, limitsOf, MOVABLE, ZONE, zoneWith } from "../bench/mm/buddy.bench.js";
+import { MglruContenders } from "../bench/mm/mglru.bench.js";
 import { CoreSlots, plainWith, slotRows, slotScript } from "../bench/mm/swap.bench.js";
 import { TwoListContenders } from "../bench/mm/twolist.bench.js";
 import { policyContenders } from "../bench/policy/policies.bench.js";
@@ -189,6 +190,23 @@ test("policies: the plain TypeScript misses as often as the core, under every po
       const misses = core();
       assert.is(plain(), misses, `${policy}, zipf ${theta}`);
       assert.ok(misses > 2000 && misses < 30_000);
+    }
+  }
+});
+
+test("generation lists: the plain TypeScript evicts and brings back as many pages as the core", async () => {
+  for (const [pages, theta] of [
+    [3000, 0.8],
+    [10_000, 1],
+    [1500, 0.5],
+  ] as const) {
+    const both = new MglruContenders(await coreModule(), { name: "", pages, theta, references: 20_000 });
+    for (let run = 0; run < 3; run++) {
+      both.runCore();
+      both.runPlain();
+      const { core, plain } = both.counts;
+      assert.ok(core[1] > 1000);
+      assert.equal(plain, core, `run ${run}, ${pages} pages, zipf ${theta}`);
     }
   }
 });

@@ -148,7 +148,22 @@ test("costs.reportDelayNs: a pass comes sooner", async () => {
   assert.is.not(soon.run().digest, await givingDigest);
 });
 
-for (const key of COST_KEYS.filter((each) => !GUEST_COSTS.includes(each) && each !== "reportDelayNs")) {
+test("costs.ageLinearPteNs: is charged with generation lists, and at its new price", async () => {
+  const aging = busy({ host: { ...busy().host, reclaim: { policy: "mglru" } } });
+  const { digest } = (await create(aging)).run();
+  assert.is.not(await asIfCreated(aging, "costs.ageLinearPteNs", "3us"), digest);
+});
+
+test("costs.hugeFaultNs: is charged for a huge page, and at its new price", async () => {
+  const workload = { kind: "sequential" as const, pages: 512, writes: 1 };
+  const huge = (): Scenario => roomy([{ workload }], {}, { hugePages: true });
+  const digest = await asIfCreated(huge(), "costs.hugeFaultNs", "3us");
+  assert.is.not(digest, (await create(huge())).run().digest);
+});
+
+const ELSEWHERE: readonly string[] = [...GUEST_COSTS, "reportDelayNs", "ageLinearPteNs", "hugeFaultNs"];
+
+for (const key of COST_KEYS.filter((each) => !ELSEWHERE.includes(each))) {
   test(`costs.${key}: is charged, and at its new price`, async () => {
     const digest = await asIfCreated(busy(), `costs.${key}`, key === "guestTickNs" ? ms(1) : "3us");
     assert.is.not(digest, await usual());

@@ -305,7 +305,7 @@ async function assertAgreement(folder: string, least: number): Promise<void> {
 
 test("the captures of the package agree, and there is one of every family", async () => {
   await assertAgreement(FIXTURES, 8);
-  for (const family of ["balloon-224m", "lru-classic-scan-s25", "report-320m-s5"]) {
+  for (const family of ["balloon-224m", "lru-classic-scan-s25", "lru-mglru-scan-s35", "report-320m-s5"]) {
     assert.match(readCase(join(FIXTURES, family)).format, /^mm-/);
   }
 });

@@ -12,13 +12,13 @@ import { setZoneManaged, zoneManaged } from "../mm/zone";
 // balloon, last one first, and the host is told. Leaking: the latest pages leave the balloon, the host is told, and only then are they
 // free. Left out: compaction of ballooned pages, reclaim to fill the balloon.
 //
-// record   0    4            8        12         16         20           28
-//          +----+------------+--------+----------+----------+------------+-----------+
-//          | mm | keepManaged| target | array n  | inflating| list of pages          | pfns × 256
-//          +----+------------+--------+----------+----------+------------+-----------+
+// record   0    4             8        12      16        20              32     36
+//          +----+-------------+--------+-------+---------+---------------+------+------------+
+//          | mm | keepManaged | target | count | leaking | list of pages | busy | pfns × 256 |
+//          +----+-------------+--------+-------+---------+---------------+------+------------+
 //
 // target       pages that the host wants the balloon to have (num_pages)
-// array        pfns of the present request
+// count, pfns  the present request; busy while the host has it
 // keepManaged  with DEFLATE_ON_OOM the pages still count as the guest's
 //
 // invariant: a page of the balloon is on its list and has one reference
@@ -30,7 +30,8 @@ const TARGET: usize = 8;
 const COUNT: usize = 12;
 const LEAKING: usize = 16;
 const PAGES: usize = 20;
-const PFNS: usize = PAGES + LIST_BYTES;
+const BUSY: usize = PAGES + LIST_BYTES;
+const PFNS: usize = BUSY + 4;
 
 /** VIRTIO_BALLOON_ARRAY_PFNS_MAX. */
 export const BALLOON_ARRAY: u32 = 256;
@@ -134,6 +135,18 @@ export function balloonRelease(balloon: usize, cpu: u32): void {
   }
   store<u32>(balloon, 0, COUNT);
   store<u32>(balloon, 0, LEAKING);
+}
+
+/** The host has the present request: its pages must not change. */
+export function setBalloonBusy(balloon: usize, busy: bool): void {
+  store<u32>(balloon, busy ? 1 : 0, BUSY);
+}
+
+/** virtio_balloon_oom_notify(): may pages come back when the guest has none? Not while a request is on its way. */
+export function balloonGivesWay(balloon: usize): bool {
+  return (
+    load<u32>(balloon, KEEP_MANAGED) !== 0 && load<u32>(balloon, BUSY) === 0 && balloonPages(balloon) !== 0
+  );
 }
 
 export function checkBalloon(balloon: usize): void {

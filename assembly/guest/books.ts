@@ -1,7 +1,9 @@
-import { vmPages } from "../kvm/vm";
+import { gfnToIndex, vmPages } from "../kvm/vm";
+import { vmAt, vmTableCount } from "../kvm/vmtable";
 import { PFN_BASE } from "../memory/layout";
+import { swapOutRegister } from "../mm/freehook";
 import { pageMaps, pageOf, pagePrivate, pageRefs, setPageMaps, setPagePrivate } from "../mm/page";
-import { GUEST_BOOKS, GUEST_BOOKS_BYTES, guestMm, guestVm } from "./guest";
+import { GUEST_BOOKS, GUEST_BOOKS_BYTES, guestMemory, guestMm, guestVm } from "./guest";
 
 // The books of a guest that gives memory back: what was freed, what the host was told, how long that took, what came back as a fault.
 //
@@ -41,7 +43,9 @@ export const GUEST_KILLED: u32 = 16;
 export const GUEST_INFLATED: u32 = 17;
 export const GUEST_DEFLATED: u32 = 18;
 export const GUEST_BALLOON_REQUESTS: u32 = 19;
-export const GUEST_COUNTS: u32 = 20;
+/** Free pages of the guest that the host has written to swap. */
+export const GUEST_SWAPPED_FREE: u32 = 20;
+export const GUEST_COUNTS: u32 = 21;
 
 const STAMP_SHIFT: u64 = 10;
 
@@ -130,6 +134,20 @@ export function noteIsolated(guest: usize, pages: i32): void {
   store<u32>(guest, isolated, ISOLATED);
   const peak = guest + ((<usize>GUEST_ISOLATED_PEAK) << 3);
   if (isolated > load<u64>(peak, COUNTS)) store<u64>(peak, isolated, COUNTS);
+}
+
+// The host has written a page to swap that the guest has freed and that it was not told of.
+function swapOut(spaceId: u32, index: u32): void {
+  if (spaceId >= vmTableCount()) return;
+  const vm = vmAt(spaceId);
+  const guest = guestMemory(vm);
+  if (guest === 0) return;
+  const gfn = index - gfnToIndex(vm, 0);
+  if (pagePrivate(pageOf(guestMm(guest), PFN_BASE + gfn)) !== 0) guestCountAdd(guest, GUEST_SWAPPED_FREE, 1);
+}
+
+export function booksInit(): void {
+  swapOutRegister(swapOut);
 }
 
 export function checkBooks(guest: usize): void {

@@ -18,6 +18,7 @@ import {
   balloonRelease,
   balloonRequest,
   balloonTarget,
+  setBalloonBusy,
 } from "./balloon";
 import { GUEST_DEFLATED, GUEST_INFLATED, guestCountAdd, noteAlloc, noteFree, noteIsolated } from "./books";
 import { guestBalloon, guestPay, guestReporting } from "./guest";
@@ -210,6 +211,7 @@ function send(vcpu: usize, kthread: usize, list: usize, count: u32, pairs: bool)
   store<u32>(kthread, count, COUNT);
   store<u32>(kthread, pairs ? 1 : 0, PAIRS);
   store<u32>(kthread, 1, SENT);
+  if (load<u32>(kthread, KIND) === KTHREAD_BALLOON) setBalloonBusy(guestBalloon(kthreadGuest(kthread)), true);
   actorSpend(vcpu, STAGE_EXIT, cost(COST_VM_EXIT_NS));
   return KTHREAD_KICKS;
 }
@@ -272,6 +274,7 @@ function inflate(vcpu: usize, kthread: usize): u32 {
   const balloon = guestBalloon(guest);
   if (load<u32>(kthread, PC) === ANSWERED) {
     store<u32>(kthread, WORK, PC);
+    setBalloonBusy(balloon, false);
     if (kthreadDeflates(kthread)) {
       for (let index: u32 = 0; index < kthreadCount(kthread); index++) {
         noteFree(guest, load<u32>(kthreadList(kthread) + ((<usize>index) << 2)), 0, actorClock(vcpu));

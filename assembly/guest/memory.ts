@@ -21,15 +21,33 @@ import { checkPcp, pcpAllowed } from "../mm/pcp";
 import { hostBalanced, watermarksSetAll } from "../mm/watermark";
 import { zoneCpus, zoneCreate, zoneStart } from "../mm/zone";
 import { actorClock, actorSpend, STAGE_CPU } from "../sim/actor";
-import { COST_BUDDY_ALLOC_NS, COST_BUDDY_SLOW_NS, COST_PCP_ALLOC_NS, cost } from "../sim/costs";
+import {
+  COST_BUDDY_ALLOC_NS,
+  COST_BUDDY_SLOW_NS,
+  COST_IRQ_INJECT_IDLE_NS,
+  COST_PCP_ALLOC_NS,
+  COST_VIRTQ_KICK_NS,
+  cost,
+} from "../sim/costs";
+import {
+  BALLOON_ARRAY,
+  balloonGivesWay,
+  balloonLeak,
+  balloonPages,
+  balloonRelease,
+  balloonRequest,
+  setBalloonTarget,
+} from "./balloon";
 import {
   checkBooks,
   GUEST_CACHE_DROPPED,
+  GUEST_DEFLATED,
   guestCountAdd,
   noteAlloc,
   noteBlock,
   noteFree,
   noteReleased,
+  noteRequest,
 } from "./books";
 import {
   FREE_ORACLE,
@@ -37,6 +55,7 @@ import {
   GUEST_CPUS,
   GUEST_TABLE,
   GUEST_VPNS,
+  guestBalloon,
   guestCreate,
   guestDesign,
   guestMm,
@@ -124,6 +143,11 @@ export function guestAlloc(guest: usize, vcpu: usize, cpu: u32, order: u32, gfp:
     drainAllPages(mm);
     pfn = allocPagesNoReclaim(mm, cpu, order, gfp);
   }
+  const balloon = guestBalloon(guest);
+  while (pfn === PFN_NONE && balloon !== 0 && balloonGivesWay(balloon)) {
+    giveWay(guest, balloon, vcpu, cpu);
+    pfn = allocPagesNoReclaim(mm, cpu, order, gfp);
+  }
   const slow = mmFree(mm) !== free && pcpAllowed(order);
   pay(
     guest,
@@ -132,6 +156,20 @@ export function guestAlloc(guest: usize, vcpu: usize, cpu: u32, order: u32, gfp:
   );
   if (pfn !== PFN_NONE) noteAlloc(guest, pfn, order);
   return pfn;
+}
+
+// Who finds no memory gets 256 pages of the balloon: the host is told, and answers while the vCPU waits. The balloon keeps the size that it has
+// come to until the host sets another one.
+function giveWay(guest: usize, balloon: usize, vcpu: usize, cpu: u32): void {
+  const pages = balloonLeak(balloon, BALLOON_ARRAY);
+  setBalloonTarget(balloon, balloonPages(balloon));
+  actorSpend(vcpu, STAGE_CPU, cost(COST_VIRTQ_KICK_NS) + cost(COST_IRQ_INJECT_IDLE_NS));
+  for (let place: u32 = 0; place < pages; place++) {
+    noteFree(guest, load<u32>(balloonRequest(balloon) + ((<usize>place) << 2)), 0, actorClock(vcpu));
+  }
+  balloonRelease(balloon, cpu);
+  noteRequest(guest, pages, false);
+  guestCountAdd(guest, GUEST_DEFLATED, pages);
 }
 
 /** Gives a block back; the vCPU pays for it. */

@@ -40,7 +40,7 @@ import { apfSetupBegin, apfSetupResult, apfSetupStep, SETUP_HALT, SETUP_SYNC } f
 import { dirtyMark } from "./dirtylog";
 import { noteViolation, VIOLATION_UNREACHABLE_PIN } from "./integrity";
 import { memslotIndex, memslotInvalid, memslotReadOnly } from "./memslot";
-import { mmuMap, mmuReady } from "./mmu";
+import { mmuLevel, mmuMap, mmuReady } from "./mmu";
 import { addSpare, spareCount } from "./spare";
 import { SPTE_NONE, SPTE_NPT, SPTE_WRITE, spteAllows, spteMayWrite, sptePresent } from "./spte";
 import {
@@ -89,7 +89,7 @@ import {
   vmStats,
   vmZaps,
 } from "./vm";
-import { LEVEL_4K, walkAny, walkMissing, walkSpte } from "./walk";
+import { LEVEL_4K, levelPages, walkAny, walkMissing, walkSpte } from "./walk";
 
 // The fault path of the direct MMUs: direct_page_fault() with the retry rule of the notifier. The vCPU's thread sleeps while the
 // host swaps in, or the fault becomes asynchronous (apfsetup.ts). The access that faulted is repeated when the fault has been
@@ -226,7 +226,7 @@ export function pageFaultStep(vcpu: usize): i32 {
         if (!retry(vcpu)) return STEP_AGAIN;
         continue;
       }
-      if (!mmuReady(vm, vcpu, gfn, LEVEL_4K)) {
+      if (!mmuReady(vm, vcpu, gfn, mmuLevel(vm, gfn, faultPfn(vcpu)))) {
         unlock(vm, vcpu);
         pagePut(mm, faultPfn(vcpu), vcpu);
         goto(vcpu, TOPUP);
@@ -329,7 +329,13 @@ function retry(vcpu: usize): bool {
 function map(vcpu: usize, vm: usize, gfn: u32): void {
   const slot = vcpuMemslot(vcpu, gfn);
   const writable = faultWritable(vcpu) && !memslotReadOnly(slot);
-  needed(vcpu, mmuMap(vm, vcpu, gfn, faultPfn(vcpu), LEVEL_4K, writable, load<u32>(vcpu, PF_PREFETCH) !== 0));
+  const pfn = faultPfn(vcpu);
+  const level = mmuLevel(vm, gfn, pfn);
+  const tail = levelPages(level) - 1;
+  needed(
+    vcpu,
+    mmuMap(vm, vcpu, gfn & ~tail, pfn & ~tail, level, writable, load<u32>(vcpu, PF_PREFETCH) !== 0),
+  );
   if (writable) dirtyMark(slot, gfn);
   actorSpend(vcpu, STAGE_MAP, cost(COST_EPT_MAP_NS) - beforeLock());
   // Where an spte owns a reference, one whose page the host has taken away meanwhile keeps the frame: no notifier will name it.

@@ -1,3 +1,4 @@
+import { HUGE_PAGES, thpFirst, thpMapped } from "../mm/thp";
 import { actorClock } from "../sim/actor";
 import {
   checkLegacy,
@@ -8,11 +9,13 @@ import {
   legacyZapRange,
 } from "./legacy";
 import { legacyCreate, legacyLayout, legacyLoadRoot, legacyMakeAvailable } from "./legacypages";
+import { KVM_MEM_LOG_DIRTY_PAGES, memslotFlags, memslotHolds, memslotIndex } from "./memslot";
+import { gfnToMemslot } from "./memslots";
 import { traceSpteRequested } from "./mmutrace";
 import { spareCount } from "./spare";
 import { checkTdp, tdpAgeRange, tdpLoadRoot, tdpMap, tdpWriteProtect, tdpZapRange } from "./tdp";
-import { vmGfnEnd, vmIsLegacy, vmSpteRefs, vmZapped } from "./vm";
-import { walkMissing } from "./walk";
+import { vmGfnEnd, vmHuge, vmIsLegacy, vmSlots, vmSpace, vmSpteRefs, vmZapped } from "./vm";
+import { LEVEL_2M, LEVEL_4K, walkMissing } from "./walk";
 
 // Which MMU a VM has: chosen once at boot, asked for once an operation. Accesses do not come here: they walk the same tables
 // whoever builds them (walk.ts).
@@ -64,6 +67,22 @@ export function mmuMap(
   return vmIsLegacy(vm)
     ? legacyMap(vm, vcpu, gfn, pfn, level, writable, prefetch)
     : tdpMap(vm, vcpu, gfn, pfn, level, writable, prefetch);
+}
+
+/**
+ * kvm_mmu_hugepage_adjust(): the level at which `gfn` is mapped to `pfn`. 2 MiB where the VM may, the slot covers them and does not log, guest and
+ * host addresses are congruent, and the host itself maps them whole.
+ */
+export function mmuLevel(vm: usize, gfn: u32, pfn: u32): u32 {
+  if (!vmHuge(vm)) return LEVEL_4K;
+  const slot = gfnToMemslot(vmSlots(vm), gfn);
+  const first = thpFirst(gfn);
+  if (slot === 0 || !memslotHolds(slot, first) || !memslotHolds(slot, first + HUGE_PAGES - 1))
+    return LEVEL_4K;
+  if (memslotFlags(slot) & KVM_MEM_LOG_DIRTY_PAGES) return LEVEL_4K;
+  const index = memslotIndex(slot, gfn);
+  if (((index ^ gfn) | (pfn ^ gfn)) & (HUGE_PAGES - 1)) return LEVEL_4K;
+  return thpMapped(vmSpace(vm), index) ? LEVEL_2M : LEVEL_4K;
 }
 
 /** Drops every leaf that maps something of [start, end); mmu_lock is held for writing, the caller flushes. Returns how many. */

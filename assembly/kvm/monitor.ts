@@ -6,6 +6,7 @@ import { FAULT_MAJOR, FAULT_SPURIOUS, faultBegin, faultKind, faultPfn, faultStep
 import { pagePut } from "../mm/free";
 import { notifyInvalidateEnd, notifyInvalidateStart } from "../mm/notifier";
 import { spaceId } from "../mm/space";
+import { thpPartial, thpSplitBegin, thpSplitStep } from "../mm/thp";
 import { zapRange } from "../mm/zap";
 import {
   ACTOR_MONITOR,
@@ -63,6 +64,7 @@ const IDLE: u32 = 0;
 const BEGIN: u32 = 1;
 const RUN: u32 = 2;
 const CLOSE: u32 = 3;
+const SPLIT: u32 = 4;
 
 /** Takes the record of the monitor of `vm`; 0 when memory is exhausted. */
 export function monitorCreate(vm: usize, actorId: u32): usize {
@@ -164,7 +166,18 @@ function drop(monitor: usize, call: usize, pc: u32): i32 {
     if (step === STEP_DONE) goto(monitor, RUN);
     return step === STEP_DONE ? STEP_AGAIN : step;
   }
+  if (pc === SPLIT) {
+    const step = thpSplitStep(monitor);
+    if (step === STEP_DONE) goto(monitor, RUN);
+    return step === STEP_DONE ? STEP_AGAIN : step;
+  }
   if (pc === RUN) {
+    const partial = thpPartial(space, start, end);
+    if (partial !== u32.MAX_VALUE) {
+      thpSplitBegin(monitor, space, partial, false); // __split_huge_pmd() within the range's own notification
+      goto(monitor, SPLIT);
+      return STEP_AGAIN;
+    }
     if (callKind(call) === CALL_DONTNEED) zapRange(vmMm(vm), monitor, space, start, end);
     else adviseFree(vmMm(vm), monitor, space, start, end);
     scanned(monitor, call);

@@ -4,7 +4,7 @@ import { dirtyLayout, dirtyLogged } from "../kvm/dirtylog";
 import { memslotAt, memslotCount } from "../kvm/memslots";
 import { mmuLayout, mmuLoadRoot } from "../kvm/mmu";
 import { vcpuLayout, vcpuNext, vcpuVm } from "../kvm/vcpu";
-import { vmLayout, vmPlaceSlots, vmSlots, vmSpace, vmStampsLayout, vmVcpuList } from "../kvm/vm";
+import { vmHuge, vmLayout, vmPlaceSlots, vmSlots, vmSpace, vmStampsLayout, vmVcpuList } from "../kvm/vm";
 import { vmAt, vmTableCount } from "../kvm/vmtable";
 import {
   arenaCommit,
@@ -34,7 +34,7 @@ import {
 import { pcpSetup, zoneReleaseAll } from "../mm/pagealloc";
 import { psiStart } from "../mm/psi";
 import { residencyLayout, residencyStart } from "../mm/residency";
-import { spaceLayout, spacePsi, spaceUpperTables } from "../mm/space";
+import { spaceHugeLayout, spaceLayout, spacePsi, spaceUpperTables } from "../mm/space";
 import { swapStart } from "../mm/swap";
 import { swapDevice, swapLayout } from "../mm/swaparea";
 import { watermarksSet } from "../mm/watermark";
@@ -102,7 +102,10 @@ function layout(traceRecords: u32): void {
   mmLayout(mm);
   if (integrity()) mmStampsLayout(mm);
   for (let id: u32 = 0; id < vmTableCount(); id++) vmPlaceSlots(vmAt(id));
-  for (let id: u32 = 0; id < mmSpaces(mm); id++) spaceLayout(mmSpace(mm, id));
+  for (let id: u32 = 0; id < mmSpaces(mm); id++) {
+    spaceLayout(mmSpace(mm, id));
+    if (vmHuge(vmAt(id))) spaceHugeLayout(mmSpace(mm, id));
+  }
   for (let type: u32 = 0; type < mmAreas(mm); type++) {
     swapLayout(mm, mmArea(mm, type), integrity());
     events += deviceCapacity(swapDevice(mmArea(mm, type)));

@@ -40,8 +40,10 @@ import { ZONE_NORMAL } from "../mm/gfp";
 import {
   mmAddZone,
   mmCreate,
+  mmGenerations,
   mmIdealized,
   mmPolicy,
+  setMmGenerations,
   setMmKswapd,
   setMmPolicy,
   setMmSwappiness,
@@ -49,8 +51,9 @@ import {
   setMmZeroPage,
 } from "../mm/instance";
 import { lruBatchesCreate } from "../mm/lrubatch";
-import { memcgSetup } from "../mm/memcg";
+import { memcgSetup, setMemcgGenerations } from "../mm/memcg";
 import { memcgStatsCreate } from "../mm/memcgstat";
+import { generationsCreate } from "../mm/mglru";
 import { residencyCreate } from "../mm/residency";
 import { spaceCreate, spaceMemcg } from "../mm/space";
 import { stocksCreate } from "../mm/stock";
@@ -155,6 +158,11 @@ export function configPolicy(kind: u32): void {
   setMmPolicy(host(), kind);
 }
 
+/** Generation lists (MGLRU) for all VMs, which are added afterwards, instead of an active and an inactive list. */
+export function configGenerations(): void {
+  setMmGenerations(host());
+}
+
 /** Contents of pages are checked; a violation stops the run, or is counted. */
 export function configCheck(integrity: bool, stop: bool): void {
   setCheck(integrity, stop);
@@ -220,6 +228,11 @@ export function configVm(
   const space = spaceCreate(host(), pages, maxPages);
   const vm: usize = space === 0 ? <usize>0 : vmCreate(id, host(), space, pages, slots);
   if (vm === 0) return E_NO_MEMORY;
+  if (mmGenerations(host())) {
+    const gens = generationsCreate();
+    if (gens === 0) return E_NO_MEMORY;
+    setMemcgGenerations(spaceMemcg(space), gens);
+  }
   if (mmIdealized(host()) && !residencyCreate(space, mmPolicy(host()))) return E_NO_MEMORY;
   vmTableAdd(vm);
   let last: usize = 0;

@@ -10,7 +10,8 @@ import { taskAt } from "./state";
 /**
  * Gives a VM memory management of its own, for tasks with `pages` pages together; before its tasks.
  * @param design FREE_*; `minOrder` the least order that is told to the host
- * @param balloon it has a balloon, and wants it to hold `target` pages
+ * @param balloon it has a balloon, and wants it to hold `target` pages; `deflateOnOom`: it gives way when memory is out
+ * @param poison free pages are poisoned
  */
 export function configGuest(
   vm: u32,
@@ -19,8 +20,12 @@ export function configGuest(
   minOrder: u32,
   balloon: bool,
   target: u32,
+  deflateOnOom: bool,
+  poison: bool,
 ): i32 {
-  return givebackCreate(vmAt(vm), pages, design, minOrder, balloon, target) ? OK : E_NO_MEMORY;
+  return givebackCreate(vmAt(vm), pages, design, minOrder, balloon, target, deflateOnOom, poison)
+    ? OK
+    : E_NO_MEMORY;
 }
 
 /** What a task with pages does in such a guest: PAGED_*. `pauseNs` between two lives of a process, or two rounds of churn. */

@@ -2,6 +2,7 @@ import { enterGuest, vcpuReadyFirst } from "../kvm/run";
 import { VCPU_APF_HALTED, VCPU_HALTED, VCPU_IN_FAULT, VCPU_IN_READY, vcpuMode, vcpuVm } from "../kvm/vcpu";
 import { vmSpace } from "../kvm/vm";
 import { TIME_NEVER } from "../memory/layout";
+import { agingProcessRan } from "../mm/mglruaging";
 import { psiStart } from "../mm/psi";
 import { spacePsi } from "../mm/space";
 import {
@@ -134,6 +135,7 @@ function assign(cpu: usize, index: u32, actor: usize, time: u64): void {
   store<u32>(cpu, 0, RESCHED);
   store<u64>(cpu, actorClock(actor) + HOST_SLICE_NS, SLICE_END);
   setActorOnCpuAt(actor, actorClock(actor));
+  if (actorKind(actor) === ACTOR_VCPU) agingProcessRan(vmSpace(vcpuVm(actor)));
 
   if (actorKind(actor) !== ACTOR_VCPU || inHost(vcpuMode(actor))) {
     setActorState(actor, ACTOR_HOST);

@@ -66,6 +66,8 @@ export function givebackCreate(
   minOrder: u32,
   balloon: bool,
   target: u32,
+  deflateOnOom: bool,
+  poison: bool,
 ): bool {
   const guest = guestMemoryCreate(vm, vmVcpus(vm), pages);
   if (guest === 0) return false;
@@ -82,7 +84,8 @@ export function givebackCreate(
     for (let vcpu = vmVcpuList(vm); vcpu !== 0; vcpu = vcpuNext(vcpu)) {
       if (!addThread(KTHREAD_HINTING, guest, vcpu)) return false;
     }
-  } else if (design === FREE_REPORTING) {
+  } else if (design === FREE_REPORTING && !poison) {
+    // A guest that poisons its free pages does not report them: what it finds afterwards would be zeroes (virtballoon_validate()).
     const reporting = reportingCreate(guestMm(guest), minOrder);
     if (reporting === 0) return false;
     setGuestReporting(guest, reporting);
@@ -90,7 +93,7 @@ export function givebackCreate(
     if (!addThread(KTHREAD_REPORTING, guest, vmVcpuList(vm))) return false;
   }
   if (!balloon) return true;
-  const record = balloonCreate(guestMm(guest), false);
+  const record = balloonCreate(guestMm(guest), deflateOnOom);
   if (record === 0) return false;
   setGuestBalloon(guest, record);
   setBalloonTarget(record, target);

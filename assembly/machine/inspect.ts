@@ -12,13 +12,18 @@ import { vmExpected, vmMm, vmSlots, vmSpace } from "../kvm/vm";
 import { vmAt } from "../kvm/vmtable";
 import { walkSpte } from "../kvm/walk";
 import { PFN_NONE } from "../memory/layout";
-import { frameStamp, mmStamped } from "../mm/instance";
+import { frameStamp, mmSpace, mmStamped } from "../mm/instance";
+import { memcgGenerations } from "../mm/memcg";
+import { generationAge } from "../mm/mglru";
 import {
+  LIST_GENERATION,
   PG_SWAPCACHE,
   pageFlags,
+  pageGen,
   pageList,
   pageMaps,
   pageOf,
+  pageOwner,
   pagePrivate,
   pageRefs,
   pageTest,
@@ -33,7 +38,7 @@ import {
   pteSwapped,
   ZERO_PFN,
 } from "../mm/pte";
-import { spaceHva, spacePte } from "../mm/space";
+import { spaceHva, spaceMemcg, spacePte } from "../mm/space";
 import { slotStamp } from "../mm/swaparea";
 import { swapCacheLookup, swapCount } from "../mm/swapmap";
 
@@ -61,10 +66,11 @@ export const INSPECT_USERS: u32 = 15;
 export const INSPECT_EXPECTED: u32 = 16; // the last write's number, and what is found
 export const INSPECT_FOUND: u32 = 17;
 export const INSPECT_FRAMES: u32 = 18; // pairs that follow
-export const INSPECT_FIELDS: u32 = 19;
+export const INSPECT_GENERATION: u32 = 19; // by age, the youngest is 1; 0 off the generation lists
+export const INSPECT_FIELDS: u32 = 20;
 const MOST_FRAMES: u32 = 64;
 
-const TABLE: usize = memory.data(8 * (19 + 2 * 64), 8);
+const TABLE: usize = memory.data(8 * (20 + 2 * 64), 8);
 
 function put(field: u32, value: u64): void {
   store<u64>(TABLE + ((<usize>field) << 3), value);
@@ -122,7 +128,11 @@ function hostSide(vm: usize, index: u32): void {
     put(INSPECT_PAGE_FLAGS, pageFlags(page));
     put(INSPECT_PAGE_REFS, pageRefs(page));
     put(INSPECT_PAGE_MAPS, pageMaps(page));
-    put(INSPECT_PAGE_LIST, pageList(page));
+    put(INSPECT_PAGE_LIST, min<u8>(pageList(page), LIST_GENERATION));
+    if (pageGen(page) !== 0) {
+      const gens = memcgGenerations(spaceMemcg(mmSpace(mm, pageOwner(page))));
+      put(INSPECT_GENERATION, generationAge(gens, page) + 1);
+    }
     if (pageTest(page, PG_SWAPCACHE)) entry = pagePrivate(page);
   }
   if (entry !== ENTRY_NONE) {

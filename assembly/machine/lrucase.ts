@@ -1,12 +1,40 @@
-import { arenaReserve, PART_WORKLOADS } from "../memory/arena";
+import { arenaCommit, arenaReserve, PART_WORKLOADS } from "../memory/arena";
 import { PFN_NONE } from "../memory/layout";
-import { STEP_DONE } from "../memory/status";
+import { E_NO_MEMORY, STEP_DONE } from "../memory/status";
 import { allocated, allocBegin, allocBootTable, allocStep, allocTableBegin } from "../mm/alloc";
-import { MM_RECLAIMED_DIRECT, MM_SWAP_IN, mmCount, mmSpace, setMmSwappiness } from "../mm/instance";
+import { checkMm } from "../mm/check";
+import {
+  MM_RECLAIMED_DIRECT,
+  MM_SWAP_IN,
+  mmCount,
+  mmSpace,
+  mmSpaces,
+  setMmGenerations,
+  setMmSwappiness,
+} from "../mm/instance";
+import { listHead } from "../mm/list";
 import { lruBatchAt, lruBatchLength, lruCacheAdd } from "../mm/lrubatch";
 import { lruvecSnapshot, setLruvecActivated, setLruvecAge, setLruvecCosts } from "../mm/lruvec";
-import { lruAdd, memcgLruvec, memcgMax, memcgSetup, memcgUsage, setMemcgMax } from "../mm/memcg";
+import {
+  lruAdd,
+  memcgGenerations,
+  memcgLruvec,
+  memcgMax,
+  memcgSetup,
+  memcgUsage,
+  setMemcgGenerations,
+  setMemcgMax,
+} from "../mm/memcg";
 import { memcgFlushNow } from "../mm/memcgstat";
+import {
+  generationList,
+  generationsCreate,
+  generationsLayout,
+  generationsMax,
+  generationsMin,
+} from "../mm/mglru";
+import { agingProcessRan } from "../mm/mglruaging";
+import { TYPE_ANON } from "../mm/mglrutiers";
 import {
   PG_ACTIVE,
   PG_ANON_EXCLUSIVE,
@@ -14,13 +42,15 @@ import {
   PG_REFERENCED,
   PG_UPTODATE,
   PG_WORKINGSET,
+  pageIndex,
+  pageNext,
   pageOf,
   pageOwner,
   pageSet,
   setPageMaps,
   setPageOwner,
 } from "../mm/page";
-import { PTE_ACCESSED, PTE_DIRTY, PTE_WRITE, pteOfPfn } from "../mm/pte";
+import { PTE_ACCESSED, PTE_DIRTY, PTE_WRITE, pteOfPfn, ptePresent } from "../mm/pte";
 import { RECLAIM_RETRIES, reclaimBegin, reclaimProgress, reclaimStep } from "../mm/reclaim";
 import {
   setSpacePte,
@@ -28,6 +58,8 @@ import {
   spaceAccount,
   spaceId,
   spaceMemcg,
+  spacePages,
+  spacePte,
   spaceTable,
   spaceUpperTables,
 } from "../mm/space";
@@ -62,10 +94,41 @@ function memcg(): usize {
 function reclaim(pages: u32): u32 {
   reclaimBegin(host(), swapcaseActor(), swapcaseProcess(), pages);
   while (true) {
+    agingProcessRan(swapcaseProcess());
     const step = reclaimStep(host(), swapcaseActor());
     swapcaseWait(step);
     if (step === STEP_DONE) return reclaimProgress(swapcaseActor());
   }
+}
+
+/** Pages lie on generation lists from now on; before the first of them. Returns E_NO_MEMORY when they do not fit. */
+export function lrucaseGenerations(): i32 {
+  const mm = host();
+  setMmGenerations(mm);
+  for (let id: u32 = 0; id < mmSpaces(mm); id++) {
+    const gens = generationsCreate();
+    if (gens === 0) return E_NO_MEMORY;
+    generationsLayout(gens, spacePages(mmSpace(mm, id)));
+    setMemcgGenerations(spaceMemcg(mmSpace(mm, id)), gens);
+  }
+  return arenaCommit();
+}
+
+/** Sequence number of the youngest generation. */
+export function lrucaseYoungest(): u32 {
+  return generationsMax(memcgGenerations(memcg()));
+}
+
+/** Sequence number of the oldest generation of anonymous pages. */
+export function lrucaseOldest(): u32 {
+  return generationsMin(memcgGenerations(memcg()), TYPE_ANON);
+}
+
+/** The page at `place` of the list of generation `seq`, counted from its head; -1 behind the last. */
+export function lrucaseListed(seq: u32, place: u32): i32 {
+  let pfn = listHead(generationList(memcgGenerations(memcg()), seq, TYPE_ANON));
+  for (let at: u32 = 0; at < place && pfn !== PFN_NONE; at++) pfn = pageNext(pageOf(host(), pfn));
+  return pfn === PFN_NONE ? -1 : <i32>pageIndex(pageOf(host(), pfn));
 }
 
 /** The process joins its cgroup: it is charged for the tables of its area, those between the root and the leaf tables first. */
@@ -154,6 +217,11 @@ export function lrucaseForeign(): void {
   lruCacheAdd(host(), swapcaseActor(), takeFrame(mmSpace(host(), OTHER)));
 }
 
+/** Walks every structure and asserts its invariants. Says nothing in a build without assertions. */
+export function lrucaseCheck(): void {
+  checkMm(host(), memcgUsage(spaceMemcg(mmSpace(host(), OTHER))));
+}
+
 /** Pages of other processes in this CPU's batch. */
 export function lrucaseForeigners(): u32 {
   const mm = host();
@@ -176,9 +244,15 @@ export function lrucaseRoom(words: u32): usize {
   return arenaReserve(PART_WORKLOADS, (<u64>words) << 2);
 }
 
-/** The process writes the `words` pages at `stream` in turn. */
+/** The process writes the `words` pages at `stream` in turn; what is mapped for writing needs no fault, the hardware marks its entry. */
 export function lrucaseRun(stream: usize, words: u32): void {
-  for (let word: u32 = 0; word < words; word++) swapcaseTouch(load<u32>(stream + ((<usize>word) << 2)), true);
+  const space = swapcaseProcess();
+  for (let word: u32 = 0; word < words; word++) {
+    const index = load<u32>(stream + ((<usize>word) << 2));
+    const pte = spacePte(space, index);
+    if (ptePresent(pte) && (pte & PTE_WRITE) !== 0) setSpacePte(space, index, pte | PTE_ACCESSED | PTE_DIRTY);
+    else swapcaseTouch(index, true);
+  }
 }
 
 /** Pages that came back from swap, or were evicted, since the start. */

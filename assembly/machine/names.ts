@@ -21,6 +21,7 @@ export {
   GUEST_REQUESTS,
   GUEST_SCAN_NS,
   GUEST_SCANS,
+  GUEST_SWAPPED_FREE,
 } from "../guest/books";
 export {
   FREE_HINTING_2019,
@@ -94,6 +95,7 @@ export {
 export {
   LIST_ACTIVE,
   LIST_BUDDY,
+  LIST_GENERATION,
   LIST_INACTIVE,
   LIST_INACTIVE_FILE,
   LIST_ISOLATED,
@@ -115,6 +117,7 @@ export {
 } from "../mm/page";
 export { ZERO_PFN } from "../mm/pte";
 export {
+  COST_AGE_LINEAR_PTE_NS,
   COST_AGE_RMAP_PAGE_NS,
   COST_APF_INJECT_NS,
   COST_APF_READY_NS,
@@ -127,6 +130,7 @@ export {
   COST_GUEST_TICK_NS,
   COST_HLT_EXIT_NS,
   COST_HOST_SWITCH_NS,
+  COST_HUGE_FAULT_NS,
   COST_IRQ_INJECT_IDLE_NS,
   COST_ISOLATE_PAGE_NS,
   COST_MADVISE_DONTNEED_NS,

@@ -24,6 +24,7 @@ import {
 } from "../mm/instance";
 import { lruBatchesCreate } from "../mm/lrubatch";
 import { memcgStatsCreate } from "../mm/memcgstat";
+import { agingProcessRan, agingTableUsed } from "../mm/mglruaging";
 import { notifierRegister } from "../mm/notifier";
 import { pcpSetup, zoneReleaseAll } from "../mm/pagealloc";
 import { PTE_NONE, pteEntry, ptePresent } from "../mm/pte";
@@ -212,6 +213,8 @@ export function swapcaseWait(step: i32): void {
 
 /** Touches page `index`. Where the page table allows that already, the fault does what the hardware would: it marks the entry. */
 export function swapcaseTouch(index: u32, write: bool): void {
+  agingProcessRan(swapcaseProcess());
+  agingTableUsed(swapcaseProcess(), index);
   faultBegin(swapcaseActor(), swapcaseProcess(), index, write);
   while (true) {
     const step = faultStep(host(), swapcaseActor());
@@ -219,6 +222,7 @@ export function swapcaseTouch(index: u32, write: bool): void {
     if (step === STEP_DONE) break;
   }
   pagePut(host(), faultPfn(swapcaseActor()), swapcaseActor());
+  agingTableUsed(swapcaseProcess(), index);
 }
 
 /** madvise(MADV_PAGEOUT) of pages `start`..`end`-1. */

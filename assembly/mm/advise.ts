@@ -21,17 +21,19 @@ import { PTE_ACCESSED, PTE_DIRTY, ptePfn, ptePresent, pteSwapped, pteZero } from
 import { RECLAIM_ADVICE, shrinkIsolate, shrinkIsolated, shrinkListBegin, shrinkStep } from "./shrink";
 import { setSpacePte, spaceFirst, spaceMemcg, spacePte } from "./space";
 import { swapCacheTryFree } from "./swapcache";
+import { thpMapped, thpSplitBegin, thpSplitStep } from "./thp";
 import { zapEntry } from "./zap";
 
 // Advice about a range of anonymous memory: madvise() with MADV_PAGEOUT, MADV_COLD and MADV_FREE. The first two make pages look
 // unused: the pte's accessed bit and the page's reference mark are cleared. MADV_PAGEOUT then evicts, page table by page table, through the
 // same path as reclaim, so that a page which the secondary MMU has seen in use is kept the first time.
-// MADV_DONTNEED is zapRange(). Left out: huge pages, file mappings.
+// MADV_DONTNEED is zapRange(). A huge page is split first, also where the advice covers it. Left out: file mappings.
 //
 // A page that another process maps too, or that is on no list at the moment, is not touched.
 
 const GATHER: u32 = 0;
 const EVICT: u32 = 1;
+const SPLIT: u32 = 2;
 const TABLE_PAGES: u32 = 512;
 
 /** Starts paging out pages `start`..`end`-1 of `space`. */
@@ -47,8 +49,19 @@ export function pageoutBegin(mm: usize, actor: usize, space: usize, start: u32, 
 export function pageoutStep(mm: usize, actor: usize): i32 {
   const space = <usize>load<u32>(actor, ADVISE_SPACE);
   while (true) {
+    if (load<u32>(actor, ADVISE_PC) === SPLIT) {
+      const split = thpSplitStep(actor);
+      if (split !== STEP_DONE) return split;
+      store<u32>(actor, GATHER, ADVISE_PC);
+    }
     if (load<u32>(actor, ADVISE_PC) === GATHER) {
-      if (load<u32>(actor, ADVISE_NEXT) >= load<u32>(actor, ADVISE_END)) return plugFlush(mm, actor);
+      const next = load<u32>(actor, ADVISE_NEXT);
+      if (next >= load<u32>(actor, ADVISE_END)) return plugFlush(mm, actor);
+      if (thpMapped(space, next)) {
+        thpSplitBegin(actor, space, next, true);
+        store<u32>(actor, SPLIT, ADVISE_PC);
+        continue;
+      }
       gather(mm, actor, space);
       shrinkListBegin(actor, space, RECLAIM_ADVICE);
       store<u32>(actor, EVICT, ADVISE_PC);

@@ -8,12 +8,15 @@ import {
   lruInactiveFile,
   lruKind,
   memcgChargesTables,
+  memcgGenerations,
   memcgOverhead,
   memcgUsage,
 } from "./memcg";
+import { checkGenerations } from "./mglru";
 import {
   LIST_ACTIVE,
   LIST_BUDDY,
+  LIST_GENERATION,
   LIST_INACTIVE,
   LIST_INACTIVE_FILE,
   LIST_ISOLATED,
@@ -29,6 +32,7 @@ import {
   PG_SWAPCACHE,
   PG_TABLE,
   PG_WRITEBACK,
+  pageGen,
   pageIndex,
   pageList,
   pageMaps,
@@ -47,6 +51,7 @@ import { stockedPages } from "./stock";
 import { checkSwap, swapUsers } from "./swap";
 import { swapCacheLookup, swapCount } from "./swapmap";
 import { swapCpus } from "./swapstate";
+import { checkThp } from "./thp";
 import { zoneCpus } from "./zone";
 
 // The invariants that join several structures of one mm instance: each frame in exactly one place, each reference
@@ -73,6 +78,7 @@ export function checkMm(mm: usize, pinned: u32): void {
 function checkSpace(mm: usize, id: u32): void {
   const space = mmSpace(mm, id);
   const memcg = spaceMemcg(space);
+  if (memcgGenerations(memcg) !== 0) checkGenerations(mm, memcgGenerations(memcg));
   checkList(mm, lruInactive(memcg), LIST_INACTIVE);
   checkList(mm, lruActive(memcg), LIST_ACTIVE);
   checkList(mm, lruInactiveFile(memcg), LIST_INACTIVE_FILE);
@@ -96,6 +102,7 @@ function checkSpace(mm: usize, id: u32): void {
     }
   }
   if (spacePolicy(space) !== 0) checkResidency(space);
+  checkThp(space);
   assert(rss === spaceRss(space));
   assert(swapents === spaceSwapents(space));
 }
@@ -117,8 +124,10 @@ function checkFrames(mm: usize, pinned: u32): void {
       continue;
     }
     owned++;
-    if (pageTest(page, PG_LRU)) assert(list === lruKind(page));
-    else assert(list === LIST_NONE || list === LIST_ISOLATED);
+    if (pageTest(page, PG_LRU)) {
+      if (pageGen(page) === 0) assert(list === lruKind(page));
+      else assert(list >= LIST_GENERATION && list < LIST_GENERATION + 8);
+    } else assert(list === LIST_NONE || list === LIST_ISOLATED);
     const cached = pageTest(page, PG_SWAPCACHE);
     if (cached) assert(swapCacheLookup(mm, pagePrivate(page)) === pfn);
     if (pageTest(page, PG_WRITEBACK)) {

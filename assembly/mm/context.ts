@@ -117,4 +117,25 @@ export const DONTNEED_START: usize = ACTOR_BYTES + 680;
 export const DONTNEED_END: usize = ACTOR_BYTES + 684;
 export const DONTNEED_PAGES: usize = ACTOR_BYTES + 688;
 
-export const MM_CONTEXT_END: usize = ACTOR_BYTES + 696;
+// shrink the generations of one cgroup: mglrushrink.ts
+export const MGLRU_PC: usize = ACTOR_BYTES + 692;
+export const MGLRU_WANTED: usize = ACTOR_BYTES + 696;
+export const MGLRU_SCANNED: usize = ACTOR_BYTES + 700;
+export const MGLRU_BATCH: usize = ACTOR_BYTES + 704;
+export const MGLRU_SEQ: usize = ACTOR_BYTES + 708;
+export const MGLRU_SWAPPED: usize = ACTOR_BYTES + 712;
+// the reclaimer ages, so that the flags of pages may be changed in bulk: mglrulook.ts too
+export const MGLRU_WALKED: usize = ACTOR_BYTES + 716;
+
+// make a new generation: mglruaging.ts
+export const AGING_PC: usize = ACTOR_BYTES + 720;
+export const AGING_SPACE: usize = ACTOR_BYTES + 724;
+export const AGING_SEQ: usize = ACTOR_BYTES + 728;
+export const AGING_TABLE: usize = ACTOR_BYTES + 732;
+
+// split a 2 MiB page: thp.ts
+export const SPLIT_PC: usize = ACTOR_BYTES + 736;
+export const SPLIT_SPACE: usize = ACTOR_BYTES + 740;
+export const SPLIT_START: usize = ACTOR_BYTES + 744;
+
+export const MM_CONTEXT_END: usize = ACTOR_BYTES + 752;

@@ -21,6 +21,7 @@ import {
   TALLY_WRITEBACK,
 } from "./context";
 import { pageFree } from "./free";
+import { notifySwapOut } from "./freehook";
 import {
   frameStamp,
   MM_SWAP_ALLOC_FAILED,
@@ -31,7 +32,9 @@ import {
   mmWriteback,
   setMmWriteback,
 } from "./instance";
+import { memcgGenerations } from "./memcg";
 import { memcgEvents } from "./memcgstat";
+import { lookAround } from "./mglrulook";
 import { notifyClearFlushYoung, notifyInvalidateEnd, notifyInvalidateStart } from "./notifier";
 import {
   PG_ACTIVE,
@@ -68,17 +71,18 @@ import {
   ptePresent,
 } from "./pte";
 import { spaceUnmapped } from "./residency";
-import { setSpacePte, spaceAccount, spacePte } from "./space";
+import { setSpacePte, spaceAccount, spaceMemcg, spacePte } from "./space";
 import { swapAlloc } from "./swap";
 import { setSlotOwner, setSlotStamp, swapArea, swapDevice, swapFull } from "./swaparea";
 import { swapCacheAdd, swapCacheDelete, swapCacheTryFree } from "./swapcache";
 import { swapDup } from "./swapmap";
+import { thpMapped, thpSplitBegin, thpSplitStep, thpYoung } from "./thp";
 import { workingsetEviction } from "./workingset";
 
 // What reclaim does with one isolated page: shrink_page_list() for an anonymous page, try_to_unmap_one(), pageout() and
 // __remove_mapping(). A machine of steps: time passes, and others may act, between the reference check, the notifier's
 // start, the change of the pte, the notifier's end, the write and the freeing. The page is locked throughout.
-// Left out for now: file pages, huge pages, demotion, mlock.
+// Left out for now: file pages, demotion, mlock; a huge page is split first (thp.ts), never swapped whole.
 
 /** The page is free. */
 export const EVICT_FREED: u32 = 0;
@@ -93,6 +97,7 @@ const UNMAP_PTE: u32 = 2;
 const UNMAP_END: u32 = 3;
 const WRITE: u32 = 4;
 const REMOVE: u32 = 5;
+const SPLIT: u32 = 6;
 const OUTCOME: u32 = 8; // OUTCOME + EVICT_*: the machine is done
 
 /** `chosen`: the page goes whether it was used or not. */
@@ -120,7 +125,7 @@ function finish(actor: usize, outcome: u32): i32 {
 export function evictStep(mm: usize, actor: usize): i32 {
   while (true) {
     const pc = load<u32>(actor, EVICT_PC);
-    if (pc !== UNMAP_START && pc !== UNMAP_END) {
+    if (pc !== UNMAP_START && pc !== UNMAP_END && pc !== SPLIT) {
       let step: i32;
       if (pc === CHECK) step = check(mm, actor);
       else if (pc === UNMAP_PTE) step = unmapPte(mm, actor);
@@ -128,6 +133,12 @@ export function evictStep(mm: usize, actor: usize): i32 {
       else step = remove(mm, actor);
       if (step === STEP_AGAIN && actorGoesOn(actor)) continue;
       return step;
+    }
+    if (pc === SPLIT) {
+      const split = thpSplitStep(actor);
+      if (split !== STEP_DONE) return split;
+      store<u32>(actor, UNMAP_START, EVICT_PC);
+      continue;
     }
     // The notifier's own machine runs until it is done; then the next state follows in the same step.
     const page = pageOf(mm, load<u32>(actor, EVICT_PFN));
@@ -145,6 +156,12 @@ function check(mm: usize, actor: usize): i32 {
   const pfn = load<u32>(actor, EVICT_PFN);
   const page = pageOf(mm, pfn);
   if (!pageTrylock(mm, pfn)) return finish(actor, EVICT_KEEP);
+  if (pageMaps(page) !== 0 && pageTest(page, PG_REFERENCED) && generationsOf(mm, page) !== 0) {
+    // A walk or a look around has seen it in use since it was isolated.
+    tally(actor + TALLY_REFERENCED);
+    pageUnlock(mm, pfn, actorClock(actor));
+    return finish(actor, EVICT_KEEP);
+  }
   if (pageTest(page, PG_WRITEBACK)) {
     // Met again before its write ended: out of the way until the write's end rotates it back to the tail.
     pageSet(page, PG_RECLAIM);
@@ -180,12 +197,22 @@ function check(mm: usize, actor: usize): i32 {
     pageSet(page, PG_DIRTY);
   }
   store<u32>(actor, mapped ? UNMAP_START : WRITE, EVICT_PC);
+  const space = mmSpace(mm, pageOwner(page));
+  if (mapped && thpMapped(space, pageIndex(page))) {
+    thpSplitBegin(actor, space, pageIndex(page), true);
+    store<u32>(actor, SPLIT, EVICT_PC);
+  }
   return STEP_AGAIN; // yield: the page is locked; its mapping may be used until the notifier's start
+}
+
+// The generation lists of the page's cgroup, 0 with two lists.
+function generationsOf(mm: usize, page: usize): usize {
+  return memcgGenerations(spaceMemcg(mmSpace(mm, pageOwner(page))));
 }
 
 /**
  * folio_referenced(): has a page been used since the last look? Reads and clears the accessed bits of the primary and the
- * secondary MMU; a page found young in both counts once.
+ * secondary MMU; a page found young in both counts once. With generation lists, a young pte has its neighbours looked at.
  */
 export function pageYoung(mm: usize, actor: usize, page: usize): bool {
   const space = mmSpace(mm, pageOwner(page));
@@ -193,8 +220,14 @@ export function pageYoung(mm: usize, actor: usize, page: usize): bool {
   const pte = spacePte(space, index);
   assert(ptePresent(pte));
   const young = (pte & PTE_ACCESSED) !== 0;
+  const gens: usize = young ? generationsOf(mm, page) : 0;
+  if (gens !== 0) lookAround(mm, actor, gens, space, index);
   if (young) setSpacePte(space, index, pte & ~PTE_ACCESSED);
   const secondary = notifyClearFlushYoung(actor, pageOwner(page), index);
+  if (secondary && thpMapped(space, index)) {
+    thpYoung(space, index);
+    setSpacePte(space, index, spacePte(space, index) & ~PTE_ACCESSED);
+  }
   const time = actorClock(actor);
   emit(TRACE_KR_FLUSH_YOUNG, time, secondary ? 1 : 0, 0, 0, 0);
   actorSpend(actor, STAGE_RECLAIM, cost(COST_AGE_RMAP_PAGE_NS));
@@ -259,6 +292,7 @@ function write(mm: usize, actor: usize): i32 {
   const entry = pagePrivate(page);
   const time = actorClock(actor);
   mmCountAdd(mm, MM_SWAP_OUT, 1);
+  notifySwapOut(pageOwner(page), pageIndex(page));
   tally(actor + SHRINK_WRITTEN);
   memcgEvents(mm, actorCpu(actor), 1); // NR_WRITEBACK
   digestAdd(DIGEST_SWAP_OUT, time, pageOwner(page), pageIndex(page), pfn, entry);

@@ -1,7 +1,7 @@
 import { PFN_NONE } from "../memory/layout";
 import { STEP_AGAIN, STEP_DONE } from "../memory/status";
 import { actorClock, actorCpu, actorGoesOn, actorSpend, STAGE_ALLOC } from "../sim/actor";
-import { COST_MINOR_FAULT_NS, cost } from "../sim/costs";
+import { COST_HUGE_FAULT_NS, COST_MINOR_FAULT_NS, cost } from "../sim/costs";
 import { allocated, allocBegin, allocStep, allocTableBegin } from "./alloc";
 import {
   FAULT_ENTRY,
@@ -24,6 +24,8 @@ import {
   AT_COPY_END,
   AT_COPY_INSTALL,
   AT_COPY_NOTIFY,
+  AT_HUGE,
+  AT_HUGE_INSTALL,
   AT_RETRY,
   AT_START,
   AT_SWAP,
@@ -43,8 +45,9 @@ import {
 } from "./faultstate";
 import { pageFree, pagePut, tableFree } from "./free";
 import { frameStamp, mmStamped, mmZeroPage, setFrameStamp } from "./instance";
-import { lruAddDrain, lruCacheAdd } from "./lrubatch";
+import { lruAddDrain, lruCacheFault } from "./lrubatch";
 import { memcgEvents } from "./memcgstat";
+import { agingTableUsed } from "./mglruaging";
 import { notifyInvalidateEnd, notifyInvalidateStart } from "./notifier";
 import {
   PG_ANON_EXCLUSIVE,
@@ -76,6 +79,7 @@ import {
 import { setSpacePte, setSpaceTable, spaceAccount, spaceId, spaceMemcg, spacePte, spaceTable } from "./space";
 import { swapCacheTryFree } from "./swapcache";
 import { swapinStep } from "./swapin";
+import { thpAlloc, thpInstall, thpSmall, thpWanted } from "./thp";
 
 export {
   FAULT_KINDS,
@@ -156,6 +160,13 @@ export function faultStep(mm: usize, actor: usize): i32 {
     let step = STEP_DONE;
     if (pc === AT_START) {
       if (start(mm, actor)) return STEP_DONE;
+    } else if (pc === AT_HUGE) {
+      step = hugeClear(actor);
+    } else if (pc === AT_HUGE_INSTALL) {
+      if (thpInstall(mm, actor, faultSpace(actor), faultIndex(actor), load<u32>(actor, FAULT_OLD))) {
+        faultNeeded(actor, FAULT_MINOR);
+      }
+      faultGoto(actor, AT_START);
     } else if (pc >= AT_SWAP) {
       step = swapinStep(mm, actor);
       if (step === STEP_DONE && faultAt(actor) !== AT_START) return STEP_DONE;
@@ -197,6 +208,7 @@ function start(mm: usize, actor: usize): bool {
   if (pte === PTE_NONE) {
     if (!write && mmZeroPage(mm)) {
       // A read of a page that was never written needs no page of its own.
+      thpSmall(space, index);
       actorSpend(actor, STAGE_ALLOC, cost(COST_MINOR_FAULT_NS));
       pte = pteOfPfn(ZERO_PFN, PTE_ACCESSED);
       setSpacePte(space, index, pte);
@@ -205,6 +217,8 @@ function start(mm: usize, actor: usize): bool {
       faultGrab(mm, actor, ZERO_PFN, pte);
       return true;
     }
+    if (write && hugeBegin(mm, actor)) return false;
+    thpSmall(space, index);
     allocBegin(actor, space);
     faultGoto(actor, AT_ANON);
     return false;
@@ -255,8 +269,10 @@ function withFrame(mm: usize, actor: usize, pc: u32): i32 {
   const pfn = allocated(actor);
   if (pc === AT_TABLE) {
     faultGoto(actor, AT_START);
-    if (spaceTable(space, index) === PFN_NONE) setSpaceTable(space, index, pfn);
-    else tableFree(mm, pfn, actor); // another vCPU was faster
+    if (spaceTable(space, index) === PFN_NONE) {
+      setSpaceTable(space, index, pfn);
+      agingTableUsed(space, index);
+    } else tableFree(mm, pfn, actor); // another vCPU was faster
     return STEP_DONE;
   }
   setPageOwner(pageOf(mm, pfn), spaceId(space), index);
@@ -265,6 +281,23 @@ function withFrame(mm: usize, actor: usize, pc: u32): i32 {
   actorSpend(actor, STAGE_ALLOC, cost(COST_MINOR_FAULT_NS));
   faultGoto(actor, pc === AT_ANON ? AT_ANON_INSTALL : AT_COPY_NOTIFY);
   return STEP_AGAIN; // yield: the page is filled, the pte lock is not yet held
+}
+
+// do_huge_pmd_anonymous_page(): 2 MiB at once, when a block is there for them.
+function hugeBegin(mm: usize, actor: usize): bool {
+  const space = faultSpace(actor);
+  if (!thpWanted(space, faultIndex(actor))) return false;
+  const pfn = thpAlloc(mm, actor, space);
+  if (pfn === PFN_NONE) return false;
+  store<u32>(actor, pfn, FAULT_OLD);
+  faultGoto(actor, AT_HUGE);
+  return true;
+}
+
+function hugeClear(actor: usize): i32 {
+  actorSpend(actor, STAGE_ALLOC, cost(COST_HUGE_FAULT_NS));
+  faultGoto(actor, AT_HUGE_INSTALL);
+  return STEP_AGAIN; // yield: the block is zeroed, the entry is not yet set
 }
 
 function anonInstall(mm: usize, actor: usize): bool {
@@ -277,7 +310,7 @@ function anonInstall(mm: usize, actor: usize): bool {
   }
   const dirty = faultWrite(actor) ? PTE_DIRTY : 0;
   faultGrab(mm, actor, pfn, faultMap(mm, actor, pfn, PTE_WRITE | PTE_ACCESSED | dirty, true));
-  lruCacheAdd(mm, actor, pfn);
+  lruCacheFault(mm, actor, pfn);
   spaceAccount(space, 1, 0);
   faultNeeded(actor, FAULT_MINOR);
   return true;
@@ -298,7 +331,7 @@ function copyInstall(mm: usize, actor: usize): void {
     return;
   }
   faultMap(mm, actor, pfn, PTE_WRITE | PTE_ACCESSED | PTE_DIRTY, true);
-  lruCacheAdd(mm, actor, pfn);
+  lruCacheFault(mm, actor, pfn);
   faultNeeded(actor, FAULT_MINOR);
   if (old === ZERO_PFN) {
     spaceAccount(space, 1, 0);

@@ -46,14 +46,16 @@ export const AT_COPY_NOTIFY: u32 = 5;
 export const AT_COPY_INSTALL: u32 = 6;
 export const AT_COPY_END: u32 = 7;
 export const AT_RETRY: u32 = 8;
-export const AT_SWAP: u32 = 9;
-export const AT_BYPASS: u32 = 10;
-export const AT_BYPASS_INSTALL: u32 = 11;
-export const AT_READAHEAD: u32 = 12;
-export const AT_READ: u32 = 13;
-export const AT_SUBMIT: u32 = 14;
-export const AT_CACHED: u32 = 15;
-export const AT_CACHED_INSTALL: u32 = 16;
+export const AT_HUGE: u32 = 9;
+export const AT_HUGE_INSTALL: u32 = 10;
+export const AT_SWAP: u32 = 11;
+export const AT_BYPASS: u32 = 12;
+export const AT_BYPASS_INSTALL: u32 = 13;
+export const AT_READAHEAD: u32 = 14;
+export const AT_READ: u32 = 15;
+export const AT_SUBMIT: u32 = 16;
+export const AT_CACHED: u32 = 17;
+export const AT_CACHED_INSTALL: u32 = 18;
 
 /** The fault waits for whatever it needs. */
 export const FAULT_WAIT: u32 = 0;

@@ -1,9 +1,12 @@
 // What a guest's memory management tells about pages that become free: free page reporting wants to know that a large block has come
 // to the free lists (page_reporting_notify_free()), hinting of 2019 sees every block before it is freed (arch_free_page()). The upper
-// floor fills the hooks in when the module starts; an instance that nobody listens to never calls them.
+// floor fills the hooks in when the module starts; an instance that nobody listens to never calls them. And the host's books: a page that
+// is written to swap may be free in its guest.
 
 type FreedHook = (listener: usize) => void;
 type FreeingHook = (listener: usize, cpu: u32, pfn: u32, order: u32) => void;
+
+type SwapOutHook = (spaceId: u32, index: u32) => void;
 
 function unset(listener: usize): void {
   assert(false);
@@ -13,6 +16,11 @@ function unsetFreeing(listener: usize, cpu: u32, pfn: u32, order: u32): void {
   assert(false);
 }
 
+function unsetSwapOut(spaceId: u32, index: u32): void {
+  assert(false);
+}
+
+let swapOut: SwapOutHook = unsetSwapOut;
 let freed: FreedHook = unset;
 let freeing: FreeingHook = unsetFreeing;
 
@@ -22,6 +30,15 @@ export function reportingRegister(hook: FreedHook): void {
 
 export function hintingRegister(hook: FreeingHook): void {
   freeing = hook;
+}
+
+export function swapOutRegister(hook: SwapOutHook): void {
+  swapOut = hook;
+}
+
+/** The host writes page `index` of an address space to swap: was it worth it? */
+export function notifySwapOut(spaceId: u32, index: u32): void {
+  swapOut(spaceId, index);
 }
 
 /** A block of an order that `listener` waits for has been put on a free list. */

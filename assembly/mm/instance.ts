@@ -48,7 +48,8 @@ const LRUVEC: usize = THROTTLED + WAITQUEUE_BYTES;
 const REPORT_ORDER: usize = LRUVEC + LRUVEC_BYTES; // MAX_ORDER: nobody waits for free blocks
 const REPORTING: usize = REPORT_ORDER + 4;
 const HINTING: usize = REPORT_ORDER + 8;
-const COUNTS: usize = (REPORT_ORDER + 12 + 7) & ~7;
+const GENERATIONS: usize = REPORT_ORDER + 12;
+const COUNTS: usize = (REPORT_ORDER + 16 + 7) & ~7;
 
 export const MM_SCANNED: u32 = 0;
 export const MM_RECLAIMED_DIRECT: u32 = 1;
@@ -291,6 +292,15 @@ export function setMmZeroPage(mm: usize, shared: bool): void {
 /** What is noted about the LRU lists of all cgroups together (lruvec.ts). */
 export function mmLruvec(mm: usize): usize {
   return mm + LRUVEC;
+}
+
+/** Pages lie on generation lists (mglru.ts) instead of the two of each cgroup. */
+export function mmGenerations(mm: usize): bool {
+  return load<u32>(mm, GENERATIONS) !== 0;
+}
+
+export function setMmGenerations(mm: usize): void {
+  store<u32>(mm, 1, GENERATIONS);
 }
 
 /** Idealized policies choose what goes at the limit of a cgroup. */

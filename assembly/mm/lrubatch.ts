@@ -2,7 +2,7 @@ import { arenaTake, PART_RECORDS } from "../memory/arena";
 import { actorClock, actorCpu } from "../sim/actor";
 import { pageFreeOn } from "./free";
 import { mmLruBatches, mmSpace, setMmLruBatches } from "./instance";
-import { lruAdd, lruRemove } from "./memcg";
+import { lruAdd, lruRemove, memcgGenerations } from "./memcg";
 import { memcgEvents } from "./memcgstat";
 import {
   PG_ACTIVE,
@@ -26,19 +26,19 @@ import { swapCpus } from "./swapstate";
 // done for 15 pages at a time. A page in a batch has a reference of the batch; a new page is on no list until its batch is
 // flushed. Others see that: a page in another CPU's batch cannot be isolated, or not be freed.
 //
-// batches  0                  64                 128                192
-//          +------------------+------------------+------------------+------------------+   one such row a CPU
-//          | add              | rotate           | deactivate       | lazyfree         |
-//          +------------------+------------------+------------------+------------------+
+// batches  0                  64                 128                192                256
+//          +------------------+------------------+------------------+------------------+------------------+   one such row a CPU
+//          | add              | rotate           | deactivate       | lazyfree         | activate         |
+//          +------------------+------------------+------------------+------------------+------------------+
 // batch    0       4
 //          +-------+----------+
 //          | count | pfn × 15 |
 //          +-------+----------+
 //
-// Left out: activate and deactivate-file, which only file pages and mark_page_accessed() use.
+// Left out: deactivate-file, and activate but for pages of generation lists (mglrulook.ts); file pages and mark_page_accessed() use them.
 
 /** PAGEVEC_SIZE: a batch is flushed when it has that many pages. */
-const BATCH_PAGES: u32 = 15;
+export const BATCH_PAGES: u32 = 15;
 const BATCH_BYTES: usize = 64;
 
 // In the order in which lru_add_drain_cpu() flushes them.
@@ -46,7 +46,8 @@ const ADD: u32 = 0;
 const ROTATE: u32 = 1;
 const DEACTIVATE: u32 = 2;
 const LAZYFREE: u32 = 3;
-const KINDS: u32 = 4;
+const ACTIVATE: u32 = 4;
+const KINDS: u32 = 5;
 
 /** Takes the batches of a host of `cpus` CPUs. False when memory is exhausted. */
 export function lruBatchesCreate(mm: usize, cpus: u32): bool {
@@ -66,14 +67,36 @@ export function lruCacheAdd(mm: usize, actor: usize, pfn: u32): void {
   append(mm, actorCpu(actor), actorClock(actor), ADD, pfn);
 }
 
+/** The same in a fault: generation lists take the page for one in use (lru_gen_in_fault()). */
+export function lruCacheFault(mm: usize, actor: usize, pfn: u32): void {
+  const page = pageOf(mm, pfn);
+  if (memcgGenerations(memcgOf(mm, page)) !== 0) pageSet(page, PG_ACTIVE);
+  lruCacheAdd(mm, actor, pfn);
+}
+
+function memcgOf(mm: usize, page: usize): usize {
+  return spaceMemcg(mmSpace(mm, pageOwner(page)));
+}
+
+/** folio_activate(): a page of the lists is in use. */
+export function lruActivate(mm: usize, actor: usize, pfn: u32): void {
+  const page = pageOf(mm, pfn);
+  if (!pageTest(page, PG_LRU) || pageTest(page, PG_ACTIVE)) return;
+  append(mm, actorCpu(actor), actorClock(actor), ACTIVATE, pfn);
+}
+
 /** folio_rotate_reclaimable(): a page is clean now, the next scan of the inactive list is to find it first. */
 export function lruRotate(mm: usize, cpu: u32, time: u64, pfn: u32): void {
   append(mm, cpu, time, ROTATE, pfn);
 }
 
-/** folio_deactivate(): an active page goes to the inactive list. */
+/** folio_deactivate(): an active page, or any on generation lists, counts as not in use. */
 export function lruDeactivate(mm: usize, actor: usize, pfn: u32): void {
-  if (pageTest(pageOf(mm, pfn), PG_ACTIVE)) append(mm, actorCpu(actor), actorClock(actor), DEACTIVATE, pfn);
+  if (canDeactivate(mm, pageOf(mm, pfn))) append(mm, actorCpu(actor), actorClock(actor), DEACTIVATE, pfn);
+}
+
+function canDeactivate(mm: usize, page: usize): bool {
+  return pageTest(page, PG_ACTIVE) || memcgGenerations(memcgOf(mm, page)) !== 0;
 }
 
 /** folio_mark_lazyfree(): a page whose contents its owner has given up. */
@@ -137,17 +160,23 @@ function flush(mm: usize, cpu: u32, time: u64, kind: u32): void {
   }
 }
 
-// lru_add_fn(), lru_move_tail_fn(), lru_deactivate_fn() and lru_lazyfree_fn().
+// lru_add_fn(), lru_move_tail_fn(), lru_deactivate_fn(), lru_lazyfree_fn() and folio_activate_fn().
 function move(mm: usize, cpu: u32, page: usize, pfn: u32, kind: u32): void {
-  const memcg = spaceMemcg(mmSpace(mm, pageOwner(page)));
+  const memcg = memcgOf(mm, page);
   if (kind === ADD) {
     lruAdd(mm, memcg, pfn, false);
     memcgEvents(mm, cpu, 1);
     return;
   }
-  if (kind === DEACTIVATE && !pageTest(page, PG_ACTIVE)) return;
+  if (kind === DEACTIVATE && !canDeactivate(mm, page)) return;
   if (kind === LAZYFREE && pageTest(page, PG_SWAPCACHE | PG_LAZYFREE)) return;
   lruRemove(mm, memcg, pfn);
+  if (kind === ACTIVATE) {
+    pageSet(page, PG_ACTIVE);
+    lruAdd(mm, memcg, pfn, false);
+    memcgEvents(mm, cpu, 3); // off, on, PGACTIVATE
+    return;
+  }
   pageClear(page, kind === ROTATE ? PG_ACTIVE : PG_ACTIVE | PG_REFERENCED);
   if (kind === LAZYFREE) pageSet(page, PG_LAZYFREE);
   lruAdd(mm, memcg, pfn, kind === ROTATE);

@@ -1,5 +1,6 @@
 import { LIST_BYTES, listAddHead, listAddTail, listRemove } from "./list";
 import { LRUVEC_BYTES } from "./lruvec";
+import { generationsAdd, generationsRemove } from "./mglru";
 import {
   LIST_ACTIVE,
   LIST_INACTIVE,
@@ -14,13 +15,14 @@ import {
 } from "./page";
 
 // A memory cgroup and its lruvec: what one VM is charged for, its limit, its two lists of anonymous
-// pages, and the inactive file list, where pages lie whose owner has given them up (MADV_FREE). stock.ts charges.
+// pages, and the inactive file list, where pages lie whose owner has given them up (MADV_FREE); or, instead of those, the generation
+// lists of mglru.ts. stock.ts charges.
 // Left out for now: other file pages, memory.high and memory.low.
 //
-// record   0       4     8       12       16         20         32       44             56
-//          +-------+-----+-------+--------+----------+----------+--------+--------------+--------+
-//          | usage | max | batch | tables | overhead | inactive | active | inactiveFile | lruvec |
-//          +-------+-----+-------+--------+----------+----------+--------+--------------+--------+
+// record   0       4     8       12       16         20         32       44             56       84
+//          +-------+-----+-------+--------+----------+----------+--------+--------------+--------+-------------+
+//          | usage | max | batch | tables | overhead | inactive | active | inactiveFile | lruvec | generations |
+//          +-------+-----+-------+--------+----------+----------+--------+--------------+--------+-------------+
 //
 // invariant: usage is the number of frames charged (resident guest pages, swap cache pages, with `tables` page tables), the
 //            overhead and what CPUs have in stock
@@ -34,7 +36,8 @@ const INACTIVE: usize = 20;
 const ACTIVE: usize = INACTIVE + LIST_BYTES;
 const INACTIVE_FILE: usize = ACTIVE + LIST_BYTES;
 const LRUVEC: usize = INACTIVE_FILE + LIST_BYTES;
-export const MEMCG_BYTES: usize = LRUVEC + LRUVEC_BYTES;
+const GENERATIONS: usize = LRUVEC + LRUVEC_BYTES;
+export const MEMCG_BYTES: usize = GENERATIONS + 4;
 
 /** No limit. */
 export const MEMCG_UNLIMITED: u32 = 0xffffffff;
@@ -103,6 +106,15 @@ export function memcgLruvec(memcg: usize): usize {
   return memcg + LRUVEC;
 }
 
+/** The generation lists; 0 with two lists. */
+export function memcgGenerations(memcg: usize): usize {
+  return <usize>load<u32>(memcg, GENERATIONS);
+}
+
+export function setMemcgGenerations(memcg: usize, gens: usize): void {
+  store<u32>(memcg, <u32>gens, GENERATIONS);
+}
+
 // folio_lru_list(): the list that a page's flags name.
 function listOf(memcg: usize, page: usize): usize {
   if (pageTest(page, PG_ACTIVE)) return memcg + ACTIVE;
@@ -117,6 +129,11 @@ export function lruKind(page: usize): u8 {
 
 /** Puts a page on the list that its flags name. */
 export function lruAdd(mm: usize, memcg: usize, pfn: u32, toTail: bool): void {
+  const gens = memcgGenerations(memcg);
+  if (gens !== 0) {
+    generationsAdd(mm, gens, pfn, toTail);
+    return;
+  }
   const page = pageOf(mm, pfn);
   const list = listOf(memcg, page);
   const kind = lruKind(page);
@@ -127,6 +144,11 @@ export function lruAdd(mm: usize, memcg: usize, pfn: u32, toTail: bool): void {
 
 /** Takes a page off its list. */
 export function lruRemove(mm: usize, memcg: usize, pfn: u32): void {
+  const gens = memcgGenerations(memcg);
+  if (gens !== 0) {
+    generationsRemove(mm, gens, pfn, false);
+    return;
+  }
   const page = pageOf(mm, pfn);
   assert(pageTest(page, PG_LRU));
   listRemove(mm, listOf(memcg, page), pfn);

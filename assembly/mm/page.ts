@@ -69,6 +69,14 @@ export const PG_TAIL: u32 = 1 << 18;
 /** A free block that has been reported to the host (PageReported). */
 export const PG_REPORTED: u32 = 1 << 19;
 
+// Under generations (mglru.ts) the flags hold the slot of the page's generation plus one, 0 for none, and its counted uses.
+const GEN_SHIFT: u32 = 24;
+const GEN_MASK: u32 = 7 << GEN_SHIFT;
+const USED_SHIFT: u32 = 27;
+const USED_MASK: u32 = 3 << USED_SHIFT;
+/** Most uses that the flags can hold. */
+export const PAGE_USED_MAX: u32 = 3;
+
 // Where a page is: the exactly-one-place invariant is a single pass over this byte.
 export const LIST_NONE: u8 = 0;
 export const LIST_BUDDY: u8 = 1;
@@ -80,6 +88,8 @@ export const LIST_INACTIVE_FILE: u8 = 6;
 export const LIST_BALLOON: u8 = 7;
 /** Of a guest's page cache: guest/memory.ts. */
 export const LIST_CACHE: u8 = 8;
+/** The first of eight: one for each list of mglru.ts. */
+export const LIST_GENERATION: u8 = 16;
 
 /** Starts the memory map of frames pfnFirst..pfnEnd-1. */
 export function memMapCreate(map: usize, pfnFirst: u32, pfnEnd: u32): void {
@@ -127,6 +137,25 @@ export function pageSet(page: usize, flags: u32): void {
 
 export function pageClear(page: usize, flags: u32): void {
   store<u32>(page, load<u32>(page, FLAGS) & ~flags, FLAGS);
+}
+
+/** Slot of the page's generation plus one; 0 off the generation lists. */
+export function pageGen(page: usize): u32 {
+  return (load<u32>(page, FLAGS) & GEN_MASK) >> GEN_SHIFT;
+}
+
+export function setPageGen(page: usize, gen: u32): void {
+  store<u32>(page, (load<u32>(page, FLAGS) & ~GEN_MASK) | (gen << GEN_SHIFT), FLAGS);
+}
+
+/** Uses counted in the flags, 0..PAGE_USED_MAX. */
+export function pageUsed(page: usize): u32 {
+  return (load<u32>(page, FLAGS) & USED_MASK) >> USED_SHIFT;
+}
+
+export function setPageUsed(page: usize, uses: u32): void {
+  assert(uses <= PAGE_USED_MAX);
+  store<u32>(page, (load<u32>(page, FLAGS) & ~USED_MASK) | (uses << USED_SHIFT), FLAGS);
 }
 
 export function pageRefs(page: usize): u32 {

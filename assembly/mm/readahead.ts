@@ -18,7 +18,7 @@ import {
 import { faultEntry, faultIndex, faultSpace } from "./faultstate";
 import { pageFree, pagePut } from "./free";
 import { MM_SWAP_IN, mmCountAdd, mmSpace, mmStamped, setFrameStamp } from "./instance";
-import { lruAddDrain, lruCacheAdd } from "./lrubatch";
+import { lruAddDrain, lruCacheFault } from "./lrubatch";
 import { mappingFirst, mappingOfPage, mappingPages, mappingReadahead } from "./mapping";
 import {
   PG_READAHEAD,
@@ -247,7 +247,7 @@ function plug(mm: usize, actor: usize, pfn: u32): void {
   if (entry !== faultEntry(actor)) pageSet(page, PG_READAHEAD);
   else store<u32>(actor, pfn, READAHEAD_OWN);
   workingsetRefault(mm, actorCpu(actor), pfn, owner, shadow);
-  lruCacheAdd(mm, actor, pfn);
+  lruCacheFault(mm, actor, pfn);
   const plugged = load<u32>(actor, READAHEAD_PLUGGED);
   store<u32>(actor + ((<usize>plugged) << 2), pfn, READAHEAD_PLUG);
   store<u32>(actor, plugged + 1, READAHEAD_PLUGGED);

@@ -25,6 +25,7 @@ import {
   MM_RECLAIMED_DIRECT,
   MM_RECLAIMED_KSWAPD,
   mmCountAdd,
+  mmGenerations,
   mmSpace,
   mmSpaces,
   mmThrottled,
@@ -40,9 +41,13 @@ import {
   lruvecRefaulted,
   lruvecSnapshot,
 } from "./lruvec";
+import { memcgGenerations } from "./memcg";
 import { memcgFlush } from "./memcgstat";
+import { agingBegin, agingIdle, agingNeeded, agingStep } from "./mglruaging";
+import { mglruShrinkBegin, mglruShrinkStep, mglruSwappiness } from "./mglrushrink";
 import { fileIsTiny, inactiveIsLow } from "./scancount";
 import {
+  DEF_PRIORITY,
   RECLAIM_BATCH,
   RECLAIM_FORCE,
   RECLAIM_GLOBAL,
@@ -54,20 +59,32 @@ import {
   shrinkFreed,
   shrinkStep,
 } from "./shrink";
+import { spaceMemcg } from "./space";
+
+export { DEF_PRIORITY } from "./shrink";
 
 // Reclaim with a target: a round is one pass over the lists of every cgroup concerned (shrink_node()); direct reclaim
 // repeats rounds with rising urgency until it has its pages (do_try_to_free_pages()).
 
-export const DEF_PRIORITY: u32 = 12;
 /** MAX_RECLAIM_RETRIES: attempts without progress before the caller gives up. */
 export const RECLAIM_RETRIES: u32 = 16;
 
 const ROUND: u32 = 0;
 const PASS: u32 = 1;
 const THROTTLED: u32 = 2;
+const AGE: u32 = 3;
 
 /** A round of kswapd, or the first round of another reclaim, at `priority`. */
 export function roundBegin(mm: usize, actor: usize, priority: u32): void {
+  store<u32>(actor, priority, RECLAIM_PRIORITY);
+  store<u32>(actor, 0, RECLAIM_CURSOR);
+  store<u32>(actor, ROUND, RECLAIM_PC);
+  if (!mmGenerations(mm)) listsBegin(mm, actor, priority);
+  else if (load<u32>(actor, RECLAIM_FLAGS) & RECLAIM_KSWAPD) store<u32>(actor, AGE, RECLAIM_PC);
+}
+
+// prepare_scan_count(): what a round with two lists goes by.
+function listsBegin(mm: usize, actor: usize, priority: u32): void {
   const space = <usize>load<u32>(actor, RECLAIM_MEMCG);
   const lruvec = lruvecOf(mm, space);
   memcgFlush(mm);
@@ -81,9 +98,24 @@ export function roundBegin(mm: usize, actor: usize, priority: u32): void {
     flags |= RECLAIM_TINY;
   }
   store<u32>(actor, flags, RECLAIM_FLAGS);
-  store<u32>(actor, priority, RECLAIM_PRIORITY);
+}
+
+// lru_gen_age_node(): before a round kswapd makes a new generation for each cgroup that needs one.
+function ageAll(mm: usize, actor: usize): i32 {
+  const canSwap = mglruSwappiness(mm) !== 0;
+  for (let id = load<u32>(actor, RECLAIM_CURSOR); id < mmSpaces(mm); id++) {
+    store<u32>(actor, id, RECLAIM_CURSOR);
+    const space = mmSpace(mm, id);
+    if (agingIdle(actor)) {
+      if (!agingNeeded(memcgGenerations(spaceMemcg(space)), canSwap)) continue;
+      agingBegin(actor, space);
+    }
+    const step = agingStep(mm, actor);
+    if (step !== STEP_DONE) return step;
+  }
   store<u32>(actor, 0, RECLAIM_CURSOR);
   store<u32>(actor, ROUND, RECLAIM_PC);
+  return STEP_DONE;
 }
 
 function low(lruvec: usize): bool {
@@ -93,14 +125,21 @@ function low(lruvec: usize): bool {
 /** Goes on with a round. Returns STEP_*; RECLAIM_DONE and RECLAIM_SCANNED have grown. */
 export function roundStep(mm: usize, actor: usize): i32 {
   const one = <usize>load<u32>(actor, RECLAIM_MEMCG);
+  const generations = mmGenerations(mm);
   while (true) {
+    if (load<u32>(actor, RECLAIM_PC) === AGE) {
+      const step = ageAll(mm, actor);
+      if (step !== STEP_DONE) return step;
+    }
     if (load<u32>(actor, RECLAIM_PC) === ROUND) {
       const cursor = load<u32>(actor, RECLAIM_CURSOR);
       if (cursor === (one !== 0 ? 1 : mmSpaces(mm))) return STEP_DONE;
-      shrinkBegin(mm, actor, one !== 0 ? one : mmSpace(mm, cursor));
+      const space = one !== 0 ? one : mmSpace(mm, cursor);
+      if (generations) mglruShrinkBegin(mm, actor, space);
+      else shrinkBegin(mm, actor, space);
       store<u32>(actor, PASS, RECLAIM_PC);
     }
-    const step = shrinkStep(mm, actor);
+    const step = generations ? mglruShrinkStep(mm, actor) : shrinkStep(mm, actor);
     if (step !== STEP_DONE) return step;
     const freed = shrinkFreed(actor);
     if (freed !== 0) setMmKswapdFailures(mm, 0);

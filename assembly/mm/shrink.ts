@@ -88,7 +88,8 @@ export const RECLAIM_CHOSEN: u32 = 128;
 /** file_is_tiny was true at the start of this round. */
 export const RECLAIM_TINY: u32 = 32;
 
-const DEF_PRIORITY: u32 = 12;
+/** Priority of the first round: 1/4096 of a list. */
+export const DEF_PRIORITY: u32 = 12;
 
 const BATCH: u32 = 0;
 const EVICT: u32 = 1;
@@ -151,7 +152,7 @@ export function shrinkStep(mm: usize, actor: usize): i32 {
     if (pc === DONE) return STEP_DONE;
     let step: i32;
     if (pc === BATCH) step = batch(mm, actor);
-    else if (pc === EVICT) step = evict(mm, actor);
+    else if (pc === EVICT) step = shrinkEvict(mm, actor);
     else if (pc === PUTBACK) step = putback(mm, actor);
     else step = active(mm, actor);
     if (step === STEP_DONE || (step === STEP_AGAIN && actorGoesOn(actor))) continue;
@@ -182,18 +183,24 @@ function batch(mm: usize, actor: usize): i32 {
   memcgChanged(mm, actorCpu(actor), taken); // NR_INACTIVE_ANON
   memcgChanged(mm, actorCpu(actor), taken); // PGSCAN
   emit(TRACE_MM_VMSCAN_LRU_ISOLATE, actorClock(actor), wanted, taken, taken, 0);
-  store<u32>(actor, load<u32>(actor, SHRINK_FREED), SHRINK_FREED_BEFORE);
-  store<u32>(actor, 0, TALLY_ACTIVATED);
-  store<u32>(actor, 0, TALLY_REFERENCED);
-  store<u32>(actor, 0, TALLY_WRITEBACK);
-  store<u32>(actor, 0, SHRINK_WRITTEN);
+  shrinkBatch(actor);
   store<u32>(actor, EVICT, SHRINK_PC);
   if (taken === 0) return STEP_DONE;
   actorSpend(actor, STAGE_RECLAIM, taken * cost(COST_RECLAIM_SCAN_PAGE_NS));
   return STEP_AGAIN; // yield: the lru lock is dropped, the batch is ours
 }
 
-function evict(mm: usize, actor: usize): i32 {
+/** Nothing is known yet about what becomes of a batch. */
+export function shrinkBatch(actor: usize): void {
+  store<u32>(actor, load<u32>(actor, SHRINK_FREED), SHRINK_FREED_BEFORE);
+  store<u32>(actor, 0, TALLY_ACTIVATED);
+  store<u32>(actor, 0, TALLY_REFERENCED);
+  store<u32>(actor, 0, TALLY_WRITEBACK);
+  store<u32>(actor, 0, SHRINK_WRITTEN);
+}
+
+/** Evicts the isolated pages one by one; those that stay gather on SHRINK_KEPT. Returns STEP_*. */
+export function shrinkEvict(mm: usize, actor: usize): i32 {
   while (true) {
     if (load<u32>(actor, SHRINK_BUSY) === 0) {
       if (advised(actor)) {
@@ -247,25 +254,30 @@ function plugLast(mm: usize, actor: usize): i32 {
   return STEP_DONE;
 }
 
+/** Submits the write of a page that stays, if it waits in the plug. False when the reclaimer has to wait for a free tag. */
+export function shrinkSubmit(mm: usize, actor: usize, pfn: u32): bool {
+  const page = pageOf(mm, pfn);
+  if (!pageTest(page, PG_PLUGGED)) return true;
+  const entry = pagePrivate(page);
+  const device = swapDevice(swapArea(mm, entry));
+  if (!deviceSubmit(device, true, pfn, entryOffset(entry), 0, actorCpu(actor), actorClock(actor))) {
+    deviceWaitTag(device, actor);
+    return false;
+  }
+  pageClear(page, PG_PLUGGED);
+  return true;
+}
+
 // move_folios_to_lru() and the end of the plug. A write without a free tag makes the reclaimer wait here.
 function putback(mm: usize, actor: usize): i32 {
   const list = actor + SHRINK_KEPT;
   const space = <usize>load<u32>(actor, SHRINK_SPACE);
   const memcg = spaceMemcg(space);
-  const time = actorClock(actor);
   const cpu = actorCpu(actor);
   const advice = advised(actor);
   for (let pfn = listHead(list); pfn !== PFN_NONE; pfn = listHead(list)) {
+    if (!shrinkSubmit(mm, actor, pfn)) return STEP_BLOCKED;
     const page = pageOf(mm, pfn);
-    if (pageTest(page, PG_PLUGGED)) {
-      const entry = pagePrivate(page);
-      const device = swapDevice(swapArea(mm, entry));
-      if (!deviceSubmit(device, true, pfn, entryOffset(entry), 0, cpu, time)) {
-        deviceWaitTag(device, actor);
-        return STEP_BLOCKED;
-      }
-      pageClear(page, PG_PLUGGED);
-    }
     listRemove(mm, list, pfn);
     // reclaim_folio_list() puts back as if the page were new: folio_putback_lru().
     if (advice) lruCacheAdd(mm, actor, pfn);
@@ -283,12 +295,19 @@ function putback(mm: usize, actor: usize): i32 {
   const freed = freedNow(actor);
   memcgChanged(mm, cpu, freed); // PGSTEAL
   if (load<u32>(actor, SHRINK_TAKEN) !== 0) noteAnonCost(mm, space, load<u32>(actor, SHRINK_WRITTEN));
+  shrinkTrace(actor);
+  store<u32>(actor, ACTIVE, SHRINK_PC);
+  return STEP_DONE;
+}
+
+/** A batch of SHRINK_TAKEN pages has ended. */
+export function shrinkTrace(actor: usize): void {
+  const freed = freedNow(actor);
   const priority = load<u32>(actor, RECLAIM_PRIORITY);
   const kept = <u64>load<u32>(actor, TALLY_ACTIVATED) | ((<u64>load<u32>(actor, TALLY_REFERENCED)) << 16);
   const tallies = kept | ((<u64>load<u32>(actor, TALLY_WRITEBACK)) << 32);
-  emit(TRACE_MM_VMSCAN_LRU_SHRINK_INACTIVE, time, load<u32>(actor, SHRINK_TAKEN), freed, priority, tallies);
-  store<u32>(actor, ACTIVE, SHRINK_PC);
-  return STEP_DONE;
+  const taken = load<u32>(actor, SHRINK_TAKEN);
+  emit(TRACE_MM_VMSCAN_LRU_SHRINK_INACTIVE, actorClock(actor), taken, freed, priority, tallies);
 }
 
 // The active list's turn in the loop, then the loop's condition.

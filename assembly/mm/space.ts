@@ -7,11 +7,13 @@ import {
   mappingHva,
   mappingOfPage,
   mappingPageAt,
+  mappingPages,
   mappingSingle,
   mappingsPages,
   mappingsPlace,
 } from "./mapping";
-import { MEMCG_BYTES, memcgSetup, setMemcgMax } from "./memcg";
+import { MEMCG_BYTES, memcgGenerations, memcgSetup, setMemcgMax } from "./memcg";
+import { generationsLayout } from "./mglru";
 import { PSI_BYTES } from "./psi";
 
 // The address space of a VM's process (mm_struct: the anonymous mappings that back the guest, mapping.ts) with its page table:
@@ -19,9 +21,9 @@ import { PSI_BYTES } from "./psi";
 // the leaf tables are taken from host memory when their first entry is used, those of the upper levels at boot.
 //
 // record   0    4      8       12       16    20       24          28       32
-//          +----+------+-------+--------+-----+--------+-----------+-------+----------+--------+-------
-//          | id | ptes | pages | tables | rss | rssMax | swapEnts  | first | mappings | policy | memcg …
-//          +----+------+-------+--------+-----+--------+-----------+-------+----------+--------+-------
+//          +----+------+-------+--------+-----+--------+-----------+-------+----------+--------+------+-------
+//          | id | ptes | pages | tables | rss | rssMax | swapEnts  | first | mappings | policy | huge | memcg …
+//          +----+------+-------+--------+-----+--------+-----------+-------+----------+--------+------+-------
 //
 // invariant: rss and swapEnts count the present and the swapped entries
 
@@ -35,7 +37,8 @@ const SWAPENTS: usize = 24;
 const FIRST: usize = 28;
 const MAPPINGS: usize = 32;
 const POLICY: usize = 36;
-const MEMCG: usize = 40;
+const HUGE: usize = 40;
+const MEMCG: usize = 48;
 const PSI: usize = (MEMCG + MEMCG_BYTES + 7) & ~7;
 const OWN_MAPPING: usize = PSI + PSI_BYTES;
 const SPACE_BYTES: usize = OWN_MAPPING + MAPPING_TABLE_BYTES;
@@ -62,6 +65,19 @@ export function spaceLayout(space: usize): void {
   const pages = <u64>load<u32>(space, PAGES);
   store<u32>(space, <u32>arenaReserve(PART_PRIMARY_PTES, pages << 3, 64), PTES);
   store<u32>(space, <u32>arenaReserve(PART_PRIMARY_PTES, unitsFor(pages, 512) << 2), TABLES);
+  const gens = memcgGenerations(space + MEMCG);
+  if (gens !== 0) generationsLayout(gens, <u32>pages);
+}
+
+/** Reserves the state of every 2 MiB (thp.ts), all zeroes; without it the space has no huge pages. */
+export function spaceHugeLayout(space: usize): void {
+  const groups = unitsFor(load<u32>(space, PAGES), 1 << PTES_PER_TABLE_SHIFT);
+  store<u32>(space, <u32>arenaReserve(PART_PRIMARY_PTES, groups), HUGE);
+}
+
+/** One u8 for every 2 MiB; 0 without huge pages. */
+export function spaceHuge(space: usize): usize {
+  return <usize>load<u32>(space, HUGE);
 }
 
 /** Frames of page tables above the leaf tables: one level of 512 each, up to the one root. */
@@ -73,6 +89,13 @@ export function spaceUpperTables(space: usize): u32 {
     tables += <u32>level;
   }
   return tables;
+}
+
+/** Are pages start..end-1 of one mapping? */
+export function spaceMaps(space: usize, start: u32, end: u32): bool {
+  if (end > load<u32>(space, PAGES)) return false;
+  const mapping = mappingOfPage(<usize>load<u32>(space, MAPPINGS), start);
+  return start >= mappingFirst(mapping) && end <= mappingFirst(mapping) + mappingPages(mapping);
 }
 
 /** Number of the space, equal to the number of its VM. */

@@ -44,7 +44,7 @@ import {
 } from "./faultstate";
 import { pageFree, pagePut } from "./free";
 import { mmSpace } from "./instance";
-import { lruAddDrain, lruCacheAdd } from "./lrubatch";
+import { lruAddDrain, lruCacheFault } from "./lrubatch";
 import { memcgEvents } from "./memcgstat";
 import {
   PG_LOCKED,
@@ -189,7 +189,7 @@ function withFrame(mm: usize, actor: usize, pc: u32): i32 {
   const locked = pageTrylock(mm, pfn);
   assert(locked);
   workingsetRefault(mm, actorCpu(actor), pfn, owner, shadow);
-  lruCacheAdd(mm, actor, pfn);
+  lruCacheFault(mm, actor, pfn);
   store<u32>(actor, pfn, FAULT_PFN);
   faultGoto(actor, AT_SUBMIT);
   return STEP_AGAIN; // yield: the page is locked in the swap cache, its read is about to be submitted
@@ -275,7 +275,7 @@ function bypassInstall(mm: usize, actor: usize): bool {
   memcgEvents(mm, cpu, 1); // PGMAJFAULT
   workingsetRefault(mm, cpu, pfn, faultSpace(actor), swapCacheShadow(mm, entry));
   swapFree(mm, cpu, entry);
-  lruCacheAdd(mm, actor, pfn);
+  lruCacheFault(mm, actor, pfn);
   return mapSwapped(mm, actor, pfn, true);
 }
 

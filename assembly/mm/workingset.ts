@@ -3,6 +3,7 @@ import {
   MM_WORKINGSET_ACTIVATED,
   MM_WORKINGSET_RESTORED,
   mmCountAdd,
+  mmSpace,
   mmSwapFree,
 } from "./instance";
 import { listedPages, lruvecOf } from "./lrusize";
@@ -15,8 +16,11 @@ import {
   setLruvecActivated,
   setLruvecAge,
 } from "./lruvec";
+import { memcgGenerations } from "./memcg";
 import { memcgEvents } from "./memcgstat";
-import { PG_ACTIVE, PG_WORKINGSET, pageOf, pageSet, pageTest } from "./page";
+import { generationsEviction, generationsRefault } from "./mglrurefault";
+import { PG_ACTIVE, PG_WORKINGSET, pageOf, pageOwner, pageSet, pageTest } from "./page";
+import { spaceMemcg } from "./space";
 import { SLOT_SHADOW } from "./swaparea";
 
 // Pages that come back: workingset_eviction() and workingset_refault(). An evicted page leaves a shadow in the swap cache's
@@ -48,6 +52,8 @@ export function workingsetActivated(mm: usize, space: usize, pages: u32): void {
  * @param space whose cgroup's limit is the reason, 0 for the host
  */
 export function workingsetEviction(mm: usize, pfn: u32, space: usize): u32 {
+  const gens = memcgGenerations(spaceMemcg(mmSpace(mm, pageOwner(pageOf(mm, pfn)))));
+  if (gens !== 0) return generationsEviction(gens, pageOf(mm, pfn));
   const stamp = lruvecAge(lruvecOf(mm, space)) & AGE_MASK;
   age(mm, space, 1);
   return (
@@ -61,6 +67,11 @@ export function workingsetEviction(mm: usize, pfn: u32, space: usize): u32 {
 /** Page `pfn` comes back to the cgroup of `space` on `cpu`; `shadow` is what its eviction left, 0 nothing. */
 export function workingsetRefault(mm: usize, cpu: u32, pfn: u32, space: usize, shadow: u32): void {
   if (shadow === 0) return;
+  const gens = memcgGenerations(spaceMemcg(space));
+  if (gens !== 0) {
+    generationsRefault(mm, gens, pageOf(mm, pfn), shadow);
+    return;
+  }
   mmCountAdd(mm, MM_REFAULTS, 1);
   memcgEvents(mm, cpu, 1);
   const evictedFrom = lruvecOf(mm, shadow & HOST ? 0 : space);

@@ -8,6 +8,7 @@ import { spaceUnmapped } from "./residency";
 import { setSpacePte, spaceAccount, spacePte } from "./space";
 import { swapCacheReclaim, swapCacheTryFree } from "./swapcache";
 import { swapFree } from "./swapmap";
+import { thpZap } from "./thp";
 
 // Dropping the pages of a range: zap_pte_range() as madvise(MADV_DONTNEED) and the end of a process call it. The notifier
 // is the caller's matter. Left out: huge pages, the flush in the middle of a range of more than 10,000 present pages.
@@ -18,6 +19,7 @@ import { swapFree } from "./swapmap";
  */
 export function zapRange(mm: usize, actor: usize, space: usize, start: u32, end: u32): void {
   lruAddDrain(mm, actor);
+  thpZap(space, start, end);
   for (let index = start; index < end; index++) {
     const pte = spacePte(space, index);
     if (pteSwapped(pte)) {

@@ -5,7 +5,7 @@ const PAGE = 0x7fffffff;
 const RESIDENT = 128;
 
 /** Lists of pages in two arrays; the list's own node comes after the pages. */
-class Lists {
+export class Lists {
   readonly next: Uint32Array;
   readonly previous: Uint32Array;
   readonly length: Uint32Array;
@@ -35,6 +35,11 @@ class Lists {
     previous[page] = node;
     next[node] = page;
     previous[after] = page;
+  }
+
+  addTail(list: number, page: number): void {
+    this.insert(this.tail(list), page);
+    this.length[list]!++;
   }
 
   remove(list: number, page: number): void {

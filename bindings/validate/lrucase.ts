@@ -1,5 +1,6 @@
 // A host with one process in a memory cgroup on an instance of the core.
 
+import { PagevisorError } from "../errors.js";
 import type { LruCapture, LruState } from "./lrufile.js";
 import { SwapCase, type SwapCaseCore } from "./swapcase.js";
 
@@ -8,6 +9,11 @@ type Call = (...args: number[]) => number;
 /** The functions of the core that a case needs beside those of a swap case. */
 interface LruCaseFunctions {
   lrucaseCgroup: Call;
+  lrucaseGenerations: Call;
+  lrucaseYoungest: Call;
+  lrucaseOldest: Call;
+  lrucaseListed: Call;
+  lrucaseCheck: Call;
   lrucaseJoin: Call;
   lrucaseMax: Call;
   lrucaseReclaim: Call;
@@ -20,15 +26,21 @@ interface LruCaseFunctions {
 /** What a case runs on: an instance of the core. */
 export type LruCaseCore = SwapCaseCore;
 
+/** What `lru` is in a case with generation lists. */
+export const MULTI_GENERATION = "multi-generation";
+
 /** One case on a fresh instance. */
 export class LruCase {
   private readonly call: LruCaseFunctions;
   private readonly process: SwapCase;
 
-  constructor(core: LruCaseCore, { pages, guest, swap_pages }: LruCapture) {
+  constructor(core: LruCaseCore, { lru, pages, guest, swap_pages }: LruCapture) {
     this.call = core.call as LruCaseFunctions;
     const device = { type: 0, rotational: false, synchronous: true, slots: swap_pages + 1, prio: 0 };
     this.process = new SwapCase(core, { format: "mm-swap-1", pages, guest, devices: [device] }, 0);
+    if (lru === MULTI_GENERATION && this.call.lrucaseGenerations() < 0) {
+      throw new PagevisorError("E_TOO_BIG", "the case does not fit an instance of the core");
+    }
     this.call.lrucaseCgroup(guest.swappiness);
   }
 
@@ -49,6 +61,24 @@ export class LruCase {
   /** Pages are written to memory.reclaim. */
   reclaim(pages: number): void {
     this.call.lrucaseReclaim(pages);
+  }
+
+  /** The generations that exist, oldest first: sequence number and pages, head first. */
+  generations(): { seq: number; pages: number[] }[] {
+    const { lrucaseOldest, lrucaseYoungest, lrucaseListed } = this.call;
+    const all: { seq: number; pages: number[] }[] = [];
+    for (let seq = lrucaseOldest(); seq <= lrucaseYoungest(); seq++) {
+      const pages: number[] = [];
+      for (let page = lrucaseListed(seq, 0); page >= 0; page = lrucaseListed(seq, pages.length))
+        pages.push(page);
+      all.push({ seq, pages });
+    }
+    return all;
+  }
+
+  /** Asserts every invariant of the case's structures, in a build with assertions. */
+  check(): void {
+    this.call.lrucaseCheck();
   }
 
   /** Pages whose state differs from that at the last call, as a step's `chg`. */

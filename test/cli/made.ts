@@ -75,6 +75,7 @@ export function madeVm(name: string, given: Partial<VmResult> = {}): VmResult {
       discarded: 0,
       released: 0,
       releaseMeanNs: 0,
+      swappedWhileFree: 0,
       refaults: 0,
     },
     balloon: { pages: 0, requests: 0, inflated: 0, deflated: 0 },

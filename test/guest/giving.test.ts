@@ -186,6 +186,43 @@ test("a guest out of memory kills the task, and the page cache goes first", asyn
   assert.ok(over.tasks[0]!.accesses < 4096);
 });
 
+test("a balloon that deflates on OOM gives way, another one does not", async () => {
+  for (const [deflateOnOom, killed] of [
+    [true, 0],
+    [false, 1],
+  ] as const) {
+    const late: Task = { start: "500ms", workload: process(3000) };
+    const scenario = guest("off", "16MiB", [late], { guest: { balloon: { target: "8MiB", deflateOnOom } } });
+    const { balloon, guestMemory } = vmOf((await create(scenario)).run());
+    assert.is(guestMemory.killed, killed);
+    assert.is(balloon.pages < 2048, deflateOnOom);
+    assert.is(balloon.pages + balloon.deflated, balloon.inflated);
+  }
+});
+
+test("a guest that poisons free pages does not report them", async () => {
+  const scenario = guest("reporting", "192MiB", thenIdle(process(20_000), "4s"));
+  scenario.vms[0]!.guest!.freePages = { design: "reporting", pagePoison: true };
+  assert.is(vmOf((await create(scenario)).run()).freePages.requests, 0);
+});
+
+test("a host that is not told writes free pages to swap", async () => {
+  const swapped = async (design: Design): Promise<number> => {
+    const tasks: Task[] = [
+      { name: "job", workload: process(10_000) },
+      { name: "next", start: { after: "db/job", delay: "8s" }, workload: process(1) },
+    ];
+    const one = guest(design, "128MiB", tasks);
+    const other = guest("off", "128MiB", [{ start: "8s", workload: process(20_000) }]).vms[0]!;
+    const host = { memory: "96MiB", swap: [{ kind: "nvme" as const, size: "256MiB" }] };
+    const result = (await create({ ...one, host, vms: [...one.vms, { ...other, name: "other" }] })).run();
+    return result.vms[0]!.freePages.swappedWhileFree;
+  };
+  const off = await swapped("off");
+  assert.ok(off > 2000, `${off} pages`);
+  assert.ok((await swapped("reporting")) < 0.1 * off);
+});
+
 function preset(name: string, design: Design): Scenario {
   const scenario = JSON.parse(readFileSync(join(EXAMPLES, "headlines", `${name}.json`), "utf8")) as Scenario;
   for (const { guest: inside } of scenario.vms) inside!.freePages = { design };

@@ -87,6 +87,8 @@ export const BARE_METAL: Record<CostKey, number> = {
   reportDelayNs: 2_000_000_000,
   apfInjectNs: 600,
   apfReadyNs: 1600,
+  ageLinearPteNs: 25,
+  hugeFaultNs: 260_000,
 };
 
 const price = fc.integer({ min: 1, max: 4000 });

@@ -49,6 +49,7 @@ export function scenarioOf(
         vcpus,
         memslots: slots,
         mmu: environment.mmu === "legacy" ? "legacy" : "tdp",
+        hugePages: memslots.some(({ thp }) => thp),
         memcg: { chargeTables: true, chargeBatch: CHARGE_BATCH },
       },
     ],

@@ -1,0 +1,133 @@
+// At stake: 2 MiB pages, on both sides: the host maps a block where a write comes first, KVM maps it by one entry, one fault for 512 pages; what takes
+// a part of it away splits it. Reclaim must find every page of it young or old as the whole was, and lose nothing.
+
+import fc from "fast-check";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import type { Machine } from "#dist/machine.js";
+import type { Scenario } from "#dist/scenario.js";
+import { parameters } from "../reference/report.js";
+import { create, debugModule, refusal, roomy, type Task, vmOf } from "../scenes.js";
+
+const module = await debugModule;
+const PAGES = 2048;
+
+type Vm = Scenario["vms"][number];
+
+function huge(tasks: Task[], db: Partial<Vm> = {}, others: Partial<Scenario> = {}): Promise<Machine> {
+  const host = { memory: "32MiB", swap: [{ kind: "nvme" as const, size: "32MiB" }] };
+  return create(
+    roomy(
+      tasks,
+      { host, trace: { events: ["kvm*"], capacity: 2 ** 17 }, ...others },
+      {
+        memory: "8MiB",
+        hugePages: true,
+        ...db,
+      },
+    ),
+    { module },
+  );
+}
+
+const scan = (writes: 0 | 1, others: Partial<Task> = {}): Task => ({
+  region: "r",
+  workload: { kind: "sequential", pages: PAGES, writes },
+  ...others,
+});
+
+for (const mmu of ["tdp", "legacy"] as const) {
+  test(`${mmu}: a pass of writes over four blocks faults four times, and their entries map 2 MiB`, async () => {
+    const machine = await huge([scan(1)], { mmu });
+    const { faults, memory } = vmOf(machine.run());
+    machine.check();
+    assert.equal([faults.minor.count, memory.residentPages], [4, PAGES]);
+    const set = machine
+      .traceText()
+      .split("\n")
+      .filter((line) => line.includes("kvm_mmu_set_spte"));
+    assert.is(set.length, 4);
+    for (const [block, line] of set.entries()) {
+      assert.match(
+        line,
+        new RegExp(`gfn ${(512 * block).toString(16)} spte 8600000[0-9a-f]+bb7 \\(rwx\\) level 2`),
+      );
+    }
+  });
+
+  test(`${mmu}: pages read first are small, and stay so`, async () => {
+    const machine = await huge([scan(0, { name: "read" }), scan(1, { start: { after: "db/read" } })], {
+      mmu,
+    });
+    const { faults } = vmOf(machine.run());
+    machine.check();
+    assert.is(faults.minor.count, 2 * PAGES);
+  });
+}
+
+test("a host without a free block gives small pages", async () => {
+  const machine = await huge(
+    [scan(1)],
+    {},
+    { host: { memory: "9MiB", swap: [{ kind: "nvme", size: "32MiB" }] } },
+  );
+  const { faults, memory } = vmOf(machine.run());
+  machine.check();
+  assert.ok(faults.minor.count > 512, String(faults.minor.count));
+  assert.is(memory.residentPages + memory.swappedPages, PAGES);
+});
+
+test("reclaim splits what it takes from, and every read still sees its page's last write", async () => {
+  const machines = fc.record({
+    mmu: fc.constantFrom("tdp" as const, "legacy" as const),
+    vendor: fc.constantFrom("intel" as const, "amd" as const),
+    kind: fc.constantFrom("nvme" as const, "zram-lz4" as const),
+    seed: fc.nat(1000),
+    theta: fc.constantFrom(0.6, 0.99),
+    max: fc.integer({ min: 600, max: 1900 }),
+  });
+  await fc.assert(
+    fc.asyncProperty(machines, async ({ mmu, vendor, kind, seed, theta, max }) => {
+      const workload = { kind: "zipf" as const, pages: PAGES, theta, writes: 0.5, accesses: 4000 };
+      const machine = await huge(
+        [{ count: 2, region: "r", workload }],
+        { mmu, vcpus: 2, memoryMax: max * 4096 },
+        {
+          seed,
+          host: { memory: "32MiB", vendor, swap: [{ kind, size: "32MiB" }] },
+          check: { integrity: true },
+          trace: null,
+        },
+      );
+      for (let slice = 0; slice < 8; slice++) {
+        assert.is.not(machine.run({ accesses: 1000 }).status, "violation");
+        machine.check();
+      }
+      assert.ok(vmOf(machine.result()).memory.residentPages <= max);
+    }),
+    parameters(8),
+  );
+});
+
+test("a walk that ends at 2 MiB reads fewer tables: 19 of 24", async () => {
+  const tlbWalk2dNs = 2400;
+  const machine = await huge(
+    [scan(1)],
+    { tlb: { entries: 1, ways: 1 } },
+    {
+      costs: { tlbWalk2dNs, memDramNs: 1, hugeFaultNs: 0, vmExitNs: 0, eptMapNs: 0 },
+    },
+  );
+  const { virtualTimeNs } = vmOf(machine.run());
+  assert.is(virtualTimeNs, PAGES * (1 + 1900));
+});
+
+test("other policies than the two lists refuse huge pages", async () => {
+  for (const policy of ["mglru", "lru"] as const) {
+    const host = { memory: "32MiB", reclaim: { policy } };
+    const message = await refusal(() => huge([scan(1)], { memoryMax: "4MiB" }, { host }), "E_SCENARIO");
+    assert.match(message, `vms[0].hugePages: huge pages are not modelled under "${policy}". Allowed: false`);
+  }
+});
+
+test.run();
