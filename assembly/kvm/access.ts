@@ -5,6 +5,8 @@ import { COST_MEM_DRAM_NS, COST_TLB_WALK2D_NS, cost } from "../sim/costs";
 import { pageFaultBegin, pageFaultComplete, pageFaultEmulated } from "./fault";
 import { contentRead, contentWrite } from "./integrity";
 import {
+  SPTE_EPT,
+  SPTE_NPT,
   SPTE_PAGE_SIZE,
   SPTE_READ,
   SPTE_WRITE,
@@ -12,6 +14,7 @@ import {
   spteAllows,
   spteDirty,
   spteDirtyShift,
+  sptePfn,
 } from "./spte";
 import { VM_TLB_MISSES, vmCountAdd } from "./stats";
 import { tlbFill, tlbLookup, tlbPfn } from "./tlb";
@@ -53,6 +56,7 @@ export const ACCESS_END: u32 = 0;
 export const ACCESS_TIME: u32 = 1;
 export const ACCESS_FAULT: u32 = 2;
 export const ACCESS_VIOLATION: u32 = 3;
+const ACCESS_HUGE: u32 = 4;
 
 // Where the last accessRun() stopped and how far it came: read by the caller at once.
 const STOP: usize = 0;
@@ -95,7 +99,7 @@ export function accessRun(
   }
   const simple = load<u32>(vcpu, TLB_WAYS) === 1 && vmExpected(vm) === 0 && think === 0;
   if (simple && spacePolicy(vmSpace(vm)) === 0) {
-    return done + direct(vcpu, vm, stream + ((<usize>done) << 2), count - done, base, force, thinkNs, until);
+    return simply(vcpu, vm, stream, done, count, base, force, thinkNs, until);
   }
   for (; done < count; done++) {
     if (actorClock(vcpu) >= until) {
@@ -200,9 +204,45 @@ function one(vcpu: usize, vm: usize, access: u32, base: u32, thinkNs: u32): u32 
   return contentRead(vm, gfn, pfn, vcpuIndex(vcpu), time) ? ACCESS_END : ACCESS_VIOLATION;
 }
 
+// The common case, from access `done` on. Where a 2 MiB leaf must be looked for, the loop steps out for one access: with a call in it, all its
+// accesses would cost more.
+function simply(
+  vcpu: usize,
+  vm: usize,
+  stream: usize,
+  done: u32,
+  count: u32,
+  base: u32,
+  force: u32,
+  thinkNs: u32,
+  until: u64,
+): u32 {
+  const ept = vmFormat(vm) === SPTE_EPT;
+  while (true) {
+    const from = stream + ((<usize>done) << 2);
+    const left = count - done;
+    done += ept
+      ? direct<Ept>(vcpu, vm, from, left, base, force, thinkNs, until)
+      : direct<Npt>(vcpu, vm, from, left, base, force, thinkNs, until);
+    if (accessStop() !== ACCESS_HUGE) return done;
+    const stop = one(vcpu, vm, load<u32>(stream + ((<usize>done) << 2)) | force, base, thinkNs);
+    assert(stop === ACCESS_END);
+    done++;
+  }
+}
+
+// Stand for the two forms of entries where the compiler needs a type.
+type Ept = u8;
+type Npt = u16;
+
+function formatOf<Format>(): u32 {
+  return sizeof<Format>() === sizeof<Ept>() ? SPTE_EPT : SPTE_NPT;
+}
+
 // The loop for a direct-mapped TLB. The dirty bit of an entry sits below its gfn, so that one addition decides whether an
 // entry serves the access (tlb.ts): equal, or equal but for a dirty bit that a read does not need.
-function direct(
+// It is compiled once for each form of entries, whose bits are constants in it: variable shifts cost a third of a pass that misses the TLB.
+function direct<Format>(
   vcpu: usize,
   vm: usize,
   stream: usize,
@@ -218,12 +258,8 @@ function direct(
   const generation = (<u64>load<u32>(vcpu, TLB_GENERATION)) << 32;
   const directory = vmDirectory(vm);
   const gfnEnd = vmGfnEnd(vm);
-  const huge = vmHuge(vm);
   const hitNs = <u64>(cost(COST_MEM_DRAM_NS) + thinkNs);
   const missNs = hitNs + walkNs(vm, false);
-  const hugeNs = hitNs + walkNs(vm, true);
-  const accessed = spteAccessed(vmFormat(vm));
-  const dirtyShift = spteDirtyShift(vmFormat(vm));
   const end = stream + ((<usize>count) << 2);
   let clock = actorClock(vcpu);
   let misses: u32 = 0;
@@ -247,28 +283,35 @@ function direct(
       continue;
     }
     const table = gfn < gfnEnd ? <usize>load<u32>(directory + ((<usize>(gfn >> 9)) << 2)) : 0;
-    const leaf = table !== 0 ? table + ((<usize>(gfn & 511)) << 3) : huge ? walkHuge(vm, gfn) : 0;
-    if (leaf === 0) {
+    if (table === 0) {
       stop = ACCESS_FAULT;
       break;
     }
+    const leaf = table + ((<usize>(gfn & 511)) << 3);
     const old = load<u64>(leaf);
     const wanted = SPTE_READ | ((<u64>write) << 1);
     if ((old & wanted) !== wanted) {
       stop = ACCESS_FAULT;
       break;
     }
-    const spte = old | accessed | ((<u64>write) << dirtyShift);
+    const spte =
+      old | spteAccessed(formatOf<Format>()) | ((<u64>write) << spteDirtyShift(formatOf<Format>()));
     if (spte !== old) store<u64>(leaf, spte);
-    store<u64>(tags + (set << 3), generation | ((<u64>gfn) << 1) | ((spte >> dirtyShift) & (spte >> 1) & 1));
-    store<u32>(pfns + (set << 2), leafPfn(spte, gfn));
-    clock += table !== 0 ? missNs : hugeNs;
+    store<u64>(
+      tags + (set << 3),
+      generation | ((<u64>gfn) << 1) | ((spte >> spteDirtyShift(formatOf<Format>())) & (spte >> 1) & 1),
+    );
+    store<u32>(pfns + (set << 2), sptePfn(spte));
+    clock += missNs;
     misses++;
     at += 4;
   }
   setActorClock(vcpu, clock);
   vmCountAdd(vmStats(vm), VM_TLB_MISSES, misses);
-  if (stop === ACCESS_FAULT) pageFaultBegin(vcpu, gfn, write !== 0);
+  if (stop === ACCESS_FAULT) {
+    if (vmHuge(vm) && translates(vm, gfn, write)) stop = ACCESS_HUGE;
+    else pageFaultBegin(vcpu, gfn, write !== 0);
+  }
   store<u32>(ACCESS, stop, STOP);
   return <u32>((at - stream) >> 2);
 }
