@@ -3,7 +3,6 @@
 // decides nothing about pages.
 
 import { bootCore } from "./boot.js";
-import { type CgroupFile, type CgroupStep, writeCgroup } from "./cgroup.js";
 import { Core, coreModule } from "./core.js";
 import { PagevisorError } from "./errors.js";
 import { nextTask } from "./eventloop.js";
@@ -11,16 +10,8 @@ import { type FileSource, loadTraces, type Trace } from "./files.js";
 import { type Footprint, footprintOf } from "./footprint.js";
 import { guard } from "./guard.js";
 import { histogramsBetween, type LatencyHistogram } from "./histogram.js";
-import { type InspectedPage, inspectGfn } from "./inspect.js";
 import { type Limit, limitOf } from "./limit.js";
 import { applyLive, openDesigns, requireLive } from "./live.js";
-import {
-  type DirtyLogStep,
-  type MemslotSetting,
-  type MemslotStep,
-  setMemslot,
-  takeDirtyLog,
-} from "./memorymap.js";
 import type { RunResult } from "./result.js";
 import { type Own, type Progress, prefault, readAll, resultSince, steps, YIELD_MS } from "./running.js";
 import { type ResolvedScenario, resolveScenario, type Scenario } from "./scenario.js";
@@ -33,15 +24,7 @@ import {
   reviveReading,
   unpackSnapshot,
 } from "./snapshot.js";
-import {
-  type AccessStep,
-  type Advice,
-  type AdviceStep,
-  accessOnce,
-  adviseOnce,
-  type GuestRange,
-  type StepOptions,
-} from "./stepping.js";
+import { SteppedMachine } from "./stepped.js";
 import { type Tick, type TickOptions, ticksOf } from "./ticks.js";
 import { traceCounts, traceText } from "./tracepoints.js";
 import { type VcpuState, vcpuStates } from "./vcpus.js";
@@ -70,11 +53,12 @@ export interface RunOptions {
  *
  * Made by {@link Machine.create}. Time is virtual and counts in ns; memory in 4 KiB pages where a name does not say bytes.
  */
-export class Machine {
+export class Machine extends SteppedMachine {
   #core: Core | undefined;
   readonly #own: Own;
 
   private constructor(core: Core, own: Own) {
+    super();
     this.#core = core;
     this.#own = own;
   }
@@ -139,7 +123,7 @@ export class Machine {
       this.run(limitOf(warmUp));
       this.#endWarmUp();
     }
-    const running = steps(this.#live, this.#own, limit);
+    const running = steps(this.core, this.#own, limit);
     let step = running.next();
     while (!step.done) step = running.next();
     return step.value;
@@ -151,7 +135,7 @@ export class Machine {
    */
   async runAsync(limit?: Limit, { signal, onProgress }: RunOptions = {}): Promise<RunResult> {
     if (limit === undefined) await this.warmUp({ ...(signal && { signal }) });
-    const running = steps(this.#live, this.#own, limit);
+    const running = steps(this.core, this.#own, limit);
     let since = performance.now();
     let step = running.next(signal?.aborted === true);
     while (!step.done) {
@@ -183,77 +167,9 @@ export class Machine {
     this.#endWarmUp();
   }
 
-  /**
-   * One access of a vCPU to a guest frame, before the next one of its guest's tasks. Runs until it has been made.
-   *
-   * @throws PagevisorError E_STEP for a VM, vCPU or frame that is not there
-   */
-  access(
-    vm: string | number,
-    vcpu: number,
-    gfn: number,
-    mode: "read" | "write",
-    options: StepOptions = {},
-  ): AccessStep {
-    return accessOnce(this.#live, this.#own.scenario, vm, vcpu, gfn, mode, options);
-  }
-
-  /**
-   * What the VM's monitor does to the memory behind guest frames of one memslot: advice as by madvise(), or reading or writing each page
-   * itself. Runs until it has been done.
-   *
-   * @throws PagevisorError E_STEP for a VM, an advice or frames that are not there
-   */
-  advise(vm: string | number, advice: Advice, range: GuestRange, options: StepOptions = {}): AdviceStep {
-    return adviseOnce(this.#live, this.#own.scenario, vm, advice, range, options);
-  }
-
-  /**
-   * Has the VM's monitor set memslot `id`, or delete it with null (KVM_SET_USER_MEMORY_REGION). What KVM refuses stands in `error`: as it,
-   * ENOMEM for memory that the scenario has not put there.
-   *
-   * @throws PagevisorError E_STEP for numbers that are none
-   */
-  setMemslot(
-    vm: string | number,
-    id: number,
-    slot: MemslotSetting | null,
-    options: StepOptions = {},
-  ): MemslotStep {
-    return setMemslot(this.#live, this.#own.scenario, vm, id, slot, options);
-  }
-
-  /**
-   * Has the VM's monitor write to a file of its memory cgroup: "memory.max" with bytes or "max", "memory.reclaim" with bytes.
-   *
-   * @throws PagevisorError E_STEP
-   */
-  writeCgroup(
-    vm: string | number,
-    file: CgroupFile,
-    bytes: number | "max",
-    options: StepOptions = {},
-  ): CgroupStep {
-    return writeCgroup(this.#live, this.#own.scenario, vm, file, bytes, options);
-  }
-
-  /** Has the VM's monitor take the dirty log of memslot `id` (KVM_GET_DIRTY_LOG). @throws PagevisorError E_STEP */
-  dirtyLog(vm: string | number, id: number, options: StepOptions = {}): DirtyLogStep {
-    return takeDirtyLog(this.#live, this.#own.scenario, vm, id, options);
-  }
-
-  /**
-   * A page's whole story: slot, entries of both MMUs, frame, swap slot, contents. Looking changes nothing.
-   *
-   * @throws PagevisorError E_STEP for a VM or frame that is not there
-   */
-  inspect({ vm, gfn }: { vm: string | number; gfn: number }): InspectedPage {
-    return inspectGfn(this.#live, this.#own.scenario, vm, gfn);
-  }
-
   /** Everything since boot, or since the end of the warm-up; status and reason are those of the latest run. */
   result(): RunResult {
-    return resultSince(this.#live, this.#own, this.#own.base, this.#own.wallMs, false);
+    return resultSince(this.core, this.#own, this.#own.base, this.#own.wallMs, false);
   }
 
   /**
@@ -263,7 +179,7 @@ export class Machine {
    * @throws PagevisorError E_FIXED for a key that cannot change in a living machine, E_SCENARIO for a wrong value
    */
   fork(options: { set?: Record<string, unknown> } = {}): Machine {
-    const core = this.#live;
+    const core = this.core;
     let scenario: Scenario = openDesigns(this.#own.scenario);
     const set = Object.entries(options.set ?? {});
     for (const [path, value] of set) scenario = setPath(scenario, path, value);
@@ -287,7 +203,7 @@ export class Machine {
    * They hold everything but the files of the scenario, which have been read.
    */
   snapshot(): Uint8Array {
-    const core = this.#live;
+    const core = this.core;
     const { base, ...own } = this.#own;
     const header = { version: VERSION, heapBase: core.call.bootHeapBase(), own, base: encodeReading(base) };
     return packSnapshot(header, new Uint8Array(core.memory.buffer));
@@ -298,24 +214,24 @@ export class Machine {
    * is the longest since boot or the warm-up.
    */
   histograms(): LatencyHistogram[] {
-    const core = this.#live;
+    const core = this.core;
     const names = this.#own.scenario.vms.map(({ name }) => name);
     return histogramsBetween(core, names, this.#own.base, readAll(core, this.#own));
   }
 
   /** What each vCPU does, and did since boot. */
   vcpus(): VcpuState[] {
-    return vcpuStates(this.#live, this.#own);
+    return vcpuStates(this.core, this.#own);
   }
 
   /** Bytes of simulator state, whole and by part; exact. */
   footprint(): Footprint {
-    return footprintOf(this.#live);
+    return footprintOf(this.core);
   }
 
   /** ftrace's text of the records written since the last call; `scenario.trace` says which events write records. */
   traceText(): string {
-    const core = this.#live;
+    const core = this.core;
     const text = traceText(core, this.#own.traceRead, this.#epochNs(), this.#actors());
     this.#own.traceRead = core.call.reportTraceWritten();
     return text;
@@ -323,12 +239,12 @@ export class Machine {
 
   /** How often each tracepoint was passed since boot, recorded or not. */
   traceCounts(): Record<string, number> {
-    return traceCounts(this.#live);
+    return traceCounts(this.core);
   }
 
   /** Walks every structure and asserts its invariants; does so only in a debug build of the core. For tests. */
   check(): void {
-    guard(() => this.#live.call.checkAll());
+    guard(() => this.core.call.checkAll());
   }
 
   /** Lets go of the machine's memory. Any later use throws E_DISPOSED; disposing twice does no harm. */
@@ -341,7 +257,7 @@ export class Machine {
     this.dispose();
   }
 
-  get #live(): Core {
+  protected get core(): Core {
     if (this.#core === undefined) {
       throw new PagevisorError("E_DISPOSED", "the machine has been disposed of; create or fork another one");
     }
@@ -349,7 +265,7 @@ export class Machine {
   }
 
   #epochNs(): number {
-    const core = this.#live;
+    const core = this.core;
     return readAll(core, this.#own).host[core.constant("REPORT_HOST_EPOCH")]!;
   }
 
@@ -365,11 +281,11 @@ export class Machine {
   #endWarmUp(): void {
     this.#own.warm = true;
     this.#rebase();
-    this.#own.traceRead = this.#live.call.reportTraceWritten();
+    this.#own.traceRead = this.core.call.reportTraceWritten();
   }
 
   #rebase(): void {
-    const core = this.#live;
+    const core = this.core;
     core.call.reportMark(1);
     this.#own.base = readAll(core, this.#own);
     this.#own.wallMs = 0;
