@@ -24,7 +24,6 @@ import {
   apfAttend,
   apfAttended,
   apfRule,
-  EXCEPTION_NONE,
   EXCEPTION_READY,
   WORK_ALL,
   WORK_GFN,
@@ -33,7 +32,7 @@ import {
 } from "./apf";
 import { apfEnabled, apfMayDequeue } from "./apfcondition";
 import { apfDoneEmpty, workFree, workNextDone, workUnqueue } from "./apfqueue";
-import { apfTell } from "./apfsetup";
+import { apfAreaWritten, apfTell } from "./apfsetup";
 import { apfTableRemove } from "./apftable";
 import { pageFaultStep, prefetchBegin, prefetchEnd } from "./fault";
 import { faultCredit } from "./faultsave";
@@ -116,9 +115,9 @@ function next(apf: usize, vcpu: usize): bool {
   return true;
 }
 
-// In 2010 the guest may hear of a fault only after its page is there.
+// In 2010 the guest may hear of a fault only after its page is there; not while it is reading the reason of the exception before.
 function late(apf: usize, vcpu: usize): bool {
-  if (load<u32>(apf, APF_LATE) === 0 || load<u32>(apf, APF_EXCEPTION) !== EXCEPTION_NONE) return false;
+  if (load<u32>(apf, APF_LATE) === 0 || !apfMayDequeue(apf)) return false;
   store<u32>(apf, LATE, APF_PC);
   return area(apf, vcpu);
 }
@@ -155,6 +154,7 @@ function area(apf: usize, vcpu: usize): bool {
 function tell(apf: usize, vcpu: usize): void {
   const token = load<u32>(<usize>load<u32>(apf, APF_WORK), WORK_TOKEN);
   actorSpend(vcpu, STAGE_ASYNC, cost(COST_APF_READY_NS));
+  apfAreaWritten(apf);
   if (apfRule(apf, APF_READY_FAULT)) {
     store<u32>(apf, EXCEPTION_READY, APF_AREA_FLAGS);
     store<u32>(apf, EXCEPTION_READY, APF_EXCEPTION);

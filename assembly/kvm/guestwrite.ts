@@ -1,6 +1,7 @@
 import { STEP_DONE } from "../memory/status";
 import { faultBegin, faultPfn, faultStep } from "../mm/fault";
 import { pagePut } from "../mm/free";
+import { dirtyMark } from "./dirtylog";
 import { memslotIndex } from "./memslot";
 import { gfnToMemslot, memslotsGeneration } from "./memslots";
 import { vmMm, vmSlots, vmSpace } from "./vm";
@@ -48,4 +49,10 @@ export function guestAccessStep(vm: usize, actor: usize): i32 {
   const step = faultStep(vmMm(vm), actor);
   if (step === STEP_DONE) pagePut(vmMm(vm), faultPfn(actor), actor);
   return step;
+}
+
+/** What has been written stands in `gfn`: its slot's dirty log notes it. */
+export function guestAccessDirty(vm: usize, gfn: u32): void {
+  const slot = gfnToMemslot(vmSlots(vm), gfn);
+  if (slot !== 0) dirtyMark(slot, gfn);
 }

@@ -15,6 +15,7 @@ import {
   taskCreate,
   VCPU_BYTES,
 } from "../guest/task";
+import { worksInit } from "../kvm/apfqueue";
 import { workersInit } from "../kvm/apfworker";
 import { integrityInit } from "../kvm/integrity";
 import { mmuCreate } from "../kvm/mmu";
@@ -122,6 +123,7 @@ export function configHost(
   integrityInit();
   vmTableInit();
   workersInit();
+  worksInit();
   guestMemoryInit();
   tracesInit();
   cpusInit();

@@ -1,3 +1,4 @@
+import { dirtyLogged, dirtyMarked } from "../kvm/dirtylog";
 import {
   memslotFlags,
   memslotGfn,
@@ -67,10 +68,11 @@ export const INSPECT_EXPECTED: u32 = 16; // the last write's number, and what is
 export const INSPECT_FOUND: u32 = 17;
 export const INSPECT_FRAMES: u32 = 18; // pairs that follow
 export const INSPECT_GENERATION: u32 = 19; // by age, the youngest is 1; 0 off the generation lists
-export const INSPECT_FIELDS: u32 = 20;
+export const INSPECT_DIRTY: u32 = 20; // 1 + whether the dirty log has it; 0 without a log
+export const INSPECT_FIELDS: u32 = 21;
 const MOST_FRAMES: u32 = 64;
 
-const TABLE: usize = memory.data(8 * (20 + 2 * 64), 8);
+const TABLE: usize = memory.data(8 * (21 + 2 * 64), 8);
 
 function put(field: u32, value: u64): void {
   store<u64>(TABLE + ((<usize>field) << 3), value);
@@ -93,6 +95,7 @@ export function inspectPage(id: u32, gfn: u32): void {
   put(INSPECT_SLOT_PAGES, memslotPages(slot));
   put(INSPECT_SLOT_HVA, memslotHva(slot));
   put(INSPECT_SLOT_FLAGS, memslotFlags(slot));
+  if (dirtyLogged(slot)) put(INSPECT_DIRTY, dirtyMarked(slot, gfn) ? 2 : 1);
   const index = memslotIndex(slot, gfn);
   put(INSPECT_HVA, spaceHva(vmSpace(vm), index));
   let frames: u32 = 0;
