@@ -37,7 +37,7 @@ function refusal(input: unknown): string {
 }
 
 const VM_KEYS =
-  "name, memory, vcpus, memoryMax, memcg, tlb, mmu, mmuPages, pageTableLevels, hugePages, mmuNotifier, hostPaging, asyncPf, memslots, guest";
+  "name, memory, vcpus, memoryMax, memcg, tlb, mmu, mmuPages, pageTableLevels, hugePages, mmuNotifier, hostPaging, asyncPf, pager, memslots, guest";
 const SIZE = "a multiple of 4KiB from 4KiB to 8TiB, in bytes or with a unit (B, KiB, MiB, GiB, TiB)";
 const SOME_TIME = "a time of at least 1ns, in ns or with a unit (ns, us, ms, s, min)";
 const THINK_TIME = SOME_TIME.replace("1ns,", "1ns, at most 400000000ns,");
@@ -92,6 +92,7 @@ test("a resolved scenario says everything", () => {
               vcpu: null,
               start: 0,
               region: null,
+              manual: false,
               prefault: false,
               mode: "user",
               workload: {
@@ -106,6 +107,7 @@ test("a resolved scenario says everything", () => {
             },
           ],
           timeslice: 4_000_000,
+          scheduler: "fair",
           allocator: "direct",
         },
       },

@@ -4,6 +4,7 @@
 import type { CgroupFile } from "../../cgroup.js";
 import type { Machine } from "../../machine.js";
 import type { MemslotSetting } from "../../memorymap.js";
+import type { PagerSetting } from "../../pager.js";
 import type { Advice } from "../../stepping.js";
 import type { CapturedStep, KvmScenario, StepSummary } from "./captured.js";
 import type { TraceEvent } from "./tracetext.js";
@@ -50,8 +51,16 @@ export class CapturedGuest {
     return slot;
   }
 
-  access(vcpu: number, { gfn }: GuestSlot, page: number, write: boolean, cpu: number): number {
-    const { exits, fault } = this.machine.access(VM, vcpu, gfn + page, write ? "write" : "read", { cpu });
+  access(
+    vcpu: number,
+    { gfn }: GuestSlot,
+    page: number,
+    write: boolean,
+    cpu: number,
+    interrupts: boolean,
+  ): number {
+    const mode = write ? "write" : "read";
+    const { exits, fault } = this.machine.access(VM, vcpu, gfn + page, mode, { cpu, interrupts });
     if (fault === "major") this.majorFaults += 1;
     return exits;
   }
@@ -64,6 +73,23 @@ export class CapturedGuest {
 
   writeCgroup(file: CgroupFile, bytes: number | "max", cpu: number): void {
     this.machine.writeCgroup(VM, file, bytes, { cpu });
+  }
+
+  /** The vCPU's guest writes the register of asynchronous page faults. Touching its area first is no part of the step. */
+  enableAsyncPf(vcpu: number, area: number, flags: number, cpu: number): void {
+    this.machine.access(VM, vcpu, Math.floor(area / 4096), "write", { cpu, interrupts: false });
+    this.machine.traceText();
+    this.machine.writeMsr(VM, vcpu, "async-pf-en", area + flags, { cpu });
+  }
+
+  /** Runs tasks of the guest until all have ended. */
+  runTasks(names: readonly string[], cpu: number): void {
+    for (const name of names) this.machine.startTask(VM, name, { cpu });
+    if (names.length > 0) this.majorFaults += this.machine.run().vms[0]!.faults.major.count;
+  }
+
+  setPager(setting: PagerSetting | null): void {
+    this.machine.setPager(VM, setting);
   }
 
   /** Time passes, in which writes that are under way end. */

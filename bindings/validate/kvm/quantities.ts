@@ -1,6 +1,7 @@
 // What a step is compared by, read out of a trace: how many faults, of which pages in which order, what was unmapped and aged, which
 // swap slots were written and read.
 
+import { type AsyncEvents, asyncEventsOf } from "./asyncevents.js";
 import { fieldOf, type TraceEvent } from "./tracetext.js";
 
 /** Where a slot of the capture lies. */
@@ -23,6 +24,7 @@ export interface Quantities {
   young_returns: Record<string, number>;
   swap_out_offsets: number[];
   swap_in_offsets: number[];
+  async: AsyncEvents;
 }
 
 /** The low bits of a swap entry are its offset in the area. */
@@ -31,6 +33,7 @@ const PAGE_BYTES = 4096;
 
 /** Reads the quantities of a step from its events. Pages outside of `slots` are left out, as is the host's own business. */
 export function quantitiesOf(events: Iterable<TraceEvent>, slots: readonly SlotPlace[]): Quantities {
+  const list = [...events];
   const found: Quantities = {
     page_faults: 0,
     faults_by_error_code: {},
@@ -42,8 +45,9 @@ export function quantitiesOf(events: Iterable<TraceEvent>, slots: readonly SlotP
     young_returns: {},
     swap_out_offsets: [],
     swap_in_offsets: [],
+    async: asyncEventsOf(list),
   };
-  for (const event of events) READERS[event.name]?.(found, event, slots);
+  for (const event of list) READERS[event.name]?.(found, event, slots);
   return found;
 }
 

@@ -5,6 +5,7 @@ import { Machine } from "../../machine.js";
 import { Agreement } from "../agreement.js";
 import type { CaseInput, CaseResult, SkippedCase } from "../result.js";
 import { readShape, wrongShape } from "../shape.js";
+import { asyncPfFiles } from "./apf.js";
 import {
   type CapturedStep,
   KVM_FORMAT,
@@ -16,6 +17,7 @@ import {
 } from "./captured.js";
 import { COMMANDS } from "./commands.js";
 import { type Counters, compareStep, placesOf } from "./compare.js";
+import { compareAsync } from "./compareasync.js";
 import { CapturedGuest } from "./guest.js";
 import { quantitiesOf } from "./quantities.js";
 import { scenarioOf } from "./scenario.js";
@@ -48,8 +50,12 @@ async function repeat(
   module: WebAssembly.Module,
 ): Promise<CaseResult> {
   const input = eventsByStep(trace);
-  const machine = await Machine.create(scenarioOf(captured, input), { module });
+  const machine = await Machine.create(scenarioOf(captured, input), {
+    module,
+    files: asyncPfFiles(captured),
+  });
   const guest = new CapturedGuest(machine, captured);
+  if (machine.scenario.vms[0]!.pager !== undefined) guest.setPager(null);
   const places = placesOf(captured);
   const agreement = new Agreement();
   for (const step of captured.steps) {
@@ -70,6 +76,7 @@ async function repeat(
     const after = takenOf(guest);
     if (expected !== undefined) {
       compareStep(agreement, notRepeated, expected, got, before, after, places);
+      compareAsync(agreement, name, notRepeated, expected, got);
     }
   }
   machine.dispose();

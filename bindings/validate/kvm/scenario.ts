@@ -1,6 +1,7 @@
 // The scenario in which a captured experiment is repeated: its memory slots, its swap area, its settings.
 
 import type { Scenario } from "../../scenario.js";
+import { asyncPfKeys } from "./apf.js";
 import type { KvmScenario } from "./captured.js";
 import { VM } from "./guest.js";
 import type { TraceEvent } from "./tracetext.js";
@@ -14,6 +15,10 @@ const EVENTS = [
   "kr_flush_young",
   "swapcache_add",
   "swap_readpage",
+  "kvm_try_async_get_page",
+  "kvm_async_pf_*",
+  "kvm_inj_exception",
+  "kvm_inj_virq",
 ];
 const RECORDS = 65_536;
 const PAGE_BYTES = 4096;
@@ -51,6 +56,7 @@ export function scenarioOf(
         mmu: environment.mmu === "legacy" ? "legacy" : "tdp",
         hugePages: memslots.some(({ thp }) => thp),
         memcg: { chargeTables: true, chargeBatch: CHARGE_BATCH },
+        ...asyncPfKeys(captured),
       },
     ],
     trace: { events: EVENTS, capacity: RECORDS },
