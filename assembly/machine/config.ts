@@ -27,7 +27,6 @@ import {
   vmCreate,
   vmDefaultHva,
   vmDesign,
-  vmReserve,
   vmSpace,
   vmVcpuList,
 } from "../kvm/vm";
@@ -86,6 +85,7 @@ import {
 import { CPU_BYTES, cpusInit } from "./cpus";
 import { addActor } from "./giveback";
 import { vcpuAt, workloadOf } from "./lookup";
+import { plannedInit } from "./planned";
 import {
   actorCount,
   addTask,
@@ -118,6 +118,7 @@ export function configHost(
 ): i32 {
   arenaInit();
   stateInit();
+  plannedInit();
   digestInit();
   integrityInit();
   vmTableInit();
@@ -278,12 +279,6 @@ export function configPaging(
 export function configMemslot(vm: u32, id: u32, gfn: u32, pages: u32, hva: f64, flags: u32): void {
   const to = vmAt(vm);
   vmAddSlot(to, id, gfn, pages, hva < 0 ? vmDefaultHva(to, gfn) : <u64>hva, flags);
-}
-
-/** Frames that may become a slot later on, by a change of the memory map. */
-export function configReserve(vm: u32, gfn: u32, pages: u32, hva: f64): void {
-  const to = vmAt(vm);
-  vmReserve(to, gfn, pages, hva < 0 ? vmDefaultHva(to, gfn) : <u64>hva);
 }
 
 function addConfigured(vm: u32, vcpu: u32, flags: u32): usize {
