@@ -1,6 +1,7 @@
 // The rules between keys of a scenario: names that must differ or exist, numbers that bound each other, pages that must fit.
 // Left out: rules about a single key (schema.ts) and those that need the core (watermarks, the size of the arena).
 
+import { eventProblems } from "./eventschema.js";
 import { guestMemory } from "./guestrules.js";
 import { gfnOfPage, memslotsOf } from "./memslots.js";
 import { nearestName } from "./nearest.js";
@@ -37,6 +38,7 @@ export function ruleProblems(parsed: ParsedScenario, resolved: ResolvedScenario)
       return [...others.flat(), ...(memory === undefined ? [] : [memory])];
     }),
     ...starts(resolved),
+    ...eventProblems(parsed.events, resolved),
     ...idealizedPolicy(resolved),
     ...hugePages(resolved),
   ];

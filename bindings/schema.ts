@@ -5,6 +5,7 @@
 import * as v from "valibot";
 import { asyncPfSchema } from "./asyncpfschema.js";
 import { COST_KEYS, COST_MEANINGS, type CostKey, LATER_COST_KEYS } from "./costkeys.js";
+import { eventSchema } from "./eventschema.js";
 import { memslotSchema } from "./memslotschema.js";
 import { pagerSchema } from "./pagerschema.js";
 import { pagingKeys } from "./paging.js";
@@ -369,11 +370,11 @@ export const scenarioSchema = object(
     host,
     costs: v.optional(costs, {}),
     vms: list("Virtual machines.", "VM", vm, { min: 1 }),
+    events: v.optional(list("What the monitors of VMs do while the run lasts.", "event", eventSchema), []),
     trace: maybe(trace),
     check: v.optional(check, {}),
     sweep: maybe(sweep),
   },
-  ["events"],
 );
 
 /** A scenario as a user writes it: sizes and times as numbers or with units, everything optional that has a default. */

@@ -28,7 +28,6 @@ import {
   vmCreate,
   vmDefaultHva,
   vmDesign,
-  vmReserve,
   vmSpace,
   vmVcpuList,
 } from "../kvm/vm";
@@ -87,6 +86,7 @@ import {
 import { CPU_BYTES, cpusInit } from "./cpus";
 import { addActor } from "./giveback";
 import { vcpuAt, workloadOf } from "./lookup";
+import { plannedInit } from "./planned";
 import {
   actorCount,
   addTask,
@@ -119,6 +119,7 @@ export function configHost(
 ): i32 {
   arenaInit();
   stateInit();
+  plannedInit();
   digestInit();
   integrityInit();
   vmTableInit();
@@ -280,12 +281,6 @@ export function configPaging(
 export function configMemslot(vm: u32, id: u32, gfn: u32, pages: u32, hva: f64, flags: u32): void {
   const to = vmAt(vm);
   vmAddSlot(to, id, gfn, pages, hva < 0 ? vmDefaultHva(to, gfn) : <u64>hva, flags);
-}
-
-/** Frames that may become a slot later on, by a change of the memory map. */
-export function configReserve(vm: u32, gfn: u32, pages: u32, hva: f64): void {
-  const to = vmAt(vm);
-  vmReserve(to, gfn, pages, hva < 0 ? vmDefaultHva(to, gfn) : <u64>hva);
 }
 
 function addConfigured(vm: u32, vcpu: u32, flags: u32): usize {
