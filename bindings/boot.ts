@@ -75,6 +75,7 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
     for (const { id, gfn, pages, hva = -1, flags = [] } of slots) {
       call.configMemslot(index, id, gfn, pages, hva, flagBits(core, flags));
     }
+    for (const { gfn, pages, target } of vm.aliases) done(core, call.configAlias(index, gfn, pages, target));
     if (vm.pager !== undefined) done(core, call.configPager(index));
     if (vm.guest.scheduler === "fifo") call.configFifo(index);
     if (vm.asyncPf.design !== "off") done(core, callAsyncPf(core, call.configAsyncPf, index, vm.asyncPf));

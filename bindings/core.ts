@@ -36,6 +36,7 @@ export interface CoreFunctions {
   configMemcg: Call;
   configPaging: Call;
   configMemslot: Call;
+  configAlias: Call;
   configEvent: Call;
   configEventSlot: Call;
   eventDone: Call;

@@ -24,6 +24,7 @@ import { DAEMON_BYTES, setVcpuNext, vcpuCreate } from "../kvm/vcpu";
 import {
   setVmMonitor,
   setVmVcpus,
+  vmAddAlias,
   vmAddSlot,
   vmCreate,
   vmDefaultHva,
@@ -281,6 +282,11 @@ export function configPaging(
 export function configMemslot(vm: u32, id: u32, gfn: u32, pages: u32, hva: f64, flags: u32): void {
   const to = vmAt(vm);
   vmAddSlot(to, id, gfn, pages, hva < 0 ? vmDefaultHva(to, gfn) : <u64>hva, flags);
+}
+
+/** Guest frames base .. base + pages - 1 of a VM stand for those from `target` on; up to ALIAS_SLOTS times, before boot. */
+export function configAlias(vm: u32, base: u32, pages: u32, target: u32): i32 {
+  return vmAddAlias(vmAt(vm), base, pages, target) ? OK : E_NO_MEMORY;
 }
 
 function addConfigured(vm: u32, vcpu: u32, flags: u32): usize {
