@@ -79,6 +79,7 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
     if (vm.pager !== undefined) done(core, call.configPager(index));
     if (vm.guest.scheduler === "fifo") call.configFifo(index);
     if (vm.asyncPf.design !== "off") done(core, callAsyncPf(core, call.configAsyncPf, index, vm.asyncPf));
+    if (vm.asyncPf.attempts !== undefined) call.asyncPfAttempts(index, vm.asyncPf.attempts);
     const { chargeTables, chargeBatch, overheadPages } = vm.memcg;
     call.configMemcg(index, Number(chargeTables), chargeBatch, overheadPages);
     done(core, configPaging(core, index, scenario.host.vendor, vm));
