@@ -11,6 +11,8 @@ export * from "./machine/boot";
 export * from "./machine/check";
 export * from "./machine/config";
 export * from "./machine/configguest";
+export * from "./machine/explore";
+export * from "./machine/explorestate";
 export * from "./machine/givecase";
 export * from "./machine/inspect";
 export * from "./machine/kvmcase";
