@@ -18,7 +18,7 @@ import {
   faultWritable,
 } from "../mm/fault";
 import { pagePut } from "../mm/free";
-import { ptePfn, ptePresent, ZERO_PFN } from "../mm/pte";
+import { PTE_WRITE, ptePfn, ptePresent, ZERO_PFN } from "../mm/pte";
 import { spacePte } from "../mm/space";
 import {
   ACTOR_HOST,
@@ -41,6 +41,7 @@ import { dirtyMark } from "./dirtylog";
 import { noteViolation, VIOLATION_UNREACHABLE_PIN } from "./integrity";
 import { memslotIndex, memslotInvalid, memslotReadOnly } from "./memslot";
 import { mmuLevel, mmuMap, mmuReady } from "./mmu";
+import { pfnAccessed } from "./release";
 import { addSpare, spareCount } from "./spare";
 import { SPTE_NONE, SPTE_NPT, SPTE_WRITE, spteAllows, spteMayWrite, sptePresent } from "./spte";
 import {
@@ -64,6 +65,7 @@ import {
   PF_PREFETCH,
   PF_PRESENT,
   PF_SEQ,
+  PF_SLOW,
   PF_START,
   PF_WRITE,
   PF_ZAPS,
@@ -198,7 +200,9 @@ export function pageFaultStep(vcpu: usize): i32 {
         if (!prefetch) emulate(vcpu);
         return STEP_DONE;
       }
-      faultBegin(vcpu, vmSpace(vm), memslotIndex(slot, gfn), write);
+      const index = memslotIndex(slot, gfn);
+      store<u32>(vcpu, hostMapsWritable(vm, index) ? 0 : 1, PF_SLOW);
+      faultBegin(vcpu, vmSpace(vm), index, write);
       if (!prefetch) asyncTry(vcpu);
       goto(vcpu, RESOLVING);
     } else if (pc === RESOLVING) {
@@ -211,6 +215,7 @@ export function pageFaultStep(vcpu: usize): i32 {
         continue;
       }
       asyncNote(vcpu);
+      if (load<u32>(vcpu, PF_SLOW) !== 0) accessed(vcpu, vm, gfn); // FOLL_TOUCH
       actorSpend(vcpu, STAGE_MAP, beforeLock());
       goto(vcpu, RESOLVED);
       // yield: the frame is held, no spte names it yet; the page may be taken away here (the 2008 get_user_pages window)
@@ -221,14 +226,14 @@ export function pageFaultStep(vcpu: usize): i32 {
     } else if (pc === LOCKED) {
       if (stale(vcpu, vm, gfn)) {
         unlock(vm, vcpu);
-        pagePut(mm, faultPfn(vcpu), vcpu);
+        release(vcpu, vm, gfn);
         if (prefetch) return STEP_DONE;
         if (!retry(vcpu)) return STEP_AGAIN;
         continue;
       }
       if (!mmuReady(vm, vcpu, gfn, mmuLevel(vm, gfn, faultPfn(vcpu)))) {
         unlock(vm, vcpu);
-        pagePut(mm, faultPfn(vcpu), vcpu);
+        release(vcpu, vm, gfn);
         goto(vcpu, TOPUP);
         continue;
       }
@@ -248,7 +253,7 @@ export function pageFaultStep(vcpu: usize): i32 {
     } else {
       assert(pc === UNLOCK);
       unlock(vm, vcpu);
-      pagePut(mm, faultPfn(vcpu), vcpu); // sptes hold no references
+      release(vcpu, vm, gfn); // sptes hold no references
       return STEP_DONE;
     }
   }
@@ -297,6 +302,23 @@ function lock(vm: usize, vcpu: usize): bool {
 function unlock(vm: usize, vcpu: usize): void {
   if (vmIsLegacy(vm)) unlockWrite(vmMmuLock(vm), vcpu);
   else unlockRead(vmMmuLock(vm), vcpu);
+}
+
+// get_user_pages_fast() would find the page; in 2008 KVM did not ask that way.
+function hostMapsWritable(vm: usize, index: u32): bool {
+  const pte = spacePte(vmSpace(vm), index);
+  return ptePresent(pte) && (pte & PTE_WRITE) !== 0 && !vmSpteRefs(vm);
+}
+
+// The fault has used the page.
+function accessed(vcpu: usize, vm: usize, gfn: u32): void {
+  pfnAccessed(vm, faultPfn(vcpu), mmuLevel(vm, gfn, faultPfn(vcpu)), vcpu);
+}
+
+// kvm_release_pfn_clean(): the page was used, and is let go of. In 2008 its spte tells of use when it goes.
+function release(vcpu: usize, vm: usize, gfn: u32): void {
+  if (!vmSpteRefs(vm)) accessed(vcpu, vm, gfn);
+  pagePut(vmMm(vm), faultPfn(vcpu), vcpu);
 }
 
 // is_page_fault_stale(): the page may have gone since it was asked for, or the slot.

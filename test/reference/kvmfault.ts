@@ -23,7 +23,10 @@ export function* kvmFault(
       vcpu.spare.push(yield* allocate(host, vcpu, vm, true));
     const sequence = vm.sequence;
     if (!vm.mustRetry(sequence, gfn)) {
+      const pte = vm.ptes.get(gfn);
+      const fast = pte?.page != null && pte.writable;
       const found = yield* faultIn(host, vcpu, gfn, write);
+      if (!fast) host.lru.mark(found.page, vcpu.cpu!.index);
       vcpu.spend("map", beforeLock(host));
       yield "step";
       yield* vm.mmuLock.read(vcpu);
@@ -33,6 +36,7 @@ export function* kvmFault(
         yield "step";
       }
       vm.mmuLock.unlock(vcpu);
+      host.lru.mark(found.page, vcpu.cpu!.index);
       host.drop(found.page);
       if (!stale) break;
     }

@@ -76,8 +76,12 @@ export class CapturedGuest {
   }
 
   advise({ gfn }: GuestSlot, advice: Advice, start: number, pages: number, cpu: number): void {
+    this.adviseAt(gfn + start, advice, pages, cpu);
+  }
+
+  adviseAt(gfn: number, advice: Advice, pages: number, cpu: number): void {
     if (pages === 0) return;
-    this.majorFaults += this.machine.advise(VM, advice, { gfn: gfn + start, pages }, { cpu }).faults.major;
+    this.majorFaults += this.machine.advise(VM, advice, { gfn, pages }, { cpu }).faults.major;
   }
 }
 

@@ -16,10 +16,12 @@ import {
 } from "./captured.js";
 import { COMMANDS } from "./commands.js";
 import { type Counters, compareStep, placesOf } from "./compare.js";
-import { CapturedGuest } from "./guest.js";
+import { CapturedGuest, cpuOf } from "./guest.js";
+import { type MonitorActivity, monitorActivity } from "./monitor.js";
+import { OwnMemory, ownFiles } from "./own.js";
 import { quantitiesOf } from "./quantities.js";
 import { scenarioOf } from "./scenario.js";
-import { eventsByStep, traceEvents } from "./tracetext.js";
+import { type CapturedEvents, capturedEvents, traceEvents } from "./tracetext.js";
 
 /** Repeats an experiment. A skipped one says why. */
 export async function replayKvm(
@@ -36,7 +38,16 @@ export async function replayKvm(
   if (trace === undefined) throw wrongShape("trace.txt", "", "missing", "trace.txt or trace.txt.gz");
 
   const notRepeated = repeated.scenarios[name]?.not_repeated ?? {};
-  return repeat(name, captured, summary, notRepeated, trace, module);
+  const events = capturedEvents(trace);
+  const activity = monitorActivity({
+    steps: captured.steps,
+    slots: placesOf(captured, true),
+    events,
+    swapIns: (step) => summary.steps.find((each) => each.step === step)?.host["pswpin"],
+    record: text?.("scenario.json") ?? "",
+    fileBytes: (label) => text?.(`pagemap-${label}.tsv`)?.length ?? 0,
+  });
+  return repeat(name, captured, summary, notRepeated, events, activity, module);
 }
 
 async function repeat(
@@ -44,13 +55,16 @@ async function repeat(
   captured: KvmScenario,
   summary: KvmSummary,
   notRepeated: Record<string, number[]>,
-  trace: string,
+  events: CapturedEvents,
+  activity: MonitorActivity,
   module: WebAssembly.Module,
 ): Promise<CaseResult> {
-  const input = eventsByStep(trace);
-  const machine = await Machine.create(scenarioOf(captured, input), { module });
+  const input = events.within;
+  const machine = await Machine.create(scenarioOf(captured, input, activity), { module });
   const guest = new CapturedGuest(machine, captured);
   const places = placesOf(captured);
+  const own = new OwnMemory(guest, activity);
+  own.begin(cpuOf(stepInput(captured.steps[0]!, input)));
   const agreement = new Agreement();
   for (const step of captured.steps) {
     const before = takenOf(guest);

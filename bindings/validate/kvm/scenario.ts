@@ -3,6 +3,8 @@
 import type { Scenario } from "../../scenario.js";
 import type { KvmScenario } from "./captured.js";
 import { VM } from "./guest.js";
+import type { MonitorActivity } from "./monitor.js";
+import { ownSlot } from "./own.js";
 import type { TraceEvent } from "./tracetext.js";
 
 /** What the quantities are read from (quantities.ts). */
@@ -29,9 +31,13 @@ const AREA_SLOTS = 16 * COLUMN_SLOTS;
 export function scenarioOf(
   captured: KvmScenario,
   events: ReadonlyMap<number, readonly TraceEvent[]>,
+  activity: MonitorActivity,
 ): Scenario {
   const { environment, memslots, vcpus } = captured;
-  const slots = memslots.map(({ gpa, pages, hva }) => ({ gfn: Number(gpa) / PAGE_BYTES, pages, hva }));
+  const slots = [
+    ...memslots.map(({ gpa, pages, hva }) => ({ gfn: Number(gpa) / PAGE_BYTES, pages, hva: Number(hva) })),
+    ...ownSlot(activity),
+  ];
   const pages = slots.reduce((sum, slot) => sum + slot.pages, 0);
   return {
     host: {
@@ -50,7 +56,7 @@ export function scenarioOf(
         memslots: slots,
         mmu: environment.mmu === "legacy" ? "legacy" : "tdp",
         hugePages: memslots.some(({ thp }) => thp),
-        memcg: { chargeTables: true, chargeBatch: CHARGE_BATCH },
+        memcg: { chargeTables: "process", chargeBatch: CHARGE_BATCH, overheadPages: activity.overhead },
       },
     ],
     trace: { events: EVENTS, capacity: RECORDS },
