@@ -18,6 +18,7 @@ export * from "./machine/live";
 export * from "./machine/lrucase";
 // Names for the binding: kinds, counters and keys by their constants.
 export * from "./machine/names";
+export * from "./machine/pager";
 export * from "./machine/policycase";
 export * from "./machine/report";
 export * from "./machine/scheduler";
@@ -25,6 +26,7 @@ export * from "./machine/slotcase";
 export * from "./machine/stepping";
 export * from "./machine/swapcase";
 export * from "./machine/swapsnap";
+export * from "./machine/tasks";
 export * from "./machine/zonecase";
 
 notifierInit();

@@ -7,6 +7,7 @@ import { COST_KEYS } from "./costkeys.js";
 import { PagevisorError } from "./errors.js";
 import type { Trace } from "./files.js";
 import { flagBits, gfnOfPage, memslotsOf } from "./memslots.js";
+import { startPager } from "./pager.js";
 import { isIdealized } from "./rules.js";
 import type { ResolvedScenario, ResolvedVm, ResolvedWorkload } from "./scenario.js";
 import { placeTasks, type Task } from "./tasks.js";
@@ -24,6 +25,12 @@ export interface BootedTask {
   name: string;
   /** Number of the task in the core. */
   id: number;
+}
+
+/** Which page tables the VM's cgroup is charged for. */
+function chargedTables({ memcg }: ResolvedVm): string {
+  if (!memcg.chargeTables) return "FREE";
+  return memcg.chargeKvmTables ? "CHARGED" : "PROCESS";
 }
 
 /** Configures and boots `core`. Returns the tasks in the order of the scenario. */
@@ -65,9 +72,11 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
     for (const { id, gfn, pages, hva = -1, flags = [] } of slots) {
       call.configMemslot(index, id, gfn, pages, hva, flagBits(core, flags));
     }
+    if (vm.pager !== undefined) done(core, call.configPager(index));
+    if (vm.guest.scheduler === "fifo") call.configFifo(index);
     if (vm.asyncPf.design !== "off") done(core, callAsyncPf(core, call.configAsyncPf, index, vm.asyncPf));
-    const { chargeTables, chargeBatch, overheadPages } = vm.memcg;
-    call.configMemcg(index, Number(chargeTables), chargeBatch, overheadPages);
+    const { chargeBatch, overheadPages } = vm.memcg;
+    call.configMemcg(index, core.constant(`TABLES_${chargedTables(vm)}`), chargeBatch, overheadPages);
     done(core, configPaging(core, index, scenario.host.vendor, vm));
     const buddy = vm.guest.allocator === "buddy";
     const tasksPlaced = placeTasks(vm, (file) => traces.get(file)!.pages);
@@ -75,10 +84,11 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
     for (const placed of tasksPlaced) {
       // Page numbers of a guest that allocates are its own; the others are gfns.
       const task = buddy ? placed : { ...placed, firstPage: gfnOfPage(slots, placed.firstPage).gfn };
-      const { workload, prefault, mode } = vm.guest.tasks[task.index]!;
+      const { workload, prefault, mode, manual } = vm.guest.tasks[task.index]!;
       const id = done(core, configTask(core, index, task, workload, traces, handles));
       if (vm.guest.allocator === "buddy" && task.pages > 0) done(core, configPaged(core, id, workload));
       if (mode === "kernel") call.configKernelMode(id);
+      if (manual) call.configManual(id);
       tasks.push({ vm: index, vcpu: task.vcpu, name: task.name, id });
       starts.push({ id, vm, task });
       if (prefault && task.pages > 0) prefaults.push({ vm: index, task });
@@ -95,6 +105,7 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
     core.u32(call.traceAddress(handle), words.length).set(words);
   }
   if (isIdealized(policy)) call.bootPolicies();
+  for (const [index, vm] of scenario.vms.entries()) startPager(core, index, vm);
   return tasks;
 }
 

@@ -27,6 +27,8 @@ const FILES: Record<CgroupFile, string> = {
 
 export interface CgroupStep extends Step {
   reclaimedPages: number;
+  /** Pages charged to the cgroup afterwards, with what CPUs have in stock for it. */
+  chargedPages: number;
   /** EAGAIN: less could be reclaimed than was asked for. */
   error: "EAGAIN" | null;
 }
@@ -51,5 +53,6 @@ export function writeCgroup(
   const status = runStep(core);
   const error = core.call.stepCallStatus() === 0 ? null : "EAGAIN";
   const reclaimedPages = core.call.stepCallResult() >>> 0;
-  return { status, reclaimedPages, error, ns: core.call.stepCallNs(), stages: stagesOf(core) };
+  const chargedPages = core.call.stepCharged(index) >>> 0;
+  return { status, reclaimedPages, chargedPages, error, ns: core.call.stepCallNs(), stages: stagesOf(core) };
 }

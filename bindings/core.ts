@@ -30,6 +30,9 @@ export interface CoreFunctions {
   configVm: Call;
   configAsyncPf: Call;
   configKernelMode: Call;
+  configFifo: Call;
+  configManual: Call;
+  configPager: Call;
   configMemcg: Call;
   configPaging: Call;
   configMemslot: Call;
@@ -72,12 +75,16 @@ export interface CoreFunctions {
   inspectPage: Call;
   inspectTable: Call;
   stepAccess: Call;
+  stepMsr: Call;
   stepCall: Call;
   stepMemslot: Call;
   stepDirty: Call;
   stepDirtyLog: Call;
   stepSlotGfn: Call;
   stepOnlyCpu: Call;
+  taskStart: Call;
+  pagerSupply: Call;
+  pagerEnd: Call;
   stepStageNs: Call;
   stepAccessNs: Call;
   stepAccessFaults: Call;
@@ -85,6 +92,7 @@ export interface CoreFunctions {
   stepAccessEmulated: Call;
   stepCallStatus: Call;
   stepCallResult: Call;
+  stepCharged: Call;
   stepCallMajor: Call;
   stepCallNs: Call;
   reportTable: Call;

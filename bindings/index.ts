@@ -4,6 +4,7 @@ export type { CgroupFile, CgroupStep } from "./cgroup.js";
 export { type Curve, type CurveOptions, type CurveResult, type CurveSize, curve } from "./curve.js";
 export { type ErrorCode, PagevisorError } from "./errors.js";
 export type { FileSource } from "./files.js";
+export type { MsrName } from "./guestcalls.js";
 export type { LatencyHistogram } from "./histogram.js";
 export type { InspectedPage, InspectedSpte } from "./inspect.js";
 export {
@@ -22,6 +23,7 @@ export type {
   MemslotSetting,
   MemslotStep,
 } from "./memorymap.js";
+export type { PagerSetting } from "./pager.js";
 export { POLICIES, type PolicyName } from "./policynames.js";
 export type {
   FaultKind,
@@ -36,6 +38,7 @@ export type {
 } from "./result.js";
 export { type ResolvedScenario, resolveScenario, type Scenario } from "./scenario.js";
 export {
+  type AccessOptions,
   type AccessStep,
   ADVICE,
   type Advice,

@@ -257,6 +257,10 @@ export class Machine extends SteppedMachine {
     this.dispose();
   }
 
+  protected get tasks(): Own["tasks"] {
+    return this.#own.tasks;
+  }
+
   protected get core(): Core {
     if (this.#core === undefined) {
       throw new PagevisorError("E_DISPOSED", "the machine has been disposed of; create or fork another one");
@@ -274,6 +278,7 @@ export class Machine extends SteppedMachine {
     const threads = this.#own.scenario.vms.flatMap((vm) => [
       ...Array.from({ length: vm.vcpus }, (_, index) => `CPU ${index}/KVM`),
       vm.name.slice(0, 15),
+      ...(vm.pager === undefined ? [] : [`pager ${vm.name}`.slice(0, 15)]),
     ]);
     return ["kswapd0", ...threads];
   }

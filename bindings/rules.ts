@@ -4,6 +4,7 @@
 import { guestMemory } from "./guestrules.js";
 import { gfnOfPage, memslotsOf } from "./memslots.js";
 import { nearestName } from "./nearest.js";
+import { pagerProblems } from "./pagerschema.js";
 import { formatPath, type Problem, show } from "./problems.js";
 import type { ParsedScenario, ResolvedScenario, ResolvedVm } from "./scenario.js";
 import { placeTasks, type Task, taskNames } from "./tasks.js";
@@ -29,6 +30,7 @@ export function ruleProblems(parsed: ParsedScenario, resolved: ResolvedScenario)
         overhead(vm, index),
         guestMemory(vm, index),
         slots(vm, index),
+        pagerProblems(vm, index),
         sameTaskNames(vm, index),
         taskValues(vm, index),
       ];
@@ -211,12 +213,16 @@ function slots(vm: ResolvedVm, index: number): Problem[] {
 }
 
 function taskValues(vm: ResolvedVm, index: number): Problem[] {
-  return vm.guest.tasks.flatMap(({ vcpu, workload }, taskIndex) => {
+  return vm.guest.tasks.flatMap(({ vcpu, workload, manual, start }, taskIndex) => {
     const path = ["vms", index, "guest", "tasks", taskIndex];
     const problems: Problem[] = [];
     if (vcpu !== null && vcpu >= vm.vcpus) {
       const wrong = `${vcpu} is not a vCPU of ${show(vm.name)}, which has ${vm.vcpus}`;
       problems.push({ path: [...path, "vcpu"], wrong, allowed: `a whole number 0..${vm.vcpus - 1}` });
+    }
+    if (manual && start !== 0) {
+      const wrong = `${show(vm.guest.tasks[taskIndex]!.name)} is manual: machine.startTask() starts it`;
+      problems.push({ path: [...path, "start"], wrong, allowed: "0, or absent" });
     }
     if (workload.kind === "hotcold" && workload.hot >= workload.pages) {
       const wrong = `${workload.hot} is not less than the ${workload.pages} pages`;

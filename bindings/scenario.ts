@@ -93,10 +93,18 @@ function fillInGuest(guest: ParsedVm["guest"]): ResolvedVm["guest"] {
   const {
     tasks: _,
     timeslice,
+    scheduler,
     allocator = needsBuddy(guest) ? "buddy" : "direct",
     freePages,
     ...others
   } = guest;
   const told = freePages && { ...freePages, minOrder: freePages.minOrder ?? MIN_ORDERS[freePages.design] };
-  return { tasks, timeslice, allocator, ...(told !== undefined && { freePages: told }), ...others };
+  return {
+    tasks,
+    timeslice,
+    scheduler,
+    allocator,
+    ...(told !== undefined && { freePages: told }),
+    ...others,
+  };
 }

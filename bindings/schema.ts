@@ -6,6 +6,7 @@ import * as v from "valibot";
 import { asyncPfSchema } from "./asyncpfschema.js";
 import { COST_KEYS, COST_MEANINGS, type CostKey, LATER_COST_KEYS } from "./costkeys.js";
 import { memslotSchema } from "./memslotschema.js";
+import { pagerSchema } from "./pagerschema.js";
 import { pagingKeys } from "./paging.js";
 import { POLICIES } from "./policynames.js";
 import {
@@ -178,6 +179,10 @@ const task = object("A task of the guest, or `count` equal ones.", {
     count("The vCPU it runs on. Absent: tasks are dealt to the vCPUs in turn.", { min: 0, max: 63 }),
   ),
   start: v.optional(start, 0),
+  manual: v.optional(
+    flag("It waits until machine.startTask() starts it, and no run waits for its end before."),
+    false,
+  ),
   region: maybe(name("Tasks of one region share its pages. Absent: pages of its own.")),
   prefault: v.optional(flag("Write every page once before virtual time and counters start."), false),
   mode: v.optional(
@@ -219,6 +224,13 @@ const balloon = object("A virtio balloon: pages that the guest lends to the host
 const guest = object("What runs in the VM.", {
   tasks: v.optional(list("Tasks. None: the VM is driven by machine.access().", "task", task), []),
   timeslice: v.optional(time("Granularity of the guest's scheduler.", { min: 1, max: U32_MAX }), "4ms"),
+  scheduler: v.optional(
+    choice(
+      "How a vCPU's tasks share it. fair: by virtual run time. fifo: each until it sleeps or ends, in the order of becoming ready, without time slices and without a timer tick.",
+      { values: ["fair", "fifo"] },
+    ),
+    "fair",
+  ),
   allocator: v.optional(
     choice(
       "How tasks get guest frames. direct: task after task, one page to one gfn. buddy: the guest's own memory management gives one at the first touch and takes it back. Default: buddy where freePages, balloon or a workload needs it.",
@@ -245,6 +257,12 @@ const vm = object(
         chargeTables: v.optional(
           flag("Charge the frames of KVM's page tables and of the host's that map the VM, as Linux does."),
           false,
+        ),
+        chargeKvmTables: v.optional(
+          flag(
+            "Whether chargeTables concerns KVM's page tables. Those that a vCPU set aside before its process joined the cgroup are not charged.",
+          ),
+          true,
         ),
         chargeBatch: v.optional(
           count(
@@ -283,6 +301,7 @@ const vm = object(
       "mmu-notifier",
     ),
     asyncPf: v.optional(asyncPfSchema, {}),
+    pager: v.optional(pagerSchema),
     memslots: v.optional(
       list(
         "Where the guest's memory lies, and what backs it; its pages come to `memory`. Default: one slot over all memory.",

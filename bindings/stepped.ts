@@ -1,8 +1,10 @@
 // The part of a machine that is driven from outside, step by step: one access of a vCPU, one call of a monitor, one look at a page.
 // Each step runs the machine until it has been made. Left out: how that is done, which is the business of the files imported here.
 
+import type { BootedTask } from "./boot.js";
 import { type CgroupFile, type CgroupStep, writeCgroup } from "./cgroup.js";
 import type { Core } from "./core.js";
+import { type MsrName, startTask, writeMsr } from "./guestcalls.js";
 import { type InspectedPage, inspectGfn } from "./inspect.js";
 import {
   type DirtyLogStep,
@@ -11,14 +13,17 @@ import {
   setMemslot,
   takeDirtyLog,
 } from "./memorymap.js";
+import { type PagerSetting, setPager } from "./pager.js";
 import type { ResolvedScenario } from "./scenario.js";
 import {
+  type AccessOptions,
   type AccessStep,
   type Advice,
   type AdviceStep,
   accessOnce,
   adviseOnce,
   type GuestRange,
+  type Step,
   type StepOptions,
 } from "./stepping.js";
 
@@ -26,6 +31,9 @@ import {
 export abstract class SteppedMachine {
   /** @internal @throws PagevisorError E_DISPOSED */
   protected abstract get core(): Core;
+
+  /** @internal */
+  protected abstract get tasks(): readonly BootedTask[];
 
   /** The scenario with every default filled in. */
   abstract get scenario(): ResolvedScenario;
@@ -40,7 +48,7 @@ export abstract class SteppedMachine {
     vcpu: number,
     gfn: number,
     mode: "read" | "write",
-    options: StepOptions = {},
+    options: AccessOptions = {},
   ): AccessStep {
     return accessOnce(this.core, this.scenario, vm, vcpu, gfn, mode, options);
   }
@@ -96,5 +104,39 @@ export abstract class SteppedMachine {
    */
   inspect({ vm, gfn }: { vm: string | number; gfn: number }): InspectedPage {
     return inspectGfn(this.core, this.scenario, vm, gfn);
+  }
+
+  /**
+   * Starts a task with the key `manual`, now; the runs that follow wait for its end.
+   *
+   * @throws PagevisorError E_STEP for a task that is not there, or does not wait for this
+   */
+  startTask(vm: string | number, task: string, options: StepOptions = {}): void {
+    startTask(this.core, this.scenario, this.tasks, vm, task, options);
+  }
+
+  /**
+   * Has a vCPU's guest write a model-specific register, and handle what comes of it: "async-pf-en" with the address of its shared area and
+   * the bits 1 (on), 2 (tell in kernel mode too), 8 (ready by interrupt). Runs until it has been done.
+   *
+   * @throws PagevisorError E_STEP
+   */
+  writeMsr(
+    vm: string | number,
+    vcpu: number,
+    msr: MsrName,
+    value: number,
+    options: StepOptions = {},
+  ): Step["status"] {
+    return writeMsr(this.core, this.scenario, vm, vcpu, msr, value, options);
+  }
+
+  /**
+   * Sets what the pager of a VM supplies from now on; null: nothing, and who waits for it goes on.
+   *
+   * @throws PagevisorError E_STEP for a VM without the key `pager`, or frames that are not there
+   */
+  setPager(vm: string | number, setting: PagerSetting | null): void {
+    setPager(this.core, this.scenario, vm, setting);
   }
 }

@@ -77,6 +77,12 @@ export function wholeNumber(argument: string, value: unknown, least: number, mos
   throw stepError(argument, `${show(value)} is not allowed`, `a whole number ${least}..${most}`);
 }
 
+/** What an access can be told beside. */
+export interface AccessOptions extends StepOptions {
+  /** The guest's interrupts are on meanwhile, so that asynchronous page faults may halt its vCPU. Default: true. */
+  interrupts?: boolean;
+}
+
 /** One access of vCPU `vcpu`, before the next one of its guest's tasks. */
 export function accessOnce(
   core: Core,
@@ -85,7 +91,7 @@ export function accessOnce(
   vcpu: number,
   gfn: number,
   mode: "read" | "write",
-  { cpu }: StepOptions,
+  { cpu, interrupts = true }: AccessOptions,
 ): AccessStep {
   const { index, vm } = vmNamed(scenario, name);
   wholeNumber("vcpu", vcpu, 0, vm.vcpus - 1);
@@ -94,7 +100,7 @@ export function accessOnce(
     throw stepError("mode", `${show(mode)} is not allowed`, '"read", "write"');
   const { call } = core;
   placeOn(core, scenario, index, vcpu, cpu);
-  guard(() => call.stepAccess(index, vcpu, gfn, Number(mode === "write")));
+  guard(() => call.stepAccess(index, vcpu, gfn, Number(mode === "write"), Number(!interrupts)));
   const status = runStep(core);
   const exits = status === "oom" ? 1 : call.stepAccessFaults() >>> 0;
   const kind = call.stepAccessKind() >>> 0;

@@ -37,7 +37,7 @@ function refusal(input: unknown): string {
 }
 
 const VM_KEYS =
-  "name, memory, vcpus, memoryMax, memcg, tlb, mmu, mmuPages, pageTableLevels, hugePages, mmuNotifier, hostPaging, asyncPf, memslots, guest";
+  "name, memory, vcpus, memoryMax, memcg, tlb, mmu, mmuPages, pageTableLevels, hugePages, mmuNotifier, hostPaging, asyncPf, pager, memslots, guest";
 const SIZE = "a multiple of 4KiB from 4KiB to 8TiB, in bytes or with a unit (B, KiB, MiB, GiB, TiB)";
 const SOME_TIME = "a time of at least 1ns, in ns or with a unit (ns, us, ms, s, min)";
 const THINK_TIME = SOME_TIME.replace("1ns,", "1ns, at most 400000000ns,");
@@ -75,7 +75,7 @@ test("a resolved scenario says everything", () => {
         memory: 402_653_184,
         vcpus: 2,
         memoryMax: null,
-        memcg: { chargeTables: false, chargeBatch: 1, overheadPages: 0 },
+        memcg: { chargeTables: false, chargeKvmTables: true, chargeBatch: 1, overheadPages: 0 },
         tlb: { entries: 2048, ways: 1 },
         mmu: "tdp",
         mmuPages: null,
@@ -92,6 +92,7 @@ test("a resolved scenario says everything", () => {
               vcpu: null,
               start: 0,
               region: null,
+              manual: false,
               prefault: false,
               mode: "user",
               workload: {
@@ -106,6 +107,7 @@ test("a resolved scenario says everything", () => {
             },
           ],
           timeslice: 4_000_000,
+          scheduler: "fair",
           allocator: "direct",
         },
       },
@@ -147,7 +149,7 @@ const everything: Scenario = {
       memory: "16MiB",
       vcpus: 2,
       memoryMax: "8MiB",
-      memcg: { chargeTables: true, chargeBatch: 64, overheadPages: 12 },
+      memcg: { chargeTables: true, chargeKvmTables: false, chargeBatch: 64, overheadPages: 12 },
       tlb: { entries: 64, ways: 4 },
       mmu: "upstream",
       mmuNotifier: "upstream",

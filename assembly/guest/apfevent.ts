@@ -6,9 +6,12 @@ import {
   APF_EXCEPTION,
   APF_EXCEPTION_TOKEN,
   APF_IRQS_OFF,
+  APF_MSR,
+  APF_MSR_WRITTEN,
   ATTENTION_EXCEPTION,
   ATTENTION_HANDLER,
   ATTENTION_INTERRUPT,
+  ATTENTION_MSR,
   ATTENTION_SWITCH,
   apfAttend,
   apfAttended,
@@ -18,11 +21,11 @@ import {
   vcpuAttention,
 } from "../kvm/apf";
 import { apfAcknowledge, apfRescan } from "../kvm/apfready";
-import { apfSwitch } from "../kvm/apfreset";
+import { apfEnable, apfSwitch } from "../kvm/apfreset";
 import { faultSuspend } from "../kvm/faultsave";
 import { vcpuApf, vcpuFaultPending } from "../kvm/vcpu";
-import { actorClock, actorSpend, STAGE_ASYNC } from "../sim/actor";
-import { COST_GUEST_EXCEPTION_NS, cost } from "../sim/costs";
+import { actorClock, actorSpend, STAGE_ASYNC, STAGE_EXIT } from "../sim/actor";
+import { COST_GUEST_EXCEPTION_NS, COST_VM_EXIT_NS, cost } from "../sim/costs";
 import { sleeperWait, sleeperWake, sleeperWakeAll } from "./apfsleep";
 import { guestCurrent } from "./sched";
 import { GUEST_HANDLER, GUEST_HANDLER_TOKEN, taskFault } from "./task";
@@ -131,4 +134,32 @@ export function guestSwitch(vcpu: usize): void {
   if (vcpuFaultPending(vcpu)) faultSuspend(vcpu, taskFault(guestCurrent(vcpu)));
   apfSwitch(apf, actorClock(vcpu));
   sleeperWakeAll(vcpu, TOKEN_ALL);
+}
+
+/** Somebody outside has the guest write `value` to MSR_KVM_ASYNC_PF_EN when it next runs. */
+export function guestMsrWanted(vcpu: usize, value: u64): void {
+  const apf = vcpuApf(vcpu);
+  store<u64>(apf, value, APF_MSR);
+  apfAttend(apf, ATTENTION_MSR);
+}
+
+/** The guest, in none of its handlers, writes it: bits 0 to 5 are EN_*, the others the address of its shared area. */
+export function guestWriteMsr(vcpu: usize): void {
+  const apf = vcpuApf(vcpu);
+  const value = load<u64>(apf, APF_MSR);
+  assert(load<u32>(vcpu, GUEST_HANDLER) === IDLE);
+  apfAttended(apf, ATTENTION_MSR);
+  if (vcpuFaultPending(vcpu)) faultSuspend(vcpu, taskFault(guestCurrent(vcpu)));
+  actorSpend(vcpu, STAGE_EXIT, cost(COST_VM_EXIT_NS));
+  store<u32>(apf, <u32>(value >> 12), APF_AREA_GFN);
+  apfEnable(apf, <u32>value & 0x3f, actorClock(vcpu));
+  store<u32>(apf, 1, APF_MSR_WRITTEN);
+}
+
+/** True once after the guest has written the MSR and has handled everything that came of it. */
+export function guestMsrHandled(vcpu: usize): bool {
+  const apf = vcpuApf(vcpu);
+  if (load<u32>(apf, APF_MSR_WRITTEN) === 0 || vcpuAttention(vcpu) !== 0) return false;
+  store<u32>(apf, 0, APF_MSR_WRITTEN);
+  return true;
 }

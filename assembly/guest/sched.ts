@@ -1,8 +1,11 @@
+import { TIME_NEVER } from "../memory/layout";
 import { actorClock, actorSpend, STAGE_CPU } from "../sim/actor";
 import { COST_GUEST_SWITCH_NS, cost } from "../sim/costs";
 import {
   GUEST_CURRENT,
+  GUEST_FIFO,
   GUEST_LAST,
+  GUEST_PLACES,
   GUEST_SLICE_END,
   GUEST_TASKS,
   GUEST_TIMESLICE,
@@ -23,9 +26,28 @@ import {
 
 // The guest's scheduler on one vCPU: fair by virtual run time, the least first, ties by number, with a granularity of the
 // timeslice; a task that wakes does not wait for the end of another's slice. Time for which the vCPU is blocked in the host passes for the task that runs on it.
+//
+// Or first in, first out: a task runs until it sleeps or ends, without slices and without a tick, and those that are ready stand in a queue. The
+// place in the queue then takes the virtual run time's part.
 
 export function setGuestTimeslice(vcpu: usize, ns: u32): void {
   store<u32>(vcpu, ns, GUEST_TIMESLICE);
+}
+
+/** Tasks of the vCPU run first in, first out. */
+export function setGuestFifo(vcpu: usize): void {
+  store<u32>(vcpu, 1, GUEST_FIFO);
+}
+
+export function guestFifo(vcpu: usize): bool {
+  return load<u32>(vcpu, GUEST_FIFO) !== 0;
+}
+
+// The last place of the queue.
+function nextPlace(vcpu: usize): u64 {
+  const place = load<u64>(vcpu, GUEST_PLACES);
+  store<u64>(vcpu, place + 1, GUEST_PLACES);
+  return place;
 }
 
 /** The task that runs on the vCPU, 0 for none. */
@@ -57,7 +79,8 @@ export function guestPick(vcpu: usize): usize {
   const last = load<u32>(vcpu, GUEST_LAST);
   if (last !== 0 && last !== <u32>task) actorSpend(vcpu, STAGE_CPU, cost(COST_GUEST_SWITCH_NS));
   store<u32>(vcpu, <u32>task, GUEST_LAST);
-  store<u64>(vcpu, actorClock(vcpu) + load<u32>(vcpu, GUEST_TIMESLICE), GUEST_SLICE_END);
+  const end = guestFifo(vcpu) ? TIME_NEVER : actorClock(vcpu) + load<u32>(vcpu, GUEST_TIMESLICE);
+  store<u64>(vcpu, end, GUEST_SLICE_END);
   return task;
 }
 
@@ -76,7 +99,7 @@ export function guestResched(vcpu: usize): void {
 /** A pending task may run from `time` on; it starts level with the one that has run least. */
 export function guestStart(vcpu: usize, task: usize, time: u64): void {
   assert(taskState(task) === TASK_PENDING);
-  setTaskVruntime(task, leastVruntime(vcpu, time));
+  setTaskVruntime(task, guestFifo(vcpu) ? nextPlace(vcpu) : leastVruntime(vcpu, time));
   setTaskState(task, TASK_READY, time);
 }
 
@@ -102,6 +125,11 @@ export function guestSleep(vcpu: usize): void {
 export function guestWake(vcpu: usize, task: usize): void {
   assert(taskState(task) === TASK_WAITING);
   const clock = actorClock(vcpu);
+  if (guestFifo(vcpu)) {
+    setTaskVruntime(task, nextPlace(vcpu));
+    setTaskState(task, TASK_READY, clock);
+    return;
+  }
   const least = leastVruntime(vcpu, clock);
   const credit = min<u64>(least, load<u32>(vcpu, GUEST_TIMESLICE));
   setTaskVruntime(task, max<u64>(taskVruntime(task), least - credit));
@@ -113,7 +141,7 @@ export function guestWake(vcpu: usize, task: usize): void {
 
 /** The current task gives way at the next boundary if another one has run less: what an interrupt that wakes a kernel thread does. */
 export function guestPreempt(vcpu: usize): void {
-  if (guestCurrent(vcpu) !== 0)
+  if (guestCurrent(vcpu) !== 0 && !guestFifo(vcpu))
     store<u64>(vcpu, min<u64>(guestSliceEnd(vcpu), actorClock(vcpu)), GUEST_SLICE_END);
 }
 

@@ -66,6 +66,8 @@ export const TASK_PREFAULT: u32 = 2;
 export const TASK_KERNEL: u32 = 4;
 /** A kernel thread of the guest: kthread.ts. It never ends, and is not part of the result. */
 export const TASK_KTHREAD: u32 = 8;
+/** It starts when somebody outside says so. */
+export const TASK_MANUAL: u32 = 16;
 
 // The guest floor's region of a vCPU's record: guest/sched.ts.
 export const GUEST_CURRENT: usize = KVM_CONTEXT_END;
@@ -78,7 +80,10 @@ export const GUEST_TIMESLICE: usize = KVM_CONTEXT_END + 24;
 export const GUEST_HANDLER: usize = KVM_CONTEXT_END + 28;
 export const GUEST_HANDLER_TOKEN: usize = KVM_CONTEXT_END + 32;
 export const GUEST_SLEEPERS: usize = KVM_CONTEXT_END + 36;
-export const VCPU_BYTES: usize = KVM_CONTEXT_END + 40;
+// Tasks run in the order of becoming ready, and how many have: guest/sched.ts.
+export const GUEST_FIFO: usize = KVM_CONTEXT_END + 40;
+export const GUEST_PLACES: usize = KVM_CONTEXT_END + 48; // u64
+export const VCPU_BYTES: usize = KVM_CONTEXT_END + 56;
 
 /** Takes the record of task number `id` on `vcpu`, last in the vCPU's list; 0 when memory is exhausted. */
 export function taskCreate(id: u32, vcpu: usize, flags: u32): usize {
@@ -132,6 +137,16 @@ export function setTaskKernel(task: usize): void {
 
 export function taskKernel(task: usize): bool {
   return (load<u32>(task, FLAGS) & TASK_KERNEL) !== 0;
+}
+
+/** The task waits for somebody outside to start it, or no longer does. */
+export function setTaskManual(task: usize, manual: bool): void {
+  const flags = load<u32>(task, FLAGS) & ~TASK_MANUAL;
+  store<u32>(task, manual ? flags | TASK_MANUAL : flags, FLAGS);
+}
+
+export function taskManual(task: usize): bool {
+  return (load<u32>(task, FLAGS) & TASK_MANUAL) !== 0;
 }
 
 /** Its node in the table of sleepers. */

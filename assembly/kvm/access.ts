@@ -4,23 +4,13 @@ import { actorClock, setActorClock } from "../sim/actor";
 import { COST_MEM_DRAM_NS, COST_TLB_WALK2D_NS, cost } from "../sim/costs";
 import { pageFaultBegin, pageFaultComplete, pageFaultEmulated } from "./fault";
 import { contentRead, contentWrite } from "./integrity";
-import {
-  SPTE_EPT,
-  SPTE_NPT,
-  SPTE_PAGE_SIZE,
-  SPTE_READ,
-  SPTE_WRITE,
-  spteAccessed,
-  spteAllows,
-  spteDirty,
-  spteDirtyShift,
-  sptePfn,
-} from "./spte";
+import { spteSet } from "./leafbits";
+import { tableBits } from "./shadowpage";
+import { SPTE_PAGE_SIZE, SPTE_WRITE, spteAccessed, spteAllows, spteDirty } from "./spte";
 import { VM_TLB_MISSES, vmCountAdd } from "./stats";
 import { tlbFill, tlbLookup, tlbPfn } from "./tlb";
 import {
   TLB_GENERATION,
-  TLB_PFNS,
   TLB_SET_MASK,
   TLB_TAGS,
   TLB_WAYS,
@@ -38,15 +28,15 @@ import {
   vmLevels,
   vmSpace,
   vmStats,
+  vmTablePool,
 } from "./vm";
-import { leafPfn, walkAny, walkHuge } from "./walk";
+import { leafPfn, walkAny, walkLeaf } from "./walk";
 
 // A vCPU executes accesses of its current task: TLB, walk, accessed and dirty bits, until the stream ends, the time is up
 // or an access faults. An access is a u32: bit 31 a write, bits 0..30 the page within the task's region.
 //
 // Two loops do the same: one for the common case (direct-mapped TLB, contents not checked, constant think time, no policy that sees
-// every access), which
-// keeps everything in locals, and one for all cases. Neither makes a difference to the result, only to the speed.
+// every access), which keeps everything in locals, and one for all cases. Neither makes a difference to the result, only to the speed.
 
 // The guest's tables have four levels and 4 KiB leaves.
 const GUEST_LEVELS: u32 = 4;
@@ -56,11 +46,21 @@ export const ACCESS_END: u32 = 0;
 export const ACCESS_TIME: u32 = 1;
 export const ACCESS_FAULT: u32 = 2;
 export const ACCESS_VIOLATION: u32 = 3;
-const ACCESS_HUGE: u32 = 4;
+const ACCESS_WALK: u32 = 4;
 
 // Where the last accessRun() stopped and how far it came: read by the caller at once.
 const STOP: usize = 0;
-const ACCESS: usize = memory.data(8, 8);
+// Of the last piece of accesses some hit the TLB and some missed it.
+const MIXED: usize = 4;
+// Accesses that the last piece has made.
+const MADE: usize = 8;
+const ACCESS: usize = memory.data(12, 8);
+
+// Accesses between two looks at how many miss; a share of 1 in 2^MIXED_SHIFT is some.
+const PIECE: u32 = 4096;
+// With room for fewer accesses before the time is up, the loop looks at the clock.
+const SHORT: u32 = 64;
+const MIXED_SHIFT: u32 = 4;
 
 /** Why the last accessRun() stopped. */
 export function accessStop(): u32 {
@@ -180,14 +180,14 @@ function one(vcpu: usize, vm: usize, access: u32, base: u32, thinkNs: u32): u32 
   if (hit >= 0) {
     pfn = tlbPfn(vcpu, hit);
   } else {
-    if (!translates(vm, gfn, write)) {
+    const leaf = walkAny(vm, gfn);
+    if (leaf === 0 || !spteAllows(load<u64>(leaf), write !== 0)) {
       pageFaultBegin(vcpu, gfn, write !== 0);
       return ACCESS_FAULT;
     }
-    const leaf = walkAny(vm, gfn);
     const format = vmFormat(vm);
     const spte = load<u64>(leaf) | spteAccessed(format) | (write ? spteDirty(format) : 0);
-    store<u64>(leaf, spte);
+    spteSet(vm, leaf, spte);
     pfn = leafPfn(spte, gfn);
     tlbFill(vcpu, gfn, spte & spteDirty(format) && spte & SPTE_WRITE ? 1 : 0, pfn);
     vmCountAdd(vmStats(vm), VM_TLB_MISSES, 1);
@@ -204,8 +204,9 @@ function one(vcpu: usize, vm: usize, access: u32, base: u32, thinkNs: u32): u32 
   return contentRead(vm, gfn, pfn, vcpuIndex(vcpu), time) ? ACCESS_END : ACCESS_VIOLATION;
 }
 
-// The common case, from access `done` on. Where a 2 MiB leaf must be looked for, the loop steps out for one access: with a call in it, all its
-// accesses would cost more.
+// The common case, from access `done` on, in pieces. Where an entry's bits must be set or a 2 MiB leaf looked for, the loop steps out: with
+// a call in it, all its accesses would cost more. A piece that cannot reach `until` does not look at the clock; which form of the loop it
+// takes is told by the misses of the piece before it.
 function simply(
   vcpu: usize,
   vm: usize,
@@ -217,101 +218,125 @@ function simply(
   thinkNs: u32,
   until: u64,
 ): u32 {
-  const ept = vmFormat(vm) === SPTE_EPT;
-  while (true) {
-    const from = stream + ((<usize>done) << 2);
-    const left = count - done;
-    done += ept
-      ? direct<Ept>(vcpu, vm, from, left, base, force, thinkNs, until)
-      : direct<Npt>(vcpu, vm, from, left, base, force, thinkNs, until);
-    if (accessStop() !== ACCESS_HUGE) return done;
-    const stop = one(vcpu, vm, load<u32>(stream + ((<usize>done) << 2)) | force, base, thinkNs);
-    assert(stop === ACCESS_END);
-    done++;
+  const hitNs = <u64>(cost(COST_MEM_DRAM_NS) + thinkNs);
+  const missNs = walkNs(vm, false);
+  const slowest = max<u64>(hitNs + missNs, 1);
+  while (done < count) {
+    const clock = actorClock(vcpu);
+    const at = stream + ((<usize>done) << 2);
+    let piece = min<u32>(count - done, PIECE);
+    let timed = clock >= until;
+    if (!timed && until - clock < slowest * piece) {
+      const room = <u32>((until - clock) / slowest);
+      timed = room < SHORT;
+      if (!timed) piece = room;
+    }
+    let stop: u32;
+    if (timed) {
+      stop = direct<Timed>(vcpu, vm, at, piece, base, force, hitNs, missNs, until);
+    } else if (load<u32>(ACCESS, MIXED) !== 0 && !vmHuge(vm)) {
+      stop = direct<Mixed>(vcpu, vm, at, piece, base, force, hitNs, missNs, until);
+    } else {
+      stop = direct<Alike>(vcpu, vm, at, piece, base, force, hitNs, missNs, until);
+    }
+    const made = load<u32>(ACCESS, MADE);
+    done += made;
+    if (stop === ACCESS_WALK) {
+      const access = load<u32>(at + ((<usize>made) << 2)) | force;
+      if (walked(vm, base + (access & 0x7fffffff), access >> 31)) continue;
+      stop = one(vcpu, vm, access, base, thinkNs);
+      if (stop === ACCESS_END) done++;
+    }
+    store<u32>(ACCESS, stop, STOP);
+    if (stop !== ACCESS_END) return done;
   }
+  store<u32>(ACCESS, ACCESS_END, STOP);
+  return done;
 }
 
-// Stand for the two forms of entries where the compiler needs a type.
-type Ept = u8;
-type Npt = u16;
-
-function formatOf<Format>(): u32 {
-  return sizeof<Format>() === sizeof<Ept>() ? SPTE_EPT : SPTE_NPT;
+// Sets the accessed bit of the 4 KiB leaf, and the dirty bit for a write; the loop repeats the access. False when there is no such leaf.
+function walked(vm: usize, gfn: u32, write: u32): bool {
+  const leaf = walkLeaf(vm, gfn);
+  if (leaf === 0) return false;
+  const spte = load<u64>(leaf);
+  if (!spteAllows(spte, write !== 0)) return false;
+  const format = vmFormat(vm);
+  spteSet(vm, leaf, spte | spteAccessed(format) | (write ? spteDirty(format) : 0));
+  return true;
 }
+
+// The forms of the loop, where the compiler needs a type.
+type Timed = u8;
+type Alike = u16;
+type Mixed = u32;
 
 // The loop for a direct-mapped TLB. The dirty bit of an entry sits below its gfn, so that one addition decides whether an
-// entry serves the access (tlb.ts): equal, or equal but for a dirty bit that a read does not need.
-// It is compiled once for each form of entries, whose bits are constants in it: variable shifts cost a third of a pass that misses the TLB.
-function direct<Format>(
+// entry serves the access (tlb.ts): equal, or equal but for a dirty bit that a read does not need. Whether an entry of the tables needs a bit
+// set is told by the two bits beside the tables (leafbits.ts).
+//
+// Compiled three times. `Timed` stops at `until`. `Timed` and `Alike` have a branch between hits and misses, which costs nothing while
+// nearly all accesses do the same. When some hit and some miss, no processor can predict it: in `Mixed` both do the same work, and a hit keeps
+// nothing of it. All come to the same.
+function direct<Form>(
   vcpu: usize,
   vm: usize,
   stream: usize,
   count: u32,
   base: u32,
   force: u32,
-  thinkNs: u32,
+  hitNs: u64,
+  missNs: u32,
   until: u64,
 ): u32 {
   const tags = <usize>load<u32>(vcpu, TLB_TAGS);
-  const pfns = <usize>load<u32>(vcpu, TLB_PFNS);
   const mask = load<u32>(vcpu, TLB_SET_MASK);
   const generation = (<u64>load<u32>(vcpu, TLB_GENERATION)) << 32;
   const directory = vmDirectory(vm);
+  const origin = tableBits(vmTablePool(vm));
   const gfnEnd = vmGfnEnd(vm);
-  const hitNs = <u64>(cost(COST_MEM_DRAM_NS) + thinkNs);
-  const missNs = hitNs + walkNs(vm, false);
   const end = stream + ((<usize>count) << 2);
   let clock = actorClock(vcpu);
   let misses: u32 = 0;
   let stop = ACCESS_END;
   let at = stream;
-  let gfn: u32 = 0;
-  let write: u32 = 0;
   while (at < end) {
-    if (clock >= until) {
+    if (sizeof<Form>() === sizeof<Timed>() && clock >= until) {
       stop = ACCESS_TIME;
       break;
     }
     const access = load<u32>(at) | force;
-    write = access >> 31;
-    gfn = base + (access & 0x7fffffff);
-    const set = <usize>(gfn & mask);
+    const write = access >> 31;
+    const gfn = base + (access & 0x7fffffff);
+    const entry = tags + ((<usize>(gfn & mask)) << 3);
     const key = generation | ((<u64>gfn) << 1) | write;
-    if ((load<u64>(tags + (set << 3)) ^ key) + write < 2) {
-      clock += hitNs;
+    const tag = load<u64>(entry);
+    const hit = (tag ^ key) + write < 2;
+    if (sizeof<Form>() !== sizeof<Mixed>() && hit) {
+      if (sizeof<Form>() === sizeof<Timed>()) clock += hitNs;
       at += 4;
       continue;
     }
     const table = gfn < gfnEnd ? <usize>load<u32>(directory + ((<usize>(gfn >> 9)) << 2)) : 0;
-    if (table === 0) {
-      stop = ACCESS_FAULT;
-      break;
-    }
     const leaf = table + ((<usize>(gfn & 511)) << 3);
-    const old = load<u64>(leaf);
-    const wanted = SPTE_READ | ((<u64>write) << 1);
-    if ((old & wanted) !== wanted) {
-      stop = ACCESS_FAULT;
+    const bits = table === 0 ? 0 : <u32>load<u8>(origin + (leaf >> 5)) >> ((gfn & 3) << 1);
+    const serves =
+      sizeof<Form>() === sizeof<Mixed>() ? ((bits >> write) & 1) | <u32>hit : (bits >> write) & 1;
+    if (serves === 0) {
+      stop = ACCESS_WALK;
       break;
     }
-    const spte =
-      old | spteAccessed(formatOf<Format>()) | ((<u64>write) << spteDirtyShift(formatOf<Format>()));
-    if (spte !== old) store<u64>(leaf, spte);
-    store<u64>(
-      tags + (set << 3),
-      generation | ((<u64>gfn) << 1) | ((spte >> spteDirtyShift(formatOf<Format>())) & (spte >> 1) & 1),
-    );
-    store<u32>(pfns + (set << 2), sptePfn(spte));
-    clock += missNs;
-    misses++;
+    const filled = generation | ((<u64>gfn) << 1) | <u64>((bits >> 1) & 1);
+    store<u64>(entry, sizeof<Form>() === sizeof<Mixed>() ? select<u64>(tag, filled, hit) : filled);
+    misses += sizeof<Form>() === sizeof<Mixed>() ? <u32>!hit : 1;
+    if (sizeof<Form>() === sizeof<Timed>()) clock += hitNs + missNs;
     at += 4;
   }
+  const made = <u32>((at - stream) >> 2);
+  if (sizeof<Form>() !== sizeof<Timed>()) clock += hitNs * made + <u64>missNs * misses;
   setActorClock(vcpu, clock);
   vmCountAdd(vmStats(vm), VM_TLB_MISSES, misses);
-  if (stop === ACCESS_FAULT) {
-    if (vmHuge(vm) && translates(vm, gfn, write)) stop = ACCESS_HUGE;
-    else pageFaultBegin(vcpu, gfn, write !== 0);
-  }
-  store<u32>(ACCESS, stop, STOP);
-  return <u32>((at - stream) >> 2);
+  const few = made >> MIXED_SHIFT;
+  store<u32>(ACCESS, <u32>(misses > few && made - misses > few), MIXED);
+  store<u32>(ACCESS, made, MADE);
+  return stop;
 }

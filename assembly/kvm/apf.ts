@@ -84,7 +84,9 @@ export const APF_TABLE_NEXT: usize = 132; // a larger table that has been reserv
 export const APF_TABLE_NEXT_BITS: usize = 136;
 export const APF_ITEMS_NEXT: usize = 140; // works that have been reserved
 export const APF_CACHE: usize = 144; // guestwrite.ts
-const APF_BYTES: u64 = 160;
+export const APF_MSR: usize = 160; // u64: what the guest is to write
+export const APF_MSR_WRITTEN: usize = 168; // and it has, but not yet handled what came of it
+const APF_BYTES: u64 = 176;
 
 /** KVM_REQ_APF_READY: completions are to be looked at before the guest goes on. */
 export const ATTENTION_READY: u32 = 1;
@@ -98,6 +100,8 @@ export const ATTENTION_HANDLER: u32 = 8;
 export const ATTENTION_TICK: u32 = 16;
 /** The guest is to switch asynchronous page faults on or off, or to another design. */
 export const ATTENTION_SWITCH: u32 = 32;
+/** The guest is to write MSR_KVM_ASYNC_PF_EN because somebody outside says so. */
+export const ATTENTION_MSR: u32 = 64;
 
 export const EXCEPTION_NONE: u32 = 0;
 /** KVM_PV_REASON_PAGE_NOT_PRESENT */

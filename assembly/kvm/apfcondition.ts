@@ -21,6 +21,8 @@ export const MAY_TRY: u32 = 0xffffffff;
 
 /** The access is of no task that could be put to sleep. */
 export const CPL_NO_TASK: u32 = 0xff;
+/** So it is, and the guest's interrupts are off. */
+export const CPL_IRQS_OFF: u32 = 0xfe;
 
 /** Bits of MSR_KVM_ASYNC_PF_EN. */
 export const EN_ENABLED: u32 = 1;
@@ -40,14 +42,16 @@ export function apfOn(apf: usize): bool {
 
 // The guest is where it can put a task to sleep.
 function mayInterruptTask(apf: usize): bool {
-  if (load<u32>(apf, APF_CPL) === CPL_NO_TASK) return false;
-  if (load<u32>(apf, APF_CPL) !== 0) return true;
+  const cpl = load<u32>(apf, APF_CPL);
+  if (cpl === CPL_NO_TASK || cpl === CPL_IRQS_OFF) return false;
+  if (cpl !== 0) return true;
   return apfRule(apf, APF_SEND_ALWAYS) || (load<u32>(apf, APF_ENABLED) & EN_SEND_ALWAYS) !== 0;
 }
 
 /** kvm_can_do_async_pf(): may a fault of the vCPU be tried? MAY_TRY, or the counter VM_APF_SYNC_* of why not. */
 export function apfMayTry(apf: usize): u32 {
-  const eventWaits = load<u32>(apf, APF_EXCEPTION) !== EXCEPTION_NONE || load<u32>(apf, APF_IRQS_OFF) !== 0;
+  const irqsOff = load<u32>(apf, APF_IRQS_OFF) !== 0 || load<u32>(apf, APF_CPL) === CPL_IRQS_OFF;
+  const eventWaits = load<u32>(apf, APF_EXCEPTION) !== EXCEPTION_NONE || irqsOff;
   if (apfRule(apf, APF_TELL_OR_WAIT)) {
     if (!apfEnabled(apf)) return VM_APF_SYNC_DISABLED;
     if (eventWaits) return VM_APF_SYNC_REINJECTION;

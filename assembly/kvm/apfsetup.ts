@@ -146,12 +146,13 @@ function begin(apf: usize, vcpu: usize): bool {
     ended(SETUP_HALT);
     return false;
   }
+  const token = apfNextToken(apf); // used up even where the setup fails
   if (load<u32>(apf, APF_QUEUED) >= load<u32>(apfRules(apf), RULES_LIMIT)) {
     vmCountAdd(stats, VM_APF_SYNC_LIMIT, 1);
     ended(SETUP_SYNC);
     return false;
   }
-  const work = workQueue(apf, gfn, apfNextToken(apf));
+  const work = workQueue(apf, gfn, token);
   if (work === 0) {
     vmCountAdd(stats, VM_APF_SYNC_ALLOCATION, 1);
     ended(SETUP_SYNC);

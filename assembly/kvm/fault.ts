@@ -39,6 +39,7 @@ import { apfOn } from "./apfcondition";
 import { apfSetupBegin, apfSetupResult, apfSetupStep, SETUP_HALT, SETUP_SYNC } from "./apfsetup";
 import { dirtyMark } from "./dirtylog";
 import { noteViolation, VIOLATION_UNREACHABLE_PIN } from "./integrity";
+import { spteSet } from "./leafbits";
 import { memslotIndex, memslotInvalid, memslotReadOnly } from "./memslot";
 import { mmuLevel, mmuMap, mmuReady } from "./mmu";
 import { pfnAccessed } from "./release";
@@ -176,7 +177,7 @@ export function pageFaultStep(vcpu: usize): i32 {
       goto(vcpu, TOPUP);
     } else if (pc === TOPUP) {
       if (spareCount(vcpu) < walkMissing(vm, gfn, LEVEL_4K)) {
-        allocTableBegin(vcpu, vmSpace(vm));
+        allocTableBegin(vcpu, vmSpace(vm), true);
         goto(vcpu, TOPUP_ALLOC);
       } else {
         goto(vcpu, RESOLVE);
@@ -283,7 +284,7 @@ function fastPageFault(vcpu: usize, vm: usize, gfn: u32, write: bool): bool {
   const fixed = !spurious && spteMayWrite(old, vmFormat(vm));
   const spte = fixed ? old | SPTE_WRITE : old;
   if (fixed) {
-    store<u64>(leaf, spte);
+    spteSet(vm, leaf, spte);
     dirtyMark(vcpuMemslot(vcpu, gfn), gfn);
     needed(vcpu, FAULT_WRITE_PROTECT);
   }

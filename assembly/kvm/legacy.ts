@@ -5,6 +5,7 @@ import { PTE_WRITE, ptePfn, ptePresent, ZERO_PFN } from "../mm/pte";
 import { spacePte } from "../mm/space";
 import { actorClock } from "../sim/actor";
 import { flushRemoteTlbs } from "./flush";
+import { spteSet } from "./leafbits";
 import {
   checkLegacyPages,
   legacyDrop,
@@ -111,7 +112,7 @@ function setSpte(
   const spte = spteOfFault(format, pfn, level, writable, prefetch);
   // An entry with as many rights stays: fewer rights come only through the notifier.
   if (mapped && (spteAllows(old, true) || !writable)) return FAULT_SPURIOUS;
-  store<u64>(entry, spte);
+  spteSet(vm, entry, spte);
   traceSetSpte(vm, entry, gfn, level, actorClock(vcpu));
   if (flush) flushRemoteTlbs(vm, vcpu);
   if (mapped) return FAULT_WRITE_PROTECT;
@@ -216,7 +217,7 @@ function ageRmap(vm: usize, gfn: u32, level: u32): bool {
   for (let entry = rmapFirst(rmap, gfn, level); entry !== 0; entry = rmapNext(rmap, gfn, level, entry)) {
     const spte = load<u64>(entry);
     if (!spteYoung(spte, format)) continue;
-    store<u64>(entry, spteAge(spte, format));
+    spteSet(vm, entry, spteAge(spte, format));
     young = true;
   }
   return young;
@@ -231,7 +232,7 @@ export function legacyWriteProtect(vm: usize, start: u32, end: u32): u32 {
       for (let entry = rmapFirst(rmap, gfn, level); entry !== 0; entry = rmapNext(rmap, gfn, level, entry)) {
         const spte = load<u64>(entry);
         if ((spte & SPTE_WRITE) === 0) continue;
-        store<u64>(entry, spteWriteProtect(spte));
+        spteSet(vm, entry, spteWriteProtect(spte));
         changed++;
       }
     }

@@ -2,6 +2,7 @@ import { arenaReserve, arenaTake, PART_RECORDS, PART_SPTES } from "../memory/are
 import { tableFree } from "../mm/free";
 import { actorClock } from "../sim/actor";
 import { flushRemoteTlbs } from "./flush";
+import { spteSet } from "./leafbits";
 import { traceGetPage, tracePrepareZap } from "./mmutrace";
 import { pteListAdd, pteListFirst, pteListRemove } from "./ptelist";
 import { spteReleased } from "./release";
@@ -196,7 +197,7 @@ export function legacyDrop(vm: usize, entry: usize, gfn: u32, level: u32, actor:
   const old = load<u64>(entry);
   assert(sptePresent(old) && spteIsLeaf(old, level));
   rmapRemove(legacyRmap(vm), gfn, level, entry);
-  store<u64>(entry, SPTE_NONE);
+  spteSet(vm, entry, SPTE_NONE);
   spteReleased(vm, gfn, old, actor);
 }
 

@@ -3,13 +3,16 @@ import { arenaReserve, PART_SPTES } from "../memory/arena";
 // Pages of sptes and their headers (struct kvm_mmu_page): what every MMU of a VM builds its tables from. A table is 512 entries at a
 // multiple of 4 KiB, so that an entry names it by its address; its header lies in an array beside the tables.
 //
-// pool, 24 bytes                              header, 64 bytes
-//   0      4      8     12     16     20        0     4      8        12         16         20         24
-//   +------+------+-----+------+------+------+  +-----+------+--------+----------+----------+----------+----------+
-//   | base | next | end | free | used | heads|  | gfn | role | frame  | parents  | hashNext | newer    | older    |
-//   +------+------+-----+------+------+------+  +-----+------+--------+----------+----------+----------+----------+
-//                                               28          32       36
-//                                               | rootCount | table  | inUse …
+// pool, 28 bytes                                     header, 64 bytes
+//   0      4      8     12     16     20      24       0     4      8        12         16         20         24
+//   +------+------+-----+------+------+-------+------+ +-----+------+--------+----------+----------+----------+----------+
+//   | base | next | end | free | used | heads | bits | | gfn | role | frame  | parents  | hashNext | newer    | older    |
+//   +------+------+-----+------+------+-------+------+ +-----+------+--------+----------+----------+----------+----------+
+//                                                      28          32       36
+//                                                      | rootCount | table  | inUse …
+//
+// bits   where the two bits for the entry at address 0 would be (leafbits.ts): those for the entry at `entry` are in the byte at
+//        bits + (entry >> 5)
 //
 // role   0     3  4         5   6 7      8    10 11       12       13      14    15    16           17          18           24  31
 //        +------+----------+-----+------+------+---------+--------+------+-----+-----+-------------+-----------+-----------+------+
@@ -24,7 +27,8 @@ const END: usize = 8;
 const FREE: usize = 12;
 const USED: usize = 16;
 const HEADERS: usize = 20;
-export const TABLE_POOL_BYTES: usize = 24;
+const BITS: usize = 24;
+export const TABLE_POOL_BYTES: usize = 28;
 
 const GFN: usize = 0;
 const ROLE: usize = 4;
@@ -39,6 +43,7 @@ const IN_USE: usize = 36;
 const HEADER_SHIFT: usize = 6;
 
 const TABLE_BYTES: usize = 4096;
+const BITS_SHIFT: usize = 5;
 
 export const ROLE_LEVEL_MASK: u32 = 15;
 export const ROLE_DIRECT: u32 = 1 << 7;
@@ -47,13 +52,20 @@ export const ROLE_INVALID: u32 = 1 << 11;
 const ROLE_EFER_NX: u32 = 1 << 12;
 const ROLE_CR0_WP: u32 = 1 << 13;
 
-/** Reserves `tables` tables and their headers. */
+/** Reserves `tables` tables, their headers and two bits for each of their entries. */
 export function tablePoolLayout(pool: usize, tables: u32): void {
   const base = arenaReserve(PART_SPTES, (<u64>tables) << 12, TABLE_BYTES);
   store<u32>(pool, <u32>base, BASE);
   store<u32>(pool, <u32>base, NEXT);
   store<u32>(pool, <u32>(base + ((<usize>tables) << 12)), END);
   store<u32>(pool, <u32>arenaReserve(PART_SPTES, (<u64>tables) << HEADER_SHIFT, 64), HEADERS);
+  const bits = arenaReserve(PART_SPTES, (<u64>tables) << (12 - BITS_SHIFT), 64);
+  store<u32>(pool, <u32>(bits - (base >> BITS_SHIFT)), BITS);
+}
+
+/** What to add to an entry's address >> 5 for the byte with its bits. */
+export function tableBits(pool: usize): usize {
+  return <usize>load<u32>(pool, BITS);
 }
 
 /** Tables in use. */
@@ -94,6 +106,7 @@ export function spGive(pool: usize, sp: usize): u32 {
   const table = spTable(sp);
   const frame = load<u32>(sp, FRAME);
   memory.fill(table, 0, TABLE_BYTES);
+  memory.fill(tableBits(pool) + (table >> BITS_SHIFT), 0, TABLE_BYTES >> BITS_SHIFT);
   memory.fill(sp, 0, 1 << HEADER_SHIFT);
   store<u32>(table, load<u32>(pool, FREE));
   store<u32>(pool, <u32>table, FREE);

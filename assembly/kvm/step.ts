@@ -7,6 +7,7 @@ import {
   STEP_EMULATED,
   STEP_FAULTS,
   STEP_GFN,
+  STEP_IRQS_OFF,
   STEP_STATE,
   STEP_WORD,
 } from "./vcpu";
@@ -18,11 +19,12 @@ const WANTED: u32 = 1;
 const BEGUN: u32 = 2;
 const DONE: u32 = 3;
 
-/** The vCPU is to access `gfn` before anything else of its guest. */
-export function stepWanted(vcpu: usize, gfn: u32, write: bool): void {
+/** The vCPU is to access `gfn` before anything else of its guest, perhaps with the guest's interrupts off. */
+export function stepWanted(vcpu: usize, gfn: u32, write: bool, irqsOff: bool): void {
   assert(load<u32>(vcpu, STEP_STATE) === NONE || load<u32>(vcpu, STEP_STATE) === DONE);
   store<u32>(vcpu, write ? 1 << 31 : 0, STEP_WORD);
   store<u32>(vcpu, gfn, STEP_GFN);
+  store<u32>(vcpu, irqsOff ? 1 : 0, STEP_IRQS_OFF);
   store<u32>(vcpu, 0, STEP_FAULTS);
   store<u32>(vcpu, 0, STEP_EMULATED);
   store<u32>(vcpu, WANTED, STEP_STATE);
@@ -49,6 +51,10 @@ export function stepRun(vcpu: usize): bool {
   assert(made === 1);
   store<u32>(vcpu, DONE, STEP_STATE);
   return true;
+}
+
+export function stepIrqsOff(vcpu: usize): bool {
+  return load<u32>(vcpu, STEP_IRQS_OFF) !== 0;
 }
 
 export function stepDone(vcpu: usize): bool {

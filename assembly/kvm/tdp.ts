@@ -2,6 +2,7 @@ import { FAULT_MINOR, FAULT_SPURIOUS, FAULT_WRITE_PROTECT } from "../mm/fault";
 import { tableFree } from "../mm/free";
 import { actorClock } from "../sim/actor";
 import { flushRemoteTlbs } from "./flush";
+import { spteSet } from "./leafbits";
 import { traceGetPage, tracePrepareZap, traceSetSpte, traceSpteChanged } from "./mmutrace";
 import { spteReleased } from "./release";
 import { roleDirect, spGive, spOfTable, spTable, spTake, tablesUsed } from "./shadowpage";
@@ -51,7 +52,7 @@ function change(vm: usize, entry: usize, gfn: u32, level: u32, spte: u64, time: 
   if (spteIsLeaf(old, level) && spteIsLeaf(spte, level)) {
     assert(!sptePresent(old) || !sptePresent(spte) || sptePfn(old) === sptePfn(spte));
   }
-  store<u64>(entry, spte);
+  spteSet(vm, entry, spte);
   traceSpteChanged(vm, gfn, level, old, spte, time);
 }
 
@@ -107,7 +108,7 @@ export function tdpSplit(vm: usize, vcpu: usize, entry: usize, gfn: u32): void {
   const sp = spTake(vmTablePool(vm), tableGfn(gfn, LEVEL_4K), roleDirect(LEVEL_4K), takeSpare(vcpu));
   traceGetPage(sp, true, actorClock(vcpu));
   for (let index: u32 = 0; index < TABLE_ENTRIES; index++) {
-    store<u64>(spTable(sp) + ((<usize>index) << 3), spteSplit(old, index));
+    spteSet(vm, spTable(sp) + ((<usize>index) << 3), spteSplit(old, index));
   }
   linkTable(vm, entry, gfn, LEVEL_2M, spTable(sp));
   traceSpteChanged(vm, gfn, LEVEL_2M, old, load<u64>(entry), actorClock(vcpu));

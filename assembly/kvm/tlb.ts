@@ -6,7 +6,7 @@ import { TLB_GENERATION, TLB_PFNS, TLB_SET_MASK, TLB_TAGS, TLB_WAYS } from "./vc
 //                         +-------------+-----------+---+
 //                         | generation  | gfn       | D |      D: the leaf is known to be writable and dirty
 //                         +-------------+-----------+---+
-// pfns   u32 × entries    the frame that the entry translates to; read only where contents are checked
+// pfns   u32 × entries    the frame that the entry translates to; kept and read only where contents are checked
 //
 // A flush moves the generation on: every older entry has stopped matching, at the cost of one store.
 

@@ -1,3 +1,4 @@
+import { checkLeafBits } from "./leafbits";
 import { SPTE_NONE, SPTE_PAGE_SIZE, sptePfn, sptePresent, spteTable, spteTableAddress } from "./spte";
 import { setVmRoot, vmDirectory, vmFormat, vmGfnEnd, vmLevels, vmRoot } from "./vm";
 
@@ -111,7 +112,7 @@ export function setDirectory(vm: usize, gfn: u32, table: usize): void {
   store<u32>(vmDirectory(vm) + ((<usize>(gfn >> LEVEL_BITS)) << 2), <u32>table);
 }
 
-/** The directory against the tables. Returns how many tables the walk can reach. */
+/** The directory and the leaves' bits against the tables. Returns how many tables the walk can reach. */
 export function checkWalk(vm: usize): u32 {
   if (vmRoot(vm) === 0) return 0;
   const found = checkTable(vm, vmRoot(vm), 0, vmLevels(vm));
@@ -126,7 +127,10 @@ export function checkWalk(vm: usize): u32 {
 // Tables below and with this one in the upper half, leaf tables in the lower.
 function checkTable(vm: usize, table: usize, first: u32, level: u32): u64 {
   let found: u64 = (<u64>1) << 32;
-  if (level === LEVEL_4K) return found + 1;
+  if (level === LEVEL_4K) {
+    checkLeafBits(vm, table);
+    return found + 1;
+  }
   for (let index: u32 = 0; index < TABLE_ENTRIES; index++) {
     const entry = load<u64>(table + ((<usize>index) << 3));
     if (!sptePresent(entry)) continue;

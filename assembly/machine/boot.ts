@@ -71,7 +71,8 @@ import {
   taskAt,
   taskCount,
 } from "./state";
-import { begin, taskFinite } from "./turn";
+import { finiteTasks } from "./tasks";
+import { begin } from "./turn";
 
 // Boot: every region gets its place, the memory grows once to the exact size, then the host, the VMs and the guests start.
 
@@ -204,10 +205,10 @@ function startMemory(mm: usize): i32 {
   if (!bootFits()) return E_HOST_TOO_SMALL;
   for (let id: u32 = 0; id < mmSpaces(mm); id++) {
     for (let table: u32 = spaceUpperTables(mmSpace(mm, id)); table > 0; table--) {
-      const pfn = allocBootTable(mm, mmSpace(mm, id));
+      const pfn = allocBootTable(mm, mmSpace(mm, id), false);
       assert(pfn !== PFN_NONE);
     }
-    mmuLoadRoot(vmAt(id), allocBootTable(mm, mmSpace(mm, id)));
+    mmuLoadRoot(vmAt(id), allocBootTable(mm, mmSpace(mm, id), true));
   }
   for (let type: u32 = 0; type < mmAreas(mm); type++) swapStart(mm, mmArea(mm, type));
   mmResetMinFree(mm);
@@ -224,18 +225,14 @@ function startTasks(): void {
       zipfBuild(workloadTable(workload), workloadPages(workload), workloadTheta(workload));
     }
   }
-  let finite: u32 = 0;
   let prefaults: u32 = 0;
   for (let index: u32 = 0; index < taskCount(); index++) {
     const task = taskAt(index);
-    if (taskPrefault(task)) {
-      prefaults++;
-      guestStart(taskVcpu(task), task, 0);
-    } else if (taskFinite(task)) {
-      finite++;
-    }
+    if (!taskPrefault(task)) continue;
+    prefaults++;
+    guestStart(taskVcpu(task), task, 0);
   }
-  setFiniteLeft(finite);
+  setFiniteLeft(finiteTasks());
   setPrefaultsLeft(prefaults);
   if (prefaults === 0) begin(0);
 }

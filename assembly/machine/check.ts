@@ -8,12 +8,14 @@ import { checkWorkers, workersHeld, workersMade } from "../kvm/apfworker";
 import { checkVm } from "../kvm/check";
 import { mmuHeld } from "../kvm/mmu";
 import { vcpuApf, vcpuNext } from "../kvm/vcpu";
-import { vmVcpuList } from "../kvm/vm";
+import { vmSpace, vmVcpuList } from "../kvm/vm";
 import { vmAt, vmTableCount } from "../kvm/vmtable";
 import { checkMm } from "../mm/check";
 import { mmArea, mmAreas } from "../mm/instance";
 import { readaheadHeld } from "../mm/readahead";
+import { spaceUserfault } from "../mm/space";
 import { swapDevice } from "../mm/swaparea";
+import { checkUserfault } from "../mm/userfault";
 import { checkDevice } from "../sim/device";
 import { checkEvents } from "../sim/events";
 import { checkCpus } from "./cpus";
@@ -48,6 +50,8 @@ export function checkAll(): void {
       checkApf(vcpu);
     }
     checkWorkers(vmAt(id));
+    const userfault = spaceUserfault(vmSpace(vmAt(id)));
+    if (userfault !== 0) checkUserfault(userfault);
   }
 }
 

@@ -252,9 +252,9 @@ export function configVm(
   return <i32>id;
 }
 
-/** What the cgroup of a VM is charged beside guest pages, and how many pages at once; before boot. */
-export function configMemcg(vm: u32, chargeTables: bool, chargeBatch: u32, overheadPages: u32): void {
-  memcgSetup(spaceMemcg(vmSpace(vmAt(vm))), chargeBatch, chargeTables, overheadPages);
+/** What the cgroup of a VM is charged beside guest pages (TABLES_*, pages), and how many pages at once; before boot. */
+export function configMemcg(vm: u32, tables: u32, chargeBatch: u32, overheadPages: u32): void {
+  memcgSetup(spaceMemcg(vmSpace(vmAt(vm))), chargeBatch, tables, overheadPages);
 }
 
 /**

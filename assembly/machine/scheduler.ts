@@ -6,6 +6,7 @@ import { APF_KICKED, ATTENTION_TICK, apfAttend } from "../kvm/apf";
 import { workerStep, workerVm } from "../kvm/apfworker";
 import { callVm, callWatched } from "../kvm/call";
 import { monitorCall, monitorQueue, monitorStep } from "../kvm/monitor";
+import { pagerStep, pagerTimer } from "../kvm/pager";
 import { vcpuStep } from "../kvm/run";
 import { VCPU_APF_HALTED, vcpuApf, vcpuMode, vcpuVm } from "../kvm/vcpu";
 import { vmId, vmMonitor } from "../kvm/vm";
@@ -14,6 +15,7 @@ import { TIME_NEVER } from "../memory/layout";
 import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE, STEP_OOM } from "../memory/status";
 import { allocOverLimit } from "../mm/alloc";
 import { kswapdStep } from "../mm/kswapd";
+import { userfaultServer } from "../mm/userfault";
 import { swapIoEnd } from "../mm/writeback";
 import {
   ACTOR_BALLOON,
@@ -23,6 +25,7 @@ import {
   ACTOR_HOST,
   ACTOR_KSWAPD,
   ACTOR_MONITOR,
+  ACTOR_PAGER,
   ACTOR_SPINNING,
   ACTOR_VCPU,
   ACTOR_WORKER,
@@ -46,6 +49,7 @@ import {
   EVENT_GUEST_TICK,
   EVENT_GUEST_WAKE,
   EVENT_IO,
+  EVENT_PAGER,
   EVENT_STEP,
   EVENT_TASK_START,
   EVENT_VCPU_KICK,
@@ -216,6 +220,8 @@ function dispatch(kind: u32, subject: usize, time: u64): void {
       actorSleepUntil(monitor, STAGE_RECLAIM, time);
       cpuWake(monitor, time);
     }
+  } else if (kind === EVENT_PAGER) {
+    pagerTimer(userfaultServer(subject), subject, time);
   } else if (kind === EVENT_ACCESS) {
     wakeHalted(subject, time, true);
   } else {
@@ -289,6 +295,7 @@ function stepOf(kind: u32, actor: usize): i32 {
   if (kind === ACTOR_VCPU) return vcpuStep(actor);
   if (kind === ACTOR_WORKER) return workerStep(actor);
   if (kind === ACTOR_BALLOON) return balloonDeviceStep(actor);
+  if (kind === ACTOR_PAGER) return pagerStep(actor);
   return kind === ACTOR_KSWAPD ? kswapdStep(actor) : monitorStep(actor);
 }
 

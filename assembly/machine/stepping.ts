@@ -1,3 +1,4 @@
+import { guestMsrWanted } from "../guest/apfevent";
 import {
   CALL_BYTES,
   CALL_DIRTY_LOG,
@@ -14,8 +15,11 @@ import {
 import { memslotDirtySecond, memslotGfn, memslotHva } from "../kvm/memslot";
 import { memslotById } from "../kvm/memslots";
 import { stepBegan, stepEmulated, stepFaults, stepKind, stepWanted } from "../kvm/step";
-import { vmDefaultHva, vmMonitor, vmSlots } from "../kvm/vm";
+import { vcpuApf } from "../kvm/vcpu";
+import { vmDefaultHva, vmMonitor, vmSlots, vmSpace } from "../kvm/vm";
 import { vmAt } from "../kvm/vmtable";
+import { memcgUsage } from "../mm/memcg";
+import { spaceMemcg } from "../mm/space";
 import { actorClock, actorStageNs, setActorOnlyCpu } from "../sim/actor";
 import { EVENT_ACCESS, EVENT_CALL, eventPost } from "../sim/events";
 import { vcpuAt } from "./lookup";
@@ -28,12 +32,29 @@ import { now } from "./state";
 const CALL: usize = memory.data(72, 8);
 const SUBJECT: usize = memory.data(8, 8);
 
-/** Has `vcpu` of VM `vm` access `gfn` at its next boundary. */
-export function stepAccess(vm: u32, vcpu: u32, gfn: u32, write: bool): void {
+/** Has `vcpu` of VM `vm` access `gfn` at its next boundary, perhaps with the guest's interrupts off. */
+export function stepAccess(vm: u32, vcpu: u32, gfn: u32, write: bool, irqsOff: bool): void {
   const actor = vcpuAt(vmAt(vm), vcpu);
   store<u32>(SUBJECT, <u32>actor);
-  stepWanted(actor, gfn, write);
+  stepWanted(actor, gfn, write, irqsOff);
   eventPost(now(), EVENT_ACCESS, <u32>actor);
+}
+
+/**
+ * Has `vcpu` of VM `vm` write `value` to MSR_KVM_ASYNC_PF_EN, and handle what comes of it. False: its VM has no asynchronous page faults.
+ */
+export function stepMsr(vm: u32, vcpu: u32, value: f64): bool {
+  const actor = vcpuAt(vmAt(vm), vcpu);
+  if (vcpuApf(actor) === 0) return false;
+  store<u32>(SUBJECT, <u32>actor);
+  guestMsrWanted(actor, <u64>value);
+  eventPost(now(), EVENT_ACCESS, <u32>actor);
+  return true;
+}
+
+/** Pages charged to the cgroup of VM `vm`. */
+export function stepCharged(vm: u32): u32 {
+  return memcgUsage(spaceMemcg(vmSpace(vmAt(vm))));
 }
 
 /** Has the monitor of VM `vm` make a call of `kind` (CALL_*) on pages start..end-1 of its memory. */

@@ -1,7 +1,16 @@
-import { EVENT_FAULTED, EVENT_HANDLED, EVENT_VIOLATION, guestEvent, guestSwitch } from "../guest/apfevent";
+import {
+  EVENT_FAULTED,
+  EVENT_HANDLED,
+  EVENT_VIOLATION,
+  guestEvent,
+  guestMsrHandled,
+  guestSwitch,
+  guestWriteMsr,
+} from "../guest/apfevent";
 import {
   guestCurrent,
   guestEnd,
+  guestFifo,
   guestPick,
   guestResched,
   guestSleep,
@@ -24,6 +33,7 @@ import {
   taskKernel,
   taskKthread,
   taskLimit,
+  taskManual,
   taskOwn,
   taskPrefault,
   taskStartAt,
@@ -37,17 +47,18 @@ import {
 import { ACCESS_FAULT, ACCESS_VIOLATION, accessRun, accessStop } from "../kvm/access";
 import {
   APF_CPL,
+  ATTENTION_MSR,
   ATTENTION_READY,
   ATTENTION_SWITCH,
   ATTENTION_TICK,
   apfAttended,
   vcpuAttention,
 } from "../kvm/apf";
-import { CPL_NO_TASK } from "../kvm/apfcondition";
+import { CPL_IRQS_OFF, CPL_NO_TASK } from "../kvm/apfcondition";
 import { faultResume, faultSaved, faultSuspend } from "../kvm/faultsave";
 import { vcpuLeaveGuest } from "../kvm/run";
 import { VM_ACCESSES, vmCountAdd } from "../kvm/stats";
-import { stepPending, stepRun } from "../kvm/step";
+import { stepIrqsOff, stepPending, stepRun } from "../kvm/step";
 import { setVcpuMode, VCPU_HALTED, vcpuApf, vcpuFaultPending, vcpuIndex, vcpuVm } from "../kvm/vcpu";
 import { vmId, vmSpace, vmStats } from "../kvm/vm";
 import { vmAt, vmTableCount } from "../kvm/vmtable";
@@ -113,7 +124,6 @@ export function turn(vcpu: usize, end: u64, budget: u32): u32 {
     const attention = vcpuAttention(vcpu);
     if (attention !== 0) {
       const result = attend(vcpu, attention);
-      if (result === TURN_STOP) setStop(STOP_VIOLATION);
       if (result !== TURN_OVER) return done(result, made);
     }
     // The access that faulted comes first, whatever the time: a fault is over when its access has been repeated.
@@ -121,7 +131,8 @@ export function turn(vcpu: usize, end: u64, budget: u32): u32 {
     const clock = actorClock(vcpu);
     if (stepPending(vcpu, pending)) {
       if (!pending && clock >= end) return done(TURN_OVER, made);
-      if (vcpuApf(vcpu) !== 0) store<u32>(vcpuApf(vcpu), CPL_NO_TASK, APF_CPL);
+      if (vcpuApf(vcpu) !== 0)
+        store<u32>(vcpuApf(vcpu), stepIrqsOff(vcpu) ? CPL_IRQS_OFF : CPL_NO_TASK, APF_CPL);
       if (!stepRun(vcpu)) return done(TURN_FAULT, made);
       vmCountAdd(vmStats(vcpuVm(vcpu)), VM_ACCESSES, 1);
       setStop(accessStop() === ACCESS_VIOLATION && stopOnViolation() ? STOP_VIOLATION : STOP_STEP);
@@ -199,15 +210,23 @@ function attend(vcpu: usize, attention: u32): u32 {
     }
   }
   if (attention & ATTENTION_SWITCH && load<u32>(vcpu, GUEST_HANDLER) === 0) guestSwitch(vcpu);
+  if (attention & ATTENTION_MSR && load<u32>(vcpu, GUEST_HANDLER) === 0) guestWriteMsr(vcpu);
   while (true) {
     const event = guestEvent(vcpu);
     if (event === EVENT_HANDLED) break;
     if (event === EVENT_FAULTED) return TURN_FAULT;
-    if (event === EVENT_VIOLATION && stopOnViolation()) return TURN_STOP;
+    if (event === EVENT_VIOLATION && stopOnViolation()) {
+      setStop(STOP_VIOLATION);
+      return TURN_STOP;
+    }
   }
   if (vcpuAttention(vcpu) & ATTENTION_READY) {
     vcpuLeaveGuest(vcpu);
     return TURN_FAULT;
+  }
+  if (guestMsrHandled(vcpu)) {
+    setStop(STOP_STEP);
+    return TURN_STOP;
   }
   return TURN_OVER;
 }
@@ -250,9 +269,10 @@ function taskOver(task: usize): bool {
   return taskCompute(task) ? taskWork(task) >= taskWorkLimit(task) : taskAccesses(task) >= taskLimit(task);
 }
 
-/** True for a task that will end: it ends by itself, and so does every task that it waits for. */
+/** True for a task that will end: it ends by itself, it waits for nobody outside, and so it is with every task that it waits for. */
 export function taskFinite(task: usize): bool {
   for (; task !== 0; task = taskAfter(task)) {
+    if (taskManual(task)) return false;
     if (taskCompute(task)) {
       if (taskWorkLimit(task) === TIME_NEVER) return false;
     } else if (taskLimit(task) === u64.MAX_VALUE) {
@@ -291,7 +311,7 @@ export function begin(time: u64): void {
   for (let id: u32 = 0; id < vmTableCount(); id++) givebackBegin(vmAt(id), time);
   for (let index: u32 = 0; index < taskCount(); index++) {
     const task = taskAt(index);
-    if (taskPrefault(task) || taskAfter(task) !== 0) continue;
+    if (taskPrefault(task) || taskAfter(task) !== 0 || taskManual(task)) continue;
     eventPost(epoch() + taskStartAt(task), EVENT_TASK_START, <u32>task);
   }
 }
@@ -308,7 +328,7 @@ function halt(vcpu: usize): void {
 /** The guest's tick will wake a vCPU that halts now, as long as a task may still come. */
 export function tickArm(vcpu: usize): void {
   const clock = actorClock(vcpu);
-  if (!guestUnfinished(vcpu) || load<u32>(vcpu, GUEST_TICK_PENDING) !== 0) return;
+  if (guestFifo(vcpu) || !guestUnfinished(vcpu) || load<u32>(vcpu, GUEST_TICK_PENDING) !== 0) return;
   const period = <u64>cost(COST_GUEST_TICK_NS);
   store<u32>(vcpu, 1, GUEST_TICK_PENDING);
   eventPost((clock / period + 1) * period, EVENT_GUEST_TICK, <u32>vcpu);

@@ -1,5 +1,5 @@
 import { PFN_NONE } from "../memory/layout";
-import { STEP_AGAIN, STEP_DONE } from "../memory/status";
+import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
 import { actorClock, actorCpu, actorGoesOn, actorSpend, STAGE_ALLOC } from "../sim/actor";
 import { COST_HUGE_FAULT_NS, COST_MINOR_FAULT_NS, cost } from "../sim/costs";
 import { allocated, allocBegin, allocStep, allocTableBegin } from "./alloc";
@@ -30,15 +30,19 @@ import {
   AT_START,
   AT_SWAP,
   AT_TABLE,
+  AT_USERFAULT,
+  FAULT_MAJOR,
   FAULT_MINOR,
   FAULT_SPURIOUS,
   FAULT_WAIT,
   FAULT_WRITE_PROTECT,
   faultAt,
+  faultGiveUp,
   faultGoto,
   faultGrab,
   faultIndex,
   faultMap,
+  faultMode,
   faultNeeded,
   faultSpace,
   faultWrite,
@@ -76,10 +80,20 @@ import {
   pteZero,
   ZERO_PFN,
 } from "./pte";
-import { setSpacePte, setSpaceTable, spaceAccount, spaceId, spaceMemcg, spacePte, spaceTable } from "./space";
+import {
+  setSpacePte,
+  setSpaceTable,
+  spaceAccount,
+  spaceId,
+  spaceMemcg,
+  spacePte,
+  spaceTable,
+  spaceUserfault,
+} from "./space";
 import { swapCacheTryFree } from "./swapcache";
 import { swapinStep } from "./swapin";
 import { thpAlloc, thpInstall, thpSmall, thpWanted } from "./thp";
+import { userfaultAsk, userfaultCovers, userfaultServer } from "./userfault";
 
 export {
   FAULT_KINDS,
@@ -185,6 +199,10 @@ export function faultStep(mm: usize, actor: usize): i32 {
     } else if (pc === AT_COPY_END) {
       step = notifyInvalidateEnd(actor, spaceId(faultSpace(actor)), faultIndex(actor), faultIndex(actor) + 1);
       if (step === STEP_DONE) faultGoto(actor, AT_START);
+    } else if (pc === AT_USERFAULT) {
+      faultGoto(actor, AT_START);
+      userfaultAsk(spaceUserfault(faultSpace(actor)), actor);
+      step = STEP_BLOCKED;
     } else {
       step = allocStep(mm, actor);
       if (step === STEP_DONE) step = withFrame(mm, actor, pc);
@@ -194,18 +212,21 @@ export function faultStep(mm: usize, actor: usize): i32 {
   }
 }
 
-// Looks at the pte. True: present as wanted, the caller has its frame.
+// Looks at the pte. True: present as wanted, the caller has its frame, or the fault has given up.
 function start(mm: usize, actor: usize): bool {
   const space = faultSpace(actor);
   const index = faultIndex(actor);
   if (spaceTable(space, index) === PFN_NONE) {
-    allocTableBegin(actor, space);
+    allocTableBegin(actor, space, false);
     faultGoto(actor, AT_TABLE);
     return false;
   }
   let pte = spacePte(space, index);
   const write = faultWrite(actor);
   if (pte === PTE_NONE) {
+    const userfault = spaceUserfault(space);
+    const supplied = userfault !== 0 && userfaultCovers(userfault, index);
+    if (supplied && actor !== userfaultServer(userfault)) return missing(actor);
     if (!write && mmZeroPage(mm)) {
       // A read of a page that was never written needs no page of its own.
       thpSmall(space, index);
@@ -217,7 +238,7 @@ function start(mm: usize, actor: usize): bool {
       faultGrab(mm, actor, ZERO_PFN, pte);
       return true;
     }
-    if (write && hugeBegin(mm, actor)) return false;
+    if (write && !supplied && hugeBegin(mm, actor)) return false;
     thpSmall(space, index);
     allocBegin(actor, space);
     faultGoto(actor, AT_ANON);
@@ -244,6 +265,18 @@ function start(mm: usize, actor: usize): bool {
   setSpacePte(space, index, pte);
   faultGrab(mm, actor, ptePfn(pte), pte);
   return true;
+}
+
+// handle_userfault(): the process supplies the page. Who must not wait does not even ask for it. True: given up. A fault that has waited is
+// a major one, as the kernel counts one that was tried again (FAULT_FLAG_TRIED).
+function missing(actor: usize): bool {
+  faultNeeded(actor, FAULT_MAJOR);
+  if (faultMode(actor) !== FAULT_WAIT) {
+    faultGiveUp(actor);
+    return true;
+  }
+  faultGoto(actor, AT_USERFAULT);
+  return false;
 }
 
 // do_wp_page(): a page that belongs to this process alone is written in place. It does so for certain when it is marked

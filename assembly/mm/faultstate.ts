@@ -27,7 +27,7 @@ import { PTE_NONE, PTE_WRITE, pteEntry, pteOfPfn, ptePresent, ZERO_PFN } from ".
 import { setSpacePte, spaceId, spacePte } from "./space";
 
 // The locals of a fault of the primary MMU and what its two halves share: fault.ts (anonymous pages, copy-on-write) and
-// swapin.ts (do_swap_page()). A fault's state is one of the numbers below; those from FAULT_AT_SWAP on wait for, or read
+// swapin.ts (do_swap_page()). A fault's state is one of the numbers below; those from AT_SWAP on wait for, or read
 // from, swap.
 
 /** What the fault needed, cheapest first; an access is counted by the most expensive thing it needed. */
@@ -48,14 +48,15 @@ export const AT_COPY_END: u32 = 7;
 export const AT_RETRY: u32 = 8;
 export const AT_HUGE: u32 = 9;
 export const AT_HUGE_INSTALL: u32 = 10;
-export const AT_SWAP: u32 = 11;
-export const AT_BYPASS: u32 = 12;
-export const AT_BYPASS_INSTALL: u32 = 13;
-export const AT_READAHEAD: u32 = 14;
-export const AT_READ: u32 = 15;
-export const AT_SUBMIT: u32 = 16;
-export const AT_CACHED: u32 = 17;
-export const AT_CACHED_INSTALL: u32 = 18;
+export const AT_USERFAULT: u32 = 11;
+export const AT_SWAP: u32 = 12;
+export const AT_BYPASS: u32 = 13;
+export const AT_BYPASS_INSTALL: u32 = 14;
+export const AT_READAHEAD: u32 = 15;
+export const AT_READ: u32 = 16;
+export const AT_SUBMIT: u32 = 17;
+export const AT_CACHED: u32 = 18;
+export const AT_CACHED_INSTALL: u32 = 19;
 
 /** The fault waits for whatever it needs. */
 export const FAULT_WAIT: u32 = 0;

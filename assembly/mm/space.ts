@@ -12,7 +12,7 @@ import {
   mappingsPages,
   mappingsPlace,
 } from "./mapping";
-import { MEMCG_BYTES, memcgGenerations, memcgSetup, setMemcgMax } from "./memcg";
+import { MEMCG_BYTES, memcgGenerations, memcgSetup, setMemcgMax, TABLES_FREE } from "./memcg";
 import { generationsLayout } from "./mglru";
 import { PSI_BYTES } from "./psi";
 
@@ -21,9 +21,9 @@ import { PSI_BYTES } from "./psi";
 // the leaf tables are taken from host memory when their first entry is used, those of the upper levels at boot.
 //
 // record   0    4      8       12       16    20       24          28       32
-//          +----+------+-------+--------+-----+--------+-----------+-------+----------+--------+------+-------
-//          | id | ptes | pages | tables | rss | rssMax | swapEnts  | first | mappings | policy | huge | memcg …
-//          +----+------+-------+--------+-----+--------+-----------+-------+----------+--------+------+-------
+//          +----+------+-------+--------+-----+--------+-----------+-------+----------+--------+------+-----------+-------
+//          | id | ptes | pages | tables | rss | rssMax | swapEnts  | first | mappings | policy | huge | userfault | memcg …
+//          +----+------+-------+--------+-----+--------+-----------+-------+----------+--------+------+-----------+-------
 //
 // invariant: rss and swapEnts count the present and the swapped entries
 
@@ -38,6 +38,7 @@ const FIRST: usize = 28;
 const MAPPINGS: usize = 32;
 const POLICY: usize = 36;
 const HUGE: usize = 40;
+const USERFAULT: usize = 44;
 const MEMCG: usize = 48;
 const PSI: usize = (MEMCG + MEMCG_BYTES + 7) & ~7;
 const OWN_MAPPING: usize = PSI + PSI_BYTES;
@@ -56,7 +57,7 @@ export function spaceCreate(mm: usize, pages: u32, max: u32): usize {
   store<u32>(space, mmAddSpace(mm, space), ID);
   mappingSingle(space + OWN_MAPPING, pages);
   store<u32>(space, <u32>(space + OWN_MAPPING), MAPPINGS);
-  memcgSetup(space + MEMCG, 1, false, 0);
+  memcgSetup(space + MEMCG, 1, TABLES_FREE, 0);
   setMemcgMax(space + MEMCG, max);
   return space;
 }
@@ -73,6 +74,15 @@ export function spaceLayout(space: usize): void {
 export function spaceHugeLayout(space: usize): void {
   const groups = unitsFor(load<u32>(space, PAGES), 1 << PTES_PER_TABLE_SHIFT);
   store<u32>(space, <u32>arenaReserve(PART_PRIMARY_PTES, groups), HUGE);
+}
+
+/** The record of userfault.ts, 0 for a process that supplies no pages itself. */
+export function spaceUserfault(space: usize): usize {
+  return <usize>load<u32>(space, USERFAULT);
+}
+
+export function setSpaceUserfault(space: usize, record: usize): void {
+  store<u32>(space, <u32>record, USERFAULT);
 }
 
 /** One u8 for every 2 MiB; 0 without huge pages. */

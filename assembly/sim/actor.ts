@@ -38,6 +38,8 @@ export const ACTOR_MONITOR: u32 = 2;
 export const ACTOR_BALLOON: u32 = 3;
 /** A kernel worker that brings pages in for asynchronous page faults. */
 export const ACTOR_WORKER: u32 = 4;
+/** The thread of a VM's process that supplies missing pages. */
+export const ACTOR_PAGER: u32 = 5;
 
 /** Running the guest: takes turns, has no event of its own. */
 export const ACTOR_GUEST: u32 = 0;

@@ -45,6 +45,8 @@ export const EVENT_ACCESS: u32 = 6;
 export const EVENT_GUEST_WAKE: u32 = 7;
 /** A halted vCPU has something to do. */
 export const EVENT_VCPU_KICK: u32 = 8;
+/** Nobody has asked a pager for a page for a while. */
+export const EVENT_PAGER: u32 = 9;
 
 /** Makes room for `capacity` events in a machine that lives; after arenaCommit() eventsMove() is called with the address. */
 export function eventsGrow(capacity: u32): usize {

@@ -32,6 +32,14 @@ export function waitqueueSleep(queue: usize, actor: usize, stage: u32): void {
   actorBlock(actor, stage);
 }
 
+/** Takes all sleepers out of the queue, asleep: the first of them, the others follow through actorWaitNext(). */
+export function waitqueueTake(queue: usize): usize {
+  const first = <usize>load<u32>(queue, HEAD);
+  store<u32>(queue, 0, HEAD);
+  store<u32>(queue, 0, TAIL);
+  return first;
+}
+
 /** Wakes the first sleeper at `time`. */
 export function waitqueueWakeOne(queue: usize, time: u64): void {
   const actor = <usize>load<u32>(queue, HEAD);

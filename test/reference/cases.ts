@@ -164,9 +164,10 @@ const tlb = fc
   .map(({ entries, ways }) => ({ entries, ways: Math.min(entries, ways) }));
 
 const memcg: fc.Arbitrary<Memcg> = fc.oneof(
-  fc.constant({ chargeTables: false, chargeBatch: 1, overheadPages: 0 }),
+  fc.constant({ chargeTables: false, chargeKvmTables: true, chargeBatch: 1, overheadPages: 0 }),
   fc.record({
     chargeTables: fc.boolean(),
+    chargeKvmTables: fc.boolean(),
     chargeBatch: fc.constantFrom(1, 2, 3, 16, 64),
     overheadPages: fc.constantFrom(0, 1, 9),
   }),

@@ -20,7 +20,7 @@ export function* kvmFault(
   let present = presentAtExit;
   while (!(write && present && translates(vcpu, gfn, write))) {
     while (vcpu.spare.length < vm.missingTables(gfn).length)
-      vcpu.spare.push(yield* allocate(host, vcpu, vm, true));
+      vcpu.spare.push(yield* allocate(host, vcpu, vm, "kvm"));
     const sequence = vm.sequence;
     if (!vm.mustRetry(sequence, gfn)) {
       const pte = vm.ptes.get(gfn);

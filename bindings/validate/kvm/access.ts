@@ -10,7 +10,8 @@ const access: Command = (guest, [vcpu, slot, ...words], step) => {
   const target = guest.slot(slot);
   let faults = 0;
   for (const page of pages) {
-    faults += guest.access(Number(vcpu), target, page, write, cpus[faults] ?? cpus.at(-1) ?? cpuOf(step));
+    const cpu = cpus[faults] ?? cpus.at(-1) ?? cpuOf(step);
+    faults += guest.access(Number(vcpu), target, page, write, cpu, words.at(-1) === "irq");
   }
 };
 
@@ -21,7 +22,7 @@ const access2: Command = (guest, [slot, ...words], step) => {
   const half = Math.ceil(pages.length / 2);
   for (let place = 0; place < half; place++) {
     for (const [vcpu, page] of [pages[place], pages[half + place]].entries()) {
-      if (page !== undefined) guest.access(vcpu, target, page, write, vcpu);
+      if (page !== undefined) guest.access(vcpu, target, page, write, vcpu, words.at(-1) === "irq");
     }
   }
 };

@@ -61,6 +61,12 @@ export const kvmSummarySchema = v.looseObject({
       young_returns: v.optional(v.record(v.string(), count)),
       swap_cache_adds: v.optional(v.looseObject({ offsets: runs })),
       swap_reads: v.optional(v.looseObject({ offsets: runs })),
+      async: v.optional(
+        v.looseObject({
+          tokens_not_present: v.optional(v.array(v.string()), []),
+          tokens_ready: v.optional(v.array(v.string()), []),
+        }),
+      ),
       host: v.optional(v.record(v.string(), v.number()), {}),
     }),
   ),

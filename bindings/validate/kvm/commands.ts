@@ -2,6 +2,7 @@
 // not modelled, and a capture that uses it is skipped.
 
 import { accessCommands } from "./access.js";
+import { asyncPfCommands } from "./apf.js";
 import { cgroupCommands } from "./cgroup.js";
 import type { Command } from "./guest.js";
 import { memoryCommands } from "./memory.js";
@@ -9,6 +10,7 @@ import { slotCommands } from "./slots.js";
 
 export const COMMANDS: ReadonlyMap<string, Command> = new Map<string, Command>([
   ...accessCommands,
+  ...asyncPfCommands,
   ...cgroupCommands,
   ...memoryCommands,
   ...slotCommands,

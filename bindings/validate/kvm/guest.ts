@@ -4,9 +4,13 @@
 import type { CgroupFile } from "../../cgroup.js";
 import type { Machine } from "../../machine.js";
 import type { MemslotSetting } from "../../memorymap.js";
+import type { PagerSetting } from "../../pager.js";
 import type { Advice } from "../../stepping.js";
 import type { CapturedStep, KvmScenario, StepSummary } from "./captured.js";
+import type { MonitorActivity } from "./monitor.js";
 import type { TraceEvent } from "./tracetext.js";
+
+const PAGE_BYTES = 4096;
 
 /** Name of the VM. */
 export const VM = "vm";
@@ -33,10 +37,13 @@ export class CapturedGuest {
   /** Faults that had to read swap, the monitor's own ones too. */
   majorFaults = 0;
   private readonly slots: Map<number, GuestSlot>;
+  /** Bytes that the cgroup of the capture is charged for and the model's is not. */
+  private unknown: number | undefined;
 
   constructor(
     readonly machine: Machine,
     captured: KvmScenario,
+    private readonly activity: MonitorActivity,
   ) {
     this.slots = new Map(
       captured.memslots.map(({ slot, gpa, pages }) => [slot, { id: slot, gfn: Number(gpa) / 4096, pages }]),
@@ -50,8 +57,16 @@ export class CapturedGuest {
     return slot;
   }
 
-  access(vcpu: number, { gfn }: GuestSlot, page: number, write: boolean, cpu: number): number {
-    const { exits, fault } = this.machine.access(VM, vcpu, gfn + page, write ? "write" : "read", { cpu });
+  access(
+    vcpu: number,
+    { gfn }: GuestSlot,
+    page: number,
+    write: boolean,
+    cpu: number,
+    interrupts: boolean,
+  ): number {
+    const mode = write ? "write" : "read";
+    const { exits, fault } = this.machine.access(VM, vcpu, gfn + page, mode, { cpu, interrupts });
     if (fault === "major") this.majorFaults += 1;
     return exits;
   }
@@ -62,8 +77,38 @@ export class CapturedGuest {
     if (error !== null) throw new Error(`the model refuses it with ${error}`);
   }
 
-  writeCgroup(file: CgroupFile, bytes: number | "max", cpu: number): void {
-    this.machine.writeCgroup(VM, file, bytes, { cpu });
+  writeCgroup(file: CgroupFile, bytes: number | "max", cpu: number): number {
+    return this.machine.writeCgroup(VM, file, bytes, { cpu }).chargedPages;
+  }
+
+  /**
+   * Limits the cgroup. It is charged for more than the model knows of, so that the first limit is what leaves room for as many pages as in the
+   * capture, where that can be told; later ones differ from it as they do there.
+   */
+  limit(bytes: number, cpu: number): void {
+    const { room } = this.activity;
+    if (room !== undefined && this.unknown === undefined) {
+      const charged = this.writeCgroup("memory.max", "max", cpu);
+      this.unknown = bytes - (charged + room) * PAGE_BYTES;
+    }
+    this.writeCgroup("memory.max", bytes - (this.unknown ?? 0), cpu);
+  }
+
+  /** The vCPU's guest writes the register of asynchronous page faults. Touching its area first is no part of the step. */
+  enableAsyncPf(vcpu: number, area: number, flags: number, cpu: number): void {
+    this.machine.access(VM, vcpu, Math.floor(area / 4096), "write", { cpu, interrupts: false });
+    this.machine.traceText();
+    this.machine.writeMsr(VM, vcpu, "async-pf-en", area + flags, { cpu });
+  }
+
+  /** Runs tasks of the guest until all have ended. */
+  runTasks(names: readonly string[], cpu: number): void {
+    for (const name of names) this.machine.startTask(VM, name, { cpu });
+    if (names.length > 0) this.majorFaults += this.machine.run().vms[0]!.faults.major.count;
+  }
+
+  setPager(setting: PagerSetting | null): void {
+    this.machine.setPager(VM, setting);
   }
 
   /** Time passes, in which writes that are under way end. */
@@ -87,5 +132,10 @@ export class CapturedGuest {
 
 /** The CPU of a step's first event, which is where its thread was. */
 export function cpuOf({ events }: StepInput): number {
+  return cpuIn(events);
+}
+
+/** The CPU of the monitor's first event among `events`. */
+export function cpuIn(events: readonly TraceEvent[]): number {
   return events.find(({ task }) => task === "vmm")?.cpu ?? 0;
 }

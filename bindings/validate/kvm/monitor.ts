@@ -20,8 +20,8 @@ export interface MonitorActivity {
   filled: number;
   /** Pages of files. */
   files: number;
-  /** Charged beside the guest's pages, the monitor's and the page tables' when the limit was met first. */
-  overhead: number;
+  /** Pages that may be charged after a limit is set until it is met: those of the guest and the page tables for them. */
+  room: number | undefined;
   steps: ReadonlyMap<number, StepActivity>;
 }
 
@@ -65,7 +65,7 @@ const NOTHING: MonitorActivity = {
   first: 0,
   filled: 0,
   files: 0,
-  overhead: 0,
+  room: undefined,
   steps: new Map(),
 };
 
@@ -106,7 +106,7 @@ export function monitorActivity(source: MonitorSource): MonitorActivity {
     first,
     filled: filledBefore(source, first),
     files,
-    overhead: overheadOf(source, first),
+    room: roomOf(source),
     steps: activity,
   };
 }
@@ -196,29 +196,26 @@ function filledBefore({ steps, slots, events }: MonitorSource, first: number): n
   return (((batched - first) % BATCH_PAGES) + BATCH_PAGES) % BATCH_PAGES;
 }
 
-/** When a fault meets the limit for the first time, as many pages are charged as it allows. */
-function overheadOf({ steps, slots, events }: MonitorSource, first: number): number {
-  let limit = Number.NaN;
+/** What the cgroup is charged besides decides how many pages of the guest its limit leaves room for; the first fault that has to reclaim tells. */
+function roomOf({ steps, slots, events }: MonitorSource): number | undefined {
   const pages = new Set<number>();
   for (const { step, command } of steps) {
-    const [word, file, value] = command.split(/\s+/);
-    if (word === "memcg" && file === "memory.max") limit = Math.floor(Number(value) / PAGE_BYTES);
+    const access = command.startsWith("access");
     let last: number | undefined;
     for (const event of events.within.get(step) ?? []) {
       if (event.name === "kvm_page_fault") {
         if (last !== undefined) pages.add(last);
         last = Math.floor(fieldOf(event, "address ") / PAGE_BYTES);
       } else if (event.name === "mm_vmscan_memcg_reclaim_begin") {
-        if (!word!.startsWith("access") || Number.isNaN(limit)) return 0;
+        if (!access) return undefined;
         const hvas = slots.flatMap(({ gfn, pages: size, hva }) =>
           [...pages, last!].filter((page) => page >= gfn && page < gfn + size).map((page) => hva + (page - gfn) * PAGE_BYTES),
         );
         const tables = new Set(hvas.map((hva) => Math.floor(hva / (512 * PAGE_BYTES)))).size;
-        // One table more holds the entries of the monitor's own pages.
-        return Math.max(0, limit - pages.size - tables - first - 1);
+        return pages.size + tables;
       }
     }
     if (last !== undefined) pages.add(last);
   }
-  return 0;
+  return undefined;
 }

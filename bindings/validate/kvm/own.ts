@@ -5,7 +5,6 @@
 //          | the first | added      | of others (15)  | files          |
 //          +-----------+------------+-----------------+----------------+
 
-import type { MemslotSetting } from "../../memorymap.js";
 import type { CapturedGuest } from "./guest.js";
 import type { MonitorActivity } from "./monitor.js";
 
@@ -17,7 +16,7 @@ const PAGE_BYTES = 4096;
 const BATCH_PAGES = 15;
 
 /** The slot, none when the monitor has no pages in the cgroup. */
-export function ownSlot({ pages, files }: MonitorActivity): MemslotSetting[] {
+export function ownSlot({ pages, files }: MonitorActivity): { gfn: number; pages: number; hva: number }[] {
   return pages + files === 0 ? [] : [{ gfn: GFN, pages: pages + BATCH_PAGES + files, hva: HVA }];
 }
 

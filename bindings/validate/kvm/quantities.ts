@@ -1,6 +1,7 @@
 // What a step is compared by, read out of a trace: how many faults, of which pages in which order, what was unmapped and aged, which
 // swap slots were written and read.
 
+import { type AsyncEvents, asyncEventsOf } from "./asyncevents.js";
 import { fieldOf, swapOffset, type TraceEvent } from "./tracetext.js";
 
 /** Where a slot of the capture lies. */
@@ -23,6 +24,7 @@ export interface Quantities {
   young_returns: Record<string, number>;
   swap_out_offsets: number[];
   swap_in_offsets: number[];
+  async: AsyncEvents;
 }
 
 const PAGE_BYTES = 4096;
@@ -36,6 +38,7 @@ export function quantitiesOf(
   slots: readonly SlotPlace[],
   unmapped?: { hva: number; pages: number },
 ): Quantities {
+  const list = [...events];
   const found: Quantities = {
     page_faults: 0,
     faults_by_error_code: {},
@@ -47,9 +50,10 @@ export function quantitiesOf(
     young_returns: {},
     swap_out_offsets: [],
     swap_in_offsets: [],
+    async: asyncEventsOf(list),
   };
   let aged = Number.NaN;
-  for (const event of events) {
+  for (const event of list) {
     if (event.name === "kvm_age_hva") aged = fieldOf(event, "age hva: ");
     if (event.name === "kr_flush_young" && unmapped !== undefined) {
       if (aged >= unmapped.hva && aged < unmapped.hva + unmapped.pages * PAGE_BYTES) continue;

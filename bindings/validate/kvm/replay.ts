@@ -5,6 +5,7 @@ import { Machine } from "../../machine.js";
 import { Agreement } from "../agreement.js";
 import type { CaseInput, CaseResult, SkippedCase } from "../result.js";
 import { readShape, wrongShape } from "../shape.js";
+import { asyncPfFiles } from "./apf.js";
 import {
   type CapturedStep,
   KVM_FORMAT,
@@ -15,8 +16,9 @@ import {
   repeatabilitySchema,
 } from "./captured.js";
 import { COMMANDS } from "./commands.js";
-import { type Counters, compareStep, placesOf } from "./compare.js";
-import { CapturedGuest, cpuOf } from "./guest.js";
+import { allPlaces, type Counters, compareStep, placesOf } from "./compare.js";
+import { compareAsync } from "./compareasync.js";
+import { CapturedGuest, cpuIn } from "./guest.js";
 import { type MonitorActivity, monitorActivity } from "./monitor.js";
 import { OwnMemory, ownFiles } from "./own.js";
 import { quantitiesOf } from "./quantities.js";
@@ -41,7 +43,7 @@ export async function replayKvm(
   const events = capturedEvents(trace);
   const activity = monitorActivity({
     steps: captured.steps,
-    slots: placesOf(captured, true),
+    slots: allPlaces(captured),
     events,
     swapIns: (step) => summary.steps.find((each) => each.step === step)?.host["pswpin"],
     record: text?.("scenario.json") ?? "",
@@ -60,13 +62,20 @@ async function repeat(
   module: WebAssembly.Module,
 ): Promise<CaseResult> {
   const input = events.within;
-  const machine = await Machine.create(scenarioOf(captured, input, activity), { module });
-  const guest = new CapturedGuest(machine, captured);
+  const machine = await Machine.create(scenarioOf(captured, input, activity), {
+    module,
+    files: asyncPfFiles(captured),
+  });
+  const guest = new CapturedGuest(machine, captured, activity);
+  if (machine.scenario.vms[0]!.pager !== undefined) guest.setPager(null);
   const places = placesOf(captured);
   const own = new OwnMemory(guest, activity);
-  own.begin(cpuOf(stepInput(captured.steps[0]!, input)));
+  let begun = false;
   const agreement = new Agreement();
   for (const step of captured.steps) {
+    const cpu = cpuIn(input.get(step.step) ?? []);
+    if (!begun) own.begin(cpu);
+    begun = true;
     const before = takenOf(guest);
     const [word = "", ...words] = step.command.split(/\s+/);
     const expected = summary.steps.find((each) => each.step === step.step);
@@ -80,11 +89,16 @@ async function repeat(
       const what = cause instanceof Error ? cause.message : String(cause);
       throw wrongShape(`step ${step.step}`, "command", `${step.command}: ${what}`);
     }
-    const got = quantitiesOf(traceEvents(machine.traceText()), places);
+    own.within(step.step, cpu);
+    const got = quantitiesOf(traceEvents(machine.traceText()), places, ownFiles(activity));
+    own.counted(step.step, cpu);
     const after = takenOf(guest);
     if (expected !== undefined) {
       compareStep(agreement, notRepeated, expected, got, before, after, places);
+      compareAsync(agreement, name, notRepeated, expected, got);
     }
+    own.behind(step.step, cpu);
+    machine.traceText();
   }
   machine.dispose();
   return agreement.result(name, KVM_FORMAT);

@@ -1,6 +1,7 @@
 // The scenario in which a captured experiment is repeated: its memory slots, its swap area, its settings.
 
 import type { Scenario } from "../../scenario.js";
+import { asyncPfKeys } from "./apf.js";
 import type { KvmScenario } from "./captured.js";
 import { VM } from "./guest.js";
 import type { MonitorActivity } from "./monitor.js";
@@ -16,6 +17,10 @@ const EVENTS = [
   "kr_flush_young",
   "swapcache_add",
   "swap_readpage",
+  "kvm_try_async_get_page",
+  "kvm_async_pf_*",
+  "kvm_inj_exception",
+  "kvm_inj_virq",
 ];
 const RECORDS = 65_536;
 const PAGE_BYTES = 4096;
@@ -46,7 +51,11 @@ export function scenarioOf(
       // The captures' processor has SVM and nested paging.
       vendor: "amd",
       swap: swapOf(environment, events),
-      reclaim: { swappiness: environment.swappiness, pageClusterPages: 1 << environment.page_cluster },
+      reclaim: {
+        policy: environment.lru_gen === "n" ? "two-list" : "mglru",
+        swappiness: environment.swappiness,
+        pageClusterPages: 1 << environment.page_cluster,
+      },
     },
     vms: [
       {
@@ -56,7 +65,9 @@ export function scenarioOf(
         memslots: slots,
         mmu: environment.mmu === "legacy" ? "legacy" : "tdp",
         hugePages: memslots.some(({ thp }) => thp),
-        memcg: { chargeTables: "process", chargeBatch: CHARGE_BATCH, overheadPages: activity.overhead },
+        // A vCPU sets tables aside 40 at a time (KVM_ARCH_NR_OBJS_PER_MEMORY_CACHE), and those of a capture have run before they join the cgroup.
+        memcg: { chargeTables: true, chargeKvmTables: false, chargeBatch: CHARGE_BATCH },
+        ...asyncPfKeys(captured),
       },
     ],
     trace: { events: EVENTS, capacity: RECORDS },
