@@ -52,6 +52,7 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
   if (policy === "mglru") call.configGenerations();
   if (isIdealized(policy)) call.configPolicy(core.constant(`POLICY_${constantName(policy)}`));
   call.configReadahead(pageClusterPages);
+  call.configNodes(host.numaNodes);
   call.configCheck(Number(scenario.check.integrity), Number(scenario.check.onViolation === "stop"));
   configCosts(scenario, call.configCosts, call.configCost, core);
   configSwap(core, scenario);

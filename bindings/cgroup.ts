@@ -1,4 +1,4 @@
-// Writes to the files of a VM's memory cgroup while it lives.
+// The files of a VM's memory cgroup while it lives.
 
 import type { Core } from "./core.js";
 import { guard } from "./guard.js";
@@ -55,4 +55,26 @@ export function writeCgroup(
   const reclaimedPages = core.call.stepCallResult() >>> 0;
   const chargedPages = core.call.stepCharged(index) >>> 0;
   return { status, reclaimedPages, chargedPages, error, ns: core.call.stepCallNs(), stages: stagesOf(core) };
+}
+
+/** What memory.stat says of the lists of pages, in bytes. */
+export interface MemoryStat {
+  inactiveAnon: number;
+  activeAnon: number;
+  /** Pages that their owner has given up (MADV_FREE). */
+  inactiveFile: number;
+}
+
+/**
+ * Reads memory.stat of the VM's cgroup. Its counters lag behind, and reclaim goes by them; a read brings those of all cgroups up to date when enough
+ * has changed since.
+ */
+export function readMemoryStat(core: Core, scenario: ResolvedScenario, name: string | number): MemoryStat {
+  const { index } = vmNamed(scenario, name);
+  const pages = core.u32(
+    guard(() => core.call.stepMemoryStat(index)),
+    3,
+  );
+  const [inactiveAnon, activeAnon, inactiveFile] = Array.from(pages, (each) => each * PAGE_BYTES);
+  return { inactiveAnon: inactiveAnon!, activeAnon: activeAnon!, inactiveFile: inactiveFile! };
 }

@@ -25,6 +25,7 @@ export interface CoreFunctions {
   configGenerations: Call;
   lrucaseGenerations: Call;
   configReadahead: Call;
+  configNodes: Call;
   configSwap: Call;
   configSwapDevice: Call;
   configVm: Call;
@@ -93,6 +94,7 @@ export interface CoreFunctions {
   stepCallStatus: Call;
   stepCallResult: Call;
   stepCharged: Call;
+  stepMemoryStat: Call;
   stepCallMajor: Call;
   stepCallNs: Call;
   reportTable: Call;

@@ -123,6 +123,13 @@ const reclaim = object("How the host reclaims memory.", {
 const host = object("The host.", {
   memory: size("Managed memory; KVM's and the host's page tables are taken from it."),
   cpus: v.optional(count("Host CPUs. Default: as many as there are vCPUs.", { max: 256 })),
+  numaNodes: v.optional(
+    count(
+      "NUMA nodes. The first has the CPUs and all memory that is simulated; direct reclaim goes through the others too, which brings the counters that it goes by up to date more often.",
+      { max: 64 },
+    ),
+    1,
+  ),
   vendor: v.optional(
     choice(
       "Who made the CPUs: the form of KVM's page tables and of what is traced about exits. intel: EPT. amd: NPT.",

@@ -44,6 +44,7 @@ import {
   mmIdealized,
   mmPolicy,
   setMmGenerations,
+  setMmNodes,
   setMmKswapd,
   setMmPolicy,
   setMmSwappiness,
@@ -161,6 +162,11 @@ export function configPolicy(kind: u32): void {
 /** Generation lists (MGLRU) for all VMs, which are added afterwards, instead of an active and an inactive list. */
 export function configGenerations(): void {
   setMmGenerations(host());
+}
+
+/** The host's NUMA nodes, of which the first has all memory that is managed here. */
+export function configNodes(nodes: u32): void {
+  setMmNodes(host(), nodes);
 }
 
 /** Contents of pages are checked; a violation stops the run, or is counted. */

@@ -1,28 +1,30 @@
 // The monitor's own memory on the machine: a slot that no guest touches, in which the monitor does what it did in the capture.
 //
-// pages    0           first        pages             behind
-//          +-----------+------------+-----------------+----------------+
-//          | the first | added      | of others (15)  | files          |
-//          +-----------+------------+-----------------+----------------+
+// pages    0           first        pages
+//          +-----------+------------+----------------+
+//          | the first | added      | files          |
+//          +-----------+------------+----------------+
 
-import type { CapturedGuest } from "./guest.js";
+import { type CapturedGuest, VM } from "./guest.js";
 import type { MonitorActivity } from "./monitor.js";
 
 /** No guest frame and no slot of a capture lies there. */
 const GFN = 0x400000;
 const HVA = 0x10000000;
 const PAGE_BYTES = 4096;
-/** PAGEVEC_SIZE */
-const BATCH_PAGES = 15;
 
 /** The slot, none when the monitor has no pages in the cgroup. */
 export function ownSlot({ pages, files }: MonitorActivity): { gfn: number; pages: number; hva: number }[] {
-  return pages + files === 0 ? [] : [{ gfn: GFN, pages: pages + BATCH_PAGES + files, hva: HVA }];
+  return pages + files === 0 ? [] : [{ gfn: GFN, pages: pages + files, hva: HVA }];
 }
+
+/** The VM whose monitor stands for all others on the host: its pages stand in the same batch of new pages. */
+export const OTHERS = "others";
+export const OTHERS_PAGES = 15;
 
 /** Addresses of the pages of files. They stand as anonymous pages that look unused. */
 export function ownFiles({ pages, files }: MonitorActivity): { hva: number; pages: number } {
-  return { hva: HVA + (pages + BATCH_PAGES) * PAGE_BYTES, pages: files };
+  return { hva: HVA + pages * PAGE_BYTES, pages: files };
 }
 
 /** The monitor while an experiment is repeated. */
@@ -39,9 +41,8 @@ export class OwnMemory {
 
   /** Before the guest runs. */
   begin(cpu: number): void {
-    const { first, filled, pages } = this.activity;
-    this.use(pages, filled, "write", cpu);
-    this.use(pages, filled, "dontneed", cpu);
+    const { first, filled } = this.activity;
+    if (filled > 0) this.guest.machine.advise(OTHERS, "write", { gfn: 0, pages: filled }, { cpu });
     this.use(0, first, "write", cpu);
   }
 
@@ -69,6 +70,7 @@ export class OwnMemory {
       own.used.filter((page) => page < this.added),
       cpu,
     );
+    this.guest.machine.memoryStat(VM);
     this.write(own.recorded, cpu);
   }
 
@@ -77,13 +79,13 @@ export class OwnMemory {
   }
 
   private write(files: number, cpu: number): void {
-    const at = this.activity.pages + BATCH_PAGES + this.files;
+    const at = this.activity.pages + this.files;
     this.use(at, files, "write", cpu);
     this.use(at, files, "cold", cpu);
     this.files += files;
   }
 
-  private use(start: number, pages: number, what: "read" | "write" | "cold" | "dontneed", cpu: number): void {
+  private use(start: number, pages: number, what: "read" | "write" | "cold", cpu: number): void {
     this.guest.adviseAt(GFN + start, what, pages, cpu);
   }
 }

@@ -5,7 +5,7 @@ import { asyncPfKeys } from "./apf.js";
 import type { KvmScenario } from "./captured.js";
 import { VM } from "./guest.js";
 import type { MonitorActivity } from "./monitor.js";
-import { ownSlot } from "./own.js";
+import { OTHERS, OTHERS_PAGES, ownSlot } from "./own.js";
 import type { TraceEvent } from "./tracetext.js";
 
 /** What the quantities are read from (quantities.ts). */
@@ -48,6 +48,8 @@ export function scenarioOf(
     host: {
       memory: Math.floor(environment.mem_total_kb / 4) * PAGE_BYTES,
       cpus: environment.cpus,
+      // The second has no CPUs, and the guests' memory is not there.
+      numaNodes: 2,
       // The captures' processor has SVM and nested paging.
       vendor: "amd",
       swap: swapOf(environment, events),
@@ -69,6 +71,7 @@ export function scenarioOf(
         memcg: { chargeTables: true, chargeKvmTables: false, chargeBatch: CHARGE_BATCH },
         ...asyncPfKeys(captured),
       },
+      ...(activity.filled > 0 ? [{ name: OTHERS, memory: OTHERS_PAGES * PAGE_BYTES }] : []),
     ],
     trace: { events: EVENTS, capacity: RECORDS },
   };
