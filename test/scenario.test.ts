@@ -63,6 +63,7 @@ test("a resolved scenario says everything", () => {
     host: {
       memory: 268_435_456,
       cpus: 2,
+      numaNodes: 1,
       vendor: "intel",
       quantum: 10_000,
       swap: [{ name: "nvme-0", kind: "nvme", size: 1_073_741_824, priority: -2 }],

@@ -43,7 +43,7 @@ import {
   lruvecSnapshot,
 } from "./lruvec";
 import { memcgGenerations } from "./memcg";
-import { memcgFlush } from "./memcgstat";
+import { memcgFlush, memcgFlushNow } from "./memcgstat";
 import { agingBegin, agingIdle, agingNeeded, agingStep } from "./mglruaging";
 import { mglruShrinkBegin, mglruShrinkStep, mglruSwappiness } from "./mglrushrink";
 import { fileIsTiny, inactiveIsLow } from "./scancount";
@@ -195,6 +195,7 @@ export function reclaimStep(mm: usize, actor: usize): i32 {
       }
       snapshot(mm, actor);
       if (load<u32>(actor, RECLAIM_DONE) !== 0) break;
+      memcgFlushNow(mm); // the flush every two seconds comes before a cgroup that goes by stale counters is given up
       if ((flags & (RECLAIM_SKIPPED | RECLAIM_FORCE)) === RECLAIM_SKIPPED) {
         store<u32>(actor, (flags & ~RECLAIM_SKIPPED) | RECLAIM_FORCE, RECLAIM_FLAGS);
         roundBegin(mm, actor, DEF_PRIORITY);

@@ -57,6 +57,7 @@ export class ReferenceMachine {
       host.memory / PAGE_BYTES,
       host.cpus,
       host.reclaim.watermarkScaleFactor,
+      host.numaNodes,
       host.reclaim.swappiness,
       host.reclaim.pageClusterPages,
       this.costs,

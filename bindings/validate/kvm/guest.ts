@@ -7,7 +7,6 @@ import type { MemslotSetting } from "../../memorymap.js";
 import type { PagerSetting } from "../../pager.js";
 import type { Advice } from "../../stepping.js";
 import type { CapturedStep, KvmScenario, StepSummary } from "./captured.js";
-import type { MonitorActivity } from "./monitor.js";
 import type { TraceEvent } from "./tracetext.js";
 
 const PAGE_BYTES = 4096;
@@ -37,13 +36,13 @@ export class CapturedGuest {
   /** Faults that had to read swap, the monitor's own ones too. */
   majorFaults = 0;
   private readonly slots: Map<number, GuestSlot>;
-  /** Bytes that the cgroup of the capture is charged for and the model's is not. */
-  private unknown: number | undefined;
+  /** The limit of the capture's cgroup, and the bytes that it is charged for and the model's is not. */
+  private max: number | "max" = "max";
+  private unknown = 0;
 
   constructor(
     readonly machine: Machine,
     captured: KvmScenario,
-    private readonly activity: MonitorActivity,
   ) {
     this.slots = new Map(
       captured.memslots.map(({ slot, gpa, pages }) => [slot, { id: slot, gfn: Number(gpa) / 4096, pages }]),
@@ -81,17 +80,18 @@ export class CapturedGuest {
     return this.machine.writeCgroup(VM, file, bytes, { cpu }).chargedPages;
   }
 
-  /**
-   * Limits the cgroup. It is charged for more than the model knows of, so that the first limit is what leaves room for as many pages as in the
-   * capture, where that can be told; later ones differ from it as they do there.
-   */
-  limit(bytes: number, cpu: number): void {
-    const { room } = this.activity;
-    if (room !== undefined && this.unknown === undefined) {
-      const charged = this.writeCgroup("memory.max", "max", cpu);
-      this.unknown = bytes - (charged + room) * PAGE_BYTES;
-    }
-    this.writeCgroup("memory.max", bytes - (this.unknown ?? 0), cpu);
+  /** Limits the cgroup. */
+  limit(bytes: number | "max", cpu: number): void {
+    this.max = bytes;
+    this.writeCgroup("memory.max", bytes === "max" ? bytes : bytes - this.unknown, cpu);
+  }
+
+  /** The cgroup of the capture is charged for more than the model knows of: its limit leaves room for that many pages. */
+  leaveRoom(pages: number, cpu: number): void {
+    if (this.max === "max") return;
+    const charged = this.writeCgroup("memory.max", "max", cpu);
+    this.unknown = this.max - (charged + pages) * PAGE_BYTES;
+    this.limit(this.max, cpu);
   }
 
   /** The vCPU's guest writes the register of asynchronous page faults. Touching its area first is no part of the step. */

@@ -7,6 +7,7 @@ import type { SlotPlace } from "./quantities.js";
 import { type CapturedEvents, fieldOf, swapOffset, type TraceEvent } from "./tracetext.js";
 
 const PAGE_BYTES = 4096;
+const TABLE_PAGES = 512;
 /** PAGEVEC_SIZE */
 const BATCH_PAGES = 15;
 
@@ -20,13 +21,13 @@ export interface MonitorActivity {
   filled: number;
   /** Pages of files. */
   files: number;
-  /** Pages that may be charged after a limit is set until it is met: those of the guest and the page tables for them. */
-  room: number | undefined;
   steps: ReadonlyMap<number, StepActivity>;
 }
 
 /** What the monitor did in a step and behind it, before the next one. */
 export interface StepActivity {
+  /** Pages that can be charged in the step until the limit is met for the first time; unknown if it is not. */
+  room: number | undefined;
   /** Pages that it read back within the step, then those read before the step's counters were taken, then all others. */
   reads: number[];
   counted: number[];
@@ -65,7 +66,6 @@ const NOTHING: MonitorActivity = {
   first: 0,
   filled: 0,
   files: 0,
-  room: undefined,
   steps: new Map(),
 };
 
@@ -79,6 +79,7 @@ export function monitorActivity(source: MonitorSource): MonitorActivity {
   const first = new Set(looks.filter(({ step }) => step === firstLooked).map(({ page }) => page)).size;
   const ends = recordEnds(source.record);
   const activity = new Map<number, StepActivity>();
+  const known = new Set<number>();
   let pages = first;
   let files = 0;
   for (const captured of steps) {
@@ -89,13 +90,15 @@ export function monitorActivity(source: MonitorSource): MonitorActivity {
     const inStep = (events.within.get(step) ?? []).filter(({ name }) => name === "swap_readpage").length;
     const counted = Math.min(later.length, Math.max(0, (source.swapIns(step) ?? inStep) - inStep));
     const own: StepActivity = {
+      room: roomIn(captured, source, known),
       reads,
       counted: later.slice(0, counted),
       behind: later.slice(counted),
       used: usedBehind(step, looks),
       added: word === "pagemap" ? captured.vmm_minflt : 0,
       files: word === "pagemap" ? Math.ceil(source.fileBytes(label) / PAGE_BYTES) : 0,
-      recorded: Math.floor((ends.get(step) ?? 0) / PAGE_BYTES) - Math.floor((ends.get(step - 1) ?? 0) / PAGE_BYTES),
+      recorded:
+        Math.floor((ends.get(step) ?? 0) / PAGE_BYTES) - Math.floor((ends.get(step - 1) ?? 0) / PAGE_BYTES),
     };
     activity.set(step, own);
     pages += own.added;
@@ -106,7 +109,6 @@ export function monitorActivity(source: MonitorSource): MonitorActivity {
     first,
     filled: filledBefore(source, first),
     files,
-    room: roomOf(source),
     steps: activity,
   };
 }
@@ -165,10 +167,11 @@ function usedBehind(step: number, looks: readonly Look[]): number[] {
 
 /** Where each step's entry in scenario.json ends. */
 function recordEnds(record: string): Map<number, number> {
-  const starts = [...record.matchAll(/\{"step": ?(\d+)/g)].map(({ 1: step, index }) => ({ step: Number(step), index }));
-  return new Map(
-    starts.map(({ step }, place) => [step, starts[place + 1]?.index ?? record.length] as const),
-  );
+  const starts = [...record.matchAll(/\{"step": ?(\d+)/g)].map(({ 1: step, index }) => ({
+    step: Number(step),
+    index,
+  }));
+  return new Map(starts.map(({ step }, place) => [step, starts[place + 1]?.index ?? record.length] as const));
 }
 
 /**
@@ -179,7 +182,9 @@ function filledBefore({ steps, slots, events }: MonitorSource, first: number): n
   const access = steps.find(({ command }) => command.startsWith("access"));
   if (access === undefined) return 0;
   const pageOf = (address: number, base: "gfn" | "hva", slot: SlotPlace) =>
-    base === "gfn" ? Math.floor(address / PAGE_BYTES) - slot.gfn : Math.floor((address - slot.hva) / PAGE_BYTES);
+    base === "gfn"
+      ? Math.floor(address / PAGE_BYTES) - slot.gfn
+      : Math.floor((address - slot.hva) / PAGE_BYTES);
   const slot = slots.find(({ name }) => name === `slot${access.command.split(/\s+/)[2]}`);
   if (slot === undefined) return 0;
   const faulted = (events.within.get(access.step) ?? [])
@@ -196,26 +201,39 @@ function filledBefore({ steps, slots, events }: MonitorSource, first: number): n
   return (((batched - first) % BATCH_PAGES) + BATCH_PAGES) % BATCH_PAGES;
 }
 
-/** What the cgroup is charged besides decides how many pages of the guest its limit leaves room for; the first fault that has to reclaim tells. */
-function roomOf({ steps, slots, events }: MonitorSource): number | undefined {
-  const pages = new Set<number>();
-  for (const { step, command } of steps) {
-    const access = command.startsWith("access");
-    let last: number | undefined;
-    for (const event of events.within.get(step) ?? []) {
-      if (event.name === "kvm_page_fault") {
-        if (last !== undefined) pages.add(last);
-        last = Math.floor(fieldOf(event, "address ") / PAGE_BYTES);
-      } else if (event.name === "mm_vmscan_memcg_reclaim_begin") {
-        if (!access) return undefined;
-        const hvas = slots.flatMap(({ gfn, pages: size, hva }) =>
-          [...pages, last!].filter((page) => page >= gfn && page < gfn + size).map((page) => hva + (page - gfn) * PAGE_BYTES),
-        );
-        const tables = new Set(hvas.map((hva) => Math.floor(hva / (512 * PAGE_BYTES)))).size;
-        return pages.size + tables;
-      }
+/**
+ * What the cgroup is charged besides decides how many pages a limit leaves room for. The first fault of a step that has to reclaim tells: until then
+ * the step's faults have brought in so many pages, out of swap or new, and tables for them.
+ * @param known what has been faulted in before: pages, and tables below 0
+ */
+function roomIn(
+  { step, command }: CapturedStep,
+  { events, slots }: MonitorSource,
+  known: Set<number>,
+): number | undefined {
+  let charged = 0;
+  let room: number | undefined;
+  let read = false;
+  let gfn = 0;
+  const come = (what: number): void => {
+    if (!known.has(what)) charged += 1;
+    known.add(what);
+  };
+  for (const { name, fields } of events.within.get(step) ?? []) {
+    if (name === "mm_vmscan_memcg_reclaim_begin") {
+      room ??= charged;
+    } else if (name === "swap_readpage") {
+      charged += 1;
+      read = true;
+    } else if (name === "kvm_page_fault") {
+      read = false;
+      gfn = Math.floor(fieldOf({ fields }, "address ") / PAGE_BYTES);
+      const slot = slots.find((each) => gfn >= each.gfn && gfn < each.gfn + each.pages);
+      if (slot !== undefined) come(-1 - Math.floor((slot.hva / PAGE_BYTES + gfn - slot.gfn) / TABLE_PAGES));
+    } else if (name === "kvm_mmu_set_spte") {
+      if (read) known.add(gfn);
+      else come(gfn);
     }
-    if (last !== undefined) pages.add(last);
   }
-  return undefined;
+  return command.startsWith("access") ? room : undefined;
 }

@@ -46,6 +46,12 @@ export class OwnMemory {
     this.use(0, first, "write", cpu);
   }
 
+  /** Before a step. */
+  before(step: number, cpu: number): void {
+    const room = this.activity.steps.get(step)?.room;
+    if (room !== undefined) this.guest.leaveRoom(room, cpu);
+  }
+
   /** Within a step, behind its command. */
   within(step: number, cpu: number): void {
     const own = this.activity.steps.get(step);

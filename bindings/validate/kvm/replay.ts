@@ -66,7 +66,7 @@ async function repeat(
     module,
     files: asyncPfFiles(captured),
   });
-  const guest = new CapturedGuest(machine, captured, activity);
+  const guest = new CapturedGuest(machine, captured);
   if (machine.scenario.vms[0]!.pager !== undefined) guest.setPager(null);
   const places = placesOf(captured);
   const own = new OwnMemory(guest, activity);
@@ -76,6 +76,7 @@ async function repeat(
     const cpu = cpuIn(input.get(step.step) ?? []);
     if (!begun) own.begin(cpu);
     begun = true;
+    own.before(step.step, cpu);
     const before = takenOf(guest);
     const [word = "", ...words] = step.command.split(/\s+/);
     const expected = summary.steps.find((each) => each.step === step.step);

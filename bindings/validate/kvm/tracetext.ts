@@ -64,7 +64,7 @@ export function swapOffset(event: TraceEvent): number {
 }
 
 /** The number behind `label`, read in `radix`: `address 0x…`, `gfn …`. */
-export function fieldOf(event: TraceEvent, label: string, radix = 16): number {
+export function fieldOf(event: Pick<TraceEvent, "fields">, label: string, radix = 16): number {
   const at = event.fields.indexOf(label);
   if (at < 0) return Number.NaN;
   const text = event.fields.slice(at + label.length).replace(/^0x/, "");
