@@ -19,6 +19,7 @@ export * from "./machine/lrucase";
 // Names for the binding: kinds, counters and keys by their constants.
 export * from "./machine/names";
 export * from "./machine/pager";
+export * from "./machine/planned";
 export * from "./machine/policycase";
 export * from "./machine/report";
 export * from "./machine/scheduler";

@@ -109,7 +109,7 @@ async function measureRow(row: AccessRow, { module, against }: Setting): Promise
   const { stream } = row;
   if (stream !== undefined) {
     const guest = plainGuest(Rig.boot(module, row.scenario, stream), row.pages);
-    contenders.push({ name: "plain TypeScript", run: () => replay(guest, stream) });
+    contenders.push({ name: "plain TypeScript", run: () => replay(guest, stream, ACCESSES) });
   }
   const times = race(contenders);
   const [ours, ...others] = times;
@@ -129,10 +129,10 @@ async function measureRow(row: AccessRow, { module, against }: Setting): Promise
   };
 }
 
-// In pieces as large as the calls into the core.
-function replay(guest: PlainGuest, stream: Uint32Array): void {
+/** `accesses` accesses of the stream, in pieces as large as the calls into the core. */
+export function replay(guest: PlainGuest, stream: Uint32Array, accesses: number): void {
   let at = 0;
-  for (let left = ACCESSES; left > 0; ) {
+  for (let left = accesses; left > 0; ) {
     const count = Math.min(left, 65_536, stream.length - at);
     guest.run(stream, at, at + count, Number.POSITIVE_INFINITY);
     at = (at + count) % stream.length;

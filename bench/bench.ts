@@ -6,6 +6,7 @@ import { coreModule } from "#dist/core.js";
 import { VERSION } from "#dist/index.js";
 import { accesses } from "./accesses.bench.js";
 import { boot } from "./boot.bench.js";
+import { ceiling } from "./ceiling/ceiling.bench.js";
 import { faultPath } from "./faultpath.bench.js";
 import { faults } from "./faults.bench.js";
 import { mmu } from "./kvm/mmu.bench.js";
@@ -42,6 +43,7 @@ Suites (all when none is named): ${Object.keys(SUITES).join(", ")}
   --json            print one JSON document and nothing else
   --core FILE       run this build of the core instead of the package's own
   --against FILE    run another build beside it, and print how many times faster the first is
+  --ceiling DIR     run the suite "ceiling" too: the bare kernels in C of that folder, beside the core (needs gcc)
   --help            print this
 
 Times are CPU time. Single figures vary with what else the machine does; ratios vary less. The yardstick, measured before and
@@ -57,6 +59,7 @@ interface Options {
   help: boolean;
   core: string | undefined;
   against: string | undefined;
+  ceiling: string | undefined;
 }
 
 function optionsOf(args: string[]): Options {
@@ -65,14 +68,15 @@ function optionsOf(args: string[]): Options {
     help: { type: "boolean", default: false },
     core: { type: "string" },
     against: { type: "string" },
+    ceiling: { type: "string" },
   } as const;
   const { values, positionals } = parsed(() => parseArgs({ args, options, allowPositionals: true }));
+  const known = values.ceiling === undefined ? Object.keys(SUITES) : [...Object.keys(SUITES), "ceiling"];
   for (const name of positionals) {
-    if (!(name in SUITES))
-      throw new UsageError(`no suite ${name}; there are ${Object.keys(SUITES).join(", ")}`);
+    if (!known.includes(name)) throw new UsageError(`no suite ${name}; there are ${known.join(", ")}`);
   }
-  const suites = positionals.length === 0 ? Object.keys(SUITES) : positionals;
-  return { suites, json: values.json, help: values.help, core: values.core, against: values.against };
+  const suites = positionals.length === 0 ? known : positionals;
+  return { suites, ...values, core: values.core, against: values.against, ceiling: values.ceiling };
 }
 
 function parsed<T>(parse: () => T): T {
@@ -92,7 +96,7 @@ function compile(file: string): WebAssembly.Module {
 }
 
 async function main(args: string[]): Promise<void> {
-  const { suites, json, help, core, against } = optionsOf(args);
+  const { suites, json, help, core, against, ceiling: folder } = optionsOf(args);
   if (help) {
     process.stdout.write(HELP);
     return;
@@ -107,7 +111,8 @@ async function main(args: string[]): Promise<void> {
   const before = speed();
   const reports: Record<string, SuiteReport["rows"]> = {};
   for (const name of suites) {
-    const { title, rows, text } = await SUITES[name]!(setting);
+    const suite = name === "ceiling" ? ceiling(folder!) : SUITES[name]!;
+    const { title, rows, text } = await suite(setting);
     reports[name] = rows;
     if (!json) process.stdout.write(`\n${title}\n\n${text.join("\n")}\n`);
   }

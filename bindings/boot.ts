@@ -5,6 +5,7 @@ import { callAsyncPf } from "./asyncpf.js";
 import { type Core, constantName } from "./core.js";
 import { COST_KEYS } from "./costkeys.js";
 import { PagevisorError } from "./errors.js";
+import { configEvent, slotsToCome } from "./events.js";
 import type { Trace } from "./files.js";
 import { flagBits, gfnOfPage, memslotsOf } from "./memslots.js";
 import { startPager } from "./pager.js";
@@ -68,11 +69,20 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
     const slots = memslotsOf(vm);
     done(
       core,
-      call.configVm(vm.memory / PAGE_BYTES, slots.length, vm.vcpus, max, entries, ways, vm.guest.timeslice),
+      call.configVm(
+        vm.memory / PAGE_BYTES,
+        slots.length + slotsToCome(scenario, vm.name),
+        vm.vcpus,
+        max,
+        entries,
+        ways,
+        vm.guest.timeslice,
+      ),
     );
     for (const { id, gfn, pages, hva = -1, flags = [] } of slots) {
       call.configMemslot(index, id, gfn, pages, hva, flagBits(core, flags));
     }
+    for (const { gfn, pages, target } of vm.aliases) done(core, call.configAlias(index, gfn, pages, target));
     if (vm.pager !== undefined) done(core, call.configPager(index));
     if (vm.guest.scheduler === "fifo") call.configFifo(index);
     if (vm.asyncPf.design !== "off") done(core, callAsyncPf(core, call.configAsyncPf, index, vm.asyncPf));
@@ -98,6 +108,10 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
   configStarts(core, scenario, tasks, starts);
   for (const { vm, task } of prefaults) {
     done(core, call.configPrefault(vm, task.vcpu, task.firstPage, task.pages));
+  }
+  for (const event of scenario.events) {
+    const vm = scenario.vms.findIndex(({ name }) => name === event.vm);
+    done(core, configEvent(core, vm, event));
   }
   const { trace } = scenario;
   bootOrExplain(core, scenario, trace?.capacity ?? 0, traceMask(core, trace?.events ?? []));

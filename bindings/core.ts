@@ -37,7 +37,14 @@ export interface CoreFunctions {
   configMemcg: Call;
   configPaging: Call;
   configMemslot: Call;
-  configReserve: Call;
+  configAlias: Call;
+  configEvent: Call;
+  configEventSlot: Call;
+  eventDone: Call;
+  eventStatus: Call;
+  eventResult: Call;
+  eventBegan: Call;
+  eventNs: Call;
   configCompute: Call;
   configTask: Call;
   configTrace: Call;

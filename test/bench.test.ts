@@ -8,6 +8,8 @@ import { Machine, POLICIES } from "#dist/index.js";
 import { accessRows, plainGuest } from "../bench/accesses.bench.js";
 import { PlainBuddy } from "../bench/baseline/buddy.js";
 import { bootRows, copyScenario } from "../bench/boot.bench.js";
+import { kernelScript } from "../bench/ceiling/blocks.js";
+import { ceilingRows, ceilingScenario } from "../bench/ceiling/ceiling.bench.js";
 import { runPath } from "../bench/faultpath.bench.js";
 import { PATH_ROWS } from "../bench/faultpath.rows.js";
 import { faultRows, perFault } from "../bench/faults.bench.js";
@@ -263,6 +265,34 @@ for (const row of buddyRows(2 ** 14, 2 ** 16, LENGTH)) {
     assert.is(core.call.zoneCaseRun(at, script.length, MOVABLE), plain.run(script, new Uint32Array(slots)));
     assert.is(core.call.zoneCaseIsolateRun(ZONE, 10, 1, 100), 0);
     assert.ok(plain.isolate(10));
+  });
+}
+
+for (const mix of ["uni", "geo"]) {
+  test(`kernels' script, ${mix}: between 40 and 80 percent are taken, and core and plain refuse nothing`, async () => {
+    const pages = 2 ** 16;
+    const { script, filling, slots } = kernelScript(pages, mix, LENGTH);
+    const { core, at } = zoneWith(await coreModule(), pages, script, slots);
+    const plain = new PlainBuddy(pages, limitsOf(pages));
+    assert.is(core.call.zoneCaseRun(at, script.length, MOVABLE), 0);
+    assert.is(plain.run(script, new Uint32Array(slots).fill(0xffffffff)), 0);
+    let taken = 0;
+    for (const [index, word] of script.entries()) {
+      taken += (word >>> 31 ? -1 : 1) * 2 ** ((word >>> 24) & 15);
+      if (index >= filling) assert.ok(taken > pages * 0.38 && taken < pages * 0.82, `${taken} of ${pages}`);
+    }
+  });
+}
+
+for (const row of ceilingRows().filter(({ work }) => work !== "blocks")) {
+  test(`ceiling, ${row.path}: what it counts is what it says`, async () => {
+    const small = { ...row, pages: PAGES, ...(row.frames !== undefined && { frames: PAGES / 2 }) };
+    const rig = Rig.boot(await coreModule(), ceilingScenario(small), uniformStream(LENGTH, PAGES, 0.3));
+    const before = rig.read();
+    rig.run(LENGTH);
+    const { faults, swapIns } = rig.since(before);
+    if (row.work === "accesses") assert.is(faultCount(faults), 0);
+    else assert.ok(swapIns > LENGTH / 3 && faults.major.count === swapIns, `${swapIns} of ${LENGTH}`);
   });
 }
 

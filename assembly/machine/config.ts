@@ -15,6 +15,7 @@ import {
   taskCreate,
   VCPU_BYTES,
 } from "../guest/task";
+import { worksInit } from "../kvm/apfqueue";
 import { workersInit } from "../kvm/apfworker";
 import { integrityInit } from "../kvm/integrity";
 import { mmuCreate } from "../kvm/mmu";
@@ -23,11 +24,11 @@ import { DAEMON_BYTES, setVcpuNext, vcpuCreate } from "../kvm/vcpu";
 import {
   setVmMonitor,
   setVmVcpus,
+  vmAddAlias,
   vmAddSlot,
   vmCreate,
   vmDefaultHva,
   vmDesign,
-  vmReserve,
   vmSpace,
   vmVcpuList,
 } from "../kvm/vm";
@@ -87,6 +88,7 @@ import {
 import { CPU_BYTES, cpusInit } from "./cpus";
 import { addActor } from "./giveback";
 import { vcpuAt, workloadOf } from "./lookup";
+import { plannedInit } from "./planned";
 import {
   actorCount,
   addTask,
@@ -119,10 +121,12 @@ export function configHost(
 ): i32 {
   arenaInit();
   stateInit();
+  plannedInit();
   digestInit();
   integrityInit();
   vmTableInit();
   workersInit();
+  worksInit();
   guestMemoryInit();
   tracesInit();
   cpusInit();
@@ -286,10 +290,9 @@ export function configMemslot(vm: u32, id: u32, gfn: u32, pages: u32, hva: f64, 
   vmAddSlot(to, id, gfn, pages, hva < 0 ? vmDefaultHva(to, gfn) : <u64>hva, flags);
 }
 
-/** Frames that may become a slot later on, by a change of the memory map. */
-export function configReserve(vm: u32, gfn: u32, pages: u32, hva: f64): void {
-  const to = vmAt(vm);
-  vmReserve(to, gfn, pages, hva < 0 ? vmDefaultHva(to, gfn) : <u64>hva);
+/** Guest frames base .. base + pages - 1 of a VM stand for those from `target` on; up to ALIAS_SLOTS times, before boot. */
+export function configAlias(vm: u32, base: u32, pages: u32, target: u32): i32 {
+  return vmAddAlias(vmAt(vm), base, pages, target) ? OK : E_NO_MEMORY;
 }
 
 function addConfigured(vm: u32, vcpu: u32, flags: u32): usize {

@@ -38,6 +38,7 @@ export {
 } from "../kvm/apfdesign";
 export { WORKER_ID_BASE } from "../kvm/apfworker";
 export {
+  CALL_BALLOON,
   CALL_COLD,
   CALL_DIRTY_LOG,
   CALL_DONTNEED,

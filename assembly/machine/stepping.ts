@@ -9,14 +9,15 @@ import {
   callMajor,
   callResult,
   callStatus,
+  HVA_USUAL,
   setCallSlot,
   setCallWatched,
 } from "../kvm/call";
-import { memslotDirtySecond, memslotGfn, memslotHva } from "../kvm/memslot";
+import { memslotDirtySecond, memslotGfn } from "../kvm/memslot";
 import { memslotById } from "../kvm/memslots";
 import { stepBegan, stepEmulated, stepFaults, stepKind, stepWanted } from "../kvm/step";
 import { vcpuApf } from "../kvm/vcpu";
-import { vmDefaultHva, vmMm, vmMonitor, vmSlots, vmSpace } from "../kvm/vm";
+import { vmMm, vmMonitor, vmSlots, vmSpace } from "../kvm/vm";
 import { vmAt } from "../kvm/vmtable";
 import { lruvecOf } from "../mm/lrusize";
 import { lruvecLengths } from "../mm/lruvec";
@@ -83,11 +84,7 @@ export function stepCall(vm: u32, kind: u32, start: u32, end: u32): void {
  * slot's present one, or the process' usual place.
  */
 export function stepMemslot(vm: u32, id: u32, gfn: u32, pages: u32, hva: f64, flags: u32): void {
-  const owner = vmAt(vm);
-  const slot = memslotById(vmSlots(owner), id);
-  let at = hva < 0 ? vmDefaultHva(owner, gfn) : <u64>hva;
-  if (hva < 0 && slot !== 0) at = memslotHva(slot);
-  slotCall(vm, CALL_MEMSLOT, gfn, pages, id, at, flags);
+  slotCall(vm, CALL_MEMSLOT, gfn, pages, id, hva < 0 ? HVA_USUAL : <u64>hva, flags);
 }
 
 /** Has the monitor of VM `vm` ask for the dirty log of memslot `id`; stepDirtyLog() then has it. */

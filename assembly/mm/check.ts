@@ -29,6 +29,7 @@ import {
   PG_LOCKED,
   PG_LRU,
   PG_PLUGGED,
+  PG_SLAB,
   PG_SWAPCACHE,
   PG_TABLE,
   PG_WRITEBACK,
@@ -118,6 +119,10 @@ function checkFrames(mm: usize, pinned: u32): void {
     assert((list === LIST_BUDDY) === pageTest(page, PG_BUDDY));
     if (list === LIST_PCP) assert(pageRefs(page) === 0);
     if (pageTest(page, PG_BUDDY) || pageRefs(page) === 0) continue;
+    if (pageTest(page, PG_SLAB)) {
+      assert(list === LIST_NONE && pageRefs(page) === 1);
+      continue;
+    }
     if (pageTest(page, PG_TABLE)) {
       assert(list === LIST_NONE && pageRefs(page) === 1 && pageMaps(page) === 0);
       if (pageTest(page, PG_ACCOUNT)) owned++;

@@ -9,7 +9,10 @@ import { capturedEvents } from "#dist/validate/kvm/tracetext.js";
 const SLOT = { name: "slot1", gfn: 0x10000, pages: 1024, hva: 0x7e0040000000 };
 
 let time = 0;
-const line = (event: string) => `vmm-1 [000] ..... ${((time += 1e-6)).toFixed(6)}: ${event}`;
+function line(event: string): string {
+  time += 1e-6;
+  return `vmm-1 [000] ..... ${time.toFixed(6)}: ${event}`;
+}
 const hex = (value: number) => `0x${value.toString(16)}`;
 const mark = (what: string) => line(`tracing_mark_write: STEP_${what}`);
 const fault = (page: number) => [

@@ -1,0 +1,110 @@
+// The script of the kernels' allocator: random takings and freeings, the level swinging between 40 and 80 percent. The filling comes before
+// the clock, then each round runs a piece of its own.
+
+import type { Core } from "#dist/core.js";
+import { PlainBuddy } from "../baseline/buddy.js";
+import type { Contender } from "../measure.js";
+import { limitsOf, MOVABLE, zoneWith } from "../mm/buddy.bench.js";
+import type { CeilingRow } from "./ceiling.bench.js";
+
+const FREE = 2 ** 31;
+const MAX_ORDER = 9;
+
+/** The words of the script, and how many of them come before the level first reaches its upper mark. */
+export function kernelScript(
+  pages: number,
+  mix: string,
+  operations: number,
+): { script: Uint32Array; filling: number; slots: number } {
+  const words: number[] = [];
+  const held: number[] = [];
+  const orders: number[] = [];
+  const spare: number[] = [];
+  let state = 0x2545f491;
+  let used = 0;
+  let up = true;
+  let filling = 0;
+  while (filling === 0 || words.length < filling + operations) {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    const draw = state >>> 0;
+    if (up && used > (pages * 8) / 10) {
+      up = false;
+      if (filling === 0) filling = words.length;
+    } else if (!up && used < (pages * 4) / 10) up = true;
+    if (((draw & 7) !== 0) === up || held.length === 0) {
+      const bits = draw >>> 8;
+      const order =
+        mix === "geo"
+          ? bits === 0
+            ? MAX_ORDER
+            : Math.min(31 - Math.clz32(bits & -bits), MAX_ORDER)
+          : (bits * 10) >>> 24;
+      const slot = spare.pop() ?? orders.length;
+      orders[slot] = order;
+      held.push(slot);
+      used += 2 ** order;
+      words.push((order << 24) | slot);
+    } else {
+      const place = Math.floor((draw * held.length) / 2 ** 32);
+      const slot = held[place]!;
+      held[place] = held[held.length - 1]!;
+      held.pop();
+      spare.push(slot);
+      used -= 2 ** orders[slot]!;
+      words.push((FREE | (orders[slot]! << 24) | slot) >>> 0);
+    }
+  }
+  return { script: Uint32Array.from(words), filling, slots: orders.length };
+}
+
+export class KernelBlocks {
+  private readonly script: Uint32Array;
+  private readonly filling: number;
+  private readonly core: Core;
+  private readonly at: number;
+  private readonly plain: PlainBuddy;
+  private readonly held: Uint32Array;
+
+  /** @param rounds pieces that are timed; each is preceded by one that is not */
+  constructor(
+    private readonly row: CeilingRow,
+    module: WebAssembly.Module,
+    rounds: number,
+  ) {
+    const { script, filling, slots } = kernelScript(row.pages, row.stream, 2 * rounds * row.ours);
+    this.script = script;
+    this.filling = filling;
+    const { core, at } = zoneWith(module, row.pages, script, slots);
+    this.core = core;
+    this.at = at;
+    this.plain = new PlainBuddy(row.pages, limitsOf(row.pages));
+    this.held = new Uint32Array(slots).fill(0xffffffff);
+  }
+
+  contenders(): Contender[] {
+    const { core, at, script, filling, plain, held } = this;
+    core.call.zoneCaseRun(at, filling, MOVABLE);
+    plain.run(script.subarray(0, filling), held);
+    const piece = (): (() => number) => {
+      let next = filling;
+      return () => {
+        next += this.row.ours;
+        return next - this.row.ours;
+      };
+    };
+    const [ours, theirs] = [piece(), piece()];
+    const { ours: length } = this.row;
+    return [
+      { name: "pagevisor", run: () => core.call.zoneCaseRun(at + 4 * ours(), length, MOVABLE) },
+      {
+        name: "plain TypeScript",
+        run: () => {
+          const from = theirs();
+          plain.run(script.subarray(from, from + length), held);
+        },
+      },
+    ];
+  }
+}

@@ -1,0 +1,177 @@
+// The core beside bare kernels in C that do the same work with nothing around it, and beside plain TypeScript: the same streams, in turns.
+// A kernel knows one VM, no time, no costs, no events and no statistics.
+
+import { Machine, type Scenario } from "#dist/index.js";
+import { plainGuest, replay } from "../accesses.bench.js";
+import { type Contender, median, race } from "../measure.js";
+import { figure, NONE, ratio, type Setting, type SuiteReport, table } from "../report.js";
+import { Rig, STREAM } from "../rig.js";
+import { KernelBlocks } from "./blocks.js";
+import { type KernelCall, Kernels } from "./kernels.js";
+
+const ROUNDS = 5;
+const MI = 2 ** 20;
+
+export interface CeilingRow {
+  path: string;
+  work: "accesses" | "faults" | "blocks";
+  pages: number;
+  /** Name of the kernels' stream, or of the mix of orders. */
+  stream: string;
+  frames?: number;
+  /** What the kernel is called in its plain and in its fastest form. */
+  kernels: readonly [string, string];
+  /** Operations of one timed call of ours, and of the kernels. */
+  ours: number;
+  theirs: number;
+}
+
+export function ceilingRows(): CeilingRow[] {
+  const accesses = (path: string, stream: string, bits: number, pages = 2 ** bits): CeilingRow => ({
+    ...{
+      path,
+      work: "accesses",
+      pages,
+      stream,
+      kernels: ["k1_walk4", "k1_stp"],
+      ours: 16 * MI,
+      theirs: 16 * MI,
+    },
+  });
+  const faults = (path: string, kind: string, bits: number): CeilingRow => ({
+    ...{
+      path,
+      work: "faults",
+      pages: 2 ** bits,
+      stream: `${kind}_${bits}`,
+      kernels: ["k2_walk4", "k2_tuned"],
+    },
+    ...{ frames: 2 ** bits / (kind === "zipf" ? 8 : 2), ours: MI, theirs: 8 * MI },
+  });
+  const blocks = (path: string, mix: "uni" | "geo", pages: number): CeilingRow => ({
+    ...{ path, work: "blocks", pages, stream: mix, kernels: [`k3_soa_${mix}`, `k3_packed_${mix}`] },
+    ...{ ours: MI, theirs: 8 * MI },
+  });
+  return [
+    accesses("all TLB hits", "hot_12", 12, 1024),
+    accesses("zipf, 1 GiB", "zipf_18", 18),
+    accesses("uniform, 1 GiB", "uni_18", 18),
+    accesses("zipf, 16 GiB", "zipf_22", 22),
+    accesses("uniform, 16 GiB", "uni_22", 22),
+    faults("faults, zipf, 16 MiB", "zipf", 12),
+    faults("faults, uniform, 16 MiB", "uni", 12),
+    faults("faults, zipf, 1 GiB", "zipf", 18),
+    faults("faults, uniform, 1 GiB", "uni", 18),
+    faults("faults, zipf, 16 GiB", "zipf", 22),
+    faults("faults, uniform, 16 GiB", "uni", 22),
+    blocks("blocks of any order, 1 Mi pages", "uni", MI),
+    blocks("blocks, mostly single pages, 1 Mi", "geo", MI),
+    blocks("blocks of any order, 16 Mi pages", "uni", 16 * MI),
+    blocks("blocks, mostly single pages, 16 Mi", "geo", 16 * MI),
+  ];
+}
+
+/** The scenario of a row of accesses or faults; the latter has a limit, a policy that evicts one page at a time, and swap that costs nothing. */
+export function ceilingScenario({ work, pages, frames }: CeilingRow): Scenario {
+  const bytes = pages * 4096;
+  const workload = { kind: "trace" as const, file: STREAM, loop: true };
+  const guest = { tasks: [{ prefault: true, workload }] };
+  if (work === "accesses")
+    return { host: { memory: 2 * bytes + 2 ** 24 }, vms: [{ name: "guest", memory: bytes, guest }] };
+  return {
+    host: {
+      memory: 2 * frames! * 4096 + bytes / 128 + 2 ** 24,
+      swap: [{ kind: "zram-lz4", size: 2 * bytes, readNs: 0, writeNs: 0 }],
+      reclaim: { policy: "clock" },
+    },
+    costs: { swapInCpuNs: 0, swapOutCpuNs: 0 },
+    vms: [{ name: "guest", memory: bytes, memoryMax: frames! * 4096, guest }],
+  };
+}
+
+interface CeilingResult {
+  path: string;
+  millionsPerSecond: number;
+  plainKernel: number;
+  bestKernel: number;
+  overPlainKernel: number;
+  overBestKernel: number;
+  overPlainTypeScript?: number;
+}
+
+interface Prepared {
+  contenders: Contender[];
+  /** Operations of one call of each. */
+  units: number;
+}
+
+async function prepared(row: CeilingRow, kernels: Kernels, module: WebAssembly.Module): Promise<Prepared> {
+  if (row.work === "blocks")
+    return { contenders: new KernelBlocks(row, module, ROUNDS).contenders(), units: row.ours };
+  const stream = kernels.stream(row.stream);
+  const scenario = ceilingScenario(row);
+  const files = { [STREAM]: new Uint8Array(stream.buffer) };
+  const machine = await Machine.create(scenario, { module, files });
+  if (row.work === "faults") machine.run({ accesses: 8 * MI });
+  const contenders: Contender[] = [{ name: "pagevisor", run: () => machine.run({ accesses: row.ours }) }];
+  if (row.work === "accesses") {
+    const guest = plainGuest(Rig.boot(module, scenario, stream), row.pages);
+    contenders.push({ name: "plain TypeScript", run: () => replay(guest, stream, row.ours) });
+  }
+  return { contenders, units: row.ours };
+}
+
+async function measureRow(
+  row: CeilingRow,
+  kernels: Kernels,
+  module: WebAssembly.Module,
+): Promise<CeilingResult> {
+  const { contenders, units } = await prepared(row, kernels, module);
+  const call: Omit<KernelCall, "kernel"> = {
+    ...(row.work !== "blocks" && { stream: row.stream }),
+    ...{ pages: row.pages, ops: row.theirs, warm: 8 * MI },
+    ...(row.frames !== undefined && { frames: row.frames }),
+  };
+  const nsPerUnit: number[][] = [...contenders, ...row.kernels].map(() => []);
+  for (let round = 0; round < ROUNDS; round++) {
+    for (const [index, [seconds]] of race(contenders, 1).entries())
+      nsPerUnit[index]!.push((seconds! * 1e9) / units);
+    for (const [index, kernel] of row.kernels.entries()) {
+      const { ns, ops } = kernels.run({ kernel, ...call });
+      nsPerUnit[contenders.length + index]!.push(ns / ops);
+    }
+  }
+  const ours = nsPerUnit[0]!;
+  const over = (theirs: number[]): number => median(ours.map((ns, round) => theirs[round]! / ns));
+  const [plain, best] = nsPerUnit.slice(-2) as [number[], number[]];
+  return {
+    path: row.path,
+    millionsPerSecond: 1e3 / median(ours),
+    plainKernel: 1e3 / median(plain),
+    bestKernel: 1e3 / median(best),
+    overPlainKernel: over(plain),
+    overBestKernel: over(best),
+    ...(contenders.length > 1 && { overPlainTypeScript: over(nsPerUnit[1]!) }),
+  };
+}
+
+export function ceiling(folder: string) {
+  return async ({ module }: Setting): Promise<SuiteReport> => {
+    const kernels = new Kernels(folder);
+    const rows: CeilingResult[] = [];
+    for (const row of ceilingRows()) rows.push(await measureRow(row, kernels, module));
+    const columns = [
+      { head: "path", cell: ({ path }: CeilingResult) => path, align: "left" as const },
+      { head: "M/s", cell: (row: CeilingResult) => figure(row.millionsPerSecond) },
+      { head: "C, plain", cell: (row: CeilingResult) => figure(row.plainKernel) },
+      { head: "C, best", cell: (row: CeilingResult) => figure(row.bestKernel) },
+      { head: "of C, plain", cell: (row: CeilingResult) => ratio(row.overPlainKernel) },
+      { head: "of C, best", cell: (row: CeilingResult) => ratio(row.overBestKernel) },
+      { head: "over plain TS", cell: (row: CeilingResult) => ratio(row.overPlainTypeScript) },
+    ];
+    const notes = [
+      `Accesses, or taken and freed blocks, a CPU second; 30 % writes. ${NONE}: no such baseline. A fault is a swap-in that evicts one page.`,
+    ];
+    return { title: "ceiling: beside bare kernels in C", rows, text: [...table(columns, rows), ...notes] };
+  };
+}
