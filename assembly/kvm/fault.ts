@@ -38,11 +38,11 @@ import { APF_NO_IO, apfRule } from "./apf";
 import { apfOn } from "./apfcondition";
 import { apfSetupBegin, apfSetupResult, apfSetupStep, SETUP_HALT, SETUP_SYNC } from "./apfsetup";
 import { dirtyMark } from "./dirtylog";
+import { faultLetGo, faultUsed, hostMaps, hostMapsWritable } from "./foundpage";
 import { noteViolation, VIOLATION_UNREACHABLE_PIN } from "./integrity";
 import { spteSet } from "./leafbits";
 import { memslotIndex, memslotInvalid, memslotReadOnly } from "./memslot";
 import { mmuLevel, mmuMap, mmuReady } from "./mmu";
-import { pfnAccessed } from "./release";
 import { addSpare, spareCount } from "./spare";
 import { SPTE_NONE, SPTE_NPT, SPTE_WRITE, spteAllows, spteMayWrite, sptePresent } from "./spte";
 import {
@@ -218,7 +218,7 @@ export function pageFaultStep(vcpu: usize): i32 {
         continue;
       }
       asyncNote(vcpu);
-      if (load<u32>(vcpu, PF_SLOW) !== 0) accessed(vcpu, vm, gfn); // FOLL_TOUCH
+      if (load<u32>(vcpu, PF_SLOW) !== 0) faultUsed(vcpu, vm, gfn); // FOLL_TOUCH
       actorSpend(vcpu, STAGE_MAP, beforeLock());
       goto(vcpu, RESOLVED);
       // yield: the frame is held, no spte names it yet; the page may be taken away here (the 2008 get_user_pages window)
@@ -229,14 +229,14 @@ export function pageFaultStep(vcpu: usize): i32 {
     } else if (pc === LOCKED) {
       if (stale(vcpu, vm, frame)) {
         unlock(vm, vcpu);
-        release(vcpu, vm, gfn);
+        faultLetGo(vcpu, vm, gfn);
         if (prefetch) return STEP_DONE;
         if (!retry(vcpu)) return STEP_AGAIN;
         continue;
       }
       if (!mmuReady(vm, vcpu, gfn, mmuLevel(vm, gfn, faultPfn(vcpu)))) {
         unlock(vm, vcpu);
-        release(vcpu, vm, gfn);
+        faultLetGo(vcpu, vm, gfn);
         goto(vcpu, TOPUP);
         continue;
       }
@@ -256,7 +256,7 @@ export function pageFaultStep(vcpu: usize): i32 {
     } else {
       assert(pc === UNLOCK);
       unlock(vm, vcpu);
-      release(vcpu, vm, gfn); // sptes hold no references
+      faultLetGo(vcpu, vm, gfn); // sptes hold no references
       return STEP_DONE;
     }
   }
@@ -305,23 +305,6 @@ function lock(vm: usize, vcpu: usize): bool {
 function unlock(vm: usize, vcpu: usize): void {
   if (vmIsLegacy(vm)) unlockWrite(vmMmuLock(vm), vcpu);
   else unlockRead(vmMmuLock(vm), vcpu);
-}
-
-// get_user_pages_fast() would find the page; in 2008 KVM did not ask that way.
-function hostMapsWritable(vm: usize, index: u32): bool {
-  const pte = spacePte(vmSpace(vm), index);
-  return ptePresent(pte) && (pte & PTE_WRITE) !== 0 && !vmSpteRefs(vm);
-}
-
-// The fault has used the page.
-function accessed(vcpu: usize, vm: usize, gfn: u32): void {
-  pfnAccessed(vm, faultPfn(vcpu), mmuLevel(vm, gfn, faultPfn(vcpu)), vcpu);
-}
-
-// kvm_release_pfn_clean(): the page was used, and is let go of. In 2008 its spte tells of use when it goes.
-function release(vcpu: usize, vm: usize, gfn: u32): void {
-  if (!vmSpteRefs(vm)) accessed(vcpu, vm, gfn);
-  pagePut(vmMm(vm), faultPfn(vcpu), vcpu);
 }
 
 // is_page_fault_stale(): the page may have gone since it was asked for, or the slot.
@@ -374,11 +357,6 @@ function map(vcpu: usize, vm: usize, gfn: u32, frame: u32): void {
 
 function beforeLock(): u32 {
   return cost(COST_EPT_MAP_NS) / MAP_BEFORE_LOCK;
-}
-
-function hostMaps(vm: usize, gfn: u32, pfn: u32): bool {
-  const pte = spacePte(vmSpace(vm), gfnToIndex(vm, gfn));
-  return ptePresent(pte) && ptePfn(pte) === pfn;
 }
 
 /** The fault has ended in an artificial halt: the page is on its way, and the guest could not be told. */

@@ -44,9 +44,7 @@ import {
   mmGenerations,
   mmIdealized,
   mmPolicy,
-  setMmGenerations,
   setMmKswapd,
-  setMmNodes,
   setMmPolicy,
   setMmSwappiness,
   setMmWatermarkScale,
@@ -60,7 +58,7 @@ import { residencyCreate } from "../mm/residency";
 import { spaceCreate, spaceMemcg } from "../mm/space";
 import { stocksCreate } from "../mm/stock";
 import { swapCreate, swapDevice } from "../mm/swaparea";
-import { setReadaheadMax, swapStateCreate } from "../mm/swapstate";
+import { swapStateCreate } from "../mm/swapstate";
 import { zoneCreate } from "../mm/zone";
 import { ACTOR_KSWAPD, actorInit } from "../sim/actor";
 import { costSet, costsPreset } from "../sim/costs";
@@ -163,16 +161,6 @@ export function configPolicy(kind: u32): void {
   setMmPolicy(host(), kind);
 }
 
-/** Generation lists (MGLRU) for all VMs, which are added afterwards, instead of an active and an inactive list. */
-export function configGenerations(): void {
-  setMmGenerations(host());
-}
-
-/** The host's NUMA nodes, of which the first has all memory that is managed here. */
-export function configNodes(nodes: u32): void {
-  setMmNodes(host(), nodes);
-}
-
 /** Contents of pages are checked; a violation stops the run, or is counted. */
 export function configCheck(integrity: bool, stop: bool): void {
   setCheck(integrity, stop);
@@ -184,11 +172,6 @@ export function configCosts(preset: u32): void {
 
 export function configCost(key: u32, ns: u32): void {
   costSet(key, ns);
-}
-
-/** 2^page_cluster: the largest window of pages that is read ahead from swap, a power of two. */
-export function configReadahead(pages: u32): void {
-  setReadaheadMax(host(), pages);
 }
 
 /** A swap area of `slots` usable slots. `kind` is a DEVICE_*; its figures can then be changed with configSwapDevice(). */

@@ -32,7 +32,7 @@ test("a first pass leaves its pages active, and every fifteenth comes after its 
   pass(subject, "write");
   assert.equal(subject.memoryStat("vm"), { inactiveAnon: 4096, activeAnon: 239 * 4096, inactiveFile: 0 });
   subject.traceText();
-  subject.writeCgroup("vm", "memory.reclaim", 32 * 4096);
+  subject.writeCgroup("vm", "memory.reclaim", 220 * 4096);
   const looked = pagesIn(subject.traceText(), "kvm_age_hva");
   const first = looked[0]!;
   const order = looked.slice(0, 28).map((page) => page - first);
