@@ -86,6 +86,7 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
     if (vm.pager !== undefined) done(core, call.configPager(index));
     if (vm.guest.scheduler === "fifo") call.configFifo(index);
     if (vm.asyncPf.design !== "off") done(core, callAsyncPf(core, call.configAsyncPf, index, vm.asyncPf));
+    if (vm.asyncPf.attempts !== undefined) call.asyncPfAttempts(index, vm.asyncPf.attempts);
     const { chargeBatch, overheadPages } = vm.memcg;
     call.configMemcg(index, core.constant(`TABLES_${chargedTables(vm)}`), chargeBatch, overheadPages);
     done(core, configPaging(core, index, scenario.host.vendor, vm));

@@ -76,6 +76,7 @@ export interface CoreFunctions {
   liveWatermarkScale: Call;
   liveMemoryMax: Call;
   liveAsyncPf: Call;
+  asyncPfAttempts: Call;
   liveBalloon: Call;
   liveCheck: Call;
   liveTrace: Call;
