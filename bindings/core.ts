@@ -25,6 +25,7 @@ export interface CoreFunctions {
   configGenerations: Call;
   lrucaseGenerations: Call;
   configReadahead: Call;
+  configNodes: Call;
   configSwap: Call;
   configSwapDevice: Call;
   configVm: Call;
@@ -100,6 +101,8 @@ export interface CoreFunctions {
   stepAccessEmulated: Call;
   stepCallStatus: Call;
   stepCallResult: Call;
+  stepCharged: Call;
+  stepMemoryStat: Call;
   stepCallMajor: Call;
   stepCallNs: Call;
   reportTable: Call;

@@ -113,13 +113,29 @@ async function asynchronous(): Promise<Machine> {
   return machine;
 }
 
+/** A cgroup whose pages are all being written by a slow disk. */
+async function throttled(): Promise<Record<string, number>> {
+  const workload = { kind: "sequential" as const, pages: 200, writes: 1 };
+  const machine = await create(
+    roomy(
+      [{ workload }],
+      { trace: ALL, host: { memory: "8MiB", swap: [{ kind: "hdd", size: "8MiB" }] } },
+      { memoryMax: "80KiB" },
+    ),
+  );
+  machine.run();
+  return machine.traceCounts();
+}
+
 test("every tracepoint has a format here, and is passed", async () => {
   const { counts } = await story();
+  const slow = await throttled();
   const machine = await asynchronous();
   assert.equal([...TRACEPOINTS].sort(), Object.keys(FORMATS).sort());
   const legacy = (await withFewTables()).traceCounts();
   const told = machine.traceCounts();
-  for (const name of TRACEPOINTS) assert.ok(counts[name]! + legacy[name]! + told[name]! > 0, name);
+  for (const name of TRACEPOINTS)
+    assert.ok(counts[name]! + legacy[name]! + told[name]! + slow[name]! > 0, name);
   const events = read(machine.traceText());
   assert.ok(
     events.some(({ event, comm }) => event === "kvm_async_pf_completed" && comm.startsWith("kworker/u:")),

@@ -69,7 +69,7 @@ test("reset: switching off at any moment of a fault, and on again, leaves nobody
   const first = await create(pressed({ design: "upstream" }, 8000), { module });
   first.run({ accesses: 120 });
   let cancelled = 0;
-  for (let moment = 0; moment < 100; moment++) {
+  for (let moment = 0; moment < 160; moment++) {
     const machine = first.fork();
     if (moment > 0) machine.run({ time: 100 * moment });
     assert.is(machine.writeMsr("vm", 0, "async-pf-en", 255 * 4096), "done");
