@@ -21,6 +21,7 @@ import {
   memslotHolds,
   memslotIndex,
   memslotReadOnly,
+  memslotUnbacked,
 } from "./memslot";
 import { gfnToMemslot } from "./memslots";
 import { traceSetSpte } from "./mmutrace";
@@ -152,7 +153,8 @@ function mapNeighbours(vm: usize, vcpu: usize, entry: usize, gfn: u32): void {
 // read-only or logs dirty pages none may.
 function mapRun(vm: usize, vcpu: usize, base: usize, first: u32, start: u32, end: u32): bool {
   const slot = gfnToMemslot(vmSlots(vm), vmUnalias(vm, first + start));
-  if (slot === 0 || !memslotHolds(slot, vmUnalias(vm, first + end - 1))) return false;
+  if (slot === 0 || memslotUnbacked(slot) || !memslotHolds(slot, vmUnalias(vm, first + end - 1)))
+    return false;
   if (memslotReadOnly(slot) || memslotFlags(slot) & KVM_MEM_LOG_DIRTY_PAGES) return false;
   for (let index = start; index < end; index++) {
     const gfn = first + index;

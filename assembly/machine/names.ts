@@ -50,7 +50,7 @@ export {
   CALL_READ,
   CALL_WRITE,
 } from "../kvm/call";
-export { KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY, MEMSLOT_IDS } from "../kvm/memslot";
+export { KVM_MEM_KERNEL, KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY, MEMSLOT_IDS } from "../kvm/memslot";
 export { MMU_LEGACY, MMU_TDP } from "../kvm/mmu";
 export { SPTE_EPT, SPTE_NPT } from "../kvm/spte";
 export {
