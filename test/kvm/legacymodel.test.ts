@@ -29,7 +29,7 @@ const setting = ({ gfn, first, readOnly, logs = false }: (typeof SLOTS)[number] 
 async function machineOf(): Promise<Machine> {
   const vm = {
     name: "vm",
-    memory: 2 * PAGES * 4096,
+    memory: SLOTS.length * PAGES * 4096,
     vcpus: 2,
     mmu: "legacy" as const,
     memslots: SLOTS.map(setting),
