@@ -87,7 +87,7 @@ test("the experiments of the package agree in every comparison", async () => {
 const LEAST: readonly [RegExp, number][] = [
   [/^limit-.*-zram$/, 0.5],
   [/^limit-.*-disk$/, 0.15],
-  [/^apf-swap-/, 0.65],
+  [/^apf-swap-/, 0.7],
 ];
 
 if (existsSync(SETS[1]!)) {
