@@ -42,11 +42,13 @@ export {
   type AccessStep,
   ADVICE,
   type Advice,
+  type AdviceOptions,
   type AdviceStep,
   type GuestRange,
   type Step,
   type StepOptions,
 } from "./stepping.js";
+export type { KsmSetting, KsmState } from "./ksm.js";
 export type { SweepError, SweepPoint, SweepRow } from "./sweep/row.js";
 export { type SweepOptions, sweep } from "./sweep/sweep.js";
 export { TRACEPOINTS } from "./tracepoints.js";

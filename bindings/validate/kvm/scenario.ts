@@ -4,6 +4,7 @@ import type { Scenario } from "../../scenario.js";
 import { asyncPfKeys } from "./apf.js";
 import type { KvmScenario } from "./captured.js";
 import { VM } from "./guest.js";
+import { usesMerging } from "./merging.js";
 import type { TraceEvent } from "./tracetext.js";
 
 /** What the quantities are read from (quantities.ts). */
@@ -38,6 +39,7 @@ export function scenarioOf(
   const { environment, memslots, vcpus } = captured;
   const slots = memslots.map(({ gpa, pages, hva }) => ({ gfn: Number(gpa) / PAGE_BYTES, pages, hva }));
   const pages = slots.reduce((sum, slot) => sum + slot.pages, 0);
+  const merges = usesMerging(captured.steps);
   return {
     host: {
       memory: Math.floor(environment.mem_total_kb / 4) * PAGE_BYTES,
@@ -45,6 +47,7 @@ export function scenarioOf(
       // The captures' processor has SVM and nested paging.
       vendor: "amd",
       swap: swapOf(environment, events),
+      ...(merges && { ksm: { run: environment.ksm_run === 1 } }),
       reclaim: { swappiness: environment.swappiness, pageClusterPages: 1 << environment.page_cluster },
     },
     vms: [
@@ -59,6 +62,7 @@ export function scenarioOf(
         ...asyncPfKeys(captured),
       },
     ],
+    ...(merges && { check: { integrity: true } }),
     trace: { events: EVENTS, capacity: RECORDS },
   };
 }
