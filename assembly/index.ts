@@ -19,6 +19,7 @@ export * from "./machine/inspect";
 export * from "./machine/kvmcase";
 export * from "./machine/live";
 export * from "./machine/lrucase";
+export * from "./machine/merging";
 // Names for the binding: kinds, counters and keys by their constants.
 export * from "./machine/names";
 export * from "./machine/pager";

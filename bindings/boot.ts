@@ -56,6 +56,10 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
       watermarkScaleFactor,
     ),
   );
+  if (host.ksm !== undefined) {
+    const { run, pagesToScan, sleep } = host.ksm;
+    done(core, call.configKsm(Number(run), pagesToScan, sleep));
+  }
   if (policy === "mglru") call.configGenerations();
   if (isIdealized(policy)) call.configPolicy(core.constant(`POLICY_${constantName(policy)}`));
   call.configReadahead(pageClusterPages);

@@ -49,7 +49,7 @@ export function writeCgroup(
   if (bytes !== "max" || file !== "memory.max") wholeNumber("bytes", bytes, 0, Number.MAX_SAFE_INTEGER);
   const pages = bytes === "max" ? UNLIMITED : Math.min(Math.floor(bytes / PAGE_BYTES), UNLIMITED);
   placeOn(core, scenario, index, -1, cpu);
-  guard(() => core.call.stepCall(index, core.constant(kind), 0, pages));
+  guard(() => core.call.stepCall(index, core.constant(kind), 0, pages, 0));
   const status = runStep(core);
   const error = core.call.stepCallStatus() === 0 ? null : "EAGAIN";
   const reclaimedPages = core.call.stepCallResult() >>> 0;

@@ -40,6 +40,12 @@ export interface CoreFunctions {
   configAlias: Call;
   configEvent: Call;
   configEventSlot: Call;
+  configEventContent: Call;
+  configKsm: Call;
+  ksmSet: Call;
+  ksmFrames: Call;
+  ksmPages: Call;
+  ksmScansBegun: Call;
   eventDone: Call;
   eventStatus: Call;
   eventResult: Call;

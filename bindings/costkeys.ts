@@ -41,6 +41,7 @@ export const COST_MEANINGS = {
   reportDelayNs: "Time between a free and the pass of free page reporting that it asks for.",
   ageLinearPteNs: "Aging one entry of the host's page table by walking the table, under mglru.",
   hugeFaultNs: "Host allocation of a 2 MiB anonymous page, zeroing included.",
+  ksmScanPageNs: "ksmd looks at one page: checksum, and comparing it in the trees.",
 } as const;
 
 export type CostKey = keyof typeof COST_MEANINGS;
@@ -78,8 +79,5 @@ export const LATER_COST_KEYS: readonly string[] = [
   "thpCollapseNs",
   "khugepagedScanPages",
   "khugepagedSleepNs",
-  "ksmScanPages",
-  "ksmSleepNs",
-  "ksmScanPageNs",
   "reclaimBatchPages",
 ];

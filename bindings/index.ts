@@ -18,6 +18,7 @@ export type { FileSource } from "./files.js";
 export type { MsrName } from "./guestcalls.js";
 export type { LatencyHistogram } from "./histogram.js";
 export type { InspectedPage, InspectedSpte } from "./inspect.js";
+export type { KsmSetting, KsmState } from "./ksm.js";
 export {
   type CreateOptions,
   type Footprint,
@@ -53,6 +54,7 @@ export {
   type AccessStep,
   ADVICE,
   type Advice,
+  type AdviceOptions,
   type AdviceStep,
   type GuestRange,
   type Step,

@@ -280,7 +280,7 @@ export class Machine extends SteppedMachine {
       vm.name.slice(0, 15),
       ...(vm.pager === undefined ? [] : [`pager ${vm.name}`.slice(0, 15)]),
     ]);
-    return ["kswapd0", ...threads];
+    return ["kswapd0", ...(this.#own.scenario.host.ksm === undefined ? [] : ["ksmd"]), ...threads];
   }
 
   #endWarmUp(): void {

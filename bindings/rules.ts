@@ -3,6 +3,7 @@
 
 import { eventProblems } from "./eventschema.js";
 import { guestMemory } from "./guestrules.js";
+import { ksmProblems } from "./ksmschema.js";
 import { gfnOfPage, memslotsOf } from "./memslots.js";
 import { ALIAS_SLOTS, kernelSlot } from "./memslotschema.js";
 import { nearestName } from "./nearest.js";
@@ -42,6 +43,7 @@ export function ruleProblems(parsed: ParsedScenario, resolved: ResolvedScenario)
     ...starts(resolved),
     ...eventProblems(parsed.events, resolved),
     ...idealizedPolicy(resolved),
+    ...ksmProblems(resolved),
     ...hugePages(resolved),
   ];
 }

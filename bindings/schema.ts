@@ -6,6 +6,7 @@ import * as v from "valibot";
 import { asyncPfSchema } from "./asyncpfschema.js";
 import { COST_KEYS, COST_MEANINGS, type CostKey, LATER_COST_KEYS } from "./costkeys.js";
 import { eventSchema } from "./eventschema.js";
+import { ksmSchema } from "./ksmschema.js";
 import { aliasSchema, memslotSchema } from "./memslotschema.js";
 import { pagerSchema } from "./pagerschema.js";
 import { pagingKeys } from "./paging.js";
@@ -149,6 +150,7 @@ const host = object("The host.", {
   ),
   swap: v.optional(list("Swap devices.", "device", swapDevice), []),
   reclaim: v.optional(reclaim, {}),
+  ksm: v.optional(ksmSchema),
 });
 
 const costs = object(

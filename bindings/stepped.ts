@@ -6,6 +6,7 @@ import { type CgroupFile, type CgroupStep, type MemoryStat, readMemoryStat, writ
 import type { Core } from "./core.js";
 import { type MsrName, startTask, writeMsr } from "./guestcalls.js";
 import { type InspectedPage, inspectGfn } from "./inspect.js";
+import { type KsmSetting, type KsmState, ksmState, setKsm } from "./ksm.js";
 import {
   type DirtyLogStep,
   type MemslotSetting,
@@ -19,6 +20,7 @@ import {
   type AccessOptions,
   type AccessStep,
   type Advice,
+  type AdviceOptions,
   type AdviceStep,
   accessOnce,
   adviseOnce,
@@ -59,7 +61,7 @@ export abstract class SteppedMachine {
    *
    * @throws PagevisorError E_STEP for a VM, an advice or frames that are not there
    */
-  advise(vm: string | number, advice: Advice, range: GuestRange, options: StepOptions = {}): AdviceStep {
+  advise(vm: string | number, advice: Advice, range: GuestRange, options: AdviceOptions = {}): AdviceStep {
     return adviseOnce(this.core, this.scenario, vm, advice, range, options);
   }
 
@@ -95,6 +97,20 @@ export abstract class SteppedMachine {
   /** Reads memory.stat of the VM's cgroup, which brings its counters up to date when enough has changed. @throws PagevisorError E_STEP */
   memoryStat(vm: string | number): MemoryStat {
     return readMemoryStat(this.core, this.scenario, vm);
+  }
+
+  /**
+   * Writes to the files of /sys/kernel/mm/ksm; what is absent is as in the scenario.
+   *
+   * @throws PagevisorError E_STEP for a host without the key `ksm`
+   */
+  setKsm(setting: KsmSetting): void {
+    setKsm(this.core, this.scenario, setting);
+  }
+
+  /** What page merging has come to. @throws PagevisorError E_STEP for a host without the key `ksm` */
+  ksm(): KsmState {
+    return ksmState(this.core, this.scenario);
   }
 
   /** Has the VM's monitor take the dirty log of memslot `id` (KVM_GET_DIRTY_LOG). @throws PagevisorError E_STEP */

@@ -34,9 +34,26 @@ export interface AdviceStep extends Step {
 }
 
 /** Advice that the monitor of a VM gives the host (madvise()), or an access of its own. */
-export type Advice = "pageout" | "cold" | "dontneed" | "free" | "read" | "write";
+export type Advice =
+  | "pageout"
+  | "cold"
+  | "dontneed"
+  | "free"
+  | "mergeable"
+  | "unmergeable"
+  | "read"
+  | "write";
 
-export const ADVICE: readonly Advice[] = ["pageout", "cold", "dontneed", "free", "read", "write"];
+export const ADVICE: readonly Advice[] = [
+  "pageout",
+  "cold",
+  "dontneed",
+  "free",
+  "mergeable",
+  "unmergeable",
+  "read",
+  "write",
+];
 
 /** Guest frames that a step is about. */
 export interface GuestRange {
@@ -49,6 +66,14 @@ export interface StepOptions {
   /** The host CPU on which the actor runs from now on. Default: any, or the one that an earlier step named. */
   cpu?: number;
 }
+
+export interface AdviceOptions extends StepOptions {
+  /** What a write writes: a number, the same one for equal contents. Default: something that no page holds yet. */
+  content?: number;
+}
+
+/** Largest number that names contents. */
+export const CONTENT_MAX = 2 ** 31 - 1;
 
 const CALL_ACCESSES = 65_536;
 const CALL_EVENTS = 4096;
@@ -81,6 +106,8 @@ export function wholeNumber(argument: string, value: unknown, least: number, mos
 export interface AccessOptions extends StepOptions {
   /** The guest's interrupts are on meanwhile, so that asynchronous page faults may halt its vCPU. Default: true. */
   interrupts?: boolean;
+  /** What a write writes, as with {@link AdviceOptions}. */
+  content?: number;
 }
 
 /** One access of vCPU `vcpu`, before the next one of its guest's tasks. */
@@ -91,16 +118,17 @@ export function accessOnce(
   vcpu: number,
   gfn: number,
   mode: "read" | "write",
-  { cpu, interrupts = true }: AccessOptions,
+  { cpu, interrupts = true, content = 0 }: AccessOptions,
 ): AccessStep {
   const { index, vm } = vmNamed(scenario, name);
   wholeNumber("vcpu", vcpu, 0, vm.vcpus - 1);
   wholeNumber("gfn", gfn, 0, 2 ** 31 - 1);
   if (mode !== "read" && mode !== "write")
     throw stepError("mode", `${show(mode)} is not allowed`, '"read", "write"');
+  contentNumber(content, mode);
   const { call } = core;
   placeOn(core, scenario, index, vcpu, cpu);
-  guard(() => call.stepAccess(index, vcpu, gfn, Number(mode === "write"), Number(!interrupts)));
+  guard(() => call.stepAccess(index, vcpu, gfn, Number(mode === "write"), Number(!interrupts), content));
   const status = runStep(core);
   const exits = status === "oom" ? 1 : call.stepAccessFaults() >>> 0;
   const kind = call.stepAccessKind() >>> 0;
@@ -116,21 +144,36 @@ export function adviseOnce(
   name: string | number,
   advice: Advice,
   range: GuestRange,
-  { cpu }: StepOptions,
+  { cpu, content = 0 }: AdviceOptions,
 ): AdviceStep {
   const { index, vm } = vmNamed(scenario, name);
   if (!ADVICE.includes(advice)) {
     throw stepError("advice", `${show(advice)} is not allowed`, ADVICE.map(show).join(", "));
   }
+  if (isMergeAdvice(advice) && scenario.host.ksm === undefined) {
+    throw stepError("advice", `${show(advice)} is for hosts that merge pages`, "a scenario with host.ksm");
+  }
+  contentNumber(content, advice);
   const pages = pagesIn(memslotsOf(vm), range);
   const start = core.call.reportPageNumber(index, range.gfn) >>> 0;
   const kind = core.constant(`CALL_${constantName(advice)}`);
   placeOn(core, scenario, index, -1, cpu);
-  guard(() => core.call.stepCall(index, kind, start, start + pages));
+  guard(() => core.call.stepCall(index, kind, start, start + pages, content));
   const status = runStep(core);
   const major = core.call.stepCallMajor() >>> 0;
   const faults = { minor: (core.call.stepCallResult() >>> 0) - major, major };
   return { status, faults, ns: core.call.stepCallNs(), stages: stagesOf(core) };
+}
+
+// Contents are named for a write; 0 leaves them without a name.
+function contentNumber(content: number, mode: string): void {
+  wholeNumber("content", content, 0, CONTENT_MAX);
+  if (content !== 0 && mode !== "write")
+    throw stepError("content", `a ${mode} has none`, 'absent, or "write"');
+}
+
+function isMergeAdvice(advice: Advice): boolean {
+  return advice === "mergeable" || advice === "unmergeable";
 }
 
 // Pages of a range, which lies in one slot: advice is about one stretch of the process' addresses.

@@ -161,7 +161,25 @@ test("costs.hugeFaultNs: is charged for a huge page, and at its new price", asyn
   assert.is.not(digest, (await create(huge())).run().digest);
 });
 
-const ELSEWHERE: readonly string[] = [...GUEST_COSTS, "reportDelayNs", "ageLinearPteNs", "hugeFaultNs"];
+test("costs.ksmScanPageNs: is charged by ksmd, and at its new price", async () => {
+  const events = [{ at: 1, do: "advise" as const, advice: "mergeable" as const, gfn: 0, pages: 64 }];
+  const merging = (): Scenario => ({
+    ...busy(),
+    host: { ...busy().host, ksm: { run: true } },
+    check: { integrity: true, onViolation: "count" },
+    events: events.map((event) => ({ ...event, vm: busy().vms[0]!.name })),
+  });
+  const digest = await asIfCreated(merging(), "costs.ksmScanPageNs", "9us");
+  assert.is.not(digest, (await create(merging())).run().digest);
+});
+
+const ELSEWHERE: readonly string[] = [
+  ...GUEST_COSTS,
+  "reportDelayNs",
+  "ageLinearPteNs",
+  "hugeFaultNs",
+  "ksmScanPageNs",
+];
 
 for (const key of COST_KEYS.filter((each) => !ELSEWHERE.includes(each))) {
   test(`costs.${key}: is charged, and at its new price`, async () => {

@@ -7,6 +7,7 @@
 //          +------+-------+-------+-----+-----+----+-------+--------+--------+-------+-------+------+----+---------+
 //
 // start, end   pages of the process; of a change of the memory map gfn and number of frames
+// flags        of a slot; of a write what it writes, 0 for something that no page holds yet
 
 const KIND: usize = 0;
 const STATE: usize = 4;
@@ -45,6 +46,10 @@ export const CALL_MEMORY_RECLAIM: u32 = 9;
 
 /** The balloon's target becomes `end` pages. */
 export const CALL_BALLOON: u32 = 10;
+
+/** madvise() with MADV_MERGEABLE, MADV_UNMERGEABLE. */
+export const CALL_MERGEABLE: u32 = 11;
+export const CALL_UNMERGEABLE: u32 = 12;
 
 /** As the hva of a slot: where it is backed now, or the process' usual place for its frames. */
 export const HVA_USUAL: u64 = u64.MAX_VALUE;

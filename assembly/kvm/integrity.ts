@@ -7,7 +7,7 @@ import { swapCacheLookup } from "../mm/swapmap";
 import { VM_CHECKED, VM_LOST_WRITES, VM_STALE_READS, vmCountAdd } from "./stats";
 import { gfnToIndex, vmExpected, vmId, vmMm, vmSpace, vmStats, vmWritten } from "./vm";
 
-// Content stamps: each write to a guest page has a number; the number stands with the frame and travels to swap slots and
+// Content stamps: each write to a guest page has a number, or a name for what it writes, the same for equal contents; the stamp stands with the frame and travels to swap slots and
 // back as the bytes would. A read must find the number of the page's last write. If it does not, the primary MMU is asked
 // where the page is: contents that are right there were read through a stale translation, wrong ones are a lost write.
 //
@@ -32,16 +32,43 @@ const WRITER_HOST: u32 = 0xff;
 
 const WRITES: usize = 0;
 const FOUND: usize = 4;
-const RECORDS: usize = 8;
-const INTEGRITY: usize = memory.data(8 + 48 * 16, 8);
+const INTENDED_VM: usize = 8; // the contents that one write to come is said to have; 0: none is
+const INTENDED_INDEX: usize = 12;
+const INTENDED_WRITER: usize = 16;
+const INTENDED: usize = 20;
+const RECORDS: usize = 24;
+const INTEGRITY: usize = memory.data(24 + 48 * 16, 8);
+
+/** Set in the stamps of contents that a write has named, so that no number of a write equals them. */
+const NAMED: u32 = 1 << 31;
 
 export function integrityInit(): void {
-  memory.fill(INTEGRITY, 0, 8);
+  memory.fill(INTEGRITY, 0, RECORDS);
 }
 
 /** A write through the frame that the vCPU's translation names. */
 export function contentWrite(vm: usize, gfn: u32, pfn: u32, vcpu: u32, time: u64): void {
-  wrote(vm, gfnToIndex(vm, gfn), pfn, vcpu, time);
+  const index = gfnToIndex(vm, gfn);
+  let content: u32 = 0;
+  if (load<u32>(INTEGRITY, INTENDED) !== 0 && intended(vm, index, vcpu)) {
+    content = load<u32>(INTEGRITY, INTENDED);
+    store<u32>(INTEGRITY, 0, INTENDED);
+  }
+  wrote(vm, index, pfn, vcpu, content, time);
+}
+
+/** The next write of `vcpu` to `gfn` writes `content`; 0: something that no page holds yet. */
+export function contentIntend(vm: usize, gfn: u32, vcpu: u32, content: u32): void {
+  store<u32>(INTEGRITY, vmId(vm), INTENDED_VM);
+  store<u32>(INTEGRITY, gfnToIndex(vm, gfn), INTENDED_INDEX);
+  store<u32>(INTEGRITY, vcpu, INTENDED_WRITER);
+  store<u32>(INTEGRITY, content, INTENDED);
+}
+
+function intended(vm: usize, index: u32, writer: u32): bool {
+  const place =
+    load<u32>(INTEGRITY, INTENDED_VM) === vmId(vm) && load<u32>(INTEGRITY, INTENDED_INDEX) === index;
+  return place && load<u32>(INTEGRITY, INTENDED_WRITER) === writer;
 }
 
 /** A read through the frame that the vCPU's translation names. False: a violation, now counted and noted. */
@@ -85,9 +112,9 @@ export function noteViolation(
 }
 
 /** The VM's process itself has read or written page `index`, which lies in frame `pfn`: a write is a last write like any other. */
-export function hostTouched(vm: usize, index: u32, pfn: u32, write: bool, time: u64): void {
+export function hostTouched(vm: usize, index: u32, pfn: u32, write: bool, content: u32, time: u64): void {
   if (!write || vmExpected(vm) === 0) return;
-  wrote(vm, index, pfn, WRITER_HOST, time);
+  wrote(vm, index, pfn, WRITER_HOST, content, time);
 }
 
 /** Pages start..end-1 are unmapped, to be mapped empty if at all: nobody may expect what was written there. */
@@ -96,9 +123,10 @@ export function contentForget(vm: usize, start: u32, end: u32): void {
   memory.fill(vmExpected(vm) + ((<usize>start) << 2), 0, (<usize>(end - start)) << 2);
 }
 
-function wrote(vm: usize, index: u32, pfn: u32, writer: u32, time: u64): void {
-  const stamp = load<u32>(INTEGRITY, WRITES) + 1;
-  store<u32>(INTEGRITY, stamp, WRITES);
+function wrote(vm: usize, index: u32, pfn: u32, writer: u32, content: u32, time: u64): void {
+  const number = load<u32>(INTEGRITY, WRITES) + 1;
+  store<u32>(INTEGRITY, number, WRITES);
+  const stamp = content === 0 ? number & ~NAMED : NAMED | content;
   setFrameStamp(vmMm(vm), pfn, stamp);
   store<u32>(vmExpected(vm) + ((<usize>index) << 2), stamp);
   store<u64>(vmWritten(vm) + ((<usize>index) << 3), (time << 8) | writer);

@@ -4,6 +4,8 @@ import { adviseCold, adviseFree, pageoutBegin, pageoutStep } from "../mm/advise"
 import { ACTOR_MM } from "../mm/context";
 import { FAULT_MAJOR, FAULT_SPURIOUS, faultBegin, faultKind, faultPfn, faultStep } from "../mm/fault";
 import { pagePut } from "../mm/free";
+import { ksmAdvise, ksmBroken, ksmMerged } from "../mm/ksm";
+import { ksmdWake } from "../mm/ksmd";
 import { notifyInvalidateEnd, notifyInvalidateStart } from "../mm/notifier";
 import { spaceId } from "../mm/space";
 import { thpPartial, thpSplitBegin, thpSplitStep } from "../mm/thp";
@@ -27,9 +29,12 @@ import {
   CALL_MEMORY_MAX,
   CALL_MEMORY_RECLAIM,
   CALL_MEMSLOT,
+  CALL_MERGEABLE,
   CALL_PAGEOUT,
+  CALL_UNMERGEABLE,
   CALL_WRITE,
   callEnd,
+  callFlags,
   callKind,
   callNext,
   callNoteMajor,
@@ -131,6 +136,8 @@ function goOn(monitor: usize, call: usize, pc: u32): i32 {
   if (kind === CALL_MEMORY_MAX || kind === CALL_MEMORY_RECLAIM) return cgroupCallStep(monitor, call);
   if (kind === CALL_MEMSLOT) return memslotCallStep(monitor, call);
   if (kind === CALL_DIRTY_LOG) return dirtyCallStep(monitor, call);
+  if (kind === CALL_MERGEABLE) return mergeable(monitor, call);
+  if (kind === CALL_UNMERGEABLE) return unmerge(monitor, call, pc);
   return touch(monitor, call, pc);
 }
 
@@ -187,6 +194,38 @@ function drop(monitor: usize, call: usize, pc: u32): i32 {
   return notifyInvalidateEnd(monitor, spaceId(space), start, end);
 }
 
+// ksm_madvise(): the pages may be merged.
+function mergeable(monitor: usize, call: usize): i32 {
+  const vm = vcpuVm(monitor);
+  ksmAdvise(vmMm(vm), vmSpace(vm), callStart(call), callEnd(call), true);
+  ksmdWake(vmMm(vm), actorClock(monitor));
+  return STEP_DONE;
+}
+
+// unmerge_ksm_pages(): a fault for writing gives each merged page its own frame back.
+function unmerge(monitor: usize, call: usize, pc: u32): i32 {
+  const vm = vcpuVm(monitor);
+  const mm = vmMm(vm);
+  const space = vmSpace(vm);
+  let page = callStart(call);
+  if (pc === BEGIN) {
+    ksmAdvise(mm, space, page, callEnd(call), false);
+    while (page < callEnd(call) && !ksmMerged(mm, space, page)) page++;
+    setCallStart(call, page);
+    if (page === callEnd(call)) return STEP_DONE;
+    faultBegin(monitor, space, page, true);
+    goto(monitor, RUN);
+  }
+  const step = faultStep(mm, monitor);
+  if (step !== STEP_DONE) return step;
+  pagePut(mm, faultPfn(monitor), monitor);
+  ksmBroken(mm, space, page);
+  setCallResult(call, callResult(call) + 1);
+  setCallStart(call, page + 1);
+  goto(monitor, BEGIN);
+  return STEP_AGAIN;
+}
+
 // The monitor's own accesses, page by page.
 function touch(monitor: usize, call: usize, pc: u32): i32 {
   const vm = vcpuVm(monitor);
@@ -203,7 +242,7 @@ function touch(monitor: usize, call: usize, pc: u32): i32 {
     if (faultKind(monitor) === FAULT_MAJOR) callNoteMajor(call);
     setCallResult(call, callResult(call) + 1);
   }
-  hostTouched(vm, page, faultPfn(monitor), write, actorClock(monitor));
+  hostTouched(vm, page, faultPfn(monitor), write, callFlags(call), actorClock(monitor));
   pagePut(vmMm(vm), faultPfn(monitor), monitor);
   setCallStart(call, page + 1);
   goto(monitor, BEGIN);

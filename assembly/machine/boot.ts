@@ -21,6 +21,7 @@ import {
   mmArea,
   mmAreas,
   mmIdealized,
+  mmKsm,
   mmLayout,
   mmResetMinFree,
   mmSpace,
@@ -31,6 +32,7 @@ import {
   mmZoneAt,
   mmZones,
 } from "../mm/instance";
+import { ksmLayout } from "../mm/ksm";
 import { pcpSetup, zoneReleaseAll } from "../mm/pagealloc";
 import { psiStart } from "../mm/psi";
 import { residencyLayout, residencyStart } from "../mm/residency";
@@ -108,6 +110,7 @@ function layout(traceRecords: u32): void {
     spaceLayout(mmSpace(mm, id));
     if (vmHuge(vmAt(id))) spaceHugeLayout(mmSpace(mm, id));
   }
+  if (mmKsm(mm) !== 0) ksmLayout(mm);
   for (let type: u32 = 0; type < mmAreas(mm); type++) {
     swapLayout(mm, mmArea(mm, type), integrity());
     events += deviceCapacity(swapDevice(mmArea(mm, type)));

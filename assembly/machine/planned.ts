@@ -16,6 +16,7 @@ import {
   setCallBegan,
   setCallEnd,
   setCallEnded,
+  setCallFlags,
   setCallSlot,
   setCallStart,
 } from "../kvm/call";
@@ -93,6 +94,11 @@ export function configEventSlot(id: u32, hva: f64, flags: u32): void {
   let at = hva < 0 ? vmDefaultHva(vm, callStart(call)) : <u64>hva;
   if (hva < 0 && slot !== 0) at = memslotHva(slot);
   vmReserve(vm, callStart(call), callEnd(call), at);
+}
+
+/** The call that was planned last writes `content`; 0: something that no page holds yet. */
+export function configEventContent(content: u32): void {
+  setCallFlags(<usize>load<u32>(PLANNED, LAST) + CALL, content);
 }
 
 /** Virtual time begins at `epoch`. */

@@ -14,6 +14,7 @@ import { vmAt } from "../kvm/vmtable";
 import { TIME_NEVER } from "../memory/layout";
 import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE, STEP_OOM } from "../memory/status";
 import { allocOverLimit } from "../mm/alloc";
+import { ksmdStep } from "../mm/ksmd";
 import { kswapdStep } from "../mm/kswapd";
 import { userfaultServer } from "../mm/userfault";
 import { swapIoEnd } from "../mm/writeback";
@@ -23,6 +24,7 @@ import {
   ACTOR_GUEST,
   ACTOR_HALTED,
   ACTOR_HOST,
+  ACTOR_KSMD,
   ACTOR_KSWAPD,
   ACTOR_MONITOR,
   ACTOR_PAGER,
@@ -300,6 +302,7 @@ function stepOf(kind: u32, actor: usize): i32 {
   if (kind === ACTOR_WORKER) return workerStep(actor);
   if (kind === ACTOR_BALLOON) return balloonDeviceStep(actor);
   if (kind === ACTOR_PAGER) return pagerStep(actor);
+  if (kind === ACTOR_KSMD) return ksmdStep(actor);
   return kind === ACTOR_KSWAPD ? kswapdStep(actor) : monitorStep(actor);
 }
 

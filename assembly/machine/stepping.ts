@@ -10,9 +10,11 @@ import {
   callResult,
   callStatus,
   HVA_USUAL,
+  setCallFlags,
   setCallSlot,
   setCallWatched,
 } from "../kvm/call";
+import { contentIntend } from "../kvm/integrity";
 import { memslotDirtySecond, memslotGfn } from "../kvm/memslot";
 import { memslotById } from "../kvm/memslots";
 import { stepBegan, stepEmulated, stepFaults, stepKind, stepWanted } from "../kvm/step";
@@ -37,10 +39,11 @@ const CALL: usize = memory.data(72, 8);
 const SUBJECT: usize = memory.data(8, 8);
 
 /** Has `vcpu` of VM `vm` access `gfn` at its next boundary, perhaps with the guest's interrupts off. */
-export function stepAccess(vm: u32, vcpu: u32, gfn: u32, write: bool, irqsOff: bool): void {
+export function stepAccess(vm: u32, vcpu: u32, gfn: u32, write: bool, irqsOff: bool, content: u32): void {
   const actor = vcpuAt(vmAt(vm), vcpu);
   store<u32>(SUBJECT, <u32>actor);
   stepWanted(actor, gfn, write, irqsOff);
+  if (content !== 0) contentIntend(vmAt(vm), gfn, vcpu, content);
   eventPost(now(), EVENT_ACCESS, <u32>actor);
 }
 
@@ -70,10 +73,11 @@ export function stepCharged(vm: u32): u32 {
   return memcgUsage(spaceMemcg(vmSpace(vmAt(vm))));
 }
 
-/** Has the monitor of VM `vm` make a call of `kind` (CALL_*) on pages start..end-1 of its memory. */
-export function stepCall(vm: u32, kind: u32, start: u32, end: u32): void {
+/** Has the monitor of VM `vm` make a call of `kind` (CALL_*) on pages start..end-1 of its memory, and write `content`. */
+export function stepCall(vm: u32, kind: u32, start: u32, end: u32, content: u32): void {
   assert(CALL_BYTES === 72);
   callInit(CALL, vm, kind, start, end);
+  setCallFlags(CALL, content);
   setCallWatched(CALL);
   store<u32>(SUBJECT, <u32>vmMonitor(vmAt(vm)));
   eventPost(now(), EVENT_CALL, <u32>CALL);

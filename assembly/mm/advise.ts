@@ -7,6 +7,7 @@ import { lruAddDrain, lruDeactivate, lruLazyfree } from "./lrubatch";
 import {
   PG_ACTIVE,
   PG_DIRTY,
+  PG_KSM,
   PG_LOCKED,
   PG_LRU,
   PG_REFERENCED,
@@ -115,6 +116,7 @@ export function adviseFree(mm: usize, actor: usize, space: usize, start: u32, en
 // Takes away what would have the page written out: its slot and its dirty mark. False for a page that is shared or busy.
 function makeClean(mm: usize, actor: usize, pfn: u32): bool {
   const page = pageOf(mm, pfn);
+  if (pageTest(page, PG_KSM)) return false;
   if (!pageTest(page, PG_SWAPCACHE | PG_DIRTY)) return true;
   if (pageTest(page, PG_LOCKED) || pageMaps(page) !== 1) return false;
   if (pageTest(page, PG_SWAPCACHE) && !swapCacheTryFree(mm, actorCpu(actor), pfn)) return false;
@@ -127,7 +129,7 @@ function makeOld(mm: usize, space: usize, index: u32): bool {
   const pte = spacePte(space, index);
   if (!ptePresent(pte) || pteZero(pte)) return false;
   const page = pageOf(mm, ptePfn(pte));
-  if (!pageTest(page, PG_LRU) || pageMaps(page) !== 1) return false;
+  if (!pageTest(page, PG_LRU) || pageTest(page, PG_KSM) || pageMaps(page) !== 1) return false;
   setSpacePte(space, index, pte & ~PTE_ACCESSED);
   pageClear(page, PG_REFERENCED);
   return true;

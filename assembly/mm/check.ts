@@ -1,5 +1,6 @@
 import { checkBuddy } from "./buddy";
 import { mmSpace, mmSpaces, mmWriteback, mmZoneAt, mmZones } from "./instance";
+import { checkKsm } from "./ksm";
 import { checkList } from "./list";
 import { checkLruBatches } from "./lrubatch";
 import {
@@ -26,6 +27,7 @@ import {
   PG_ACCOUNT,
   PG_ANON_EXCLUSIVE,
   PG_BUDDY,
+  PG_KSM,
   PG_LOCKED,
   PG_LRU,
   PG_PLUGGED,
@@ -67,6 +69,7 @@ export function checkMm(mm: usize, pinned: u32): void {
     for (let cpu: u32 = 0; cpu < zoneCpus(zone); cpu++) checkPcp(mm, zone, cpu);
   }
   checkSwap(mm);
+  checkKsm(mm);
   let users: u32 = 0;
   for (let id: u32 = 0; id < mmSpaces(mm); id++) {
     checkSpace(mm, id);
@@ -95,7 +98,7 @@ function checkSpace(mm: usize, id: u32): void {
       }
       rss++;
       const page = pageOf(mm, ptePfn(pte));
-      assert(pageIndex(page) === index && pageMaps(page) !== 0);
+      assert((pageIndex(page) === index || pageTest(page, PG_KSM)) && pageMaps(page) !== 0);
       if (pageTest(page, PG_ANON_EXCLUSIVE)) assert(pageOwner(page) === id && pageMaps(page) === 1);
     } else {
       swapents++;

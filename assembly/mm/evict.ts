@@ -32,6 +32,7 @@ import {
   mmWriteback,
   setMmWriteback,
 } from "./instance";
+import { ksmYoung } from "./ksm";
 import { memcgGenerations } from "./memcg";
 import { memcgEvents } from "./memcgstat";
 import { lookAround } from "./mglrulook";
@@ -40,6 +41,7 @@ import {
   PG_ACTIVE,
   PG_ANON_EXCLUSIVE,
   PG_DIRTY,
+  PG_KSM,
   PG_LAZYFREE,
   PG_PLUGGED,
   PG_RECLAIM,
@@ -168,8 +170,8 @@ function check(mm: usize, actor: usize): i32 {
     tally(actor + TALLY_WRITEBACK);
     return activate(mm, actor);
   }
-  if (pageMaps(page) > 1) {
-    // Left out: unmapping from several processes; advice does not touch such pages, and guests share none.
+  if (pageMaps(page) > 1 || pageTest(page, PG_KSM)) {
+    // Left out: unmapping from several places; merged pages stay in memory, and advice does not touch them.
     pageUnlock(mm, pfn, actorClock(actor));
     return finish(actor, EVICT_KEEP);
   }
@@ -217,6 +219,7 @@ function generationsOf(mm: usize, page: usize): usize {
  * secondary MMU; a page found young in both counts once. With generation lists, a young pte has its neighbours looked at.
  */
 export function pageYoung(mm: usize, actor: usize, page: usize): bool {
+  if (pageTest(page, PG_KSM)) return ksmYoung(mm, actor, page);
   const space = mmSpace(mm, pageOwner(page));
   const index = pageIndex(page);
   const pte = spacePte(space, index);

@@ -55,6 +55,7 @@ import { agingTableUsed } from "./mglruaging";
 import { notifyInvalidateEnd, notifyInvalidateStart } from "./notifier";
 import {
   PG_ANON_EXCLUSIVE,
+  PG_KSM,
   PG_LOCKED,
   PG_LRU,
   PG_SWAPCACHE,
@@ -286,6 +287,7 @@ function reusable(mm: usize, actor: usize, pte: u64): bool {
   const pfn = ptePfn(pte);
   const page = pageOf(mm, pfn);
   if (pageTest(page, PG_ANON_EXCLUSIVE)) return true;
+  if (pageTest(page, PG_KSM)) return false;
   if (pageRefs(page) > 3) return false;
   if (!pageTest(page, PG_LRU)) lruAddDrain(mm, actor);
   if (pageRefs(page) > (pageTest(page, PG_SWAPCACHE) ? 2 : 1) || pageTest(page, PG_LOCKED)) return false;

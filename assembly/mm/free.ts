@@ -1,9 +1,20 @@
 import { actorClock, actorCpu } from "../sim/actor";
 import { emit, TRACE_MM_PAGE_FREE } from "../sim/trace";
 import { mmSpace } from "./instance";
+import { ksmFreed } from "./ksm";
 import { lruRemove, memcgUncharge } from "./memcg";
 import { memcgEvents } from "./memcgstat";
-import { PG_ACCOUNT, PG_LRU, PG_TABLE, pageOf, pageOwner, pageRefs, pageTest, setPageRefs } from "./page";
+import {
+  PG_ACCOUNT,
+  PG_KSM,
+  PG_LRU,
+  PG_TABLE,
+  pageOf,
+  pageOwner,
+  pageRefs,
+  pageTest,
+  setPageRefs,
+} from "./page";
 import { freeThePage } from "./pagealloc";
 import { ZERO_PFN } from "./pte";
 import { spaceMemcg } from "./space";
@@ -39,6 +50,7 @@ export function pageFreeOn(mm: usize, pfn: u32, cpu: u32, time: u64): void {
     lruRemove(mm, memcg, pfn);
     memcgEvents(mm, cpu, 1);
   }
+  if (pageTest(page, PG_KSM)) ksmFreed(mm, pfn);
   memcgUncharge(memcg, 1);
   setPageRefs(page, 0);
   emit(TRACE_MM_PAGE_FREE, time, pfn, 0, 0, 0);

@@ -50,7 +50,8 @@ const REPORTING: usize = REPORT_ORDER + 4;
 const HINTING: usize = REPORT_ORDER + 8;
 const GENERATIONS: usize = REPORT_ORDER + 12;
 const NODES: usize = REPORT_ORDER + 16;
-const COUNTS: usize = (REPORT_ORDER + 20 + 7) & ~7;
+const KSM: usize = REPORT_ORDER + 20;
+const COUNTS: usize = (REPORT_ORDER + 24 + 7) & ~7;
 
 export const MM_SCANNED: u32 = 0;
 export const MM_RECLAIMED_DIRECT: u32 = 1;
@@ -313,6 +314,15 @@ export function mmGenerations(mm: usize): bool {
 
 export function setMmGenerations(mm: usize): void {
   store<u32>(mm, 1, GENERATIONS);
+}
+
+/** The record of ksm.ts, 0 without page merging. */
+export function mmKsm(mm: usize): usize {
+  return <usize>load<u32>(mm, KSM);
+}
+
+export function setMmKsm(mm: usize, ksm: usize): void {
+  store<u32>(mm, <u32>ksm, KSM);
 }
 
 /** Idealized policies choose what goes at the limit of a cgroup. */

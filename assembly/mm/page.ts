@@ -73,6 +73,9 @@ export const PG_SLAB: u32 = 1 << 20;
 /** A page table that is charged to the cgroup of its process (__GFP_ACCOUNT). */
 export const PG_ACCOUNT: u32 = 1 << 21;
 
+/** Merged: several ptes, also of several processes, map it, and nobody writes to it (ksm.ts). */
+export const PG_KSM: u32 = 1 << 20;
+
 // Under generations (mglru.ts) the flags hold the slot of the page's generation plus one, 0 for none, and its counted uses.
 const GEN_SHIFT: u32 = 24;
 const GEN_MASK: u32 = 7 << GEN_SHIFT;
@@ -113,6 +116,11 @@ export function memMapLayout(map: usize): void {
 export function pageOf(mm: usize, pfn: u32): usize {
   assert(pfn >= load<u32>(mm, PFN_FIRST) && pfn < load<u32>(mm, PFN_END));
   return <usize>load<u32>(mm, PAGES) + ((<usize>pfn) << PAGE_RECORD_SHIFT);
+}
+
+/** The frame whose record that is. */
+export function pfnOf(mm: usize, page: usize): u32 {
+  return <u32>((page - <usize>load<u32>(mm, PAGES)) >> PAGE_RECORD_SHIFT);
 }
 
 export function mmPfnFirst(mm: usize): u32 {

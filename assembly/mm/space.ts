@@ -42,7 +42,8 @@ const USERFAULT: usize = 44;
 const MEMCG: usize = 48;
 const PSI: usize = (MEMCG + MEMCG_BYTES + 7) & ~7;
 const OWN_MAPPING: usize = PSI + PSI_BYTES;
-const SPACE_BYTES: usize = OWN_MAPPING + MAPPING_TABLE_BYTES;
+const KSM: usize = OWN_MAPPING + MAPPING_TABLE_BYTES;
+const SPACE_BYTES: usize = KSM + 4;
 
 const PTES_PER_TABLE_SHIFT: u32 = 9;
 
@@ -83,6 +84,15 @@ export function spaceUserfault(space: usize): usize {
 
 export function setSpaceUserfault(space: usize, record: usize): void {
   store<u32>(space, <u32>record, USERFAULT);
+}
+
+/** The items of ksm.ts, one a page; 0 without page merging. */
+export function spaceKsm(space: usize): usize {
+  return <usize>load<u32>(space, KSM);
+}
+
+export function setSpaceKsm(space: usize, items: usize): void {
+  store<u32>(space, <u32>items, KSM);
 }
 
 /** One u8 for every 2 MiB; 0 without huge pages. */

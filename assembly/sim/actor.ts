@@ -40,6 +40,8 @@ export const ACTOR_BALLOON: u32 = 3;
 export const ACTOR_WORKER: u32 = 4;
 /** The thread of a VM's process that supplies missing pages. */
 export const ACTOR_PAGER: u32 = 5;
+/** The kernel thread that merges pages. */
+export const ACTOR_KSMD: u32 = 6;
 
 /** Running the guest: takes turns, has no event of its own. */
 export const ACTOR_GUEST: u32 = 0;

@@ -89,6 +89,7 @@ export const BARE_METAL: Record<CostKey, number> = {
   apfInjectNs: 600,
   apfReadyNs: 1600,
   ageLinearPteNs: 25,
+  ksmScanPageNs: 1200,
   hugeFaultNs: 260_000,
 };
 

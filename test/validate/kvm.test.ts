@@ -87,6 +87,7 @@ test("the experiments of the package agree in every comparison", async () => {
 const LEAST: readonly [RegExp, number][] = [
   [/^limit-.*-zram$/, 0.8],
   [/^limit-.*-disk$/, 0.15],
+  [/^merge-/, 0.8],
   [/^apf-swap-/, 0.7],
 ];
 

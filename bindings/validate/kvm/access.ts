@@ -6,12 +6,13 @@ import { PATTERNS, type Pattern, patternPages } from "./patterns.js";
 // access <vcpu> <slot> <pattern> <start> <count> <arg> r|w <generation> [irq]
 const access: Command = (guest, [vcpu, slot, ...words], step) => {
   const { pages, write } = listOf(words, step);
+  const generation = words[5];
   const cpus = faultCpus(step);
   const target = guest.slot(slot);
   let faults = 0;
   for (const page of pages) {
     const cpu = cpus[faults] ?? cpus.at(-1) ?? cpuOf(step);
-    faults += guest.access(Number(vcpu), target, page, write, cpu, words.at(-1) === "irq");
+    faults += guest.access(Number(vcpu), target, page, write, cpu, words.at(-1) === "irq", generation);
   }
 };
 

@@ -18,6 +18,7 @@ export const kvmScenarioSchema = v.looseObject({
     swap_rotational: v.optional(whole(0, 1), 0),
     thp: v.optional(v.string(), "never"),
     swappiness: v.optional(whole(0, 200), 60),
+    ksm_run: v.optional(whole(0, 2), 0),
     lru_gen: v.optional(v.string(), "n"),
     cpus: v.optional(whole(1, 256), 2),
     mem_total_kb: v.optional(count, 1_500_928),

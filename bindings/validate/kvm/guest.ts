@@ -2,6 +2,7 @@
 // capture says about the step.
 
 import type { CgroupFile } from "../../cgroup.js";
+import type { KsmSetting } from "../../ksm.js";
 import type { Machine } from "../../machine.js";
 import type { MemslotSetting } from "../../memorymap.js";
 import type { PagerSetting } from "../../pager.js";
@@ -39,11 +40,15 @@ export class CapturedGuest {
   /** The limit of the capture's cgroup, and the bytes that it is charged for and the model's is not. */
   private max: number | "max" = "max";
   private unknown = 0;
+  /** What pages hold, where the capture merges equal ones. */
+  private readonly contents: Contents | undefined;
+  private merging: KsmSetting = {};
 
   constructor(
     readonly machine: Machine,
     captured: KvmScenario,
   ) {
+    this.contents = machine.scenario.host.ksm === undefined ? undefined : new Contents();
     this.slots = new Map(
       captured.memslots.map(({ slot, gpa, pages }) => [slot, { id: slot, gfn: Number(gpa) / 4096, pages }]),
     );
@@ -63,11 +68,35 @@ export class CapturedGuest {
     write: boolean,
     cpu: number,
     interrupts: boolean,
+    generation?: string,
   ): number {
+    const content = write ? (this.contents?.written(page, generation) ?? 0) : 0;
     const mode = write ? "write" : "read";
-    const { exits, fault } = this.machine.access(VM, vcpu, gfn + page, mode, { cpu, interrupts });
+    const { exits, fault } = this.machine.access(VM, vcpu, gfn + page, mode, { cpu, interrupts, content });
     if (fault === "major") this.majorFaults += 1;
     return exits;
+  }
+
+  /** Writes to the files of /sys/kernel/mm/ksm, which keep what has been written to them. */
+  setKsm(setting: KsmSetting): void {
+    this.merging = { ...this.merging, ...setting };
+    this.machine.setKsm(this.merging);
+  }
+
+  /** The monitor writes every page of the range alike. */
+  fill(slot: GuestSlot, start: number, pages: number, cpu: number): void {
+    this.advise(slot, "write", start, pages, cpu, this.contents?.filled());
+  }
+
+  /** The monitor writes to every page of the range what depends on its number and the generation. */
+  write(slot: GuestSlot, start: number, pages: number, generation: string | undefined, cpu: number): void {
+    if (this.contents === undefined) {
+      this.advise(slot, "write", start, pages, cpu);
+      return;
+    }
+    for (let page = start; page < start + pages; page++) {
+      this.advise(slot, "write", page, 1, cpu, this.contents.written(page, generation));
+    }
   }
 
   /** Sets a slot, or deletes it. @throws Error with what KVM refuses */
@@ -120,13 +149,33 @@ export class CapturedGuest {
     return this.machine.dirtyLog(VM, id, { cpu }).dirty;
   }
 
-  advise({ gfn }: GuestSlot, advice: Advice, start: number, pages: number, cpu: number): void {
-    this.adviseAt(gfn + start, advice, pages, cpu);
+  advise({ gfn }: GuestSlot, advice: Advice, start: number, pages: number, cpu: number, content = 0): void {
+    this.adviseAt(gfn + start, advice, pages, cpu, content);
   }
 
-  adviseAt(gfn: number, advice: Advice, pages: number, cpu: number): void {
+  adviseAt(gfn: number, advice: Advice, pages: number, cpu: number, content = 0): void {
     if (pages === 0) return;
-    this.majorFaults += this.machine.advise(VM, advice, { gfn, pages }, { cpu }).faults.major;
+    this.majorFaults += this.machine.advise(VM, advice, { gfn, pages }, { cpu, content }).faults.major;
+  }
+}
+
+/** Numbers for what the script writes: equal contents, equal numbers. */
+class Contents {
+  private readonly numbers = new Map<string, number>();
+
+  filled(): number {
+    return this.number("filled");
+  }
+
+  /** A write of page i stores i * 2654435761 + generation. */
+  written(page: number, generation = ""): number {
+    return this.number(`${page} ${generation}`);
+  }
+
+  private number(name: string): number {
+    const number = this.numbers.get(name) ?? this.numbers.size + 1;
+    this.numbers.set(name, number);
+    return number;
   }
 }
 

@@ -3,7 +3,7 @@
 import type { Advice } from "../../stepping.js";
 import { type Command, cpuOf } from "./guest.js";
 
-const ADVICE: readonly Advice[] = ["pageout", "cold", "dontneed", "free"];
+const ADVICE: readonly Advice[] = ["pageout", "cold", "dontneed", "free", "mergeable", "unmergeable"];
 
 // madvise <slot> <start> <count> <advice> [chunk]
 const madvise: Command = (guest, [slot, start, count, advice, chunk], step) => {
@@ -19,8 +19,16 @@ const madvise: Command = (guest, [slot, start, count, advice, chunk], step) => {
 };
 
 // hostaccess <slot> <start> <count> r|w [generation], fill <slot> <start> <count>
-const hostaccess: Command = (guest, [slot, start, count, mode], step) => {
-  guest.advise(guest.slot(slot), mode === "r" ? "read" : "write", Number(start), Number(count), cpuOf(step));
+const hostaccess: Command = (guest, [slot, start, count, mode, generation], step) => {
+  const target = guest.slot(slot);
+  const [first, pages] = [Number(start), Number(count)];
+  if (mode === "r") guest.advise(target, "read", first, pages, cpuOf(step));
+  else guest.write(target, first, pages, generation, cpuOf(step));
+};
+
+// fill <slot> <start> <count>: every page with the same bytes.
+const fill: Command = (guest, [slot, start, count], step) => {
+  guest.fill(guest.slot(slot), Number(start), Number(count), cpuOf(step));
 };
 
 /** The monitor looks, or waits: nothing that is modelled. */
@@ -29,6 +37,6 @@ const nothing: Command = () => {};
 export const memoryCommands: readonly (readonly [string, Command])[] = [
   ["madvise", madvise],
   ["hostaccess", hostaccess],
-  ["fill", (guest, words, step) => hostaccess(guest, [...words.slice(0, 3), "w"], step)],
+  ["fill", fill],
   ["pagemap", nothing],
 ];

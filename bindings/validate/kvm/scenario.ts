@@ -4,6 +4,7 @@ import type { Scenario } from "../../scenario.js";
 import { asyncPfKeys } from "./apf.js";
 import type { KvmScenario } from "./captured.js";
 import { VM } from "./guest.js";
+import { usesMerging } from "./merging.js";
 import type { MonitorActivity } from "./monitor.js";
 import { OTHERS, othersPages, ownSlot } from "./own.js";
 import type { TraceEvent } from "./tracetext.js";
@@ -44,6 +45,7 @@ export function scenarioOf(
     ...ownSlot(activity),
   ];
   const pages = slots.reduce((sum, slot) => sum + slot.pages, 0);
+  const merges = usesMerging(captured.steps);
   return {
     host: {
       memory: Math.floor(environment.mem_total_kb / 4) * PAGE_BYTES,
@@ -53,6 +55,7 @@ export function scenarioOf(
       // The captures' processor has SVM and nested paging.
       vendor: "amd",
       swap: swapOf(environment, events),
+      ...(merges && { ksm: { run: environment.ksm_run === 1 } }),
       reclaim: {
         policy: environment.lru_gen === "n" ? "two-list" : "mglru",
         swappiness: environment.swappiness,
@@ -73,6 +76,7 @@ export function scenarioOf(
       },
       ...(activity.pages > 0 ? [{ name: OTHERS, memory: othersPages(activity) * PAGE_BYTES }] : []),
     ],
+    ...(merges && { check: { integrity: true } }),
     trace: { events: EVENTS, capacity: RECORDS },
   };
 }
