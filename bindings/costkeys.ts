@@ -40,6 +40,7 @@ export const COST_MEANINGS = {
   madvisePerPageNs: "Each further page of the same call.",
   reportDelayNs: "Time between a free and the pass of free page reporting that it asks for.",
   ageLinearPteNs: "Aging one entry of the host's page table by walking the table, under mglru.",
+  migratePageNs: "A page moves to another frame: unmapped, copied, mapped again. The notifier not included.",
   hugeFaultNs: "Host allocation of a 2 MiB anonymous page, zeroing included.",
 } as const;
 
@@ -71,7 +72,6 @@ export const LATER_COST_KEYS: readonly string[] = [
   "balloonBatchPages",
   "madvise2mNs",
   "zoneLockContendedNs",
-  "migratePageNs",
   "migrateBatchPageNs",
   "migrate2mNs",
   "thpSplitNs",

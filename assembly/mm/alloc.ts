@@ -36,6 +36,11 @@ const CHARGE_RECLAIM: u32 = 3;
 const ZONE_RECLAIMED: u32 = 4;
 const CHARGE_IDEALIZED: u32 = 5;
 
+// What the frame is for.
+const PAGE: u32 = 0;
+const TABLE: u32 = 1;
+const TARGET: u32 = 2;
+
 // How far a charge has come that met the limit: a batch was refused; its cgroup was reclaimed from; the stocks were drained.
 const AT_LIMIT: u32 = 1;
 const RECLAIMED: u32 = 2;
@@ -43,16 +48,24 @@ const DRAINED: u32 = 4;
 
 /** Starts the allocation of a page for the process of `space`. */
 export function allocBegin(actor: usize, space: usize): void {
-  begin(actor, space, false);
+  begin(actor, space, PAGE);
 }
 
 /** Starts the allocation of a frame for a page table: unmovable, and charged where the cgroup says so. */
 export function allocTableBegin(actor: usize, space: usize): void {
-  begin(actor, space, true);
+  begin(actor, space, TABLE);
 }
 
-function begin(actor: usize, space: usize, table: bool): void {
-  store<u32>(actor, table ? 1 : 0, ALLOC_TABLE);
+/**
+ * Starts the allocation of a frame that a page of the process is to move to: the charge moves with the page. It may fail
+ * (__GFP_RETRY_MAYFAIL): allocated() is PFN_NONE then.
+ */
+export function allocTargetBegin(actor: usize, space: usize): void {
+  begin(actor, space, TARGET);
+}
+
+function begin(actor: usize, space: usize, what: u32): void {
+  store<u32>(actor, what, ALLOC_TABLE);
   store<u32>(actor, ZONE, ALLOC_PC);
   store<u32>(actor, 0, ALLOC_RETRIES);
   store<u32>(actor, <u32>space, ALLOC_MEMCG);
@@ -69,10 +82,16 @@ export function allocStep(mm: usize, actor: usize): i32 {
     const pc = load<u32>(actor, ALLOC_PC);
     if (pc === ZONE || pc === ZONE_RECLAIMED) {
       if (!takeFrame(mm, actor, pc === ZONE_RECLAIMED)) {
-        if (giveUp(mm, actor)) return STEP_OOM;
+        if (giveUp(mm, actor)) {
+          if (!isTarget(actor)) return STEP_OOM;
+          store<u32>(actor, PFN_NONE, ALLOC_PFN);
+          return STEP_DONE;
+        }
         psiMemstall(actor, PSI_RECLAIM, true);
         reclaimBegin(mm, actor, 0, RECLAIM_BATCH);
         store<u32>(actor, ZONE_RECLAIM, ALLOC_PC);
+      } else if (isTarget(actor)) {
+        return STEP_DONE;
       } else if (isTable(actor) && !memcgChargesTables(spaceMemcg(<usize>load<u32>(actor, ALLOC_MEMCG)))) {
         return STEP_DONE;
       } else {
@@ -119,7 +138,11 @@ export function allocStep(mm: usize, actor: usize): i32 {
 }
 
 function isTable(actor: usize): bool {
-  return load<u32>(actor, ALLOC_TABLE) !== 0;
+  return load<u32>(actor, ALLOC_TABLE) === TABLE;
+}
+
+function isTarget(actor: usize): bool {
+  return load<u32>(actor, ALLOC_TABLE) === TARGET;
 }
 
 // Nothing was reclaimed sixteen times in a row, and no write is under way that could still free something.

@@ -24,6 +24,7 @@ export interface Quantities {
   young_returns: Record<string, number>;
   swap_out_offsets: number[];
   swap_in_offsets: number[];
+  migration_entries: number;
   async: AsyncEvents;
 }
 
@@ -45,6 +46,7 @@ export function quantitiesOf(events: Iterable<TraceEvent>, slots: readonly SlotP
     young_returns: {},
     swap_out_offsets: [],
     swap_in_offsets: [],
+    migration_entries: 0,
     async: asyncEventsOf(list),
   };
   for (const event of list) READERS[event.name]?.(found, event, slots);
@@ -79,6 +81,9 @@ const READERS: Record<string, Reader> = {
   },
   kr_flush_young: (found, event) => count(found.young_returns, `kr_flush_young=${fieldOf(event, "young=")}`),
   swapcache_add: (found, event) => found.swap_out_offsets.push(offsetOf(event)),
+  set_migration_pte: (found) => {
+    found.migration_entries += 1;
+  },
   swap_readpage: (found, event) => found.swap_in_offsets.push(offsetOf(event)),
 };
 
