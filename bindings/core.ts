@@ -25,6 +25,7 @@ export interface CoreFunctions {
   configGenerations: Call;
   lrucaseGenerations: Call;
   configReadahead: Call;
+  configNodes: Call;
   configSwap: Call;
   configSwapDevice: Call;
   configVm: Call;
@@ -75,6 +76,7 @@ export interface CoreFunctions {
   liveWatermarkScale: Call;
   liveMemoryMax: Call;
   liveAsyncPf: Call;
+  asyncPfAttempts: Call;
   liveBalloon: Call;
   liveCheck: Call;
   liveTrace: Call;
@@ -104,6 +106,8 @@ export interface CoreFunctions {
   stepAccessEmulated: Call;
   stepCallStatus: Call;
   stepCallResult: Call;
+  stepCharged: Call;
+  stepMemoryStat: Call;
   stepCallMajor: Call;
   stepCallNs: Call;
   reportTable: Call;

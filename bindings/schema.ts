@@ -124,6 +124,13 @@ const reclaim = object("How the host reclaims memory.", {
 const host = object("The host.", {
   memory: size("Managed memory; KVM's and the host's page tables are taken from it."),
   cpus: v.optional(count("Host CPUs. Default: as many as there are vCPUs.", { max: 256 })),
+  numaNodes: v.optional(
+    count(
+      "NUMA nodes. The first has the CPUs and all memory that is simulated; direct reclaim goes through the others too, which brings the counters that it goes by up to date more often.",
+      { max: 64 },
+    ),
+    1,
+  ),
   vendor: v.optional(
     choice(
       "Who made the CPUs: the form of KVM's page tables and of what is traced about exits. intel: EPT. amd: NPT.",
@@ -256,6 +263,12 @@ const vm = object("A virtual machine.", {
       chargeTables: v.optional(
         flag("Charge the frames of KVM's page tables and of the host's that map the VM, as Linux does."),
         false,
+      ),
+      chargeKvmTables: v.optional(
+        flag(
+          "Whether chargeTables concerns KVM's page tables. Those that a vCPU set aside before its process joined the cgroup are not charged.",
+        ),
+        true,
       ),
       chargeBatch: v.optional(
         count(

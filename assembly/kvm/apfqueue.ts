@@ -142,6 +142,13 @@ export function workNextDone(apf: usize): usize {
   return work;
 }
 
+/** The work of that token in the queue, 0 for none. */
+export function workOfToken(apf: usize, token: u32): usize {
+  let work = <usize>load<u32>(apf, APF_QUEUE_HEAD);
+  while (work !== 0 && load<u32>(work, WORK_TOKEN) !== token) work = <usize>load<u32>(work, WORK_NEXT);
+  return work;
+}
+
 export function apfDoneEmpty(apf: usize): bool {
   return load<u32>(apf, APF_DONE_HEAD) === 0;
 }

@@ -31,7 +31,7 @@ import {
   WORK_TOLD,
 } from "./apf";
 import { apfEnabled, apfMayDequeue } from "./apfcondition";
-import { apfDoneEmpty, workFree, workNextDone, workUnqueue } from "./apfqueue";
+import { apfDoneEmpty, workFree, workNextDone, workOfToken, workUnqueue } from "./apfqueue";
 import { apfAreaWritten, apfTell } from "./apfsetup";
 import { apfTableRemove } from "./apftable";
 import { pageFaultStep, prefetchBegin, prefetchEnd } from "./fault";
@@ -89,7 +89,10 @@ export function apfReadyStep(vcpu: usize): i32 {
       const step = guestAccessStep(vm, vcpu);
       if (step !== STEP_DONE) return step;
       store<u32>(apf, 0, APF_LATE);
-      apfTell(apf, load<u32>(apf, APF_LATE_TOKEN));
+      const token = load<u32>(apf, APF_LATE_TOKEN);
+      const work = workOfToken(apf, token);
+      if (work !== 0) store<u32>(work, 1, WORK_TOLD);
+      apfTell(apf, token);
       return STEP_DONE;
     }
   }

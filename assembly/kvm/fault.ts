@@ -18,7 +18,7 @@ import {
   faultWritable,
 } from "../mm/fault";
 import { pagePut } from "../mm/free";
-import { ptePfn, ptePresent, ZERO_PFN } from "../mm/pte";
+import { PTE_WRITE, ptePfn, ptePresent, ZERO_PFN } from "../mm/pte";
 import { spacePte } from "../mm/space";
 import {
   ACTOR_HOST,
@@ -38,6 +38,7 @@ import { APF_NO_IO, apfRule } from "./apf";
 import { apfOn } from "./apfcondition";
 import { apfSetupBegin, apfSetupResult, apfSetupStep, SETUP_HALT, SETUP_SYNC } from "./apfsetup";
 import { dirtyMark } from "./dirtylog";
+import { faultLetGo, faultUsed, hostMaps, hostMapsWritable } from "./foundpage";
 import { noteViolation, VIOLATION_UNREACHABLE_PIN } from "./integrity";
 import { spteSet } from "./leafbits";
 import { memslotIndex, memslotInvalid, memslotReadOnly } from "./memslot";
@@ -65,6 +66,7 @@ import {
   PF_PREFETCH,
   PF_PRESENT,
   PF_SEQ,
+  PF_SLOW,
   PF_START,
   PF_WRITE,
   PF_ZAPS,
@@ -177,7 +179,7 @@ export function pageFaultStep(vcpu: usize): i32 {
       goto(vcpu, TOPUP);
     } else if (pc === TOPUP) {
       if (spareCount(vcpu) < walkMissing(vm, gfn, LEVEL_4K)) {
-        allocTableBegin(vcpu, vmSpace(vm));
+        allocTableBegin(vcpu, vmSpace(vm), true);
         goto(vcpu, TOPUP_ALLOC);
       } else {
         goto(vcpu, RESOLVE);
@@ -201,7 +203,9 @@ export function pageFaultStep(vcpu: usize): i32 {
         if (!prefetch) emulate(vcpu);
         return STEP_DONE;
       }
-      faultBegin(vcpu, vmSpace(vm), memslotIndex(slot, frame), write);
+      const index = memslotIndex(slot, frame);
+      store<u32>(vcpu, hostMapsWritable(vm, index) ? 0 : 1, PF_SLOW);
+      faultBegin(vcpu, vmSpace(vm), index, write);
       if (!prefetch) asyncTry(vcpu);
       goto(vcpu, RESOLVING);
     } else if (pc === RESOLVING) {
@@ -214,6 +218,7 @@ export function pageFaultStep(vcpu: usize): i32 {
         continue;
       }
       asyncNote(vcpu);
+      if (load<u32>(vcpu, PF_SLOW) !== 0) faultUsed(vcpu, vm, gfn); // FOLL_TOUCH
       actorSpend(vcpu, STAGE_MAP, beforeLock());
       goto(vcpu, RESOLVED);
       // yield: the frame is held, no spte names it yet; the page may be taken away here (the 2008 get_user_pages window)
@@ -224,14 +229,14 @@ export function pageFaultStep(vcpu: usize): i32 {
     } else if (pc === LOCKED) {
       if (stale(vcpu, vm, frame)) {
         unlock(vm, vcpu);
-        pagePut(mm, faultPfn(vcpu), vcpu);
+        faultLetGo(vcpu, vm, gfn);
         if (prefetch) return STEP_DONE;
         if (!retry(vcpu)) return STEP_AGAIN;
         continue;
       }
       if (!mmuReady(vm, vcpu, gfn, mmuLevel(vm, gfn, faultPfn(vcpu)))) {
         unlock(vm, vcpu);
-        pagePut(mm, faultPfn(vcpu), vcpu);
+        faultLetGo(vcpu, vm, gfn);
         goto(vcpu, TOPUP);
         continue;
       }
@@ -251,7 +256,7 @@ export function pageFaultStep(vcpu: usize): i32 {
     } else {
       assert(pc === UNLOCK);
       unlock(vm, vcpu);
-      pagePut(mm, faultPfn(vcpu), vcpu); // sptes hold no references
+      faultLetGo(vcpu, vm, gfn); // sptes hold no references
       return STEP_DONE;
     }
   }
@@ -352,11 +357,6 @@ function map(vcpu: usize, vm: usize, gfn: u32, frame: u32): void {
 
 function beforeLock(): u32 {
   return cost(COST_EPT_MAP_NS) / MAP_BEFORE_LOCK;
-}
-
-function hostMaps(vm: usize, gfn: u32, pfn: u32): bool {
-  const pte = spacePte(vmSpace(vm), gfnToIndex(vm, gfn));
-  return ptePresent(pte) && ptePfn(pte) === pfn;
 }
 
 /** The fault has ended in an artificial halt: the page is on its way, and the guest could not be told. */

@@ -44,7 +44,6 @@ import {
   mmGenerations,
   mmIdealized,
   mmPolicy,
-  setMmGenerations,
   setMmKswapd,
   setMmPolicy,
   setMmSwappiness,
@@ -59,7 +58,7 @@ import { residencyCreate } from "../mm/residency";
 import { spaceCreate, spaceMemcg } from "../mm/space";
 import { stocksCreate } from "../mm/stock";
 import { swapCreate, swapDevice } from "../mm/swaparea";
-import { setReadaheadMax, swapStateCreate } from "../mm/swapstate";
+import { swapStateCreate } from "../mm/swapstate";
 import { zoneCreate } from "../mm/zone";
 import { ACTOR_KSWAPD, actorInit } from "../sim/actor";
 import { costSet, costsPreset } from "../sim/costs";
@@ -162,11 +161,6 @@ export function configPolicy(kind: u32): void {
   setMmPolicy(host(), kind);
 }
 
-/** Generation lists (MGLRU) for all VMs, which are added afterwards, instead of an active and an inactive list. */
-export function configGenerations(): void {
-  setMmGenerations(host());
-}
-
 /** Contents of pages are checked; a violation stops the run, or is counted. */
 export function configCheck(integrity: bool, stop: bool): void {
   setCheck(integrity, stop);
@@ -178,11 +172,6 @@ export function configCosts(preset: u32): void {
 
 export function configCost(key: u32, ns: u32): void {
   costSet(key, ns);
-}
-
-/** 2^page_cluster: the largest window of pages that is read ahead from swap, a power of two. */
-export function configReadahead(pages: u32): void {
-  setReadaheadMax(host(), pages);
 }
 
 /** A swap area of `slots` usable slots. `kind` is a DEVICE_*; its figures can then be changed with configSwapDevice(). */
@@ -256,9 +245,9 @@ export function configVm(
   return <i32>id;
 }
 
-/** What the cgroup of a VM is charged beside guest pages, and how many pages at once; before boot. */
-export function configMemcg(vm: u32, chargeTables: bool, chargeBatch: u32, overheadPages: u32): void {
-  memcgSetup(spaceMemcg(vmSpace(vmAt(vm))), chargeBatch, chargeTables, overheadPages);
+/** What the cgroup of a VM is charged beside guest pages (TABLES_*, pages), and how many pages at once; before boot. */
+export function configMemcg(vm: u32, tables: u32, chargeBatch: u32, overheadPages: u32): void {
+  memcgSetup(spaceMemcg(vmSpace(vmAt(vm))), chargeBatch, tables, overheadPages);
 }
 
 /**

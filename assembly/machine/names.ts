@@ -109,6 +109,7 @@ export {
   MM_SWAP_IN,
   MM_SWAP_OUT,
 } from "../mm/instance";
+export { TABLES_CHARGED, TABLES_FREE, TABLES_PROCESS } from "../mm/memcg";
 export { OFFLINE_UNIT } from "../mm/offline";
 export {
   LIST_ACTIVE,

@@ -70,6 +70,8 @@ export const PG_TAIL: u32 = 1 << 18;
 export const PG_REPORTED: u32 = 1 << 19;
 /** Holds objects of the kernel's own: slab.ts. */
 export const PG_SLAB: u32 = 1 << 20;
+/** A page table that is charged to the cgroup of its process (__GFP_ACCOUNT). */
+export const PG_ACCOUNT: u32 = 1 << 21;
 
 /** Somebody outside holds a reference to the page for as long as he likes (get_user_pages() for a device, a pipe): pin.ts. */
 export const PG_PINNED: u32 = 1 << 23;

@@ -17,15 +17,18 @@ export interface Counters {
 }
 
 /** The slots that are compared: all but slot 0, which holds the payload. */
-export function placesOf({ memslots }: KvmScenario): SlotPlace[] {
-  return memslots
-    .filter(({ slot }) => slot !== 0)
-    .map(({ slot, gpa, pages, hva }) => ({
-      name: `slot${slot}`,
-      gfn: Number(gpa) / PAGE_BYTES,
-      pages,
-      hva: Number(hva),
-    }));
+export function placesOf(captured: KvmScenario): SlotPlace[] {
+  return allPlaces(captured).filter(({ name }) => name !== "slot0");
+}
+
+/** All slots of a capture. */
+export function allPlaces({ memslots }: KvmScenario): SlotPlace[] {
+  return memslots.map(({ slot, gpa, pages, hva }) => ({
+    name: `slot${slot}`,
+    gfn: Number(gpa) / PAGE_BYTES,
+    pages,
+    hva: Number(hva),
+  }));
 }
 
 /** Compares what a step did: one comparison a quantity that the capture holds and that repeats. */
@@ -55,7 +58,7 @@ export function compareStep(
   compare("faults_by_error_code", expected.page_faults_by_error_code, got.faults_by_error_code);
   compare(
     "fault_order",
-    bySlot(expected.faulted_pages, ({ order }) => expanded(order)),
+    bySlot(expected.faulted_pages, ({ order }) => expanded(order ?? [])),
     got.fault_order,
   );
   compare(
