@@ -41,7 +41,7 @@ import { dirtyMark } from "./dirtylog";
 import { faultLetGo, faultUsed, hostMaps, hostMapsWritable } from "./foundpage";
 import { noteViolation, VIOLATION_UNREACHABLE_PIN } from "./integrity";
 import { spteSet } from "./leafbits";
-import { memslotIndex, memslotInvalid, memslotReadOnly } from "./memslot";
+import { memslotIndex, memslotInvalid, memslotReadOnly, memslotUnbacked } from "./memslot";
 import { mmuLevel, mmuMap, mmuReady } from "./mmu";
 import { addSpare, spareCount } from "./spare";
 import { SPTE_NONE, SPTE_NPT, SPTE_WRITE, spteAllows, spteMayWrite, sptePresent } from "./spte";
@@ -199,7 +199,7 @@ export function pageFaultStep(vcpu: usize): i32 {
         if (!retry(vcpu)) return STEP_AGAIN;
         continue;
       }
-      if (slot === 0 || (write && memslotReadOnly(slot))) {
+      if (slot === 0 || memslotUnbacked(slot) || (write && memslotReadOnly(slot))) {
         if (!prefetch) emulate(vcpu);
         return STEP_DONE;
       }

@@ -15,7 +15,7 @@ import {
   legacyRmap,
   legacyUnlink,
 } from "./legacypages";
-import { memslotHolds, memslotIndex } from "./memslot";
+import { memslotHolds, memslotIndex, memslotUnbacked } from "./memslot";
 import { gfnToMemslot } from "./memslots";
 import { traceSetSpte } from "./mmutrace";
 import { checkRmapList, rmapAdd, rmapCount, rmapFirst, rmapNext } from "./rmap";
@@ -145,7 +145,8 @@ function mapNeighbours(vm: usize, vcpu: usize, entry: usize, gfn: u32): void {
 // direct_pte_prefetch_many(). False: not even the first page of the run is there.
 function mapRun(vm: usize, vcpu: usize, base: usize, first: u32, start: u32, end: u32): bool {
   const slot = gfnToMemslot(vmSlots(vm), vmUnalias(vm, first + start));
-  if (slot === 0 || !memslotHolds(slot, vmUnalias(vm, first + end - 1))) return false;
+  if (slot === 0 || memslotUnbacked(slot) || !memslotHolds(slot, vmUnalias(vm, first + end - 1)))
+    return false;
   for (let index = start; index < end; index++) {
     const gfn = first + index;
     const frame = vmUnalias(vm, gfn);
