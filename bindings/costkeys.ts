@@ -40,8 +40,8 @@ export const COST_MEANINGS = {
   madvisePerPageNs: "Each further page of the same call.",
   reportDelayNs: "Time between a free and the pass of free page reporting that it asks for.",
   ageLinearPteNs: "Aging one entry of the host's page table by walking the table, under mglru.",
-  migratePageNs: "A page moves to another frame: unmapped, copied, mapped again. The notifier not included.",
   hugeFaultNs: "Host allocation of a 2 MiB anonymous page, zeroing included.",
+  migratePageNs: "A page moves to another frame: unmapped, copied, mapped again. The notifier not included.",
 } as const;
 
 export type CostKey = keyof typeof COST_MEANINGS;

@@ -251,12 +251,8 @@ function start(mm: usize, actor: usize): bool {
     return false;
   }
   if (!ptePresent(pte)) {
-    if (pteMigration(pte)) {
-      faultGoto(actor, AT_MIGRATION);
-      return false;
-    }
-    store<u32>(actor, pteEntry(pte), FAULT_ENTRY);
-    faultGoto(actor, AT_SWAP);
+    if (!pteMigration(pte)) store<u32>(actor, pteEntry(pte), FAULT_ENTRY);
+    faultGoto(actor, pteMigration(pte) ? AT_MIGRATION : AT_SWAP);
     return false;
   }
   if (write && (pte & PTE_WRITE) === 0) {
@@ -277,12 +273,11 @@ function start(mm: usize, actor: usize): bool {
   return true;
 }
 
-// migration_entry_wait(): until the page is unlocked, without a reference to it; then the fault starts over. It waits even where it must
-// not wait for a device: that is how the kernel does it.
+// migration_entry_wait(): until the page is unlocked, without a reference to it; as in the kernel, also where it must not wait for a device.
 function migrationWait(mm: usize, actor: usize): i32 {
   faultGoto(actor, AT_START);
   const pte = spacePte(faultSpace(actor), faultIndex(actor));
-  if (!pteMigration(pte)) return STEP_AGAIN;
+  if (!pteMigration(pte)) return STEP_DONE;
   pageWaitLocked(mm, migrationPfn(pte), actor, STAGE_LOCK);
   return STEP_BLOCKED;
 }
