@@ -152,7 +152,6 @@ const operation = fc.oneof(
 
 test("no order of accesses, advice, pins and migrations breaks an invariant or loses a write", async () => {
   const module = await debugModule;
-  let stayed = 0;
   await fc.assert(
     fc.asyncProperty(fc.array(operation, { maxLength: 60 }), async (operations) => {
       const machine = await Machine.create(scenario("16MiB"), { module });
@@ -169,7 +168,6 @@ test("no order of accesses, advice, pins and migrations breaks an invariant or l
           assert.is(after, moved);
           if (failed === 0) continue;
           assert.ok([...before.values()].some(({ frame }) => frame?.flags.includes("pinned")));
-          stayed += failed;
         } else if (kind === "pin") machine.pin("db", range, { cpu });
         else if (kind === "unpin") machine.unpin("db", { cpu });
         else if (kind === "offline") {
@@ -186,7 +184,6 @@ test("no order of accesses, advice, pins and migrations breaks an invariant or l
     }),
     parameters(25),
   );
-  assert.ok(stayed > 0);
 });
 
 test("guests that run while their memory migrates lose nothing", async () => {
