@@ -82,7 +82,7 @@ export {
   VM_YOUNG,
 } from "../kvm/stats";
 export { VCPU_HALTED, VCPU_IN_FAULT, VCPU_IN_GUEST } from "../kvm/vcpu";
-export { NOTIFIER_2008, NOTIFIER_SEQ_RETRY } from "../kvm/vm";
+export { NOTIFIER_2008, NOTIFIER_NO_RETRY, NOTIFIER_SEQ_RETRY } from "../kvm/vm";
 export { E_HOST_TOO_SMALL, E_NO_MEMORY, EAGAIN, EEXIST, EINVAL, ENOMEM } from "../memory/status";
 export { FAULT_MAJOR, FAULT_MINOR, FAULT_SPURIOUS, FAULT_WRITE_PROTECT } from "../mm/fault";
 export {
