@@ -136,54 +136,50 @@ test("a range in which the host has page tables is refused at once", async () =>
 });
 
 const operation = fc.oneof(
-  fc.record({
-    kind: fc.constantFrom("read", "write"),
-    vcpu: fc.nat(1),
-    gfn: fc.nat(PAGES - 1),
-    cpu: fc.nat(1),
-  }),
+  fc.record({ kind: fc.constantFrom("read", "write"), vcpu: fc.nat(1), gfn: fc.nat(PAGES - 1) }),
   fc.record({
     kind: fc.constantFrom("fill", "migrate", "pin", "unpin", "pageout", "dontneed", "free", "offline"),
     vcpu: fc.constant(0),
-    gfn: fc.nat(PAGES - 9),
-    cpu: fc.nat(1),
+    gfn: fc.nat(15),
   }),
 );
 
 test("no order of accesses, advice, pins and migrations breaks an invariant or loses a write", async () => {
   const module = await debugModule;
-  await fc.assert(
-    fc.asyncProperty(fc.array(operation, { maxLength: 60 }), async (operations) => {
-      const machine = await Machine.create(scenario("16MiB"), { module });
-      const [zone] = machine.hostZones();
-      for (const { kind, vcpu, gfn, cpu } of operations) {
-        const range = { gfn, pages: 8 };
-        if (kind === "read" || kind === "write") machine.access("db", vcpu, gfn, kind, { cpu });
-        else if (kind === "migrate") {
-          const before = new Map(
-            Array.from({ length: 8 }, (_, at) => [gfn + at, machine.inspect({ vm: "db", gfn: gfn + at })]),
-          );
-          const { moved, failed } = machine.migrate("db", range, { cpu });
-          const after = [...before].filter(([at, { frame }]) => frameOf(machine, at) !== frame?.pfn).length;
-          assert.is(after, moved);
-          if (failed === 0) continue;
-          assert.ok([...before.values()].some(({ frame }) => frame?.flags.includes("pinned")));
-        } else if (kind === "pin") machine.pin("db", range, { cpu });
-        else if (kind === "unpin") machine.unpin("db", { cpu });
-        else if (kind === "offline") {
-          const blocks = Math.floor((zone!.frames - 1) / zone!.unit);
-          const frame = zone!.frame + zone!.unit * (gfn % blocks);
-          machine.offline({ frame, frames: zone!.unit }, { cpu, timeout: "1ms" });
-        } else machine.advise("db", kind === "fill" ? "write" : (kind as "pageout"), range, { cpu });
-        machine.check();
-      }
-      if (operations.some(({ kind }) => kind === "dontneed" || kind === "free")) return; // contents were given up
-      for (let gfn = 0; gfn < PAGES; gfn++) assert.is(machine.access("db", 0, gfn, "read").status, "done");
-      const { integrity } = machine.result().vms[0]!;
-      assert.is(integrity.lostWrites + integrity.staleReads, 0);
-    }),
-    parameters(25),
-  );
+  let stayed = 0;
+  const play = async (gives: boolean, all: { kind: string; vcpu: number; gfn: number }[]) => {
+    // Contents that were given up cannot be read again.
+    const operations = all.filter(({ kind }) => gives || (kind !== "dontneed" && kind !== "free"));
+    const machine = await Machine.create(scenario("16MiB"), { module });
+    const [zone] = machine.hostZones();
+    const cpu = 0;
+    for (const { kind, vcpu, gfn } of operations) {
+      const range = { gfn, pages: 8 };
+      if (kind === "read" || kind === "write") machine.access("db", vcpu, gfn, kind, { cpu: vcpu });
+      else if (kind === "migrate") {
+        const before = Array.from({ length: 8 }, (_, at) => machine.inspect({ vm: "db", gfn: gfn + at }));
+        const { moved, failed } = machine.migrate("db", range, { cpu });
+        const changed = before.filter(({ frame }, at) => frameOf(machine, gfn + at) !== frame?.pfn);
+        assert.is(changed.length, moved);
+        if (failed > 0) assert.ok(before.some(({ frame }) => frame?.flags.includes("pinned")));
+        stayed += failed;
+      } else if (kind === "pin") machine.pin("db", range, { cpu });
+      else if (kind === "unpin") machine.unpin("db", { cpu });
+      else if (kind === "offline") {
+        const blocks = Math.floor((zone!.frames - 1) / zone!.unit);
+        const frame = zone!.frame + zone!.unit * (gfn % blocks);
+        machine.offline({ frame, frames: zone!.unit }, { cpu, timeout: "1ms" });
+      } else machine.advise("db", kind === "fill" ? "write" : (kind as "pageout"), range, { cpu });
+      machine.check();
+    }
+    if (gives) return;
+    for (let gfn = 0; gfn < PAGES; gfn++) assert.is(machine.access("db", 0, gfn, "read").status, "done");
+    const { integrity } = machine.result().vms[0]!;
+    assert.is(integrity.lostWrites + integrity.staleReads, 0);
+  };
+  const operations = fc.array(operation, { minLength: 40, maxLength: 60 });
+  await fc.assert(fc.asyncProperty(fc.boolean(), operations, play), parameters(25));
+  assert.ok(stayed > 0);
 });
 
 test("guests that run while their memory migrates lose nothing", async () => {
