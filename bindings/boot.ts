@@ -9,7 +9,7 @@ import { configEvent, slotsToCome } from "./events.js";
 import type { Trace } from "./files.js";
 import { flagBits, gfnOfPage, memslotsOf } from "./memslots.js";
 import { startPager } from "./pager.js";
-import { isIdealized } from "./rules.js";
+import { isIdealized } from "./policynames.js";
 import type { ResolvedScenario, ResolvedVm, ResolvedWorkload } from "./scenario.js";
 import { placeTasks, type Task } from "./tasks.js";
 import { traceMask } from "./tracepoints.js";

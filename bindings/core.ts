@@ -92,6 +92,11 @@ export interface CoreFunctions {
   stepAccess: Call;
   stepMsr: Call;
   stepCall: Call;
+  stepCallFailed: Call;
+  stepCallPasses: Call;
+  stepOffline: Call;
+  stepZoneStart: Call;
+  stepZoneEnd: Call;
   stepMemslot: Call;
   stepDirty: Call;
   stepDirtyLog: Call;

@@ -42,6 +42,7 @@ export const COST_MEANINGS = {
   ageLinearPteNs: "Aging one entry of the host's page table by walking the table, under mglru.",
   hugeFaultNs: "Host allocation of a 2 MiB anonymous page, zeroing included.",
   ksmScanPageNs: "ksmd looks at one page: checksum, and comparing it in the trees.",
+  migratePageNs: "A page moves to another frame: unmapped, copied, mapped again. The notifier not included.",
 } as const;
 
 export type CostKey = keyof typeof COST_MEANINGS;
@@ -72,7 +73,6 @@ export const LATER_COST_KEYS: readonly string[] = [
   "balloonBatchPages",
   "madvise2mNs",
   "zoneLockContendedNs",
-  "migratePageNs",
   "migrateBatchPageNs",
   "migrate2mNs",
   "thpSplitNs",

@@ -35,6 +35,14 @@ export type {
   MemslotSetting,
   MemslotStep,
 } from "./memorymap.js";
+export type {
+  FrameRange,
+  HostZone,
+  MigrateStep,
+  OfflineOptions,
+  OfflineStep,
+  PinStep,
+} from "./migration.js";
 export type { PagerSetting } from "./pager.js";
 export { POLICIES, type PolicyName } from "./policynames.js";
 export type {

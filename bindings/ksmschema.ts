@@ -1,9 +1,9 @@
 // The scenario's key `host.ksm`, what machine.setKsm() may change of it, and the rules between it and other keys.
 
 import * as v from "valibot";
+import { isIdealized } from "./policynames.js";
 import type { Problem } from "./problems.js";
 import { show } from "./problems.js";
-import { isIdealized } from "./rules.js";
 import type { ResolvedScenario } from "./scenario.js";
 import { count, flag, object, time, U32_MAX } from "./values.js";
 

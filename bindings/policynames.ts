@@ -3,3 +3,8 @@
 export const POLICIES = ["lru", "fifo", "clock", "sieve", "s3fifo", "arc", "2q", "lfu", "belady"] as const;
 
 export type PolicyName = (typeof POLICIES)[number];
+
+/** A policy that sees every access and decides alone what goes, in place of Linux' lists. */
+export function isIdealized(policy: string): boolean {
+  return policy !== "two-list" && policy !== "mglru";
+}

@@ -8,6 +8,7 @@ import { gfnOfPage, memslotsOf } from "./memslots.js";
 import { ALIAS_SLOTS, kernelSlot } from "./memslotschema.js";
 import { nearestName } from "./nearest.js";
 import { pagerProblems } from "./pagerschema.js";
+import { isIdealized } from "./policynames.js";
 import { formatPath, type Problem, show } from "./problems.js";
 import type { ParsedScenario, ResolvedScenario, ResolvedVm } from "./scenario.js";
 import { placeTasks, type Task, taskNames } from "./tasks.js";
@@ -46,11 +47,6 @@ export function ruleProblems(parsed: ParsedScenario, resolved: ResolvedScenario)
     ...ksmProblems(resolved),
     ...hugePages(resolved),
   ];
-}
-
-/** A policy that sees every access and decides alone what goes. */
-export function isIdealized(policy: ResolvedScenario["host"]["reclaim"]["policy"]): boolean {
-  return policy !== "two-list" && policy !== "mglru";
 }
 
 function idealizedPolicy({ host, vms }: ResolvedScenario): Problem[] {

@@ -161,16 +161,18 @@ test("costs.hugeFaultNs: is charged for a huge page, and at its new price", asyn
   assert.is.not(digest, (await create(huge())).run().digest);
 });
 
-test("costs.ksmScanPageNs: is charged by ksmd, and at its new price", async () => {
-  const events = [{ at: 1, do: "advise" as const, advice: "mergeable" as const, gfn: 0, pages: 64 }];
-  const merging = (): Scenario => ({
-    ...busy(),
-    host: { ...busy().host, ksm: { run: true } },
-    check: { integrity: true, onViolation: "count" },
-    events: events.map((event) => ({ ...event, vm: busy().vms[0]!.name })),
+test("costs.ksmScanPageNs: is charged by ksmd, which comes round less often at a higher price", async () => {
+  const ksm = { run: true, pagesToScan: 64, sleep: "100us" };
+  const vms = [{ name: "a", memory: "1MiB" }];
+  const machine = await create({ host: { memory: "16MiB", ksm }, vms, check: { integrity: true } });
+  machine.advise("a", "write", { gfn: 0, pages: 64 });
+  machine.advise("a", "mergeable", { gfn: 0, pages: 64 });
+  const scans = [1000, 100_000].map((price) => {
+    const fork = machine.fork({ set: { "costs.ksmScanPageNs": price } });
+    fork.run({ time: ms(40) });
+    return fork.ksm().scans;
   });
-  const digest = await asIfCreated(merging(), "costs.ksmScanPageNs", "9us");
-  assert.is.not(digest, (await create(merging())).run().digest);
+  assert.ok(scans[0]! > 4 * scans[1]! && scans[1]! > 1, `${scans}`);
 });
 
 const ELSEWHERE: readonly string[] = [
@@ -179,7 +181,18 @@ const ELSEWHERE: readonly string[] = [
   "ageLinearPteNs",
   "hugeFaultNs",
   "ksmScanPageNs",
+  "migratePageNs",
 ];
+
+test("costs.migratePageNs: is charged for a page that migrates, and at its new price", async () => {
+  const nsOf = async (migratePageNs: number): Promise<number> => {
+    const machine = await create(roomy([], {}, {}));
+    const twin = machine.fork({ set: { "costs.migratePageNs": migratePageNs } });
+    twin.access(0, 0, 0, "write");
+    return twin.migrate(0, { gfn: 0 }).ns;
+  };
+  assert.is((await nsOf(5000)) - (await nsOf(3000)), 2000);
+});
 
 for (const key of COST_KEYS.filter((each) => !ELSEWHERE.includes(each))) {
   test(`costs.${key}: is charged, and at its new price`, async () => {

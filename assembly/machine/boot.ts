@@ -21,7 +21,6 @@ import {
   mmArea,
   mmAreas,
   mmIdealized,
-  mmKsm,
   mmLayout,
   mmResetMinFree,
   mmSpace,
@@ -33,6 +32,7 @@ import {
   mmZones,
 } from "../mm/instance";
 import { ksmLayout } from "../mm/ksm";
+import { mmKsm } from "../mm/ksmtree";
 import { pcpSetup, zoneReleaseAll } from "../mm/pagealloc";
 import { psiStart } from "../mm/psi";
 import { residencyLayout, residencyStart } from "../mm/residency";

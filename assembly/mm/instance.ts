@@ -50,7 +50,7 @@ const REPORTING: usize = REPORT_ORDER + 4;
 const HINTING: usize = REPORT_ORDER + 8;
 const GENERATIONS: usize = REPORT_ORDER + 12;
 const NODES: usize = REPORT_ORDER + 16;
-const KSM: usize = REPORT_ORDER + 20;
+export const MM_KSM: usize = REPORT_ORDER + 20;
 const COUNTS: usize = (REPORT_ORDER + 24 + 7) & ~7;
 
 export const MM_SCANNED: u32 = 0;
@@ -63,7 +63,11 @@ export const MM_SWAP_ALLOC_FAILED: u32 = 5;
 export const MM_REFAULTS: u32 = 6;
 export const MM_WORKINGSET_ACTIVATED: u32 = 7;
 export const MM_WORKINGSET_RESTORED: u32 = 8;
-export const MM_COUNTS: u32 = 9;
+/** Pages given to migration, those that were moved, those that something else held to the last pass. */
+export const MM_MIGRATE_ATTEMPTED: u32 = 9;
+export const MM_MIGRATE_SUCCEEDED: u32 = 10;
+export const MM_MIGRATE_FAILED: u32 = 11;
+export const MM_COUNTS: u32 = 12;
 const MM_BYTES: usize = COUNTS + 8 * <usize>MM_COUNTS;
 
 const MAX_SPACES: u32 = 4096;
@@ -314,15 +318,6 @@ export function mmGenerations(mm: usize): bool {
 
 export function setMmGenerations(mm: usize): void {
   store<u32>(mm, 1, GENERATIONS);
-}
-
-/** The record of ksm.ts, 0 without page merging. */
-export function mmKsm(mm: usize): usize {
-  return <usize>load<u32>(mm, KSM);
-}
-
-export function setMmKsm(mm: usize, ksm: usize): void {
-  store<u32>(mm, <u32>ksm, KSM);
 }
 
 /** Idealized policies choose what goes at the limit of a cgroup. */

@@ -2,8 +2,18 @@ import { arenaReserve, arenaTake, PART_PRIMARY_PTES, PART_RECORDS } from "../mem
 import { actorClock, actorSpend, STAGE_RECLAIM } from "../sim/actor";
 import { COST_AGE_RMAP_PAGE_NS, cost } from "../sim/costs";
 import { emit, TRACE_FOLIO_REFERENCED, TRACE_KR_FLUSH_YOUNG } from "../sim/trace";
-import { frameStamp, mmKsm, mmSpace, mmSpaces, setMmKsm } from "./instance";
-import { nodePfn, setNodePfn, TREE_NODE_BYTES, treeAdd, treeFind, treeRemove, treeReplace } from "./ksmtree";
+import { frameStamp, mmSpace, mmSpaces } from "./instance";
+import {
+  mmKsm,
+  nodePfn,
+  setMmKsm,
+  setNodePfn,
+  TREE_NODE_BYTES,
+  treeAdd,
+  treeFind,
+  treeRemove,
+  treeReplace,
+} from "./ksmtree";
 import { notifyClearFlushYoung } from "./notifier";
 import {
   mmPfnEnd,

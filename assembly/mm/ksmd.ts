@@ -14,7 +14,7 @@ import {
 import { COST_KSM_SCAN_PAGE_NS, cost } from "../sim/costs";
 import { ACTOR_MM } from "./context";
 import { pagePut } from "./free";
-import { frameStamp, mmKsm, mmSpace, mmSpaces } from "./instance";
+import { frameStamp, mmSpace, mmSpaces } from "./instance";
 import {
   itemChanged,
   itemIndex,
@@ -43,6 +43,7 @@ import {
   unstableClear,
   unstableMeet,
 } from "./ksm";
+import { mmKsm } from "./ksmtree";
 import { lruAddDrainAll } from "./lrubatch";
 import { memcgEvents } from "./memcgstat";
 import { notifyInvalidateEnd, notifyInvalidateStart } from "./notifier";

@@ -1,4 +1,4 @@
-import { frameStamp } from "./instance";
+import { frameStamp, MM_KSM } from "./instance";
 
 // The trees of page merging (ksm.ts): nodes in the order of what their frames hold now. Contents compare by a mixed form of their stamps,
 // which orders them as well as their bytes would and keeps a tree without rotations flat. A frame whose contents change while its node is
@@ -99,4 +99,13 @@ export function treeReplace(root: usize, node: usize, by: usize, pfn: u32): void
   put(root, node, by);
   adopt(by, LEFT, <usize>load<u32>(node, LEFT));
   adopt(by, RIGHT, <usize>load<u32>(node, RIGHT));
+}
+
+/** The record of ksm.ts, 0 without page merging. */
+export function mmKsm(mm: usize): usize {
+  return <usize>load<u32>(mm, MM_KSM);
+}
+
+export function setMmKsm(mm: usize, ksm: usize): void {
+  store<u32>(mm, <u32>ksm, MM_KSM);
 }

@@ -74,7 +74,9 @@ export const PG_SLAB: u32 = 1 << 20;
 export const PG_ACCOUNT: u32 = 1 << 21;
 
 /** Merged: several ptes, also of several processes, map it, and nobody writes to it (ksm.ts). */
-export const PG_KSM: u32 = 1 << 20;
+export const PG_KSM: u32 = 1 << 22;
+/** Somebody outside holds a reference to the page for as long as he likes (get_user_pages() for a device, a pipe): pin.ts. */
+export const PG_PINNED: u32 = 1 << 23;
 
 // Under generations (mglru.ts) the flags hold the slot of the page's generation plus one, 0 for none, and its counted uses.
 const GEN_SHIFT: u32 = 24;

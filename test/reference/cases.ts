@@ -91,6 +91,7 @@ export const BARE_METAL: Record<CostKey, number> = {
   ageLinearPteNs: 25,
   ksmScanPageNs: 1200,
   hugeFaultNs: 260_000,
+  migratePageNs: 13_100,
 };
 
 const price = fc.integer({ min: 1, max: 4000 });

@@ -7,6 +7,7 @@ import { cgroupCommands } from "./cgroup.js";
 import type { Command } from "./guest.js";
 import { memoryCommands } from "./memory.js";
 import { mergingCommands } from "./merging.js";
+import { migrationCommands } from "./migration.js";
 import { slotCommands } from "./slots.js";
 
 export const COMMANDS: ReadonlyMap<string, Command> = new Map<string, Command>([
@@ -15,5 +16,6 @@ export const COMMANDS: ReadonlyMap<string, Command> = new Map<string, Command>([
   ...cgroupCommands,
   ...memoryCommands,
   ...mergingCommands,
+  ...migrationCommands,
   ...slotCommands,
 ]);

@@ -35,7 +35,7 @@ export function compareAsync(
   const pager = name.startsWith("apf-pager-");
   if (pager && !repeats("fault_order")) {
     const pages = Object.entries(expected.faulted_pages ?? {}).filter(([slot]) => slot !== "slot0");
-    const sets = pages.map(([slot, { order }]) => [slot, expanded(order).sort(ascending)]);
+    const sets = pages.map(([slot, { order }]) => [slot, expanded(order ?? []).sort(ascending)]);
     compare("fault_set", Object.fromEntries(sets), sortedEach(got.fault_order));
   }
   if (async === undefined) return;
