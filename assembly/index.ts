@@ -11,6 +11,7 @@ export * from "./machine/boot";
 export * from "./machine/check";
 export * from "./machine/config";
 export * from "./machine/configguest";
+export * from "./machine/configreclaim";
 export * from "./machine/givecase";
 export * from "./machine/inspect";
 export * from "./machine/kvmcase";
@@ -19,6 +20,7 @@ export * from "./machine/lrucase";
 // Names for the binding: kinds, counters and keys by their constants.
 export * from "./machine/names";
 export * from "./machine/pager";
+export * from "./machine/planned";
 export * from "./machine/policycase";
 export * from "./machine/report";
 export * from "./machine/scheduler";

@@ -5,6 +5,7 @@ import { callAsyncPf } from "./asyncpf.js";
 import { type Core, constantName } from "./core.js";
 import { COST_KEYS } from "./costkeys.js";
 import { PagevisorError } from "./errors.js";
+import { configEvent, slotsToCome } from "./events.js";
 import type { Trace } from "./files.js";
 import { flagBits, gfnOfPage, memslotsOf } from "./memslots.js";
 import { startPager } from "./pager.js";
@@ -27,6 +28,12 @@ export interface BootedTask {
   id: number;
 }
 
+/** Which page tables the VM's cgroup is charged for. */
+function chargedTables({ memcg }: ResolvedVm): string {
+  if (!memcg.chargeTables) return "FREE";
+  return memcg.chargeKvmTables ? "CHARGED" : "PROCESS";
+}
+
 /** Configures and boots `core`. Returns the tasks in the order of the scenario. */
 export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<string, Trace>): BootedTask[] {
   const { call } = core;
@@ -46,6 +53,7 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
   if (policy === "mglru") call.configGenerations();
   if (isIdealized(policy)) call.configPolicy(core.constant(`POLICY_${constantName(policy)}`));
   call.configReadahead(pageClusterPages);
+  call.configNodes(host.numaNodes);
   call.configCheck(Number(scenario.check.integrity), Number(scenario.check.onViolation === "stop"));
   configCosts(scenario, call.configCosts, call.configCost, core);
   configSwap(core, scenario);
@@ -61,16 +69,26 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
     const slots = memslotsOf(vm);
     done(
       core,
-      call.configVm(vm.memory / PAGE_BYTES, slots.length, vm.vcpus, max, entries, ways, vm.guest.timeslice),
+      call.configVm(
+        vm.memory / PAGE_BYTES,
+        slots.length + slotsToCome(scenario, vm.name),
+        vm.vcpus,
+        max,
+        entries,
+        ways,
+        vm.guest.timeslice,
+      ),
     );
     for (const { id, gfn, pages, hva = -1, flags = [] } of slots) {
       call.configMemslot(index, id, gfn, pages, hva, flagBits(core, flags));
     }
+    for (const { gfn, pages, target } of vm.aliases) done(core, call.configAlias(index, gfn, pages, target));
     if (vm.pager !== undefined) done(core, call.configPager(index));
     if (vm.guest.scheduler === "fifo") call.configFifo(index);
     if (vm.asyncPf.design !== "off") done(core, callAsyncPf(core, call.configAsyncPf, index, vm.asyncPf));
-    const { chargeTables, chargeBatch, overheadPages } = vm.memcg;
-    call.configMemcg(index, Number(chargeTables), chargeBatch, overheadPages);
+    if (vm.asyncPf.attempts !== undefined) call.asyncPfAttempts(index, vm.asyncPf.attempts);
+    const { chargeBatch, overheadPages } = vm.memcg;
+    call.configMemcg(index, core.constant(`TABLES_${chargedTables(vm)}`), chargeBatch, overheadPages);
     done(core, configPaging(core, index, scenario.host.vendor, vm));
     const buddy = vm.guest.allocator === "buddy";
     const tasksPlaced = placeTasks(vm, (file) => traces.get(file)!.pages);
@@ -91,6 +109,10 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
   configStarts(core, scenario, tasks, starts);
   for (const { vm, task } of prefaults) {
     done(core, call.configPrefault(vm, task.vcpu, task.firstPage, task.pages));
+  }
+  for (const event of scenario.events) {
+    const vm = scenario.vms.findIndex(({ name }) => name === event.vm);
+    done(core, configEvent(core, vm, event));
   }
   const { trace } = scenario;
   bootOrExplain(core, scenario, trace?.capacity ?? 0, traceMask(core, trace?.events ?? []));

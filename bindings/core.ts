@@ -25,6 +25,7 @@ export interface CoreFunctions {
   configGenerations: Call;
   lrucaseGenerations: Call;
   configReadahead: Call;
+  configNodes: Call;
   configSwap: Call;
   configSwapDevice: Call;
   configVm: Call;
@@ -36,7 +37,14 @@ export interface CoreFunctions {
   configMemcg: Call;
   configPaging: Call;
   configMemslot: Call;
-  configReserve: Call;
+  configAlias: Call;
+  configEvent: Call;
+  configEventSlot: Call;
+  eventDone: Call;
+  eventStatus: Call;
+  eventResult: Call;
+  eventBegan: Call;
+  eventNs: Call;
   configCompute: Call;
   configTask: Call;
   configTrace: Call;
@@ -68,6 +76,7 @@ export interface CoreFunctions {
   liveWatermarkScale: Call;
   liveMemoryMax: Call;
   liveAsyncPf: Call;
+  asyncPfAttempts: Call;
   liveBalloon: Call;
   liveCheck: Call;
   liveTrace: Call;
@@ -92,6 +101,8 @@ export interface CoreFunctions {
   stepAccessEmulated: Call;
   stepCallStatus: Call;
   stepCallResult: Call;
+  stepCharged: Call;
+  stepMemoryStat: Call;
   stepCallMajor: Call;
   stepCallNs: Call;
   reportTable: Call;

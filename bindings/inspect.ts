@@ -18,6 +18,8 @@ export interface InspectedSpte {
 export interface InspectedPage {
   /** null: no slot holds the frame, an access goes to the monitor. */
   slot: { id: number; gfn: number; pages: number; hva: string; flags: MemslotFlag[] } | null;
+  /** Written since the slot's dirty log was last taken; null without a log. */
+  dirty: boolean | null;
   /** Address in the VM's process. */
   hva: string | null;
   /** Entries of every guest frame that the same memory backs. */
@@ -54,7 +56,7 @@ export function inspectGfn(
   const of = (field: string): bigint => table[core.constant(`INSPECT_${field}`)]!;
   const count = (field: string): number => Number(of(field));
   if (count("SLOT") === 0) {
-    return { slot: null, hva: null, sptes: [], pte: null, frame: null, swap: null, stamp: null };
+    return { slot: null, dirty: null, hva: null, sptes: [], pte: null, frame: null, swap: null, stamp: null };
   }
   const flags = MEMSLOT_FLAGS.filter((flag) => (count("SLOT_FLAGS") & flagBits(core, [flag])) !== 0);
   const pfn = count("PFN");
@@ -68,6 +70,7 @@ export function inspectGfn(
       hva: hex(of("SLOT_HVA")),
       flags,
     },
+    dirty: count("DIRTY") === 0 ? null : count("DIRTY") === 2,
     hva: hex(of("HVA")),
     sptes: Array.from({ length: count("FRAMES") }, (_, at) => ({
       gfn: Number(table[fields + 2 * at]!),

@@ -1,6 +1,7 @@
 // The result of a run, exactly as `--json` prints it (docs/result.md). Stable: it grows, a field never changes meaning.
 // Every latency and time is in virtual nanoseconds, every memory figure in 4 KiB pages unless its name says bytes.
 
+import type { ResolvedEvent } from "./eventschema.js";
 import type { ResolvedScenario } from "./scenario.js";
 
 /** Latency of one kind of fault, virtual ns. Percentiles have 3 significant digits (HDR histogram); `max` and `mean` are exact. */
@@ -163,7 +164,7 @@ export interface HostResult {
 
 /** One integrity violation with its story. */
 export interface Violation {
-  kind: "lostWrite" | "staleRead" | "unreachablePin" | "arrayOverflow";
+  kind: "lostWrite" | "staleRead" | "unreachablePin" | "arrayOverflow" | "tokenReuse";
   vm: string;
   gfn: number;
   vcpu: number;
@@ -175,6 +176,20 @@ export interface Violation {
   /** Virtual time and vCPU of the expected write. */
   writtenAtNs: number;
   writtenBy: number;
+}
+
+/** What has become of one of the scenario's events, in their order. */
+export interface EventResult {
+  do: ResolvedEvent["do"];
+  vm: string;
+  /** When it was planned, when the monitor began with it (null: not yet done), and the virtual ns that it took. */
+  atNs: number;
+  startNs: number | null;
+  ns: number | null;
+  /** The kernel's error. */
+  error: "EINVAL" | "EEXIST" | "ENOMEM" | "EAGAIN" | null;
+  /** Pages that were reclaimed (memoryMax, memoryReclaim), found written (dirtyLog), or needed a fault (the monitor's reading and writing); else 0. */
+  pages: number;
 }
 
 export type RunStatus = "done" | "oom" | "interrupted" | "violation";
@@ -196,6 +211,8 @@ export interface RunResult {
   footprintBytes: number;
   vms: VmResult[];
   host: HostResult;
+  /** Only of a scenario with events. */
+  events?: EventResult[];
   /** Where memory ran out; only with status `oom`. */
   oom?: { where: string };
   /** The first violations (up to 16); only with `check.integrity`, or when one that is always looked for has stopped the run. */

@@ -5,6 +5,7 @@ import type { Core } from "./core.js";
 import { type Reading, readCounters } from "./counters.js";
 import { PagevisorError } from "./errors.js";
 import { nextTask } from "./eventloop.js";
+import { eventResults } from "./events.js";
 import { guard } from "./guard.js";
 import { type Bound, boundOf, type Limit, limitOf } from "./limit.js";
 import type { RunResult, RunStatus } from "./result.js";
@@ -165,6 +166,9 @@ export function resultSince(
     footprintBytes: core.call.bootBytes(),
     vms: vmResults(subject, before, after, sinceMark),
     host: hostResult(subject, before, after),
+    ...(scenario.events.length > 0 && {
+      events: eventResults(core, scenario, after.host[core.constant("REPORT_HOST_EPOCH")]!),
+    }),
     ...(status === "oom" && { oom: { where: oomWhere(subject, after) } }),
     ...((scenario.check.integrity || status === "violation") && { violations: violationsOf(subject, after) }),
   };

@@ -3,6 +3,7 @@
 
 import * as v from "valibot";
 import { fillInAsyncPf, type ResolvedAsyncPf } from "./asyncpf.js";
+import type { ResolvedEvent } from "./eventschema.js";
 import { needsBuddy } from "./guestrules.js";
 import { scenarioError, schemaProblems } from "./problems.js";
 import { isIdealized, kernelPriority, ruleProblems } from "./rules.js";
@@ -27,13 +28,15 @@ export interface ResolvedVm extends Omit<ParsedVm, "guest" | "asyncPf"> {
 }
 
 /** Every value explicit: sizes in bytes, times in virtual ns, aliases replaced by what they stand for, null for "none". */
-export interface ResolvedScenario extends Omit<ParsedScenario, "$schema" | "sweep" | "host" | "vms"> {
+export interface ResolvedScenario
+  extends Omit<ParsedScenario, "$schema" | "sweep" | "host" | "vms" | "events"> {
   host: Omit<ParsedScenario["host"], "cpus" | "swap" | "reclaim"> & {
     cpus: number;
     swap: ResolvedSwap[];
     reclaim: ParsedScenario["host"]["reclaim"] & { pageClusterPages: number };
   };
   vms: ResolvedVm[];
+  events: ResolvedEvent[];
 }
 
 /**
@@ -81,6 +84,8 @@ function fillIn(parsed: ParsedScenario): ResolvedScenario {
       asyncPf: fillInAsyncPf(vm.asyncPf, vm.vcpus),
       guest: fillInGuest(vm.guest),
     })),
+    // In the order of the schema, so that a resolved scenario resolves to the same text.
+    events: scenario.events.map(({ at, vm = scenario.vms[0]!.name, ...event }) => ({ at, vm, ...event })),
   };
 }
 
@@ -89,7 +94,7 @@ function fillInGuest(guest: ParsedVm["guest"]): ResolvedVm["guest"] {
     const { name = defaultName(task.workload.kind, index), ...others } = task;
     return { name, ...others };
   });
-  // In the order of the schema, so that a resolved scenario resolves to the same text.
+  // In the order of the schema, as above.
   const {
     tasks: _,
     timeslice,

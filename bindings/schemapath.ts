@@ -15,6 +15,8 @@ interface Node extends v.GenericSchema {
   options?: readonly unknown[];
   literal?: unknown;
   value?: v.GenericSchema;
+  /** Of a variant: the key that tells its forms apart. */
+  key?: string;
 }
 
 /** The schema without the layers that make it optional or nullable. */
@@ -40,16 +42,18 @@ function objectNode(schema: v.GenericSchema, value: unknown): Node | undefined {
   if (node.type === "strict_object") return node;
   const options = (node.options ?? []) as Node[];
   if (node.type === "variant") {
-    const kind = property(value, "kind");
-    return options.find((option) => bare(option.entries!.kind!).literal === kind);
+    const form = property(value, node.key!);
+    return options.find((option) => bare(option.entries![node.key!]!).literal === form);
   }
   if (node.type === "union") return options.find((option) => option.type === "strict_object");
   return undefined;
 }
 
-/** A schema for the key `kind` alone of an object that has kinds. */
-function kindSchema(variant: Node): v.GenericSchema {
-  const kinds = (variant.options as Node[]).map((option) => String(bare(option.entries!.kind!).literal));
+/** A schema for the key alone that tells the forms of an object apart. */
+function keySchema(variant: Node): v.GenericSchema {
+  const kinds = (variant.options as Node[]).map((option) =>
+    String(bare(option.entries![variant.key!]!).literal),
+  );
   const { description = "", later = [] } = meaningOf(variant);
   const allowed = kinds.map((kind) => JSON.stringify(kind)).join(", ");
   return v.pipe(v.picklist(kinds), v.metadata({ description, allowed, later }));
@@ -63,7 +67,7 @@ export function childSchema(
 ): v.GenericSchema | undefined {
   const node = bare(schema);
   if (node.type === "array") return typeof key === "number" ? node.item : undefined;
-  if (node.type === "variant" && key === "kind") return kindSchema(node);
+  if (node.type === "variant" && key === node.key) return keySchema(node);
   if (node.type === "record") return node.value;
   const entries = objectNode(node, value)?.entries;
   return entries !== undefined && Object.hasOwn(entries, key) ? entries[key] : undefined;
@@ -72,7 +76,10 @@ export function childSchema(
 /** The keys that an object at `schema` may have, and those that a later version will know. */
 export function keysOf(schema: v.GenericSchema, value: unknown): { keys: string[]; later: Meaning["later"] } {
   const node = objectNode(schema, value);
-  if (node === undefined) return { keys: bare(schema).type === "variant" ? ["kind"] : [], later: [] };
+  if (node === undefined) {
+    const { type, key } = bare(schema);
+    return { keys: type === "variant" ? [key!] : [], later: [] };
+  }
   return { keys: Object.keys(node.entries ?? {}), later: meaningOf(node).later };
 }
 

@@ -223,13 +223,14 @@ export function list<const S extends v.GenericSchema>(
   return v.pipe(v.array(item), v.minLength(min), meaning(description, allowed));
 }
 
-/** An object whose keys depend on its key `kind`; `later` are kinds of mechanisms to come. */
-export function byKind<const O extends v.VariantOptions<"kind">>(
+/** An object whose keys depend on its key `key`; `later` are values of it that stand for mechanisms to come. */
+export function byKey<const K extends string, const O extends v.VariantOptions<K>>(
+  key: K,
   description: string,
   options: O,
   later: readonly string[] = [],
-): v.VariantSchema<"kind", O, undefined> {
-  return v.pipe(v.variant("kind", options), meaning(description, "an object with a key kind", later));
+): v.VariantSchema<K, O, undefined> {
+  return v.pipe(v.variant(key, options), meaning(description, `an object with a key ${key}`, later));
 }
 
 /** Either a plain value or an object that says more. */

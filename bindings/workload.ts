@@ -4,7 +4,7 @@
 import * as v from "valibot";
 import {
   aboveZero,
-  byKind,
+  byKey,
   choice,
   count,
   either,
@@ -162,7 +162,7 @@ const pagecache = object(
   },
 );
 
-export const workloadSchema = byKind("What the task does.", [
+export const workloadSchema = byKey("kind", "What the task does.", [
   trace,
   zipf,
   uniform,

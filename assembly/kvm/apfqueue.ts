@@ -1,5 +1,7 @@
 import { PFN_NONE } from "../memory/layout";
 import { pagePut } from "../mm/free";
+import { GFP_NO_SLEEP, GFP_NO_WAIT } from "../mm/gfp";
+import { SLAB_BYTES, slabFrames, slabGive, slabInit, slabTake, slabUsed } from "../mm/slab";
 import { STAGE_COUNT } from "../sim/actor";
 import {
   APF_AREA_TOKEN,
@@ -41,10 +43,31 @@ import { vmMm, vmVcpuList } from "./vm";
 // invariant: queued === length of queue
 // invariant: every work of done is in queue; no two works of queue have one token
 
-/** A fresh work at the end of the queue; 0 when there is no record left (a cancelled one still runs). */
+// async_pf_cache, shared by all VMs. 32: struct kvm_async_pf of 6.1 has 128 bytes (**assumption**: no debugging of slabs).
+const PER_FRAME: u32 = 32;
+const CACHE: usize = memory.data(SLAB_BYTES, 8);
+
+/** No works yet. */
+export function worksInit(): void {
+  slabInit(CACHE, PER_FRAME);
+}
+
+/** Frames that works lie in. */
+export function workFrames(): u32 {
+  return slabFrames(CACHE);
+}
+
+/** Works in use. */
+export function worksUsed(): u32 {
+  return slabUsed(CACHE);
+}
+
+/** A fresh work at the end of the queue; 0 when none could be allocated without waiting, or is left (a cancelled one still runs). */
 export function workQueue(apf: usize, gfn: u32, token: u32): usize {
   const work = <usize>load<u32>(apf, APF_FREE);
   if (work === 0) return 0;
+  const gfp = token === TOKEN_ALL ? GFP_NO_SLEEP : GFP_NO_WAIT;
+  if (!slabTake(CACHE, vmMm(vcpuVm(apfVcpu(apf))), apfVcpu(apf), gfp)) return 0;
   store<u32>(apf, load<u32>(work, WORK_NEXT), APF_FREE);
   assert(load<u32>(work, WORK_STATE) === WORK_FREE);
   store<u32>(work, WORK_QUEUED, WORK_STATE);
@@ -90,6 +113,7 @@ export function workFree(work: usize, actor: usize): void {
   const apf = <usize>load<u32>(work, WORK_OWNER);
   const pfn = load<u32>(work, WORK_PFN);
   if (pfn !== PFN_NONE) pagePut(vmMm(vcpuVm(apfVcpu(apf))), pfn, actor);
+  slabGive(CACHE);
   store<u32>(work, PFN_NONE, WORK_PFN);
   store<u32>(work, WORK_FREE, WORK_STATE);
   store<u32>(work, load<u32>(apf, APF_FREE), WORK_NEXT);
@@ -115,6 +139,13 @@ export function workNextDone(apf: usize): usize {
   const next = load<u32>(work, WORK_DONE_NEXT);
   store<u32>(apf, next, APF_DONE_HEAD);
   if (next === 0) store<u32>(apf, 0, APF_DONE_TAIL);
+  return work;
+}
+
+/** The work of that token in the queue, 0 for none. */
+export function workOfToken(apf: usize, token: u32): usize {
+  let work = <usize>load<u32>(apf, APF_QUEUE_HEAD);
+  while (work !== 0 && load<u32>(work, WORK_TOKEN) !== token) work = <usize>load<u32>(work, WORK_NEXT);
   return work;
 }
 

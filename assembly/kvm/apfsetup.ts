@@ -18,6 +18,7 @@ import {
   APF_EXCEPTION_TOKEN,
   APF_LATE,
   APF_LATE_TOKEN,
+  APF_MARKS_DIRTY,
   APF_PC,
   APF_QUEUED,
   APF_SCHEDULE_FIRST,
@@ -40,7 +41,7 @@ import { apfDoneEmpty, workQueue } from "./apfqueue";
 import { apfTableAdd, apfTableFind } from "./apftable";
 import { apfNextToken } from "./apftoken";
 import { workSchedule } from "./apfworker";
-import { guestAccessBegin, guestAccessStep } from "./guestwrite";
+import { guestAccessBegin, guestAccessDirty, guestAccessStep } from "./guestwrite";
 import {
   VM_APF_HALTED,
   VM_APF_NOT_PRESENT,
@@ -182,9 +183,15 @@ function halted(apf: usize): void {
   vmCountAdd(vmStats(vcpuVm(apfVcpu(apf))), VM_APF_HALTED, 1);
 }
 
+/** KVM has written to the guest's shared area. */
+export function apfAreaWritten(apf: usize): void {
+  if (apfRule(apf, APF_MARKS_DIRTY)) guestAccessDirty(vcpuVm(apfVcpu(apf)), load<u32>(apf, APF_AREA_GFN));
+}
+
 /** The reason stands in the shared area: the exception that names the token is to be taken. */
 export function apfTell(apf: usize, token: u32): void {
   assert(load<u32>(apf, APF_EXCEPTION) === EXCEPTION_NONE);
+  apfAreaWritten(apf);
   store<u32>(apf, EXCEPTION_NOT_PRESENT, APF_AREA_FLAGS);
   store<u32>(apf, EXCEPTION_NOT_PRESENT, APF_EXCEPTION);
   store<u32>(apf, token, APF_EXCEPTION_TOKEN);

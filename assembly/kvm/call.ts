@@ -43,6 +43,12 @@ export const CALL_DIRTY_LOG: u32 = 7;
 export const CALL_MEMORY_MAX: u32 = 8;
 export const CALL_MEMORY_RECLAIM: u32 = 9;
 
+/** The balloon's target becomes `end` pages. */
+export const CALL_BALLOON: u32 = 10;
+
+/** As the hva of a slot: where it is backed now, or the process' usual place for its frames. */
+export const HVA_USUAL: u64 = u64.MAX_VALUE;
+
 const CALL_IDLE: u32 = 0;
 const CALL_QUEUED: u32 = 1;
 const CALL_DONE: u32 = 2;
@@ -69,6 +75,10 @@ export function callSlot(call: usize): u32 {
 
 export function callHva(call: usize): u64 {
   return load<u64>(call, HVA);
+}
+
+export function setCallHva(call: usize, hva: u64): void {
+  store<u64>(call, hva, HVA);
 }
 
 export function callFlags(call: usize): u32 {
@@ -121,6 +131,10 @@ export function setCallFlags(call: usize, flags: u32): void {
 /** Where the call goes on: page, or gfn. */
 export function setCallStart(call: usize, start: u32): void {
   store<u32>(call, start, START);
+}
+
+export function setCallEnd(call: usize, end: u32): void {
+  store<u32>(call, end, END);
 }
 
 export function callBegan(call: usize): u64 {

@@ -24,6 +24,7 @@ import {
   vmSlots,
   vmSpteRefs,
   vmStats,
+  vmUnalias,
   vmVcpuList,
 } from "./vm";
 import { leafPfn, walkNext, walkSpte } from "./walk";
@@ -46,9 +47,10 @@ export function checkVm(vm: usize): void {
   for (let gfn = walkNext(vm, 0); gfn < vmGfnEnd(vm); gfn = walkNext(vm, gfn + 1)) {
     const spte = walkSpte(vm, gfn);
     if (!sptePresent(spte)) continue;
-    const slot = memslotSearch(vmSlots(vm), gfn);
+    const frame = vmUnalias(vm, gfn);
+    const slot = memslotSearch(vmSlots(vm), frame);
     assert(slot !== 0);
-    if (spte & SPTE_WRITE) assert(!memslotReadOnly(slot) && (!dirtyLogged(slot) || dirtyMarked(slot, gfn)));
+    if (spte & SPTE_WRITE) assert(!memslotReadOnly(slot) && (!dirtyLogged(slot) || dirtyMarked(slot, frame)));
     if (spte & SPTE_WRITE) assert(spteMayWrite(spte, format));
     if (spteMayWrite(spte, format)) assert((spte & spteHostWritable(format)) !== 0);
     const pte = spacePte(space, gfnToIndex(vm, gfn));

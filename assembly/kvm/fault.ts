@@ -18,7 +18,7 @@ import {
   faultWritable,
 } from "../mm/fault";
 import { pagePut } from "../mm/free";
-import { ptePfn, ptePresent, ZERO_PFN } from "../mm/pte";
+import { PTE_WRITE, ptePfn, ptePresent, ZERO_PFN } from "../mm/pte";
 import { spacePte } from "../mm/space";
 import {
   ACTOR_HOST,
@@ -38,6 +38,7 @@ import { APF_NO_IO, apfRule } from "./apf";
 import { apfOn } from "./apfcondition";
 import { apfSetupBegin, apfSetupResult, apfSetupStep, SETUP_HALT, SETUP_SYNC } from "./apfsetup";
 import { dirtyMark } from "./dirtylog";
+import { faultLetGo, faultUsed, hostMaps, hostMapsWritable } from "./foundpage";
 import { noteViolation, VIOLATION_UNREACHABLE_PIN } from "./integrity";
 import { spteSet } from "./leafbits";
 import { memslotIndex, memslotInvalid, memslotReadOnly } from "./memslot";
@@ -65,6 +66,7 @@ import {
   PF_PREFETCH,
   PF_PRESENT,
   PF_SEQ,
+  PF_SLOW,
   PF_START,
   PF_WRITE,
   PF_ZAPS,
@@ -88,6 +90,7 @@ import {
   vmSpace,
   vmSpteRefs,
   vmStats,
+  vmUnalias,
   vmZaps,
 } from "./vm";
 import { LEVEL_4K, levelPages, walkAny, walkMissing, walkSpte } from "./walk";
@@ -166,16 +169,17 @@ export function pageFaultStep(vcpu: usize): i32 {
   const vm = vcpuVm(vcpu);
   const mm = vmMm(vm);
   const gfn = load<u32>(vcpu, PF_GFN);
+  const frame = vmUnalias(vm, gfn);
   const write = load<u32>(vcpu, PF_WRITE) !== 0;
   const prefetch = load<u32>(vcpu, PF_PREFETCH) !== 0;
   while (true) {
     const pc = load<u32>(vcpu, PF_PC);
     if (pc === CHECK) {
-      if (fastPageFault(vcpu, vm, gfn, write)) return STEP_DONE;
+      if (fastPageFault(vcpu, vm, gfn, frame, write)) return STEP_DONE;
       goto(vcpu, TOPUP);
     } else if (pc === TOPUP) {
       if (spareCount(vcpu) < walkMissing(vm, gfn, LEVEL_4K)) {
-        allocTableBegin(vcpu, vmSpace(vm));
+        allocTableBegin(vcpu, vmSpace(vm), true);
         goto(vcpu, TOPUP_ALLOC);
       } else {
         goto(vcpu, RESOLVE);
@@ -189,8 +193,8 @@ export function pageFaultStep(vcpu: usize): i32 {
       const seq = vmInvalidateSeq(vm);
       store<u32>(vcpu, seq, PF_SEQ);
       store<u32>(vcpu, vmZaps(vm), PF_ZAPS);
-      const slot = vcpuMemslot(vcpu, gfn);
-      if (vmInvalidateRetry(vm, seq, gfn) || (slot !== 0 && memslotInvalid(slot))) {
+      const slot = vcpuMemslot(vcpu, frame);
+      if (vmInvalidateRetry(vm, seq, frame) || (slot !== 0 && memslotInvalid(slot))) {
         if (prefetch) return STEP_DONE;
         if (!retry(vcpu)) return STEP_AGAIN;
         continue;
@@ -199,7 +203,9 @@ export function pageFaultStep(vcpu: usize): i32 {
         if (!prefetch) emulate(vcpu);
         return STEP_DONE;
       }
-      faultBegin(vcpu, vmSpace(vm), memslotIndex(slot, gfn), write);
+      const index = memslotIndex(slot, frame);
+      store<u32>(vcpu, hostMapsWritable(vm, index) ? 0 : 1, PF_SLOW);
+      faultBegin(vcpu, vmSpace(vm), index, write);
       if (!prefetch) asyncTry(vcpu);
       goto(vcpu, RESOLVING);
     } else if (pc === RESOLVING) {
@@ -212,6 +218,7 @@ export function pageFaultStep(vcpu: usize): i32 {
         continue;
       }
       asyncNote(vcpu);
+      if (load<u32>(vcpu, PF_SLOW) !== 0) faultUsed(vcpu, vm, gfn); // FOLL_TOUCH
       actorSpend(vcpu, STAGE_MAP, beforeLock());
       goto(vcpu, RESOLVED);
       // yield: the frame is held, no spte names it yet; the page may be taken away here (the 2008 get_user_pages window)
@@ -220,20 +227,20 @@ export function pageFaultStep(vcpu: usize): i32 {
       goto(vcpu, LOCKED);
       if (!lock(vm, vcpu)) return STEP_BLOCKED;
     } else if (pc === LOCKED) {
-      if (stale(vcpu, vm, gfn)) {
+      if (stale(vcpu, vm, frame)) {
         unlock(vm, vcpu);
-        pagePut(mm, faultPfn(vcpu), vcpu);
+        faultLetGo(vcpu, vm, gfn);
         if (prefetch) return STEP_DONE;
         if (!retry(vcpu)) return STEP_AGAIN;
         continue;
       }
       if (!mmuReady(vm, vcpu, gfn, mmuLevel(vm, gfn, faultPfn(vcpu)))) {
         unlock(vm, vcpu);
-        pagePut(mm, faultPfn(vcpu), vcpu);
+        faultLetGo(vcpu, vm, gfn);
         goto(vcpu, TOPUP);
         continue;
       }
-      map(vcpu, vm, gfn);
+      map(vcpu, vm, gfn, frame);
       goto(vcpu, UNLOCK);
       if (!actorGoesOn(vcpu)) return STEP_AGAIN; // yield: mmu_lock is held for reading
     } else if (pc === ASYNC) {
@@ -249,7 +256,7 @@ export function pageFaultStep(vcpu: usize): i32 {
     } else {
       assert(pc === UNLOCK);
       unlock(vm, vcpu);
-      pagePut(mm, faultPfn(vcpu), vcpu); // sptes hold no references
+      faultLetGo(vcpu, vm, gfn); // sptes hold no references
       return STEP_DONE;
     }
   }
@@ -270,7 +277,7 @@ function asyncNote(vcpu: usize): void {
 
 // fast_page_fault(): a write to an entry that was there, and only not writable, is let through without a lock, when the entry may be
 // made writable or another vCPU has done so. True: the access can be repeated.
-function fastPageFault(vcpu: usize, vm: usize, gfn: u32, write: bool): bool {
+function fastPageFault(vcpu: usize, vm: usize, gfn: u32, frame: u32, write: bool): bool {
   if (!write || load<u32>(vcpu, PF_PRESENT) === 0) return false;
   const leaf = walkAny(vm, gfn);
   const old = leaf === 0 ? SPTE_NONE : load<u64>(leaf);
@@ -280,7 +287,7 @@ function fastPageFault(vcpu: usize, vm: usize, gfn: u32, write: bool): bool {
   const spte = fixed ? old | SPTE_WRITE : old;
   if (fixed) {
     spteSet(vm, leaf, spte);
-    dirtyMark(vcpuMemslot(vcpu, gfn), gfn);
+    dirtyMark(vcpuMemslot(vcpu, frame), frame);
     needed(vcpu, FAULT_WRITE_PROTECT);
   }
   const error = PFERR_PRESENT | PFERR_WRITE | (vmFormat(vm) === SPTE_NPT ? PFERR_USER : 0);
@@ -301,8 +308,8 @@ function unlock(vm: usize, vcpu: usize): void {
 }
 
 // is_page_fault_stale(): the page may have gone since it was asked for, or the slot.
-function stale(vcpu: usize, vm: usize, gfn: u32): bool {
-  return vmInvalidateRetry(vm, load<u32>(vcpu, PF_SEQ), gfn) || vmZaps(vm) !== load<u32>(vcpu, PF_ZAPS);
+function stale(vcpu: usize, vm: usize, frame: u32): bool {
+  return vmInvalidateRetry(vm, load<u32>(vcpu, PF_SEQ), frame) || vmZaps(vm) !== load<u32>(vcpu, PF_ZAPS);
 }
 
 // RET_PF_EMULATE: no memory is there to be mapped, or it may not be written: the monitor answers, and the access is over.
@@ -327,8 +334,8 @@ function retry(vcpu: usize): bool {
 }
 
 // direct_page_fault() under mmu_lock
-function map(vcpu: usize, vm: usize, gfn: u32): void {
-  const slot = vcpuMemslot(vcpu, gfn);
+function map(vcpu: usize, vm: usize, gfn: u32, frame: u32): void {
+  const slot = vcpuMemslot(vcpu, frame);
   const writable = faultWritable(vcpu) && !memslotReadOnly(slot);
   const pfn = faultPfn(vcpu);
   const level = mmuLevel(vm, gfn, pfn);
@@ -337,7 +344,7 @@ function map(vcpu: usize, vm: usize, gfn: u32): void {
     vcpu,
     mmuMap(vm, vcpu, gfn & ~tail, pfn & ~tail, level, writable, load<u32>(vcpu, PF_PREFETCH) !== 0),
   );
-  if (writable) dirtyMark(slot, gfn);
+  if (writable) dirtyMark(slot, frame);
   actorSpend(vcpu, STAGE_MAP, cost(COST_EPT_MAP_NS) - beforeLock());
   // Where an spte owns a reference, one whose page the host has taken away meanwhile keeps the frame: no notifier will name it.
   if (vmSpteRefs(vm) && faultPfn(vcpu) !== ZERO_PFN && !hostMaps(vm, gfn, faultPfn(vcpu))) {
@@ -350,11 +357,6 @@ function map(vcpu: usize, vm: usize, gfn: u32): void {
 
 function beforeLock(): u32 {
   return cost(COST_EPT_MAP_NS) / MAP_BEFORE_LOCK;
-}
-
-function hostMaps(vm: usize, gfn: u32, pfn: u32): bool {
-  const pte = spacePte(vmSpace(vm), gfnToIndex(vm, gfn));
-  return ptePresent(pte) && ptePfn(pte) === pfn;
 }
 
 /** The fault has ended in an artificial halt: the page is on its way, and the guest could not be told. */

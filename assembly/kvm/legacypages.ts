@@ -1,6 +1,7 @@
 import { arenaReserve, arenaTake, PART_RECORDS, PART_SPTES } from "../memory/arena";
 import { tableFree } from "../mm/free";
 import { actorClock } from "../sim/actor";
+import { aliasedPages } from "./alias";
 import { flushRemoteTlbs } from "./flush";
 import { spteSet } from "./leafbits";
 import { traceGetPage, tracePrepareZap } from "./mmutrace";
@@ -32,6 +33,7 @@ import { SPTE_NONE, spteIsLeaf, sptePresent, spteTableAddress } from "./spte";
 import {
   setVmLegacy,
   setVmRoot,
+  vmAliases,
   vmGfnEnd,
   vmLegacy,
   vmLevels,
@@ -40,6 +42,7 @@ import {
   vmSpteRefs,
   vmTablePool,
   vmTables,
+  vmUnalias,
 } from "./vm";
 import { LEVEL_4K, levelPages, linkTable, setDirectory, TABLE_ENTRIES } from "./walk";
 
@@ -91,8 +94,9 @@ export function mmuPagesDefault(pages: u32): u32 {
 export function legacyLayout(vm: usize): void {
   const legacy = vmLegacy(vm);
   store<u32>(legacy, <u32>arenaReserve(PART_SPTES, 4 << HASH_SHIFT), HASH);
-  // In a direct map a page is mapped, and a table linked, by one entry: no list needs a descriptor.
-  rmapLayout(legacy + RMAP, vmGfnEnd(vm), vmTables(vm), SPARE_DESCRIPTORS, vmSpteRefs(vm));
+  // In a direct map a page is mapped, and a table linked, by one entry: only what aliases show too needs descriptors, two for five entries.
+  const descriptors = SPARE_DESCRIPTORS + 2 * aliasedPages(vmAliases(vm));
+  rmapLayout(legacy + RMAP, vmGfnEnd(vm), vmTables(vm), descriptors, vmSpteRefs(vm));
 }
 
 /** The VM's reverse map. */
@@ -192,7 +196,7 @@ export function legacyUnlink(vm: usize, entry: usize): void {
   reach(spTable(sp), vm, spGfn(sp), spLevel(sp), false);
 }
 
-/** drop_spte(): the present leaf at `entry` goes, with its place in the reverse map. */
+/** drop_spte(): the present leaf at `entry` goes, with its place in the reverse map under `gfn`, which is no alias. */
 export function legacyDrop(vm: usize, entry: usize, gfn: u32, level: u32, actor: usize): void {
   const old = load<u64>(entry);
   assert(sptePresent(old) && spteIsLeaf(old, level));
@@ -213,8 +217,11 @@ export function legacyZapPage(vm: usize, sp: usize, actor: usize): void {
     const entry = spTable(sp) + ((<usize>index) << 3);
     const old = load<u64>(entry);
     if (!sptePresent(old)) continue;
-    if (spteIsLeaf(old, level)) legacyDrop(vm, entry, spGfn(sp) + index * levelPages(level), level, actor);
-    else legacyUnlink(vm, entry);
+    if (spteIsLeaf(old, level)) {
+      legacyDrop(vm, entry, vmUnalias(vm, spGfn(sp) + index * levelPages(level)), level, actor);
+    } else {
+      legacyUnlink(vm, entry);
+    }
   }
   const iterator = vmLegacy(vm) + ITERATOR;
   for (let parent = pteListFirst(spParents(sp), iterator); parent !== 0; ) {

@@ -14,7 +14,7 @@ import { gfnToMemslot } from "./memslots";
 import { traceSpteRequested } from "./mmutrace";
 import { spareCount } from "./spare";
 import { checkTdp, tdpAgeRange, tdpLoadRoot, tdpMap, tdpWriteProtect, tdpZapRange } from "./tdp";
-import { vmGfnEnd, vmHuge, vmIsLegacy, vmSlots, vmSpace, vmSpteRefs, vmZapped } from "./vm";
+import { vmGfnEnd, vmHuge, vmIsLegacy, vmSlots, vmSpace, vmSpteRefs, vmUnalias, vmZapped } from "./vm";
 import { LEVEL_2M, LEVEL_4K, walkMissing } from "./walk";
 
 // Which MMU a VM has: chosen once at boot, asked for once an operation. Accesses do not come here: they walk the same tables
@@ -74,7 +74,7 @@ export function mmuMap(
  * host addresses are congruent, and the host itself maps them whole.
  */
 export function mmuLevel(vm: usize, gfn: u32, pfn: u32): u32 {
-  if (!vmHuge(vm)) return LEVEL_4K;
+  if (!vmHuge(vm) || vmUnalias(vm, gfn) !== gfn) return LEVEL_4K;
   const slot = gfnToMemslot(vmSlots(vm), gfn);
   const first = thpFirst(gfn);
   if (slot === 0 || !memslotHolds(slot, first) || !memslotHolds(slot, first + HUGE_PAGES - 1))

@@ -37,7 +37,7 @@ const POOL: usize = 20;
 export const RMAP_BYTES: usize = POOL + DESC_POOL_BYTES;
 const BLOCK_BYTES: usize = 2048;
 
-const ITERATOR: usize = memory.data(PTE_LIST_ITERATOR_BYTES, 8);
+const ITERATOR: usize = memory.data(<i32>PTE_LIST_ITERATOR_BYTES, 8);
 
 /** Reserves heads for gfns below `gfnEnd` in `blocks` blocks, and `descriptors`; with `old` the lists have the form of 2008. */
 export function rmapLayout(rmap: usize, gfnEnd: u32, blocks: u32, descriptors: u32, old: bool): void {

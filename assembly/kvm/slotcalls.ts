@@ -5,7 +5,17 @@ import { actorClock, actorGoesOn, actorSpend, STAGE_LOCK, STAGE_RECLAIM } from "
 import { COST_NOTIFIER_INVALIDATE_NS, COST_RMAP_PER_SPTE_NS, cost } from "../sim/costs";
 import { lockWrite, unlockWrite } from "../sim/lock";
 import { waitqueueSleep } from "../sim/waitqueue";
-import { callEnd, callFlags, callHva, callSlot, callStart, setCallResult, setCallStatus } from "./call";
+import {
+  callEnd,
+  callFlags,
+  callHva,
+  callSlot,
+  callStart,
+  HVA_USUAL,
+  setCallHva,
+  setCallResult,
+  setCallStatus,
+} from "./call";
 import { dirtyBegin, dirtyLayout, dirtyLogged, dirtyTake } from "./dirtylog";
 import { flushRemoteTlbs } from "./flush";
 import {
@@ -13,6 +23,7 @@ import {
   KVM_MEMSLOT_INVALID,
   memslotDirty,
   memslotFlags,
+  memslotHva,
   setMemslotDirty,
   setMemslotFirst,
   setMemslotFlags,
@@ -29,7 +40,7 @@ import {
 import { memslotUpdateKind, UPDATE_DELETE, UPDATE_MOVE, UPDATE_NOTHING } from "./memslotupdate";
 import { mmuZapAll } from "./mmu";
 import { CALL_PC, vcpuVm } from "./vcpu";
-import { vmMmuLock, vmSlots, vmSpace } from "./vm";
+import { vmDefaultHva, vmMmuLock, vmSlots, vmSpace } from "./vm";
 
 // The calls of a monitor that change the memory map or ask for its dirty log: the second half of __kvm_set_memory_region() with
 // kvm_arch_commit_memory_region(), and kvm_vm_ioctl_get_dirty_log(). A set of slots is not changed while an MMU notifier is open, so that
@@ -75,6 +86,9 @@ export function memslotCallStep(monitor: usize, call: usize): i32 {
   while (true) {
     const pc = load<u32>(monitor, CALL_PC);
     if (pc === BEGIN) {
+      if (callHva(call) === HVA_USUAL) {
+        setCallHva(call, slot === 0 ? vmDefaultHva(vm, callStart(call)) : memslotHva(slot));
+      }
       const kind = kindOf(vm, call);
       if (kind <= UPDATE_NOTHING) {
         setCallStatus(call, kind);

@@ -58,6 +58,7 @@ import {
 import { zipfBuild, zipfLayout } from "../workload/zipf";
 import { asyncPfBoot, asyncPfEvents, asyncPfLayout } from "./asyncpf";
 import { givebackLayout, givebackStart, pagedLayout } from "./giveback";
+import { plannedCount } from "./planned";
 import {
   actorCount,
   cpuCount,
@@ -99,7 +100,7 @@ export function bootPagesNeeded(): u32 {
 
 function layout(traceRecords: u32): void {
   const mm = host();
-  let events: u32 = 4 * actorCount() + 2 * taskCount() + 16;
+  let events: u32 = 4 * actorCount() + 2 * taskCount() + plannedCount() + 16;
   mmLayout(mm);
   if (integrity()) mmStampsLayout(mm);
   for (let id: u32 = 0; id < vmTableCount(); id++) vmPlaceSlots(vmAt(id));
@@ -205,10 +206,10 @@ function startMemory(mm: usize): i32 {
   if (!bootFits()) return E_HOST_TOO_SMALL;
   for (let id: u32 = 0; id < mmSpaces(mm); id++) {
     for (let table: u32 = spaceUpperTables(mmSpace(mm, id)); table > 0; table--) {
-      const pfn = allocBootTable(mm, mmSpace(mm, id));
+      const pfn = allocBootTable(mm, mmSpace(mm, id), false);
       assert(pfn !== PFN_NONE);
     }
-    mmuLoadRoot(vmAt(id), allocBootTable(mm, mmSpace(mm, id)));
+    mmuLoadRoot(vmAt(id), allocBootTable(mm, mmSpace(mm, id), true));
   }
   for (let type: u32 = 0; type < mmAreas(mm); type++) swapStart(mm, mmArea(mm, type));
   mmResetMinFree(mm);

@@ -15,6 +15,7 @@ import {
   taskCreate,
   VCPU_BYTES,
 } from "../guest/task";
+import { worksInit } from "../kvm/apfqueue";
 import { workersInit } from "../kvm/apfworker";
 import { integrityInit } from "../kvm/integrity";
 import { mmuCreate } from "../kvm/mmu";
@@ -23,11 +24,11 @@ import { DAEMON_BYTES, setVcpuNext, vcpuCreate } from "../kvm/vcpu";
 import {
   setVmMonitor,
   setVmVcpus,
+  vmAddAlias,
   vmAddSlot,
   vmCreate,
   vmDefaultHva,
   vmDesign,
-  vmReserve,
   vmSpace,
   vmVcpuList,
 } from "../kvm/vm";
@@ -43,7 +44,6 @@ import {
   mmGenerations,
   mmIdealized,
   mmPolicy,
-  setMmGenerations,
   setMmKswapd,
   setMmPolicy,
   setMmSwappiness,
@@ -58,7 +58,7 @@ import { residencyCreate } from "../mm/residency";
 import { spaceCreate, spaceMemcg } from "../mm/space";
 import { stocksCreate } from "../mm/stock";
 import { swapCreate, swapDevice } from "../mm/swaparea";
-import { setReadaheadMax, swapStateCreate } from "../mm/swapstate";
+import { swapStateCreate } from "../mm/swapstate";
 import { zoneCreate } from "../mm/zone";
 import { ACTOR_KSWAPD, actorInit } from "../sim/actor";
 import { costSet, costsPreset } from "../sim/costs";
@@ -86,6 +86,7 @@ import {
 import { CPU_BYTES, cpusInit } from "./cpus";
 import { addActor } from "./giveback";
 import { vcpuAt, workloadOf } from "./lookup";
+import { plannedInit } from "./planned";
 import {
   actorCount,
   addTask,
@@ -118,10 +119,12 @@ export function configHost(
 ): i32 {
   arenaInit();
   stateInit();
+  plannedInit();
   digestInit();
   integrityInit();
   vmTableInit();
   workersInit();
+  worksInit();
   guestMemoryInit();
   tracesInit();
   cpusInit();
@@ -158,11 +161,6 @@ export function configPolicy(kind: u32): void {
   setMmPolicy(host(), kind);
 }
 
-/** Generation lists (MGLRU) for all VMs, which are added afterwards, instead of an active and an inactive list. */
-export function configGenerations(): void {
-  setMmGenerations(host());
-}
-
 /** Contents of pages are checked; a violation stops the run, or is counted. */
 export function configCheck(integrity: bool, stop: bool): void {
   setCheck(integrity, stop);
@@ -174,11 +172,6 @@ export function configCosts(preset: u32): void {
 
 export function configCost(key: u32, ns: u32): void {
   costSet(key, ns);
-}
-
-/** 2^page_cluster: the largest window of pages that is read ahead from swap, a power of two. */
-export function configReadahead(pages: u32): void {
-  setReadaheadMax(host(), pages);
 }
 
 /** A swap area of `slots` usable slots. `kind` is a DEVICE_*; its figures can then be changed with configSwapDevice(). */
@@ -252,9 +245,9 @@ export function configVm(
   return <i32>id;
 }
 
-/** What the cgroup of a VM is charged beside guest pages, and how many pages at once; before boot. */
-export function configMemcg(vm: u32, chargeTables: bool, chargeBatch: u32, overheadPages: u32): void {
-  memcgSetup(spaceMemcg(vmSpace(vmAt(vm))), chargeBatch, chargeTables, overheadPages);
+/** What the cgroup of a VM is charged beside guest pages (TABLES_*, pages), and how many pages at once; before boot. */
+export function configMemcg(vm: u32, tables: u32, chargeBatch: u32, overheadPages: u32): void {
+  memcgSetup(spaceMemcg(vmSpace(vmAt(vm))), chargeBatch, tables, overheadPages);
 }
 
 /**
@@ -280,10 +273,9 @@ export function configMemslot(vm: u32, id: u32, gfn: u32, pages: u32, hva: f64, 
   vmAddSlot(to, id, gfn, pages, hva < 0 ? vmDefaultHva(to, gfn) : <u64>hva, flags);
 }
 
-/** Frames that may become a slot later on, by a change of the memory map. */
-export function configReserve(vm: u32, gfn: u32, pages: u32, hva: f64): void {
-  const to = vmAt(vm);
-  vmReserve(to, gfn, pages, hva < 0 ? vmDefaultHva(to, gfn) : <u64>hva);
+/** Guest frames base .. base + pages - 1 of a VM stand for those from `target` on; up to ALIAS_SLOTS times, before boot. */
+export function configAlias(vm: u32, base: u32, pages: u32, target: u32): i32 {
+  return vmAddAlias(vmAt(vm), base, pages, target) ? OK : E_NO_MEMORY;
 }
 
 function addConfigured(vm: u32, vcpu: u32, flags: u32): usize {

@@ -1,3 +1,5 @@
+import { ALIAS_SLOTS, aliasOf } from "../kvm/alias";
+import { dirtyLogged, dirtyMarked } from "../kvm/dirtylog";
 import {
   memslotFlags,
   memslotGfn,
@@ -8,7 +10,7 @@ import {
   memslotPages,
 } from "../kvm/memslot";
 import { gfnToMemslot, memslotByHva, memslotCount, memslotNextInHva } from "../kvm/memslots";
-import { vmExpected, vmMm, vmSlots, vmSpace } from "../kvm/vm";
+import { vmAliases, vmExpected, vmMm, vmSlots, vmSpace, vmUnalias } from "../kvm/vm";
 import { vmAt } from "../kvm/vmtable";
 import { walkSpte } from "../kvm/walk";
 import { PFN_NONE } from "../memory/layout";
@@ -67,10 +69,11 @@ export const INSPECT_EXPECTED: u32 = 16; // the last write's number, and what is
 export const INSPECT_FOUND: u32 = 17;
 export const INSPECT_FRAMES: u32 = 18; // pairs that follow
 export const INSPECT_GENERATION: u32 = 19; // by age, the youngest is 1; 0 off the generation lists
-export const INSPECT_FIELDS: u32 = 20;
+export const INSPECT_DIRTY: u32 = 20; // 1 + whether the dirty log has it; 0 without a log
+export const INSPECT_FIELDS: u32 = 21;
 const MOST_FRAMES: u32 = 64;
 
-const TABLE: usize = memory.data(8 * (20 + 2 * 64), 8);
+const TABLE: usize = memory.data(8 * (21 + 2 * 64), 8);
 
 function put(field: u32, value: u64): void {
   store<u64>(TABLE + ((<usize>field) << 3), value);
@@ -86,14 +89,16 @@ export function inspectPage(id: u32, gfn: u32): void {
   memory.fill(TABLE, 0, (<usize>INSPECT_FIELDS) << 3);
   const vm = vmAt(id);
   const slots = vmSlots(vm);
-  const slot = gfnToMemslot(slots, gfn);
+  const frame = vmUnalias(vm, gfn);
+  const slot = gfnToMemslot(slots, frame);
   if (slot === 0) return;
   put(INSPECT_SLOT, memslotId(slot) + 1);
   put(INSPECT_SLOT_GFN, memslotGfn(slot));
   put(INSPECT_SLOT_PAGES, memslotPages(slot));
   put(INSPECT_SLOT_HVA, memslotHva(slot));
   put(INSPECT_SLOT_FLAGS, memslotFlags(slot));
-  const index = memslotIndex(slot, gfn);
+  if (dirtyLogged(slot)) put(INSPECT_DIRTY, dirtyMarked(slot, frame) ? 2 : 1);
+  const index = memslotIndex(slot, frame);
   put(INSPECT_HVA, spaceHva(vmSpace(vm), index));
   let frames: u32 = 0;
   for (
@@ -102,12 +107,20 @@ export function inspectPage(id: u32, gfn: u32): void {
     place = memslotNextInHva(slots, index, index + 1, place + 1)
   ) {
     const backed = memslotGfnOf(memslotByHva(slots, place), index);
-    put(INSPECT_FIELDS + 2 * frames, backed);
-    put(INSPECT_FIELDS + 2 * frames + 1, walkSpte(vm, backed));
-    frames++;
+    frames = shown(vm, backed, frames);
+    for (let alias: u32 = 0; alias < ALIAS_SLOTS && frames < MOST_FRAMES; alias++) {
+      const other = aliasOf(vmAliases(vm), alias, backed);
+      if (other !== backed) frames = shown(vm, other, frames);
+    }
   }
   put(INSPECT_FRAMES, frames);
   hostSide(vm, index);
+}
+
+function shown(vm: usize, gfn: u32, frames: u32): u32 {
+  put(INSPECT_FIELDS + 2 * frames, gfn);
+  put(INSPECT_FIELDS + 2 * frames + 1, walkSpte(vm, gfn));
+  return frames + 1;
 }
 
 // The primary MMU's side: entry, frame, swap slot, contents.

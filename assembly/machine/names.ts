@@ -38,6 +38,7 @@ export {
 } from "../kvm/apfdesign";
 export { WORKER_ID_BASE } from "../kvm/apfworker";
 export {
+  CALL_BALLOON,
   CALL_COLD,
   CALL_DIRTY_LOG,
   CALL_DONTNEED,
@@ -92,6 +93,7 @@ export {
   MM_SWAP_IN,
   MM_SWAP_OUT,
 } from "../mm/instance";
+export { TABLES_CHARGED, TABLES_FREE, TABLES_PROCESS } from "../mm/memcg";
 export {
   LIST_ACTIVE,
   LIST_BUDDY,

@@ -4,8 +4,8 @@ import { guestStart, guestWake } from "../guest/sched";
 import { GUEST_TICK_PENDING, taskKthread, taskOwn, taskVcpu } from "../guest/task";
 import { APF_KICKED, ATTENTION_TICK, apfAttend } from "../kvm/apf";
 import { workerStep, workerVm } from "../kvm/apfworker";
-import { callVm, callWatched } from "../kvm/call";
-import { monitorCall, monitorQueue, monitorStep } from "../kvm/monitor";
+import { callWatched } from "../kvm/call";
+import { monitorCall, monitorStep } from "../kvm/monitor";
 import { pagerStep, pagerTimer } from "../kvm/pager";
 import { vcpuStep } from "../kvm/run";
 import { VCPU_APF_HALTED, vcpuApf, vcpuMode, vcpuVm } from "../kvm/vcpu";
@@ -73,6 +73,7 @@ import {
   cpuWake,
   cpuYieldFrom,
 } from "./cpus";
+import { callDue } from "./planned";
 import {
   firstActor,
   host,
@@ -215,11 +216,7 @@ function dispatch(kind: u32, subject: usize, time: u64): void {
     if (taskKthread(subject)) kthreadWoken(taskOwn(subject));
     else guestWake(taskVcpu(subject), subject);
   } else if (kind === EVENT_CALL) {
-    const monitor = vmMonitor(vmAt(callVm(subject)));
-    if (monitorQueue(monitor, subject) && actorState(monitor) === ACTOR_BLOCKED) {
-      actorSleepUntil(monitor, STAGE_RECLAIM, time);
-      cpuWake(monitor, time);
-    }
+    callDue(subject, time);
   } else if (kind === EVENT_PAGER) {
     pagerTimer(userfaultServer(subject), subject, time);
   } else if (kind === EVENT_ACCESS) {

@@ -9,15 +9,21 @@ import {
   callMajor,
   callResult,
   callStatus,
+  HVA_USUAL,
   setCallSlot,
   setCallWatched,
 } from "../kvm/call";
-import { memslotDirtySecond, memslotGfn, memslotHva } from "../kvm/memslot";
+import { memslotDirtySecond, memslotGfn } from "../kvm/memslot";
 import { memslotById } from "../kvm/memslots";
 import { stepBegan, stepEmulated, stepFaults, stepKind, stepWanted } from "../kvm/step";
 import { vcpuApf } from "../kvm/vcpu";
-import { vmDefaultHva, vmMonitor, vmSlots } from "../kvm/vm";
+import { vmMm, vmMonitor, vmSlots, vmSpace } from "../kvm/vm";
 import { vmAt } from "../kvm/vmtable";
+import { lruvecOf } from "../mm/lrusize";
+import { lruvecLengths } from "../mm/lruvec";
+import { memcgUsage } from "../mm/memcg";
+import { memcgFlush } from "../mm/memcgstat";
+import { spaceMemcg } from "../mm/space";
 import { actorClock, actorStageNs, setActorOnlyCpu } from "../sim/actor";
 import { EVENT_ACCESS, EVENT_CALL, eventPost } from "../sim/events";
 import { vcpuAt } from "./lookup";
@@ -50,6 +56,20 @@ export function stepMsr(vm: u32, vcpu: u32, value: f64): bool {
   return true;
 }
 
+/**
+ * A read of memory.stat of the cgroup of VM `vm`, which brings the counters of all cgroups up to date when enough has changed. Returns the address
+ * of the pages on its inactive list, on its active list, and given up, u32 each.
+ */
+export function stepMemoryStat(vm: u32): usize {
+  memcgFlush(vmMm(vmAt(vm)));
+  return lruvecLengths(lruvecOf(vmMm(vmAt(vm)), vmSpace(vmAt(vm))));
+}
+
+/** Pages charged to the cgroup of VM `vm`. */
+export function stepCharged(vm: u32): u32 {
+  return memcgUsage(spaceMemcg(vmSpace(vmAt(vm))));
+}
+
 /** Has the monitor of VM `vm` make a call of `kind` (CALL_*) on pages start..end-1 of its memory. */
 export function stepCall(vm: u32, kind: u32, start: u32, end: u32): void {
   assert(CALL_BYTES === 72);
@@ -64,11 +84,7 @@ export function stepCall(vm: u32, kind: u32, start: u32, end: u32): void {
  * slot's present one, or the process' usual place.
  */
 export function stepMemslot(vm: u32, id: u32, gfn: u32, pages: u32, hva: f64, flags: u32): void {
-  const owner = vmAt(vm);
-  const slot = memslotById(vmSlots(owner), id);
-  let at = hva < 0 ? vmDefaultHva(owner, gfn) : <u64>hva;
-  if (hva < 0 && slot !== 0) at = memslotHva(slot);
-  slotCall(vm, CALL_MEMSLOT, gfn, pages, id, at, flags);
+  slotCall(vm, CALL_MEMSLOT, gfn, pages, id, hva < 0 ? HVA_USUAL : <u64>hva, flags);
 }
 
 /** Has the monitor of VM `vm` ask for the dirty log of memslot `id`; stepDirtyLog() then has it. */

@@ -1,4 +1,5 @@
 import {
+  EVENT_CORRUPTS,
   EVENT_FAULTED,
   EVENT_HANDLED,
   EVENT_VIOLATION,
@@ -72,6 +73,7 @@ import { EVENT_GUEST_TICK, EVENT_GUEST_WAKE, EVENT_TASK_START, eventPost } from 
 import { workloadFill } from "../workload/fill";
 import { PAGED_SLEEP, pagedOver, pagedPauseNs, pagedRun, pagedStop } from "../workload/paged";
 import { givebackBegin, THREAD_CORRUPTS, THREAD_KICKS, threadRun } from "./giveback";
+import { plannedBegin } from "./planned";
 import {
   epoch,
   finiteLeft,
@@ -215,7 +217,7 @@ function attend(vcpu: usize, attention: u32): u32 {
     const event = guestEvent(vcpu);
     if (event === EVENT_HANDLED) break;
     if (event === EVENT_FAULTED) return TURN_FAULT;
-    if (event === EVENT_VIOLATION && stopOnViolation()) {
+    if (event === EVENT_CORRUPTS || (event === EVENT_VIOLATION && stopOnViolation())) {
       setStop(STOP_VIOLATION);
       return TURN_STOP;
     }
@@ -308,6 +310,7 @@ function endTask(vcpu: usize, task: usize): void {
 /** Virtual time 0: every task that waits for no other is due at its start. */
 export function begin(time: u64): void {
   setEpoch(time);
+  plannedBegin(time);
   for (let id: u32 = 0; id < vmTableCount(); id++) givebackBegin(vmAt(id), time);
   for (let index: u32 = 0; index < taskCount(); index++) {
     const task = taskAt(index);

@@ -7,7 +7,6 @@ import {
   lruInactive,
   lruInactiveFile,
   lruKind,
-  memcgChargesTables,
   memcgGenerations,
   memcgOverhead,
   memcgUsage,
@@ -24,11 +23,13 @@ import {
   LIST_PCP,
   mmPfnEnd,
   mmPfnFirst,
+  PG_ACCOUNT,
   PG_ANON_EXCLUSIVE,
   PG_BUDDY,
   PG_LOCKED,
   PG_LRU,
   PG_PLUGGED,
+  PG_SLAB,
   PG_SWAPCACHE,
   PG_TABLE,
   PG_WRITEBACK,
@@ -118,9 +119,13 @@ function checkFrames(mm: usize, pinned: u32): void {
     assert((list === LIST_BUDDY) === pageTest(page, PG_BUDDY));
     if (list === LIST_PCP) assert(pageRefs(page) === 0);
     if (pageTest(page, PG_BUDDY) || pageRefs(page) === 0) continue;
+    if (pageTest(page, PG_SLAB)) {
+      assert(list === LIST_NONE && pageRefs(page) === 1);
+      continue;
+    }
     if (pageTest(page, PG_TABLE)) {
       assert(list === LIST_NONE && pageRefs(page) === 1 && pageMaps(page) === 0);
-      if (memcgChargesTables(spaceMemcg(mmSpace(mm, pageOwner(page))))) owned++;
+      if (pageTest(page, PG_ACCOUNT)) owned++;
       continue;
     }
     owned++;

@@ -24,6 +24,10 @@ export const GFP_USER_PAGE: u32 =
 /** A page table: GFP_KERNEL_ACCOUNT. */
 export const GFP_TABLE_PAGE: u32 = GFP_IO | GFP_FS | GFP_DIRECT_RECLAIM | GFP_KSWAPD_RECLAIM | GFP_ACCOUNT;
 
+/** Without waiting, and so that kswapd learns of it: GFP_NOWAIT; the same from where waiting is out of the question: GFP_ATOMIC. */
+export const GFP_NO_WAIT: u32 = GFP_KSWAPD_RECLAIM;
+export const GFP_NO_SLEEP: u32 = GFP_HIGH | GFP_ATOMIC | GFP_KSWAPD_RECLAIM;
+
 // Migratetypes in numeric order; those below MIGRATE_PCPTYPES stand on per-CPU lists and may be merged with each other.
 export const MIGRATE_UNMOVABLE: u32 = 0;
 export const MIGRATE_MOVABLE: u32 = 1;

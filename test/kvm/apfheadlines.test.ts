@@ -33,4 +33,37 @@ test("a task that writes twice what fits ends in half the time beside one that c
   assert.ok(alone >= 0.95 && alone <= 1.05, `${alone}`);
 });
 
+test("beyond the number of tasks that fault on a vCPU the limit changes nothing, to the last event", async () => {
+  const run = async (perVcpu: number) => {
+    const scenario = preset("apf-limit", "2010");
+    scenario.vms[0]!.asyncPf!.perVcpu = perVcpu;
+    const result = (await create(scenario)).run({ time: "400ms" });
+    const { tasks, asyncPf } = vmOf(result);
+    return {
+      digest: result.digest,
+      work: tasks.reduce((sum, { work }) => sum + work, 0),
+      waited: asyncPf.syncFallback.limit,
+    };
+  };
+  const [four, eight, hundred] = [await run(4), await run(8), await run(100)];
+  assert.equal(eight, hundred);
+  assert.is(eight.waited, 0);
+  assert.ok(four.waited > 0 && four.work < 0.4 * eight.work, `${four.work} of ${eight.work}`);
+});
+
+test("16 vCPUs have 1,600 kernel threads waiting under a limit of 100, and 1,024 at most under one of 64", async () => {
+  // A quarter of the preset's memory.
+  const peak = async (perVcpu: number): Promise<number> => {
+    const scenario = preset("apf-workers", "2010");
+    const [vm] = scenario.vms;
+    vm!.asyncPf!.perVcpu = perVcpu;
+    vm!.memoryMax = "64MiB";
+    for (const { workload } of vm!.guest!.tasks!) Object.assign(workload, { pages: 65_536 });
+    return (await create(scenario)).run({ time: "100ms" }).host.asyncPfWorkersPeak;
+  };
+  assert.is(await peak(100), 1600);
+  const narrow = await peak(64);
+  assert.ok(narrow > 1000 && narrow <= 1024, `${narrow}`);
+});
+
 test.run();

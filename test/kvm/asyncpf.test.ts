@@ -164,6 +164,54 @@ test("a page that is on its way for another task of the vCPU halts it today, and
   assert.is((await run("2010")).repeated, 0);
 });
 
+test("writing to the guest's area marks it in the dirty log today, and did not in 2010", async () => {
+  const dirty = async (design: "2010" | "upstream"): Promise<boolean | null> => {
+    const scenario = pressed({ design }, [sweep(3)]);
+    scenario.vms[0]!.memslots = [{ gfn: 0, pages: 512, flags: ["log-dirty-pages"] }];
+    const machine = await create(scenario, { module: await debugModule });
+    machine.run({ accesses: 600 });
+    machine.dirtyLog("guest", 0);
+    machine.traceText();
+    // KVM has told the guest, whose handler has not yet touched the area itself.
+    for (let slice = 0; slice < 1e5; slice++) {
+      machine.run({ time: 20 });
+      if (machine.traceText().includes("kvm_inj_exception")) break;
+    }
+    return machine.inspect({ vm: "guest", gfn: 511 }).dirty;
+  };
+  assert.is(await dirty("upstream"), true);
+  assert.is(await dirty("2010"), false);
+});
+
+/** 64 or more tasks on a host that is far too small: its own pages, the guest's areas among them, go as well. */
+const thrash = (memory: string, vcpus: number, count: number, accesses: number): Scenario => ({
+  host: { memory, cpus: 2 * vcpus, swap: [{ kind: "sata-ssd", size: "64MiB" }] },
+  vms: [
+    {
+      name: "guest",
+      memory: "32MiB",
+      vcpus,
+      asyncPf: { design: "2010" },
+      guest: {
+        tasks: [{ count, region: "one", workload: { kind: "uniform", pages: 4000, writes: 1, accesses } }],
+      },
+    },
+  ],
+});
+
+test("a fault that is told of late, after its completion, does not take the place of what the handler is about to read", async () => {
+  const result = (await create(thrash("1536KiB", 4, 64, 300))).run({ time: "2s" });
+  assert.is(result.stoppedBy, "tasks", "no task sleeps for ever");
+});
+
+test("a fault for which no work can be allocated without waiting waits itself", async () => {
+  const result = (await create(thrash("4MiB", 8, 400, 40))).run({ time: "2s" });
+  assert.is(result.stoppedBy, "tasks");
+  const { asyncPf } = vmOf(result);
+  assert.ok(asyncPf.syncFallback.allocation > 0);
+  assert.is(asyncPf.notPresent, asyncPf.ready);
+});
+
 test("a fork may switch designs at any time, and nobody is left asleep", async () => {
   const tasks: Task[] = [
     sweep(3),
@@ -251,6 +299,51 @@ test("random guests: every token is answered once and within the limit", async (
       },
     ),
     parameters(40),
+  );
+});
+
+test("random guests on a host that is too small for them: the areas go as well, and nobody is left asleep", async () => {
+  const module = await debugModule;
+  const asyncPf = fc.record({
+    design: fc.constantFrom("2010" as const, "2010" as const, "halt-only" as const, "upstream" as const),
+    perVcpu: fc.constantFrom(1, 2, 5, 64),
+    workers: fc.constantFrom(1, 3, 100),
+    sendAlways: fc.boolean(),
+    pin: fc.constantFrom("held" as const, "released" as const),
+  });
+  await fc.assert(
+    fc.asyncProperty(
+      asyncPf,
+      fc.constantFrom("1MiB", "1280KiB", "1536KiB", "2MiB"),
+      fc.constantFrom(1, 2, 4),
+      fc.constantFrom("fair" as const, "fifo" as const),
+      fc.constantFrom(300, 1500),
+      fc.constantFrom(4, 16, 40),
+      fc.nat({ max: 1000 }),
+      async (rules, memory, vcpus, scheduler, pages, count, seed) => {
+        const tasks: Task[] = [
+          { name: "s", count, region: "a", workload: { kind: "uniform", pages, writes: 0.5, accesses: 50 } },
+          { name: "k", mode: "kernel", workload: { kind: "uniform", pages: 300, writes: 1, accesses: 100 } },
+        ];
+        const scenario = pressed(rules, tasks, { vcpus, seed });
+        Object.assign(scenario.host, { memory, swap: [{ kind: "sata-ssd", size: "16MiB" }] });
+        scenario.vms[0] = {
+          ...scenario.vms[0]!,
+          memory: "8MiB",
+          memoryMax: null,
+          guest: { tasks, scheduler },
+        };
+        const machine = await create(scenario, { module });
+        for (let part = 0; part < 3; part++) {
+          machine.run({ time: "3ms" });
+          machine.check();
+        }
+        assert.is(machine.run({ time: "100s" }).stoppedBy, "tasks", "nobody sleeps for ever");
+        machine.check();
+        follow(eventsOf(machine));
+      },
+    ),
+    parameters(25),
   );
 });
 
