@@ -16,6 +16,12 @@ import { traceMask } from "./tracepoints.js";
 import { formatBytes } from "./units.js";
 
 const PAGE_BYTES = 4096;
+/** Constants of the core by the values of `vms[].mmuNotifier`. */
+const NOTIFIERS = {
+  "seq-retry": "NOTIFIER_SEQ_RETRY",
+  "notifier-2008": "NOTIFIER_2008",
+  "no-retry": "NOTIFIER_NO_RETRY",
+} as const;
 const UNLIMITED = 0xffffffff;
 
 /** A task as the result names it. */
@@ -131,7 +137,7 @@ function configPaging(core: Core, index: number, vendor: "intel" | "amd", vm: Re
     core.constant(`MMU_${constantName(vm.mmu)}`),
     core.constant(vendor === "intel" ? "SPTE_EPT" : "SPTE_NPT"),
     vm.pageTableLevels,
-    core.constant(vm.mmuNotifier === "seq-retry" ? "NOTIFIER_SEQ_RETRY" : "NOTIFIER_2008"),
+    core.constant(NOTIFIERS[vm.mmuNotifier]),
     Number(vm.hugePages),
     vm.mmuPages ?? 0,
   );

@@ -41,6 +41,7 @@ export const COST_MEANINGS = {
   reportDelayNs: "Time between a free and the pass of free page reporting that it asks for.",
   ageLinearPteNs: "Aging one entry of the host's page table by walking the table, under mglru.",
   hugeFaultNs: "Host allocation of a 2 MiB anonymous page, zeroing included.",
+  migratePageNs: "A page moves to another frame: unmapped, copied, mapped again. The notifier not included.",
 } as const;
 
 export type CostKey = keyof typeof COST_MEANINGS;
@@ -71,7 +72,6 @@ export const LATER_COST_KEYS: readonly string[] = [
   "balloonBatchPages",
   "madvise2mNs",
   "zoneLockContendedNs",
-  "migratePageNs",
   "migrateBatchPageNs",
   "migrate2mNs",
   "thpSplitNs",

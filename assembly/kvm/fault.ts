@@ -41,10 +41,10 @@ import { dirtyMark } from "./dirtylog";
 import { faultLetGo, faultUsed, hostMaps, hostMapsWritable } from "./foundpage";
 import { noteViolation, VIOLATION_UNREACHABLE_PIN } from "./integrity";
 import { spteSet } from "./leafbits";
-import { memslotIndex, memslotInvalid, memslotReadOnly } from "./memslot";
-import { mmuLevel, mmuMap, mmuReady } from "./mmu";
+import { memslotIndex, memslotInvalid, memslotReadOnly, memslotUnbacked } from "./memslot";
+import { mmuLevel, mmuMap, mmuMayWrite, mmuReady } from "./mmu";
 import { addSpare, spareCount } from "./spare";
-import { SPTE_NONE, SPTE_NPT, SPTE_WRITE, spteAllows, spteMayWrite, sptePresent } from "./spte";
+import { SPTE_NONE, SPTE_NPT, SPTE_WRITE, spteAllows, sptePresent } from "./spte";
 import {
   faultRecord,
   VM_APF_SYNC_NO_READAHEAD,
@@ -199,7 +199,7 @@ export function pageFaultStep(vcpu: usize): i32 {
         if (!retry(vcpu)) return STEP_AGAIN;
         continue;
       }
-      if (slot === 0 || (write && memslotReadOnly(slot))) {
+      if (slot === 0 || memslotUnbacked(slot) || (write && memslotReadOnly(slot))) {
         if (!prefetch) emulate(vcpu);
         return STEP_DONE;
       }
@@ -283,7 +283,7 @@ function fastPageFault(vcpu: usize, vm: usize, gfn: u32, frame: u32, write: bool
   const old = leaf === 0 ? SPTE_NONE : load<u64>(leaf);
   if (!sptePresent(old)) return false;
   const spurious = spteAllows(old, true);
-  const fixed = !spurious && spteMayWrite(old, vmFormat(vm));
+  const fixed = !spurious && mmuMayWrite(vm, vcpuMemslot(vcpu, frame), old);
   const spte = fixed ? old | SPTE_WRITE : old;
   if (fixed) {
     spteSet(vm, leaf, spte);

@@ -1,6 +1,6 @@
 import { PFN_NONE } from "../memory/layout";
 import { frameStamp, setFrameStamp } from "../mm/instance";
-import { PTE_NONE, pteEntry, ptePfn, ptePresent } from "../mm/pte";
+import { migrationPfn, PTE_NONE, pteEntry, pteMigration, ptePfn, ptePresent } from "../mm/pte";
 import { spacePte } from "../mm/space";
 import { slotStamp } from "../mm/swaparea";
 import { swapCacheLookup } from "../mm/swapmap";
@@ -90,6 +90,12 @@ export function hostTouched(vm: usize, index: u32, pfn: u32, write: bool, time: 
   wrote(vm, index, pfn, WRITER_HOST, time);
 }
 
+/** Pages start..end-1 are unmapped, to be mapped empty if at all: nobody may expect what was written there. */
+export function contentForget(vm: usize, start: u32, end: u32): void {
+  if (vmExpected(vm) === 0) return;
+  memory.fill(vmExpected(vm) + ((<usize>start) << 2), 0, (<usize>(end - start)) << 2);
+}
+
 function wrote(vm: usize, index: u32, pfn: u32, writer: u32, time: u64): void {
   const stamp = load<u32>(INTEGRITY, WRITES) + 1;
   store<u32>(INTEGRITY, stamp, WRITES);
@@ -104,6 +110,7 @@ function contentOf(vm: usize, gfn: u32): u32 {
   const pte = spacePte(vmSpace(vm), gfnToIndex(vm, gfn));
   if (pte === PTE_NONE) return 0;
   if (ptePresent(pte)) return frameStamp(mm, ptePfn(pte));
+  if (pteMigration(pte)) return frameStamp(mm, migrationPfn(pte));
   const cached = swapCacheLookup(mm, pteEntry(pte));
   return cached !== PFN_NONE ? frameStamp(mm, cached) : slotStamp(mm, pteEntry(pte));
 }

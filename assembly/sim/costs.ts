@@ -37,13 +37,14 @@ export const COST_APF_INJECT_NS: u32 = 32;
 export const COST_APF_READY_NS: u32 = 33;
 export const COST_AGE_LINEAR_PTE_NS: u32 = 34;
 export const COST_HUGE_FAULT_NS: u32 = 35;
-export const COST_COUNT: u32 = 36;
+export const COST_MIGRATE_PAGE_NS: u32 = 36;
+export const COST_COUNT: u32 = 37;
 
 export const PRESET_BARE_METAL: u32 = 0;
 export const PRESET_NESTED: u32 = 1;
 export const PRESET_NEHALEM_HDD_2010: u32 = 2;
 
-const COSTS: usize = memory.data(4 * 36, 8);
+const COSTS: usize = memory.data(4 * 37, 8);
 
 /** Price of `key`, virtual ns. */
 export function cost(key: u32): u32 {
@@ -94,6 +95,7 @@ export function costsPreset(preset: u32): void {
   costSet(COST_MADVISE_DONTNEED_NS, 1150);
   costSet(COST_MADVISE_PER_PAGE_NS, 108);
   costSet(COST_REPORT_DELAY_NS, 2000000000);
+  costSet(COST_MIGRATE_PAGE_NS, 13100);
   costSet(COST_HUGE_FAULT_NS, 260000);
   if (preset === PRESET_NESTED) {
     // Measured in a guest of a nested KVM: cpuid p50, cross-CPU wake, random line, refault p50.

@@ -90,6 +90,7 @@ export const BARE_METAL: Record<CostKey, number> = {
   apfReadyNs: 1600,
   ageLinearPteNs: 25,
   hugeFaultNs: 260_000,
+  migratePageNs: 13_100,
 };
 
 const price = fc.integer({ min: 1, max: 4000 });

@@ -22,6 +22,8 @@ export const FORMATS: Record<string, string> = {
   kvm_mmu_spte_requested: "gfn (?<gfn>[0-9a-f]+) pfn (?<pfn>[0-9a-f]+) level (?<level>[12])",
   kvm_mmu_set_spte:
     "gfn (?<gfn>[0-9a-f]+) spte (?<spte>[0-9a-f]+) \\(r[w-]xu?\\) level (?<level>[12]) at (?<at>[0-9a-f]+)",
+  kvm_mmu_split_huge_page: "gfn (?<gfn>[0-9a-f]+) spte (?<spte>[0-9a-f]+) level (?<level>[23]) errno -?\\d+",
+  kvm_mmu_zap_all_fast: "kvm-mmu-valid-gen (?<generation>[01]) used_pages (?<used>[0-9a-f]+)",
   kvm_mmu_get_page: `${SHADOW_PAGE} (?:new|existing)`,
   kvm_mmu_prepare_zap_page: SHADOW_PAGE,
   fast_page_fault:
@@ -39,6 +41,11 @@ export const FORMATS: Record<string, string> = {
   // The guest's: Linux has no tracepoints there.
   kvm_async_pf_task_wait: "token 0x(?<token>[0-9a-f]+) task \\d+ (?:sleeps|goes on)",
   kvm_async_pf_task_wake: "token 0x(?<token>[0-9a-f]+) woken \\d+",
+  mm_migrate_pages_start: "mode=MIGRATE_SYNC reason=(?:syscall_or_cpuset|memory_hotplug)",
+  mm_migrate_pages:
+    "nr_succeeded=\\d+ nr_failed=\\d+ nr_thp_succeeded=0 nr_thp_failed=0 nr_thp_split=0 mode=MIGRATE_SYNC reason=(?:syscall_or_cpuset|memory_hotplug)",
+  set_migration_pte: "addr=[0-9a-f]+, pte=[0-9a-f]+ order=0",
+  remove_migration_pte: "addr=[0-9a-f]+, pte=[0-9a-f]+ order=0",
   mm_page_alloc: `${PAGE} order=0 migratetype=(?<type>\\d) gfp_flags=${GFP}`,
   mm_page_free: `${PAGE} order=0`,
   mm_vmscan_wakeup_kswapd: `nid=0 order=0 gfp_flags=${GFP}`,

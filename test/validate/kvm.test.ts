@@ -51,7 +51,7 @@ test("what is read out of a captured trace is what its summary says", () => {
       assert.equal(found.faults_by_error_code, step.page_faults_by_error_code ?? {}, where);
       for (const { name } of places) {
         const { order = [] } = step.faulted_pages?.[name] ?? {};
-        assert.equal(found.fault_order[name] ?? [], expanded(order), `${where} faults of ${name}`);
+        assert.equal(found.fault_order[name] ?? [], expanded(order ?? []), `${where} faults of ${name}`);
         assert.is(found.sptes_set[name] ?? 0, step.sptes_set?.[name]?.set ?? 0, `${where} sptes of ${name}`);
         assert.is(
           found.unmapped_pages[name] ?? 0,
@@ -85,16 +85,16 @@ test("the experiments of the package agree in every comparison", async () => {
 
 /** Families in which something is not modelled yet (docs/validate.md), by the share that has to agree all the same. */
 const LEAST: readonly [RegExp, number][] = [
-  [/^limit-.*-zram$/, 0.5],
+  [/^limit-.*-zram$/, 0.8],
   [/^limit-.*-disk$/, 0.15],
-  [/^apf-swap-/, 0.65],
+  [/^apf-swap-/, 0.7],
 ];
 
 if (existsSync(SETS[1]!)) {
   test("the reference experiments agree where their mechanisms are modelled", async () => {
     const { cases, skipped } = await validate([SETS[1]!]);
     assert.ok(cases.length >= 12);
-    for (const { name } of skipped) assert.match(name, /shadow|migrate|pinned|nested|merge/);
+    for (const { name } of skipped) assert.match(name, /shadow|nested|merge/);
     for (const { name, agree, steps, first } of cases) {
       const least = LEAST.find(([family]) => family.test(name))?.[1] ?? 1;
       assert.ok(

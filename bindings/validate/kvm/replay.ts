@@ -23,6 +23,7 @@ import { type MonitorActivity, monitorActivity } from "./monitor.js";
 import { OwnMemory, ownFiles } from "./own.js";
 import { quantitiesOf } from "./quantities.js";
 import { scenarioOf } from "./scenario.js";
+import { CaseTotals } from "./totals.js";
 import { type CapturedEvents, capturedEvents, traceEvents } from "./tracetext.js";
 
 /** Repeats an experiment. A skipped one says why. */
@@ -70,6 +71,8 @@ async function repeat(
   if (machine.scenario.vms[0]!.pager !== undefined) guest.setPager(null);
   const places = placesOf(captured);
   const own = new OwnMemory(guest, activity);
+  const totals = new CaseTotals();
+  const slots = new Set(places.map(({ name: slot }) => slot));
   let begun = false;
   const agreement = new Agreement();
   for (const step of captured.steps) {
@@ -98,17 +101,19 @@ async function repeat(
       compareStep(agreement, notRepeated, expected, got, before, after, places);
       compareAsync(agreement, name, notRepeated, expected, got);
     }
+    if (expected !== undefined) totals.add(expected, got, before, after, slots);
     own.behind(step.step, cpu);
     machine.traceText();
   }
+  totals.compare(agreement, name);
   machine.dispose();
   return agreement.result(name, KVM_FORMAT);
 }
 
 /** Counters that the quantities count between two moments. */
-function takenOf({ machine, majorFaults }: CapturedGuest): Counters {
+function takenOf({ machine, majorFaults, moved, notMoved }: CapturedGuest): Counters {
   const { in: swapIn, out: swapOut } = machine.result().host.swap;
-  return { swapIn, swapOut, majorFaults };
+  return { swapIn, swapOut, majorFaults, moved, notMoved };
 }
 
 /** What of an experiment is not modelled in this version, if anything is. */
