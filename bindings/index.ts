@@ -70,7 +70,7 @@ export {
 } from "./stepping.js";
 export type { SweepError, SweepPoint, SweepRow } from "./sweep/row.js";
 export { type SweepOptions, sweep } from "./sweep/sweep.js";
-export { TRACEPOINTS } from "./tracepoints.js";
+export { TRACEPOINTS, type TraceEvent, type TraceEvents } from "./tracepoints.js";
 export { type ValidateOptions, validate } from "./validate/index.js";
 export type {
   CaseInput,

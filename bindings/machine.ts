@@ -25,8 +25,9 @@ import {
   unpackSnapshot,
 } from "./snapshot.js";
 import { SteppedMachine } from "./stepped.js";
+import { threadsOf } from "./threads.js";
 import { type Tick, type TickOptions, ticksOf } from "./ticks.js";
-import { traceCounts, traceText } from "./tracepoints.js";
+import { type TraceEvents, traceCounts, traceEvents, traceText } from "./tracepoints.js";
 import { type VcpuState, vcpuStates } from "./vcpus.js";
 import { VERSION } from "./version.js";
 
@@ -237,6 +238,14 @@ export class Machine extends SteppedMachine {
     return text;
   }
 
+  /** The records written since the last call of this or of {@link Machine.traceText}, for programs. */
+  traceEvents(): TraceEvents {
+    const { core } = this;
+    const read = traceEvents(core, this.#own.traceRead, this.#epochNs(), this.#actors());
+    this.#own.traceRead = core.call.reportTraceWritten();
+    return read;
+  }
+
   /** How often each tracepoint was passed since boot, recorded or not. */
   traceCounts(): Record<string, number> {
     return traceCounts(this.core);
@@ -273,14 +282,8 @@ export class Machine extends SteppedMachine {
     return readAll(core, this.#own).host[core.constant("REPORT_HOST_EPOCH")]!;
   }
 
-  // The actors' names in the order of their numbers, as a host's ftrace shows them.
   #actors(): string[] {
-    const threads = this.#own.scenario.vms.flatMap((vm) => [
-      ...Array.from({ length: vm.vcpus }, (_, index) => `CPU ${index}/KVM`),
-      vm.name.slice(0, 15),
-      ...(vm.pager === undefined ? [] : [`pager ${vm.name}`.slice(0, 15)]),
-    ]);
-    return ["kswapd0", ...(this.#own.scenario.host.ksm === undefined ? [] : ["ksmd"]), ...threads];
+    return threadsOf(this.#own.scenario).map(({ thread }) => thread);
   }
 
   #endWarmUp(): void {

@@ -41,7 +41,7 @@ export interface Own {
   wallMs: number;
   /** The scenario's warm-up has run, or there is none. */
   warm: boolean;
-  /** Trace records that traceText() has given out. */
+  /** Trace records that traceText() and traceEvents() have given out. */
   traceRead: number;
   /** What the result counts from. */
   base: Reading;

@@ -105,8 +105,35 @@ export function traceCounts(core: Core): Record<string, number> {
   return counts;
 }
 
-/** ftrace's text of the records numbered `from` up to the last one written; records the ring has lost are counted in a line. */
-export function traceText(core: Core, from: number, epochNs: number, actors: readonly string[]): string {
+/** A tracepoint that was passed while its event was enabled. */
+export interface TraceEvent {
+  /** Virtual ns; negative for what happened before time started. */
+  timeNs: number;
+  /** The kernel's name, as in `kvm_exit`. */
+  name: string;
+  /** Host CPU. */
+  cpu: number;
+  /** Number of the thread that passed it, and its name: `kswapd0`, `CPU 1/KVM`. */
+  actor: number;
+  thread: string;
+  /** The fields as ftrace prints them. */
+  text: string;
+}
+
+/** What a reading of the ring gives. */
+export interface TraceEvents {
+  events: TraceEvent[];
+  /** Records that were overwritten before they could be read. */
+  lost: number;
+}
+
+/** The records numbered `from` up to the last one written that the ring still has. */
+export function traceEvents(
+  core: Core,
+  from: number,
+  epochNs: number,
+  actors: readonly string[],
+): TraceEvents {
   const { call } = core;
   const written = call.reportTraceWritten();
   const capacity = call.reportTraceCapacity() >>> 0;
@@ -115,19 +142,34 @@ export function traceText(core: Core, from: number, epochNs: number, actors: rea
   const workers = core.constant("WORKER_ID_BASE");
   const first = Math.max(from, written - capacity);
   const names = new Map(TRACEPOINTS.map((name) => [core.constant(`TRACE_${name.toUpperCase()}`), name]));
-  const lines: string[] = [];
-  if (from === 0 && written > 0) lines.push("# tracer: nop", "#");
-  if (first > from) lines.push(`# ${first - from} records lost: the ring holds ${capacity}`);
+  const events: TraceEvent[] = [];
   const view = new DataView(core.memory.buffer);
   for (let number = first; number < written; number++) {
     const at = ring + (number % capacity) * bytes;
     const name = names.get(view.getUint16(at + 8, true))!;
-    const ns = Number(view.getBigUint64(at, true)) - epochNs;
     const args = [0, 8, 16, 24].map((offset) => view.getBigUint64(at + 16 + offset, true)) as unknown as Args;
     const actor = view.getUint32(at + 12, true);
-    const cpu = String(view.getUint16(at + 10, true)).padStart(3, "0");
-    const who = `${(actors[actor] ?? `kworker/u:${actor - workers}`).padStart(16)}-${String(1000 + actor).padEnd(7)}`;
-    lines.push(`${who} [${cpu}] ..... ${seconds(ns)}: ${name}: ${FORMATS[name.toUpperCase()]!(args)}`);
+    events.push({
+      timeNs: Number(view.getBigUint64(at, true)) - epochNs,
+      name,
+      cpu: view.getUint16(at + 10, true),
+      actor,
+      thread: actors[actor] ?? `kworker/u:${actor - workers}`,
+      text: FORMATS[name.toUpperCase()]!(args),
+    });
+  }
+  return { events, lost: first - from };
+}
+
+/** ftrace's text of the records numbered `from` up to the last one written; records the ring has lost are counted in a line. */
+export function traceText(core: Core, from: number, epochNs: number, actors: readonly string[]): string {
+  const { events, lost } = traceEvents(core, from, epochNs, actors);
+  const lines: string[] = [];
+  if (from === 0 && core.call.reportTraceWritten() > 0) lines.push("# tracer: nop", "#");
+  if (lost > 0) lines.push(`# ${lost} records lost: the ring holds ${core.call.reportTraceCapacity() >>> 0}`);
+  for (const { timeNs, name, cpu, actor, thread, text } of events) {
+    const who = `${thread.padStart(16)}-${String(1000 + actor).padEnd(7)}`;
+    lines.push(`${who} [${String(cpu).padStart(3, "0")}] ..... ${seconds(timeNs)}: ${name}: ${text}`);
   }
   return lines.length === 0 ? "" : `${lines.join("\n")}\n`;
 }

@@ -15,6 +15,7 @@ const FLOORS = ["memory", "sim", "policy", "mm", "kvm", "guest", "workload", "ma
 const ENTRIES = [
   "assembly/index.ts",
   "bindings/cli.ts",
+  "bindings/export/index.ts",
   "bindings/index.ts",
   "bindings/inline.ts",
   "bindings/node.ts",
@@ -221,6 +222,7 @@ test("the library needs the loader and the schema library, sweeps in threads the
     assert.equal(packagesOf(`bindings/${entry}.ts`), ["@assemblyscript/loader", "valibot"], entry);
   }
   assert.equal(packagesOf("bindings/report/index.ts"), []);
+  assert.equal(packagesOf("bindings/export/index.ts"), ["@bufbuild/protobuf/wire"]);
   assert.equal(packagesOf("bindings/node.ts"), ["@assemblyscript/loader", "node:os", "piscina", "valibot"]);
 });
 

@@ -9,7 +9,7 @@ import type { ProgressReport } from "./progress.js";
 /** The part of a machine that the commands use; tests hand in their own. */
 export type Simulation = Pick<
   Machine,
-  "scenario" | "warmUp" | "runAsync" | "result" | "traceText" | "dispose"
+  "scenario" | "warmUp" | "runAsync" | "result" | "traceText" | "traceEvents" | "histograms" | "dispose"
 >;
 
 export interface Plan {
@@ -21,8 +21,8 @@ export interface Plan {
   progress: ProgressReport;
   /** Called when virtual time has passed a multiple of `everyNs`, and at the end, with everything since the warm-up. */
   series?: { everyNs: number; sample: (result: RunResult) => void };
-  /** Takes the ftrace text part by part. */
-  trace?: (text: string) => void;
+  /** Takes trace records from the machine, part by part. */
+  trace?: (machine: Simulation) => void;
 }
 
 /** Accesses between two looks at the ring of trace records: 64 records each fill a ring of the default capacity. */
@@ -63,7 +63,7 @@ async function runSliced(machine: Simulation, { series, trace, ...plan }: Plan):
     signal: plan.signal,
     onProgress: (progress) => plan.progress.update(progress),
   })) {
-    trace?.(machine.traceText());
+    trace?.(machine);
     if ((atMark || last) && virtualTimeNs > sampledNs) {
       series?.sample(machine.result());
       sampledNs = virtualTimeNs;

@@ -25,6 +25,7 @@ export interface RunFlags {
   /** Virtual ns between two lines of the series. */
   every?: number;
   trace?: string;
+  hgrm?: string;
   accesses?: number;
   /** Virtual ns. */
   time?: number;
@@ -57,9 +58,10 @@ export function addRunOptions(command: Command): Command {
     .addOption(
       new Option(
         "--trace <file>",
-        "write the tracepoints as ftrace text: those the scenario enables, else all",
+        "write the tracepoints, those the scenario enables, else all: ftrace text, or Perfetto's protobuf as .perfetto-trace",
       ),
-    );
+    )
+    .addOption(new Option("--hgrm <prefix>", "write every latency histogram, as in h- for h-db-major.hgrm"));
 }
 
 /** Refuses options that make no sense together. Throws `E_USAGE`. */

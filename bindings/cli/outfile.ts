@@ -3,12 +3,12 @@
 import { closeSync, fstatSync, ftruncateSync, openSync, writeSync } from "node:fs";
 import { PagevisorError } from "../errors.js";
 
-const BUFFER_CHARS = 64 * 1024;
+const BUFFER_BYTES = 64 * 1024;
 
 export class OutFile {
   #descriptor: number;
-  #parts: string[] = [];
-  #chars = 0;
+  #parts: Uint8Array[] = [];
+  #bytes = 0;
 
   /** Creates the file, or cuts it to its first `keptBytes` and goes on behind them. Throws `E_FILE`. */
   constructor(
@@ -22,9 +22,14 @@ export class OutFile {
 
   /** Adds `text`; it may stay in memory until {@link flush} or {@link close}. Throws `E_FILE`. */
   write(text: string): void {
-    this.#parts.push(text);
-    this.#chars += text.length;
-    if (this.#chars >= BUFFER_CHARS) this.flush();
+    this.writeBytes(Buffer.from(text));
+  }
+
+  /** Adds bytes, as {@link write} adds text. */
+  writeBytes(bytes: Uint8Array): void {
+    this.#parts.push(bytes);
+    this.#bytes += bytes.length;
+    if (this.#bytes >= BUFFER_BYTES) this.flush();
   }
 
   /** Writes what is left and closes the file, also when writing fails. Throws `E_FILE`. */
@@ -38,9 +43,9 @@ export class OutFile {
 
   /** Writes what is left. Throws `E_FILE`. */
   flush(): void {
-    const bytes = Buffer.from(this.#parts.join(""));
+    const bytes = Buffer.concat(this.#parts);
     this.#parts = [];
-    this.#chars = 0;
+    this.#bytes = 0;
     attempt(this.path, () => {
       for (let done = 0; done < bytes.length; ) done += writeSync(this.#descriptor, bytes, done);
     });

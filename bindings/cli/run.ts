@@ -1,9 +1,11 @@
 // `pagevisor run` and what `replay` shares with it: one scenario from its source to the printed result.
 
+import { hgrmFiles } from "../export/hgrm.js";
 import { Machine } from "../machine.js";
 import type { RunResult } from "../result.js";
 import type { Scenario } from "../scenario.js";
 import { setPath } from "../setpath.js";
+import { threadsOf } from "../threads.js";
 import { drive, type Plan, type Simulation } from "./drive.js";
 import { EXIT, exitOfStatus } from "./exit.js";
 import { applyFlags, checkFlags, limitOf, type RunFlags, withTracepoints } from "./options.js";
@@ -73,14 +75,26 @@ async function runOnce(job: Job, scenario: Scenario, progress: ProgressReport): 
       };
     }
     if (flags.trace !== undefined) {
-      const trace = open(flags.trace);
-      plan.trace = (text) => trace.write(text);
+      plan.trace = await traceWriter(open(flags.trace), machine);
     }
-    return await drive(machine, plan);
+    const result = await drive(machine, plan);
+    if (flags.hgrm !== undefined) {
+      for (const { name, text } of hgrmFiles(machine.histograms())) open(`${flags.hgrm}${name}`).write(text);
+    }
+    return result;
   } finally {
     machine.dispose();
     for (const file of files) file.close();
   }
+}
+
+/** Writes trace records in the format that the file's name asks for. */
+async function traceWriter(file: OutFile, { scenario }: Simulation): Promise<(machine: Simulation) => void> {
+  if (!/\.(perfetto-trace|pftrace)$/.test(file.path)) return (machine) => file.write(machine.traceText());
+  const { PerfettoWriter } = await import("../export/perfetto.js");
+  const writer = new PerfettoWriter(threadsOf(scenario));
+  file.writeBytes(writer.head());
+  return (machine) => file.writeBytes(writer.packets(machine.traceEvents()));
 }
 
 /** The rows with less memory, printed below the page. */

@@ -93,6 +93,8 @@ export function fake(options: FakeOptions = {}): Fake {
           return resultOf(done - before);
         },
         result: () => resultOf(done),
+        traceEvents: () => ({ events: [], lost: 0 }),
+        histograms: () => [],
         traceText: () => {
           const text = `${done - traced} accesses\n`;
           traced = done;
