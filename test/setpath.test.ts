@@ -119,7 +119,7 @@ test("text that the type cannot be is left for the scenario's own refusal", () =
 test("an unknown key is refused with the nearest name", () => {
   assert.is(
     refusal("host.memry"),
-    'host.memry: unknown key; did you mean "memory"? Allowed: memory, cpus, numaNodes, vendor, quantum, swap, reclaim',
+    'host.memry: unknown key; did you mean "memory"? Allowed: memory, cpus, numaNodes, vendor, quantum, swap, reclaim, ksm',
   );
   assert.is(
     refusal("vms.db.tlb.entris"),
