@@ -12,6 +12,7 @@ export * from "./machine/check";
 export * from "./machine/config";
 export * from "./machine/configguest";
 export * from "./machine/givecase";
+export * from "./machine/guesttables";
 export * from "./machine/inspect";
 export * from "./machine/kvmcase";
 export * from "./machine/live";
@@ -28,6 +29,7 @@ export * from "./machine/stepping";
 export * from "./machine/swapcase";
 export * from "./machine/swapsnap";
 export * from "./machine/tasks";
+export * from "./machine/walkcase";
 export * from "./machine/zonecase";
 
 notifierInit();

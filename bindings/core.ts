@@ -35,6 +35,10 @@ export interface CoreFunctions {
   configPager: Call;
   configMemcg: Call;
   configPaging: Call;
+  configShadow: Call;
+  guestTableOf: Call;
+  guestEdit: Call;
+  guestFlush: Call;
   configMemslot: Call;
   configEvent: Call;
   configEventSlot: Call;
@@ -130,6 +134,12 @@ export interface CoreFunctions {
   kvmCaseIndex: Call;
   kvmCaseEntries: Call;
   kvmCaseMmuPages: Call;
+  walkCase: Call;
+  walkCaseEntry: Call;
+  walkCaseSet: Call;
+  walkCaseAccess: Call;
+  walkCaseGfn: Call;
+  walkCaseRights: Call;
   kvmCaseLists: Call;
   kvmCaseAdd: Call;
   kvmCaseRemove: Call;

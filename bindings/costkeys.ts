@@ -40,6 +40,9 @@ export const COST_MEANINGS = {
   madvisePerPageNs: "Each further page of the same call.",
   reportDelayNs: "Time between a free and the pass of free page reporting that it asks for.",
   ageLinearPteNs: "Aging one entry of the host's page table by walking the table, under mglru.",
+  shadowFaultNs:
+    "A fault under shadow paging, the exit included: walk of the guest's tables, notifier check, install the spte.",
+  shadowPtWriteNs: "Emulating a write to a protected page table of the guest's, beside the exit.",
   hugeFaultNs: "Host allocation of a 2 MiB anonymous page, zeroing included.",
 } as const;
 
@@ -58,8 +61,6 @@ export const LATER_COST_KEYS: readonly string[] = [
   "haltPollMaxNs",
   "irqInjectNs",
   "uffdFaultNs",
-  "shadowFaultNs",
-  "shadowPtWriteNs",
   "copy4kNs",
   "zero2mNs",
   "copy2mNs",

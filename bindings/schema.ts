@@ -8,7 +8,7 @@ import { COST_KEYS, COST_MEANINGS, type CostKey, LATER_COST_KEYS } from "./costk
 import { eventSchema } from "./eventschema.js";
 import { memslotSchema } from "./memslotschema.js";
 import { pagerSchema } from "./pagerschema.js";
-import { pagingKeys } from "./paging.js";
+import { accessedDirty, pagingKeys } from "./paging.js";
 import { POLICIES } from "./policynames.js";
 import {
   choice,
@@ -240,6 +240,7 @@ const guest = object("What runs in the VM.", {
   ),
   freePages: v.optional(freePages),
   balloon: v.optional(balloon),
+  accessedDirty: v.optional(accessedDirty),
 });
 
 const vm = object(

@@ -19,7 +19,7 @@ import { memslotHolds, memslotIndex } from "./memslot";
 import { gfnToMemslot } from "./memslots";
 import { traceSetSpte } from "./mmutrace";
 import { checkRmapList, rmapAdd, rmapCount, rmapFirst, rmapNext } from "./rmap";
-import { roleDirect, spGfn, spLevel, spOlder, spTable } from "./shadowpage";
+import { roleDirect, spEntryGfn, spLevel, spOlder, spTable } from "./shadowpage";
 import {
   SPTE_NONE,
   SPTE_WRITE,
@@ -43,6 +43,7 @@ import {
   vmSlots,
   vmSpace,
   vmSpteRefs,
+  vmTablePool,
 } from "./vm";
 import { checkWalk, entryOf, LEVEL_2M, LEVEL_4K, levelPages, TABLE_ENTRIES, tableGfn } from "./walk";
 
@@ -263,7 +264,7 @@ export function checkLegacy(vm: usize): void {
       const spte = load<u64>(entry);
       if (!sptePresent(spte) || !spteIsLeaf(spte, spLevel(sp))) continue;
       leaves++;
-      assert(listed(vm, spGfn(sp) + index * levelPages(spLevel(sp)), spLevel(sp), entry) === 1);
+      assert(listed(vm, spEntryGfn(vmTablePool(vm), sp, index), spLevel(sp), entry) === 1);
     }
   }
   let entries: u32 = 0;

@@ -9,9 +9,9 @@ import {
   memslotPages,
 } from "../kvm/memslot";
 import { gfnToMemslot, memslotByHva, memslotCount, memslotNextInHva } from "../kvm/memslots";
+import { mmuSpte } from "../kvm/mmu";
 import { vmExpected, vmMm, vmSlots, vmSpace } from "../kvm/vm";
 import { vmAt } from "../kvm/vmtable";
-import { walkSpte } from "../kvm/walk";
 import { PFN_NONE } from "../memory/layout";
 import { frameStamp, mmSpace, mmStamped } from "../mm/instance";
 import { memcgGenerations } from "../mm/memcg";
@@ -106,7 +106,7 @@ export function inspectPage(id: u32, gfn: u32): void {
   ) {
     const backed = memslotGfnOf(memslotByHva(slots, place), index);
     put(INSPECT_FIELDS + 2 * frames, backed);
-    put(INSPECT_FIELDS + 2 * frames + 1, walkSpte(vm, backed));
+    put(INSPECT_FIELDS + 2 * frames + 1, mmuSpte(vm, backed));
     frames++;
   }
   put(INSPECT_FRAMES, frames);

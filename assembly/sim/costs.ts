@@ -37,13 +37,15 @@ export const COST_APF_INJECT_NS: u32 = 32;
 export const COST_APF_READY_NS: u32 = 33;
 export const COST_AGE_LINEAR_PTE_NS: u32 = 34;
 export const COST_HUGE_FAULT_NS: u32 = 35;
-export const COST_COUNT: u32 = 36;
+export const COST_SHADOW_FAULT_NS: u32 = 36;
+export const COST_SHADOW_PT_WRITE_NS: u32 = 37;
+export const COST_COUNT: u32 = 38;
 
 export const PRESET_BARE_METAL: u32 = 0;
 export const PRESET_NESTED: u32 = 1;
 export const PRESET_NEHALEM_HDD_2010: u32 = 2;
 
-const COSTS: usize = memory.data(4 * 36, 8);
+const COSTS: usize = memory.data(4 * 38, 8);
 
 /** Price of `key`, virtual ns. */
 export function cost(key: u32): u32 {
@@ -95,6 +97,8 @@ export function costsPreset(preset: u32): void {
   costSet(COST_MADVISE_PER_PAGE_NS, 108);
   costSet(COST_REPORT_DELAY_NS, 2000000000);
   costSet(COST_HUGE_FAULT_NS, 260000);
+  costSet(COST_SHADOW_FAULT_NS, 500 + 3000);
+  costSet(COST_SHADOW_PT_WRITE_NS, 2000);
   if (preset === PRESET_NESTED) {
     // Measured in a guest of a nested KVM: cpuid p50, cross-CPU wake, random line, refault p50.
     costSet(COST_VM_EXIT_NS, 6800);
@@ -104,11 +108,13 @@ export function costsPreset(preset: u32): void {
     costSet(COST_APF_READY_NS, 6800 + 600 + 500);
     costSet(COST_IRQ_INJECT_IDLE_NS, 6800 + 600);
     costSet(COST_HUGE_FAULT_NS, 420000);
+    costSet(COST_SHADOW_FAULT_NS, 6800 + 3000);
   } else if (preset === PRESET_NEHALEM_HDD_2010) {
     // 2,000 cycles at 2.93 GHz; guests of that year ticked at 1,000 Hz.
     costSet(COST_VM_EXIT_NS, 680);
     costSet(COST_IRQ_INJECT_IDLE_NS, 680 + 600);
     costSet(COST_GUEST_TICK_NS, 1000000);
+    costSet(COST_SHADOW_FAULT_NS, 680 + 3000);
     costSet(COST_APF_READY_NS, 680 + 600 + 500);
   }
 }

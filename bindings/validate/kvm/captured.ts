@@ -33,6 +33,7 @@ export const kvmScenarioSchema = v.looseObject({
     }),
   ),
   vcpus: v.optional(whole(1, 64), 1),
+  guest_ad_preset: v.optional(v.boolean(), true),
   steps: v.array(
     v.looseObject({
       step: count,
@@ -54,7 +55,7 @@ export const kvmSummarySchema = v.looseObject({
       step: count,
       page_faults: v.optional(count),
       page_faults_by_error_code: v.optional(v.record(v.string(), count)),
-      faulted_pages: bySlot(v.looseObject({ faults: v.optional(count), order: runs })),
+      faulted_pages: bySlot(v.looseObject({ faults: v.optional(count), order: v.nullable(runs) })),
       sptes_set: bySlot(v.looseObject({ set: count })),
       unmapped_pages: bySlot(v.looseObject({ pages: count, order: runs })),
       aged_pages: bySlot(v.looseObject({ notifications: count })),

@@ -52,7 +52,7 @@ export function compareStep(
   compare("faults_by_error_code", expected.page_faults_by_error_code, got.faults_by_error_code);
   compare(
     "fault_order",
-    bySlot(expected.faulted_pages, ({ order }) => expanded(order)),
+    bySlot(expected.faulted_pages, ({ order }) => expanded(order ?? [])),
     got.fault_order,
   );
   compare(

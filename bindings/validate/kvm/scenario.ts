@@ -53,14 +53,21 @@ export function scenarioOf(
         memory: pages * PAGE_BYTES,
         vcpus,
         memslots: slots,
-        mmu: environment.mmu === "legacy" ? "legacy" : "tdp",
+        mmu: environment.mmu === "legacy" || environment.mmu === "shadow" ? environment.mmu : "tdp",
         hugePages: memslots.some(({ thp }) => thp),
         memcg: { chargeTables: true, chargeBatch: CHARGE_BATCH },
         ...asyncPfKeys(captured),
+        ...guestKeys(captured),
       },
     ],
     trace: { events: EVENTS, capacity: RECORDS },
   };
+}
+
+function guestKeys(captured: KvmScenario): Pick<Scenario["vms"][number], "guest"> {
+  const { guest } = asyncPfKeys(captured) as Pick<Scenario["vms"][number], "guest">;
+  if (captured.guest_ad_preset) return guest === undefined ? {} : { guest };
+  return { guest: { ...guest, accessedDirty: "clear" } };
 }
 
 function swapOf(
