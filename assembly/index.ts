@@ -11,6 +11,7 @@ export * from "./machine/boot";
 export * from "./machine/check";
 export * from "./machine/config";
 export * from "./machine/configguest";
+export * from "./machine/configreclaim";
 export * from "./machine/givecase";
 export * from "./machine/guesttables";
 export * from "./machine/inspect";

@@ -29,6 +29,15 @@ export const asyncPfSchema = object(
         { values: ["released", "held"], later: ["mapping-2013"] },
       ),
     ),
+    attempts: v.optional(
+      count(
+        "Faults that each vCPU has tried before: its tokens go on from there, and wrap after 2^20. Default: 0.",
+        {
+          min: 0,
+          max: 2 ** 20,
+        },
+      ),
+    ),
     tokenRule: v.optional(
       choice("2.6.38: tokens count from 0. now: 0 is left out. Default: that of the design.", {
         values: ["2.6.38", "now"],

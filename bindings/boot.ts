@@ -28,6 +28,12 @@ export interface BootedTask {
   id: number;
 }
 
+/** Which page tables the VM's cgroup is charged for. */
+function chargedTables({ memcg }: ResolvedVm): string {
+  if (!memcg.chargeTables) return "FREE";
+  return memcg.chargeKvmTables ? "CHARGED" : "PROCESS";
+}
+
 /** Configures and boots `core`. Returns the tasks in the order of the scenario. */
 export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<string, Trace>): BootedTask[] {
   const { call } = core;
@@ -47,6 +53,7 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
   if (policy === "mglru") call.configGenerations();
   if (isIdealized(policy)) call.configPolicy(core.constant(`POLICY_${constantName(policy)}`));
   call.configReadahead(pageClusterPages);
+  call.configNodes(host.numaNodes);
   call.configCheck(Number(scenario.check.integrity), Number(scenario.check.onViolation === "stop"));
   configCosts(scenario, call.configCosts, call.configCost, core);
   configSwap(core, scenario);
@@ -75,11 +82,13 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
     for (const { id, gfn, pages, hva = -1, flags = [] } of slots) {
       call.configMemslot(index, id, gfn, pages, hva, flagBits(core, flags));
     }
+    for (const { gfn, pages, target } of vm.aliases) done(core, call.configAlias(index, gfn, pages, target));
     if (vm.pager !== undefined) done(core, call.configPager(index));
     if (vm.guest.scheduler === "fifo") call.configFifo(index);
     if (vm.asyncPf.design !== "off") done(core, callAsyncPf(core, call.configAsyncPf, index, vm.asyncPf));
-    const { chargeTables, chargeBatch, overheadPages } = vm.memcg;
-    call.configMemcg(index, Number(chargeTables), chargeBatch, overheadPages);
+    if (vm.asyncPf.attempts !== undefined) call.asyncPfAttempts(index, vm.asyncPf.attempts);
+    const { chargeBatch, overheadPages } = vm.memcg;
+    call.configMemcg(index, core.constant(`TABLES_${chargedTables(vm)}`), chargeBatch, overheadPages);
     done(core, configPaging(core, index, scenario.host.vendor, vm));
     const buddy = vm.guest.allocator === "buddy";
     const tasksPlaced = placeTasks(vm, (file) => traces.get(file)!.pages);

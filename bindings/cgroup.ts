@@ -1,4 +1,4 @@
-// Writes to the files of a VM's memory cgroup while it lives.
+// The files of a VM's memory cgroup while it lives.
 
 import type { Core } from "./core.js";
 import { guard } from "./guard.js";
@@ -27,6 +27,8 @@ const FILES: Record<CgroupFile, string> = {
 
 export interface CgroupStep extends Step {
   reclaimedPages: number;
+  /** Pages charged to the cgroup afterwards, with what CPUs have in stock for it. */
+  chargedPages: number;
   /** EAGAIN: less could be reclaimed than was asked for. */
   error: "EAGAIN" | null;
 }
@@ -51,5 +53,28 @@ export function writeCgroup(
   const status = runStep(core);
   const error = core.call.stepCallStatus() === 0 ? null : "EAGAIN";
   const reclaimedPages = core.call.stepCallResult() >>> 0;
-  return { status, reclaimedPages, error, ns: core.call.stepCallNs(), stages: stagesOf(core) };
+  const chargedPages = core.call.stepCharged(index) >>> 0;
+  return { status, reclaimedPages, chargedPages, error, ns: core.call.stepCallNs(), stages: stagesOf(core) };
+}
+
+/** What memory.stat says of the lists of pages, in bytes. */
+export interface MemoryStat {
+  inactiveAnon: number;
+  activeAnon: number;
+  /** Pages that their owner has given up (MADV_FREE). */
+  inactiveFile: number;
+}
+
+/**
+ * Reads memory.stat of the VM's cgroup. Its counters lag behind, and reclaim goes by them; a read brings those of all cgroups up to date when enough
+ * has changed since.
+ */
+export function readMemoryStat(core: Core, scenario: ResolvedScenario, name: string | number): MemoryStat {
+  const { index } = vmNamed(scenario, name);
+  const pages = core.u32(
+    guard(() => core.call.stepMemoryStat(index)),
+    3,
+  );
+  const [inactiveAnon, activeAnon, inactiveFile] = Array.from(pages, (each) => each * PAGE_BYTES);
+  return { inactiveAnon: inactiveAnon!, activeAnon: activeAnon!, inactiveFile: inactiveFile! };
 }

@@ -25,6 +25,7 @@ export interface CoreFunctions {
   configGenerations: Call;
   lrucaseGenerations: Call;
   configReadahead: Call;
+  configNodes: Call;
   configSwap: Call;
   configSwapDevice: Call;
   configVm: Call;
@@ -40,6 +41,7 @@ export interface CoreFunctions {
   guestEdit: Call;
   guestFlush: Call;
   configMemslot: Call;
+  configAlias: Call;
   configEvent: Call;
   configEventSlot: Call;
   eventDone: Call;
@@ -78,6 +80,7 @@ export interface CoreFunctions {
   liveWatermarkScale: Call;
   liveMemoryMax: Call;
   liveAsyncPf: Call;
+  asyncPfAttempts: Call;
   liveBalloon: Call;
   liveCheck: Call;
   liveTrace: Call;
@@ -102,6 +105,8 @@ export interface CoreFunctions {
   stepAccessEmulated: Call;
   stepCallStatus: Call;
   stepCallResult: Call;
+  stepCharged: Call;
+  stepMemoryStat: Call;
   stepCallMajor: Call;
   stepCallNs: Call;
   reportTable: Call;

@@ -42,7 +42,7 @@ export const COST_MEANINGS = {
   ageLinearPteNs: "Aging one entry of the host's page table by walking the table, under mglru.",
   shadowFaultNs:
     "A fault under shadow paging, the exit included: walk of the guest's tables, notifier check, install the spte.",
-  shadowPtWriteNs: "Emulating a write to a protected page table of the guest's, beside the exit.",
+  shadowPtWriteNs: "Emulating a write to a protected page table of the guest's, the exit included.",
   hugeFaultNs: "Host allocation of a 2 MiB anonymous page, zeroing included.",
 } as const;
 

@@ -1,6 +1,6 @@
 // The public face of the library.
 
-export type { CgroupFile, CgroupStep } from "./cgroup.js";
+export type { CgroupFile, CgroupStep, MemoryStat } from "./cgroup.js";
 export { type Curve, type CurveOptions, type CurveResult, type CurveSize, curve } from "./curve.js";
 export { type ErrorCode, PagevisorError } from "./errors.js";
 export type { FileSource } from "./files.js";

@@ -69,6 +69,9 @@ export function applyLive(core: Core, before: ResolvedScenario, after: ResolvedS
   for (const [index, { asyncPf }] of after.vms.entries()) {
     if (!changed(before.vms[index]!.asyncPf, asyncPf)) continue;
     fits(callAsyncPf(core, call.liveAsyncPf, index, asyncPf));
+    const { attempts } = asyncPf;
+    if (attempts !== undefined && attempts !== before.vms[index]!.asyncPf.attempts)
+      call.asyncPfAttempts(index, attempts);
   }
   for (const [index, { memoryMax }] of after.vms.entries()) {
     if (before.vms[index]!.memoryMax === memoryMax) continue;

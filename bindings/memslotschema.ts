@@ -1,10 +1,13 @@
-// The keys of a memory slot: one entry of `vms[].memslots`.
+// The keys of a memory slot, one entry of `vms[].memslots`, and of an alias, one of `vms[].aliases`.
 
 import * as v from "valibot";
 import { address, choice, count, list, object } from "./values.js";
 
 /** Largest gfn: a page number of a trace has 31 bits. */
 const GFN_MAX = 2 ** 31;
+
+/** KVM_ALIAS_SLOTS */
+export const ALIAS_SLOTS = 4;
 
 export const MEMSLOT_FLAGS = ["log-dirty-pages", "read-only"] as const;
 
@@ -26,5 +29,17 @@ export const memslotSchema = object(
       ),
       [],
     ),
+  },
+);
+
+export const aliasSchema = object(
+  "Guest frames that stand for others (KVM_SET_MEMORY_ALIAS, until 2.6.35): what is accessed there is the memory of the others.",
+  {
+    gfn: count("First frame that stands for another.", { min: 0, max: GFN_MAX }),
+    pages: count("Frames.", { max: GFN_MAX }),
+    target: count("The frame that the first one stands for; one step, also where that is an alias itself.", {
+      min: 0,
+      max: GFN_MAX,
+    }),
   },
 );

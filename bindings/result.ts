@@ -164,7 +164,7 @@ export interface HostResult {
 
 /** One integrity violation with its story. */
 export interface Violation {
-  kind: "lostWrite" | "staleRead" | "unreachablePin" | "arrayOverflow";
+  kind: "lostWrite" | "staleRead" | "unreachablePin" | "arrayOverflow" | "tokenReuse";
   vm: string;
   gfn: number;
   vcpu: number;

@@ -13,7 +13,7 @@ export interface Subject {
   tasks: readonly BootedTask[];
 }
 
-const VIOLATION_KINDS = ["unreachablePin", "lostWrite", "staleRead", "arrayOverflow"] as const;
+const VIOLATION_KINDS = ["unreachablePin", "lostWrite", "staleRead", "arrayOverflow", "tokenReuse"] as const;
 
 function difference(core: Core, constant: string, before: Float64Array, after: Float64Array): number {
   const index = core.constant(constant);

@@ -4,6 +4,7 @@
 import { eventProblems } from "./eventschema.js";
 import { guestMemory } from "./guestrules.js";
 import { gfnOfPage, memslotsOf } from "./memslots.js";
+import { ALIAS_SLOTS } from "./memslotschema.js";
 import { nearestName } from "./nearest.js";
 import { pagerProblems } from "./pagerschema.js";
 import { formatPath, type Problem, show } from "./problems.js";
@@ -33,6 +34,7 @@ export function ruleProblems(parsed: ParsedScenario, resolved: ResolvedScenario)
         guestMemory(vm, index),
         shadowPaging(vm, index),
         slots(vm, index),
+        aliases(vm, index),
         pagerProblems(vm, index),
         sameTaskNames(vm, index),
         taskValues(vm, index),
@@ -82,6 +84,29 @@ function mmuPages({ mmu, mmuPages }: ResolvedVm, index: number): Problem[] {
   if (mmuPages === null || mmu !== "tdp") return [];
   const wrong = `only the legacy MMU and shadow paging have a limit, and mmu is ${show(mmu)}`;
   return [{ path: ["vms", index, "mmuPages"], wrong, allowed: "absent" }];
+}
+
+// Aliases went before the TDP MMU came: without a reverse map nothing would find the entries of an alias.
+function aliases({ mmu, aliases }: ResolvedVm, index: number): Problem[] {
+  const path = ["vms", index, "aliases"];
+  if (aliases.length > 0 && mmu === "tdp") {
+    const wrong = `mmu ${show(mmu)} has no reverse map that finds what aliases map`;
+    return [{ path, wrong, allowed: 'an empty list, or mmu "legacy"' }];
+  }
+  if (aliases.length > ALIAS_SLOTS) {
+    return [{ path, wrong: `${aliases.length} are too many`, allowed: `a list of up to ${ALIAS_SLOTS}` }];
+  }
+  return aliases.flatMap(({ gfn, pages, target }, place) => {
+    if (Math.max(gfn, target) + pages <= 2 ** 31) return [];
+    const wrong = `${pages} frames from there on reach beyond the last frame`;
+    return [
+      {
+        path: [...path, place, "pages"],
+        wrong,
+        allowed: `a whole number 1..${2 ** 31 - Math.max(gfn, target)}`,
+      },
+    ];
+  });
 }
 
 // The calls of 2008 find sptes by the reverse map; with the TDP MMU, which has none, a stale frame would be a fatal error.

@@ -6,7 +6,7 @@ import * as v from "valibot";
 import { asyncPfSchema } from "./asyncpfschema.js";
 import { COST_KEYS, COST_MEANINGS, type CostKey, LATER_COST_KEYS } from "./costkeys.js";
 import { eventSchema } from "./eventschema.js";
-import { memslotSchema } from "./memslotschema.js";
+import { aliasSchema, memslotSchema } from "./memslotschema.js";
 import { pagerSchema } from "./pagerschema.js";
 import { accessedDirty, pagingKeys } from "./paging.js";
 import { POLICIES } from "./policynames.js";
@@ -124,6 +124,13 @@ const reclaim = object("How the host reclaims memory.", {
 const host = object("The host.", {
   memory: size("Managed memory; KVM's and the host's page tables are taken from it."),
   cpus: v.optional(count("Host CPUs. Default: as many as there are vCPUs.", { max: 256 })),
+  numaNodes: v.optional(
+    count(
+      "NUMA nodes. The first has the CPUs and all memory that is simulated; direct reclaim goes through the others too, which brings the counters that it goes by up to date more often.",
+      { max: 64 },
+    ),
+    1,
+  ),
   vendor: v.optional(
     choice(
       "Who made the CPUs: the form of KVM's page tables and of what is traced about exits. intel: EPT. amd: NPT.",
@@ -243,73 +250,80 @@ const guest = object("What runs in the VM.", {
   accessedDirty: v.optional(accessedDirty),
 });
 
-const vm = object(
-  "A virtual machine.",
-  {
-    name: name("Name in reports and paths, different from those of the other VMs."),
-    memory: size("Guest memory."),
-    vcpus: v.optional(count("Virtual CPUs.", { max: 64 }), 1),
-    memoryMax: maybe(
-      size(
-        "Limit of the VM's memory cgroup: resident guest pages and swap-cache pages, and what `memcg` adds. Absent: no limit.",
+const vm = object("A virtual machine.", {
+  name: name("Name in reports and paths, different from those of the other VMs."),
+  memory: size("Guest memory."),
+  vcpus: v.optional(count("Virtual CPUs.", { max: 64 }), 1),
+  memoryMax: maybe(
+    size(
+      "Limit of the VM's memory cgroup: resident guest pages and swap-cache pages, and what `memcg` adds. Absent: no limit.",
+    ),
+  ),
+  memcg: v.optional(
+    object("What the VM's memory cgroup is charged beside guest pages.", {
+      chargeTables: v.optional(
+        flag("Charge the frames of KVM's page tables and of the host's that map the VM, as Linux does."),
+        false,
       ),
-    ),
-    memcg: v.optional(
-      object("What the VM's memory cgroup is charged beside guest pages.", {
-        chargeTables: v.optional(
-          flag("Charge the frames of KVM's page tables and of the host's that map the VM, as Linux does."),
-          false,
+      chargeKvmTables: v.optional(
+        flag(
+          "Whether chargeTables concerns KVM's page tables. Those that a vCPU set aside before its process joined the cgroup are not charged.",
         ),
-        chargeBatch: v.optional(
-          count(
-            "Pages that a CPU charges at once, keeping the rest for the next ones: usage runs ahead of the pages in use. 64 in Linux.",
-            { max: 1024 },
-          ),
-          1,
-        ),
-        overheadPages: v.optional(
-          count(
-            "Pages of the monitor's own that are charged and never reclaimed. They take no host memory.",
-            {
-              min: 0,
-              max: U32_MAX,
-            },
-          ),
-          0,
-        ),
-      }),
-      {},
-    ),
-    tlb: v.optional(
-      object("The TLB of each vCPU, indexed by gfn modulo the number of sets.", {
-        entries: v.optional(powerOfTwo("Entries.", { min: 1, max: 65_536 }), 2048),
-        ways: v.optional(powerOfTwo("Entries of a set.", { min: 1, max: 8 }), 1),
-      }),
-      {},
-    ),
-    ...pagingKeys,
-    hostPaging: v.optional(
-      choice("How the host takes guest pages away. mmu-notifier: reclaim calls KVM through MMU notifiers.", {
-        values: ["mmu-notifier"],
-        aliases: { upstream: "mmu-notifier" },
-        later: ["writepage-2007"],
-      }),
-      "mmu-notifier",
-    ),
-    asyncPf: v.optional(asyncPfSchema, {}),
-    pager: v.optional(pagerSchema),
-    memslots: v.optional(
-      list(
-        "Where the guest's memory lies, and what backs it; its pages come to `memory`. Default: one slot over all memory.",
-        "slot",
-        memslotSchema,
-        { min: 1 },
+        true,
       ),
+      chargeBatch: v.optional(
+        count(
+          "Pages that a CPU charges at once, keeping the rest for the next ones: usage runs ahead of the pages in use. 64 in Linux.",
+          { max: 1024 },
+        ),
+        1,
+      ),
+      overheadPages: v.optional(
+        count("Pages of the monitor's own that are charged and never reclaimed. They take no host memory.", {
+          min: 0,
+          max: U32_MAX,
+        }),
+        0,
+      ),
+    }),
+    {},
+  ),
+  tlb: v.optional(
+    object("The TLB of each vCPU, indexed by gfn modulo the number of sets.", {
+      entries: v.optional(powerOfTwo("Entries.", { min: 1, max: 65_536 }), 2048),
+      ways: v.optional(powerOfTwo("Entries of a set.", { min: 1, max: 8 }), 1),
+    }),
+    {},
+  ),
+  ...pagingKeys,
+  hostPaging: v.optional(
+    choice("How the host takes guest pages away. mmu-notifier: reclaim calls KVM through MMU notifiers.", {
+      values: ["mmu-notifier"],
+      aliases: { upstream: "mmu-notifier" },
+      later: ["writepage-2007"],
+    }),
+    "mmu-notifier",
+  ),
+  asyncPf: v.optional(asyncPfSchema, {}),
+  pager: v.optional(pagerSchema),
+  memslots: v.optional(
+    list(
+      "Where the guest's memory lies, and what backs it; its pages come to `memory`. Default: one slot over all memory.",
+      "slot",
+      memslotSchema,
+      { min: 1 },
     ),
-    guest: v.optional(guest, {}),
-  },
-  ["aliases"],
-);
+  ),
+  aliases: v.optional(
+    list(
+      "Frames that stand for others, up to 4 stretches; the first that has a frame counts. With mmu legacy.",
+      "alias",
+      aliasSchema,
+    ),
+    [],
+  ),
+  guest: v.optional(guest, {}),
+});
 
 const check = object("What is verified while the simulation runs.", {
   integrity: v.optional(flag("Compare every read with the last write of its page."), false),

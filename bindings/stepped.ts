@@ -2,7 +2,7 @@
 // Each step runs the machine until it has been made. Left out: how that is done, which is the business of the files imported here.
 
 import type { BootedTask } from "./boot.js";
-import { type CgroupFile, type CgroupStep, writeCgroup } from "./cgroup.js";
+import { type CgroupFile, type CgroupStep, type MemoryStat, readMemoryStat, writeCgroup } from "./cgroup.js";
 import type { Core } from "./core.js";
 import { type MsrName, startTask, writeMsr } from "./guestcalls.js";
 import { type InspectedPage, inspectGfn } from "./inspect.js";
@@ -107,6 +107,11 @@ export abstract class SteppedMachine {
     options: StepOptions = {},
   ): CgroupStep {
     return writeCgroup(this.core, this.scenario, vm, file, bytes, options);
+  }
+
+  /** Reads memory.stat of the VM's cgroup, which brings its counters up to date when enough has changed. @throws PagevisorError E_STEP */
+  memoryStat(vm: string | number): MemoryStat {
+    return readMemoryStat(this.core, this.scenario, vm);
   }
 
   /** Has the VM's monitor take the dirty log of memslot `id` (KVM_GET_DIRTY_LOG). @throws PagevisorError E_STEP */

@@ -6,13 +6,14 @@ import { type Args, faultExit, hex, hex16, MMU_FORMATS } from "./mmutrace.js";
 
 /** %#016lx: 16 characters in all. */
 const wide = (value: bigint): string => `0x${value.toString(16).padStart(14, "0")}`;
-// Where a struct page would lie; printed where the kernel prints a pointer.
-const page = (pfn: bigint): string => `page=${hex16(0xffffea0000000000n + pfn * 64n)} pfn=${hex(pfn)}`;
+// The kernel hides addresses behind a hash of 32 bits: what it prints tells equal pages from others. So does this.
+const page = (pfn: bigint): string =>
+  `page=${((pfn * 0x9e3779b1n) & 0xffffffffn).toString(16).padStart(16, "0")} pfn=${hex(pfn)}`;
 
 /** A swap entry as the kernel's swp_entry_t has it: the area's number above 58 bits of offset. */
 const swapEntry = (type: bigint, offset: bigint): bigint => (type << 58n) | offset;
 
-const GFP_USER = "GFP_HIGHUSER_MOVABLE|__GFP_ZERO";
+const GFP_USER = "GFP_HIGHUSER_MOVABLE|__GFP_COMP|__GFP_ZERO";
 const GFP_TABLE = "GFP_KERNEL_ACCOUNT|__GFP_ZERO";
 const WRITE_FLAGS = "RECLAIM_WB_ANON|RECLAIM_WB_ASYNC";
 

@@ -587,6 +587,7 @@ test("memoryMax counts guest pages, and what memcg adds", async () => {
   assert.is(await resident({ overheadPages: 10 }), 246);
   // Four levels of KVM's tables and four of the host's.
   assert.is(await resident({ chargeTables: true }), 248);
+  assert.is(await resident({ chargeTables: true, chargeKvmTables: false }), 252);
   // What a CPU has in stock is given back before the limit is.
   assert.is(await resident({ chargeBatch: 64 }), 256);
   assert.is(await resident({ chargeTables: true, chargeBatch: 100, overheadPages: 10 }), 238);

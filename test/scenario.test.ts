@@ -37,7 +37,7 @@ function refusal(input: unknown): string {
 }
 
 const VM_KEYS =
-  "name, memory, vcpus, memoryMax, memcg, tlb, mmu, mmuPages, pageTableLevels, hugePages, mmuNotifier, hostPaging, asyncPf, pager, memslots, guest";
+  "name, memory, vcpus, memoryMax, memcg, tlb, mmu, mmuPages, pageTableLevels, hugePages, mmuNotifier, hostPaging, asyncPf, pager, memslots, aliases, guest";
 const SIZE = "a multiple of 4KiB from 4KiB to 8TiB, in bytes or with a unit (B, KiB, MiB, GiB, TiB)";
 const SOME_TIME = "a time of at least 1ns, in ns or with a unit (ns, us, ms, s, min)";
 const THINK_TIME = SOME_TIME.replace("1ns,", "1ns, at most 400000000ns,");
@@ -63,6 +63,7 @@ test("a resolved scenario says everything", () => {
     host: {
       memory: 268_435_456,
       cpus: 2,
+      numaNodes: 1,
       vendor: "intel",
       quantum: 10_000,
       swap: [{ name: "nvme-0", kind: "nvme", size: 1_073_741_824, priority: -2 }],
@@ -75,7 +76,7 @@ test("a resolved scenario says everything", () => {
         memory: 402_653_184,
         vcpus: 2,
         memoryMax: null,
-        memcg: { chargeTables: false, chargeBatch: 1, overheadPages: 0 },
+        memcg: { chargeTables: false, chargeKvmTables: true, chargeBatch: 1, overheadPages: 0 },
         tlb: { entries: 2048, ways: 1 },
         mmu: "tdp",
         mmuPages: null,
@@ -84,6 +85,7 @@ test("a resolved scenario says everything", () => {
         mmuNotifier: "seq-retry",
         hostPaging: "mmu-notifier",
         asyncPf: { design: "off" },
+        aliases: [],
         guest: {
           tasks: [
             {
@@ -150,7 +152,7 @@ const everything: Scenario = {
       memory: "16MiB",
       vcpus: 2,
       memoryMax: "8MiB",
-      memcg: { chargeTables: true, chargeBatch: 64, overheadPages: 12 },
+      memcg: { chargeTables: true, chargeKvmTables: false, chargeBatch: 64, overheadPages: 12 },
       tlb: { entries: 64, ways: 4 },
       mmu: "upstream",
       mmuNotifier: "upstream",
@@ -464,7 +466,6 @@ test("what is not modelled is refused as such, with what is", () => {
     vm("asyncPf", { design: "upstream", pin: "mapping-2013" }),
     'vms[0].asyncPf.pin: "mapping-2013" is not modelled in this version. Allowed: "released", "held"',
   );
-  assert.is(vm("aliases", []), `vms[0].aliases: not modelled in this version. Allowed: ${VM_KEYS}`);
   assert.match(
     refusal({ ...scenarioOf([]), costs: { hypercallNs: 1 } }),
     "costs.hypercallNs: not modelled in this version.",

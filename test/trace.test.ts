@@ -6,74 +6,8 @@ import * as assert from "uvu/assert";
 import type { Machine } from "#dist/machine.js";
 import type { Scenario } from "#dist/scenario.js";
 import { TRACEPOINTS } from "#dist/tracepoints.js";
+import { FORMATS } from "./reference/tracepoints.js";
 import { create, EXAMPLES, refusal, roomy, small, vm, vmOf } from "./scenes.js";
-
-const GFP = "[A-Z_]+(?:\\|[A-Z_]+)*";
-const PAGE = "page=0x[0-9a-f]{16} pfn=0x(?<pfn>[0-9a-f]+)";
-const WIDE = "0x[0-9a-f]{14}"; // %#016lx
-const WB = "RECLAIM_WB_ANON\\|RECLAIM_WB_ASYNC";
-
-const SHADOW_PAGE =
-  "sp gen 0 gfn (?<gfn>[0-9a-f]+) l[1-5] 8-byte q0 direct wux nxe ad root (?<roots>\\d+) sync";
-
-/** What the kernel prints behind "event: ", from its TP_printk() of each tracepoint (6.1; KVM's as of 6.8). */
-const FORMATS: Record<string, string> = {
-  kvm_entry: "vcpu (?<vcpu>\\d+), rip 0x[0-9a-f]+",
-  kvm_exit:
-    "vcpu (?<vcpu>\\d+) reason EPT_VIOLATION rip 0x[0-9a-f]+ info1 0x[0-9a-f]{16} info2 0x[0-9a-f]{16} " +
-    "intr_info 0x[0-9a-f]{8} error_code 0x[0-9a-f]{8}",
-  kvm_page_fault:
-    "vcpu (?<vcpu>\\d+) rip 0x[0-9a-f]+ address 0x(?<gpa>[0-9a-f]{16}) error_code 0x(?<error>[0-9a-f]+)",
-  kvm_tdp_mmu_spte_changed:
-    "as id 0 gfn (?<gfn>[0-9a-f]+) level (?<level>[1-4]) old_spte (?<old>[0-9a-f]+) new_spte (?<new>[0-9a-f]+)",
-  kvm_mmu_spte_requested: "gfn (?<gfn>[0-9a-f]+) pfn (?<pfn>[0-9a-f]+) level (?<level>[12])",
-  kvm_mmu_set_spte:
-    "gfn (?<gfn>[0-9a-f]+) spte (?<spte>[0-9a-f]+) \\(r[w-]x\\) level (?<level>[12]) at (?<at>[0-9a-f]+)",
-  kvm_mmu_get_page: `${SHADOW_PAGE} (?:new|existing)`,
-  kvm_mmu_prepare_zap_page: SHADOW_PAGE,
-  fast_page_fault:
-    "vcpu (?<vcpu>\\d+) gva (?<gpa>[0-9a-f]+) error_code P\\|W sptep [0-9a-f]{16} old 0x[0-9a-f]+ new [0-9a-f]+ " +
-    "spurious [01] fixed [01]",
-  kvm_unmap_hva_range: `mmu notifier unmap range: (?<start>${WIDE}) -- (?<end>${WIDE})`,
-  kvm_age_hva: `mmu notifier age hva: (?<start>${WIDE}) -- (?<end>${WIDE})`,
-  kvm_try_async_get_page: "gva = 0x(?<gva>[0-9a-f]+), gfn = 0x(?<gfn>[0-9a-f]+)",
-  kvm_async_pf_not_present: "token 0x(?<token>[0-9a-f]+) gva 0x(?<gva>[0-9a-f]+)",
-  kvm_async_pf_ready: "token 0x(?<token>[0-9a-f]+) gva 0x(?<gva>[0-9a-f]+)",
-  kvm_async_pf_completed: "gva 0x(?<gva>[0-9a-f]+) address 0x(?<address>[0-9a-f]+)",
-  kvm_async_pf_repeated_fault: "gva = 0x(?<gva>[0-9a-f]+), gfn = 0x(?<gfn>[0-9a-f]+)",
-  kvm_inj_exception: "#PF \\(0x0\\)",
-  kvm_inj_virq: "IRQ 0xf3",
-  // The guest's: Linux has no tracepoints there.
-  kvm_async_pf_task_wait: "token 0x(?<token>[0-9a-f]+) task \\d+ (?:sleeps|goes on)",
-  kvm_async_pf_task_wake: "token 0x(?<token>[0-9a-f]+) woken \\d+",
-  mm_page_alloc: `${PAGE} order=0 migratetype=(?<type>\\d) gfp_flags=${GFP}`,
-  mm_page_free: `${PAGE} order=0`,
-  mm_vmscan_wakeup_kswapd: `nid=0 order=0 gfp_flags=${GFP}`,
-  mm_vmscan_kswapd_wake: "nid=0 order=0",
-  mm_vmscan_kswapd_sleep: "nid=0",
-  mm_vmscan_direct_reclaim_begin: `order=0 gfp_flags=${GFP}`,
-  mm_vmscan_direct_reclaim_end: "nr_reclaimed=(?<reclaimed>\\d+)",
-  mm_vmscan_memcg_reclaim_begin: `order=0 gfp_flags=${GFP}`,
-  mm_vmscan_memcg_reclaim_end: "nr_reclaimed=(?<reclaimed>\\d+)",
-  mm_vmscan_lru_isolate:
-    "isolate_mode=0 classzone=0 order=0 nr_requested=(?<requested>\\d+) nr_scanned=(?<scanned>\\d+) nr_skipped=0 " +
-    "nr_taken=(?<taken>\\d+) lru=(?:in)?active_anon",
-  mm_vmscan_lru_shrink_inactive:
-    "nid=0 nr_scanned=(?<scanned>\\d+) nr_reclaimed=(?<reclaimed>\\d+) nr_dirty=\\d+ nr_writeback=\\d+ nr_congested=\\d+ " +
-    "nr_immediate=\\d+ nr_activate_anon=\\d+ nr_activate_file=0 nr_ref_keep=\\d+ nr_unmap_fail=\\d+ " +
-    `priority=(?<priority>\\d+) flags=${WB}`,
-  mm_vmscan_lru_shrink_active:
-    "nid=0 nr_taken=(?<taken>\\d+) nr_active=\\d+ nr_deactivated=(?<deactivated>\\d+) nr_referenced=(?<referenced>\\d+) " +
-    `priority=(?<priority>\\d+) flags=${WB}`,
-  mm_vmscan_write_folio: `${PAGE} flags=${WB}`,
-  swapcache_add: "\\(add_to_swap_cache\\+0x0/0x340\\) entry=0x[0-9a-f]+",
-  swap_readpage: "\\(swap_readpage\\+0x0/0x590\\) entry=0x[0-9a-f]+ sync=[01]",
-  swap_writepage: "\\(swap_writepage\\+0x0/0xa0\\) entry=0x[0-9a-f]+",
-  folio_referenced: "\\(shrink_folio_list\\+0x0/0x0 <- folio_referenced\\) ret=[01]",
-  kr_flush_young:
-    "\\(__mmu_notifier_clear_flush_young\\+0x54/0x90 <- kvm_mmu_notifier_clear_flush_young\\) young=[01]",
-  mm_vmscan_throttled: "nid=0 usec_timeout=\\d+ usect_delayed=\\d+ reason=VMSCAN_THROTTLE_[A-Z]+",
-};
 
 /** ftrace's beginning of a line: comm-pid, CPU, flags, time in seconds. */
 const LINE =
@@ -179,13 +113,29 @@ async function asynchronous(): Promise<Machine> {
   return machine;
 }
 
+/** A cgroup whose pages are all being written by a slow disk. */
+async function throttled(): Promise<Record<string, number>> {
+  const workload = { kind: "sequential" as const, pages: 200, writes: 1 };
+  const machine = await create(
+    roomy(
+      [{ workload }],
+      { trace: ALL, host: { memory: "8MiB", swap: [{ kind: "hdd", size: "8MiB" }] } },
+      { memoryMax: "80KiB" },
+    ),
+  );
+  machine.run();
+  return machine.traceCounts();
+}
+
 test("every tracepoint has a format here, and is passed", async () => {
   const { counts } = await story();
+  const slow = await throttled();
   const machine = await asynchronous();
   assert.equal([...TRACEPOINTS].sort(), Object.keys(FORMATS).sort());
   const legacy = (await withFewTables()).traceCounts();
   const told = machine.traceCounts();
-  for (const name of TRACEPOINTS) assert.ok(counts[name]! + legacy[name]! + told[name]! > 0, name);
+  for (const name of TRACEPOINTS)
+    assert.ok(counts[name]! + legacy[name]! + told[name]! + slow[name]! > 0, name);
   const events = read(machine.traceText());
   assert.ok(
     events.some(({ event, comm }) => event === "kvm_async_pf_completed" && comm.startsWith("kworker/u:")),

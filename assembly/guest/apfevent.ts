@@ -20,10 +20,12 @@ import {
   TOKEN_ALL,
   vcpuAttention,
 } from "../kvm/apf";
+import { apfEnabled } from "../kvm/apfcondition";
 import { apfAcknowledge, apfRescan } from "../kvm/apfready";
 import { apfEnable, apfSwitch } from "../kvm/apfreset";
-import { faultSuspend } from "../kvm/faultsave";
-import { vcpuApf, vcpuFaultPending } from "../kvm/vcpu";
+import { faultSavedGfn, faultSuspend } from "../kvm/faultsave";
+import { VIOLATION_TOKEN_REUSE, violationNote } from "../kvm/integrity";
+import { vcpuApf, vcpuFaultPending, vcpuIndex, vcpuVm } from "../kvm/vcpu";
 import { actorClock, actorSpend, STAGE_ASYNC, STAGE_EXIT } from "../sim/actor";
 import { COST_GUEST_EXCEPTION_NS, COST_VM_EXIT_NS, cost } from "../sim/costs";
 import { sleeperWait, sleeperWake, sleeperWakeAll } from "./apfsleep";
@@ -45,6 +47,8 @@ export const EVENT_GOES_ON: u32 = 1;
 export const EVENT_FAULTED: u32 = 2;
 /** The handler's access has seen contents that it should not have seen. */
 export const EVENT_VIOLATION: u32 = 3;
+/** The guest's memory would be corrupted. */
+export const EVENT_CORRUPTS: u32 = 4;
 
 const IDLE: u32 = 0;
 const EXCEPTION: u32 = 1;
@@ -62,7 +66,11 @@ export function guestEvent(vcpu: usize): u32 {
   const pc = load<u32>(vcpu, GUEST_HANDLER);
   if (pc === IDLE) return enter(apf, vcpu);
   if (pc === WAIT) {
-    sleeperWait(vcpu, load<u32>(vcpu, GUEST_HANDLER_TOKEN));
+    if (!sleeperWait(vcpu, load<u32>(vcpu, GUEST_HANDLER_TOKEN))) {
+      const gfn = faultSavedGfn(taskFault(guestCurrent(vcpu)));
+      violationNote(VIOLATION_TOKEN_REUSE, vcpuVm(vcpu), gfn, vcpuIndex(vcpu), actorClock(vcpu));
+      return EVENT_CORRUPTS;
+    }
     leave(apf, vcpu);
     apfRescan(apf);
     return EVENT_GOES_ON;
@@ -153,6 +161,8 @@ export function guestWriteMsr(vcpu: usize): void {
   actorSpend(vcpu, STAGE_EXIT, cost(COST_VM_EXIT_NS));
   store<u32>(apf, <u32>(value >> 12), APF_AREA_GFN);
   apfEnable(apf, <u32>value & 0x3f, actorClock(vcpu));
+  // Of what was outstanding it will not be told: who switches off wakes his own sleepers (kvm_guest_cpu_offline()).
+  if (!apfEnabled(apf)) sleeperWakeAll(vcpu, TOKEN_ALL);
   store<u32>(apf, 1, APF_MSR_WRITTEN);
 }
 

@@ -80,8 +80,11 @@ function freeDummy(table: usize, node: usize): void {
   store<u32>(table, <u32>node, DUMMIES);
 }
 
-/** kvm_async_pf_task_wait(): the current task sleeps until `token` is ready; if that came first it goes on. */
-export function sleeperWait(vcpu: usize, token: u32): void {
+/**
+ * kvm_async_pf_task_wait(): the current task sleeps until `token` is ready; if that came first it goes on. False: another task sleeps under
+ * this token already, because the tokens have wrapped around. The kernel would take its node, which lies on a stack, for a dummy and free it.
+ */
+export function sleeperWait(vcpu: usize, token: u32): bool {
   const table = guestSleepers(vcpu);
   const task = guestCurrent(vcpu);
   const node = unlink(table, token);
@@ -94,13 +97,17 @@ export function sleeperWait(vcpu: usize, token: u32): void {
     vcpuIndex(vcpu),
   );
   if (node !== 0) {
-    // A node that is a task's would be a task that sleeps under this token already: the tokens have wrapped around.
-    assert(load<u32>(node, TASK) === 0);
+    const sleeper = <usize>load<u32>(node, TASK);
+    if (sleeper !== 0) {
+      link(table, node, token, load<u32>(node, VCPU), sleeper);
+      return false;
+    }
     freeDummy(table, node);
-    return;
+    return true;
   }
   link(table, taskSleeper(task), token, vcpu, task);
   guestSleep(vcpu);
+  return true;
 }
 
 /** kvm_async_pf_task_wake(): wakes the task that waits for `token`, or leaves a dummy for it. */

@@ -1,7 +1,7 @@
 import { PFN_NONE } from "../memory/layout";
 import { pagePut } from "../mm/free";
 import { GFP_NO_SLEEP, GFP_NO_WAIT } from "../mm/gfp";
-import { SLAB_BYTES, slabFrames, slabGive, slabInit, slabTake, slabUsed } from "../mm/slab";
+import { checkSlab, SLAB_BYTES, slabGive, slabInit, slabTake } from "../mm/slab";
 import { STAGE_COUNT } from "../sim/actor";
 import {
   APF_AREA_TOKEN,
@@ -50,16 +50,6 @@ const CACHE: usize = memory.data(SLAB_BYTES, 8);
 /** No works yet. */
 export function worksInit(): void {
   slabInit(CACHE, PER_FRAME);
-}
-
-/** Frames that works lie in. */
-export function workFrames(): u32 {
-  return slabFrames(CACHE);
-}
-
-/** Works in use. */
-export function worksUsed(): u32 {
-  return slabUsed(CACHE);
 }
 
 /** A fresh work at the end of the queue; 0 when none could be allocated without waiting, or is left (a cancelled one still runs). */
@@ -142,6 +132,13 @@ export function workNextDone(apf: usize): usize {
   return work;
 }
 
+/** The work of that token in the queue, 0 for none. */
+export function workOfToken(apf: usize, token: u32): usize {
+  let work = <usize>load<u32>(apf, APF_QUEUE_HEAD);
+  while (work !== 0 && load<u32>(work, WORK_TOKEN) !== token) work = <usize>load<u32>(work, WORK_NEXT);
+  return work;
+}
+
 export function apfDoneEmpty(apf: usize): bool {
   return load<u32>(apf, APF_DONE_HEAD) === 0;
 }
@@ -178,6 +175,19 @@ export function apfExpected(apf: usize, inHandler: bool): u32 {
   return expected;
 }
 
+/** Works in use of one vCPU, cancelled ones that still run among them. */
+export function worksInUse(apf: usize): u32 {
+  let free: u32 = 0;
+  for (let work = <usize>load<u32>(apf, APF_FREE); work !== 0; work = <usize>load<u32>(work, WORK_NEXT))
+    free++;
+  return load<u32>(apf, APF_ITEMS) - free;
+}
+
+/** Asserts that `used` works of all vCPUs are in use. */
+export function checkWorks(used: u32): void {
+  checkSlab(CACHE, used);
+}
+
 export function checkApfQueue(apf: usize): void {
   let queued: u32 = 0;
   for (
@@ -203,8 +213,5 @@ export function checkApfQueue(apf: usize): void {
   ) {
     assert(load<u32>(work, WORK_STATE) === WORK_DONE);
   }
-  let unused: u32 = 0;
-  for (let work = <usize>load<u32>(apf, APF_FREE); work !== 0; work = <usize>load<u32>(work, WORK_NEXT))
-    unused++;
-  assert(unused + queued <= load<u32>(apf, APF_ITEMS));
+  assert(queued <= worksInUse(apf));
 }

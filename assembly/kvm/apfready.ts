@@ -31,7 +31,7 @@ import {
   WORK_TOLD,
 } from "./apf";
 import { apfEnabled, apfMayDequeue } from "./apfcondition";
-import { apfDoneEmpty, workFree, workNextDone, workUnqueue } from "./apfqueue";
+import { apfDoneEmpty, workFree, workNextDone, workOfToken, workUnqueue } from "./apfqueue";
 import { apfAreaWritten, apfTell } from "./apfsetup";
 import { apfTableRemove } from "./apftable";
 import { pageFaultStep, prefetchBegin, prefetchEnd } from "./fault";
@@ -40,7 +40,7 @@ import { guestAccessBegin, guestAccessStep } from "./guestwrite";
 import { gfnToMemslot } from "./memslots";
 import { VM_APF_READY, vmCountAdd } from "./stats";
 import { vcpuApf, vcpuIndex, vcpuVm } from "./vcpu";
-import { vmSlots, vmStats } from "./vm";
+import { vmSlots, vmStats, vmUnalias } from "./vm";
 
 // Completions are consumed on their vCPU, before its guest goes on: kvm_check_async_pf_completion() with
 // kvm_arch_async_page_ready(), which maps the page, accessed bit clear, and kvm_arch_async_page_present(), which tells the guest.
@@ -89,7 +89,10 @@ export function apfReadyStep(vcpu: usize): i32 {
       const step = guestAccessStep(vm, vcpu);
       if (step !== STEP_DONE) return step;
       store<u32>(apf, 0, APF_LATE);
-      apfTell(apf, load<u32>(apf, APF_LATE_TOKEN));
+      const token = load<u32>(apf, APF_LATE_TOKEN);
+      const work = workOfToken(apf, token);
+      if (work !== 0) store<u32>(work, 1, WORK_TOLD);
+      apfTell(apf, token);
       return STEP_DONE;
     }
   }
@@ -101,11 +104,12 @@ function next(apf: usize, vcpu: usize): bool {
     apfAttended(apf, ATTENTION_READY);
     return late(apf, vcpu);
   }
+  const vm = vcpuVm(vcpu);
   const work = workNextDone(apf);
   store<u32>(apf, <u32>work, APF_WORK);
   if (
     load<u32>(work, WORK_ALL) !== 0 ||
-    gfnToMemslot(vmSlots(vcpuVm(vcpu)), load<u32>(work, WORK_GFN)) === 0
+    gfnToMemslot(vmSlots(vm), vmUnalias(vm, load<u32>(work, WORK_GFN))) === 0
   ) {
     store<u32>(apf, PRESENT, APF_PC);
   } else {

@@ -29,6 +29,7 @@ import {
   vmSpteRefs,
   vmStats,
   vmTablePool,
+  vmUnalias,
   vmVcpuList,
 } from "./vm";
 import { LEVEL_4K, leafPfn, TABLE_ENTRIES, walkNext, walkSpte } from "./walk";
@@ -68,9 +69,10 @@ function checkEntry(vm: usize, gfn: u32, spte: u64): void {
   if (!sptePresent(spte)) return;
   const space = mmSpace(vmMm(vm), vmId(vm));
   const format = vmFormat(vm);
-  const slot = memslotSearch(vmSlots(vm), gfn);
+  const frame = vmUnalias(vm, gfn);
+  const slot = memslotSearch(vmSlots(vm), frame);
   assert(slot !== 0);
-  if (spte & SPTE_WRITE) assert(!memslotReadOnly(slot) && (!dirtyLogged(slot) || dirtyMarked(slot, gfn)));
+  if (spte & SPTE_WRITE) assert(!memslotReadOnly(slot) && (!dirtyLogged(slot) || dirtyMarked(slot, frame)));
   if (spte & SPTE_WRITE) assert(spteMayWrite(spte, format));
   if (spteMayWrite(spte, format)) assert((spte & spteHostWritable(format)) !== 0);
   const pte = spacePte(space, gfnToIndex(vm, gfn));

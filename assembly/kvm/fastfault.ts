@@ -21,9 +21,10 @@ export const FAST_SPURIOUS: u32 = 1;
 
 /**
  * fast_page_fault(): a write to an entry that was there, and only not writable, is let through without a lock, when the entry may be
- * made writable or another vCPU has done so. Returns FAST_*, 0 when the fault goes the slow way.
+ * made writable or another vCPU has done so. `frame` is what `gfn`
+ * is an alias of, or itself. Returns FAST_*, 0 when the fault goes the slow way.
  */
-export function fastPageFault(vcpu: usize, vm: usize, gfn: u32, write: bool): u32 {
+export function fastPageFault(vcpu: usize, vm: usize, gfn: u32, frame: u32, write: bool): u32 {
   if (!write || load<u32>(vcpu, PF_PRESENT) === 0) return 0;
   const leaf = walkAny(vm, gfn);
   const old = leaf === 0 ? SPTE_NONE : load<u64>(leaf);
@@ -33,7 +34,7 @@ export function fastPageFault(vcpu: usize, vm: usize, gfn: u32, write: bool): u3
   const spte = fixed ? old | SPTE_WRITE : old;
   if (fixed) {
     spteSet(vm, leaf, spte);
-    dirtyMark(vcpuMemslot(vcpu, gfn), gfn);
+    dirtyMark(vcpuMemslot(vcpu, frame), frame);
   }
   const error = PFERR_PRESENT | PFERR_WRITE | (vmFormat(vm) === SPTE_NPT ? PFERR_USER : 0);
   const outcome = ((<u64>(spurious ? 1 : 0)) << 62) | ((<u64>(fixed ? 1 : 0)) << 63);

@@ -18,7 +18,7 @@ import {
   faultWritable,
 } from "../mm/fault";
 import { pagePut } from "../mm/free";
-import { ptePfn, ptePresent, ZERO_PFN } from "../mm/pte";
+import { PTE_WRITE, ptePfn, ptePresent, ZERO_PFN } from "../mm/pte";
 import { spacePte } from "../mm/space";
 import {
   ACTOR_HOST,
@@ -46,6 +46,7 @@ import {
   PFERR_USER,
   PFERR_WRITE,
 } from "./fastfault";
+import { faultLetGo, faultUsed, hostMaps, hostMapsWritable } from "./foundpage";
 import { noteViolation, VIOLATION_UNREACHABLE_PIN } from "./integrity";
 import { memslotIndex, memslotInvalid, memslotReadOnly } from "./memslot";
 import { mmuLevel, mmuMap, mmuMissing, mmuReady } from "./mmu";
@@ -84,6 +85,7 @@ import {
   PF_PREFETCH,
   PF_PRESENT,
   PF_SEQ,
+  PF_SLOW,
   PF_START,
   PF_VA,
   PF_WRITE,
@@ -110,6 +112,7 @@ import {
   vmSpace,
   vmSpteRefs,
   vmStats,
+  vmUnalias,
   vmZaps,
 } from "./vm";
 import { LEVEL_4K, levelPages, walkSpte } from "./walk";
@@ -197,6 +200,7 @@ export function pageFaultStep(vcpu: usize): i32 {
   const vm = vcpuVm(vcpu);
   const mm = vmMm(vm);
   let gfn = load<u32>(vcpu, PF_GFN);
+  let frame = vmUnalias(vm, gfn);
   const write = load<u32>(vcpu, PF_WRITE) !== 0;
   const prefetch = load<u32>(vcpu, PF_PREFETCH) !== 0;
   while (true) {
@@ -206,7 +210,7 @@ export function pageFaultStep(vcpu: usize): i32 {
         goto(vcpu, GUEST_TABLES);
         continue;
       }
-      const fast = fastPageFault(vcpu, vm, gfn, write);
+      const fast = fastPageFault(vcpu, vm, gfn, frame, write);
       if (fast === FAST_FIXED) needed(vcpu, FAULT_WRITE_PROTECT);
       if (fast !== 0) return STEP_DONE;
       goto(vcpu, TOPUP);
@@ -215,6 +219,7 @@ export function pageFaultStep(vcpu: usize): i32 {
       if (walked !== SHADOW_WAITS) {
         goto(vcpu, TOPUP);
         gfn = load<u32>(vcpu, PF_GFN);
+        frame = vmUnalias(vm, gfn);
         if (walked === SHADOW_MAPS) continue;
         if (!prefetch) store<u32>(vcpu + (walked === SHADOW_INJECTS ? VCPU_HANDLER : PF_EMULATED), 1);
         return STEP_DONE;
@@ -226,7 +231,7 @@ export function pageFaultStep(vcpu: usize): i32 {
       goto(vcpu, GUEST_TABLES);
     } else if (pc === TOPUP) {
       if (spareCount(vcpu) < mmuMissing(vm, vcpu, gfn, LEVEL_4K)) {
-        allocTableBegin(vcpu, vmSpace(vm));
+        allocTableBegin(vcpu, vmSpace(vm), true);
         goto(vcpu, TOPUP_ALLOC);
       } else {
         goto(vcpu, RESOLVE);
@@ -240,8 +245,8 @@ export function pageFaultStep(vcpu: usize): i32 {
       const seq = vmInvalidateSeq(vm);
       store<u32>(vcpu, seq, PF_SEQ);
       store<u32>(vcpu, vmZaps(vm), PF_ZAPS);
-      const slot = vcpuMemslot(vcpu, gfn);
-      if (vmInvalidateRetry(vm, seq, gfn) || (slot !== 0 && memslotInvalid(slot))) {
+      const slot = vcpuMemslot(vcpu, frame);
+      if (vmInvalidateRetry(vm, seq, frame) || (slot !== 0 && memslotInvalid(slot))) {
         if (prefetch) return STEP_DONE;
         if (!retry(vcpu)) return STEP_AGAIN;
         continue;
@@ -250,7 +255,9 @@ export function pageFaultStep(vcpu: usize): i32 {
         if (!prefetch) emulate(vcpu);
         return STEP_DONE;
       }
-      faultBegin(vcpu, vmSpace(vm), memslotIndex(slot, gfn), write);
+      const index = memslotIndex(slot, frame);
+      store<u32>(vcpu, hostMapsWritable(vm, index) ? 0 : 1, PF_SLOW);
+      faultBegin(vcpu, vmSpace(vm), index, write);
       if (!prefetch) asyncTry(vcpu);
       goto(vcpu, RESOLVING);
     } else if (pc === RESOLVING) {
@@ -263,6 +270,7 @@ export function pageFaultStep(vcpu: usize): i32 {
         continue;
       }
       asyncNote(vcpu);
+      if (load<u32>(vcpu, PF_SLOW) !== 0) faultUsed(vcpu, vm, gfn); // FOLL_TOUCH
       actorSpend(vcpu, STAGE_MAP, beforeLock(vm));
       goto(vcpu, RESOLVED);
       // yield: the frame is held, no spte names it yet; the page may be taken away here (the 2008 get_user_pages window)
@@ -271,20 +279,20 @@ export function pageFaultStep(vcpu: usize): i32 {
       goto(vcpu, LOCKED);
       if (!lock(vm, vcpu)) return STEP_BLOCKED;
     } else if (pc === LOCKED) {
-      if (stale(vcpu, vm, gfn) || (vmIsShadow(vm) && !shadowCurrent(vcpu))) {
+      if (stale(vcpu, vm, frame) || (vmIsShadow(vm) && !shadowCurrent(vcpu))) {
         unlock(vm, vcpu);
-        pagePut(mm, faultPfn(vcpu), vcpu);
+        faultLetGo(vcpu, vm, gfn);
         if (prefetch) return STEP_DONE;
         if (!retry(vcpu)) return STEP_AGAIN;
         continue;
       }
       if (!mmuReady(vm, vcpu, gfn, mmuLevel(vm, gfn, faultPfn(vcpu)))) {
         unlock(vm, vcpu);
-        pagePut(mm, faultPfn(vcpu), vcpu);
+        faultLetGo(vcpu, vm, gfn);
         goto(vcpu, TOPUP);
         continue;
       }
-      map(vcpu, vm, gfn);
+      map(vcpu, vm, gfn, frame);
       goto(vcpu, UNLOCK);
       if (!actorGoesOn(vcpu)) return STEP_AGAIN; // yield: mmu_lock is held for reading
     } else if (pc === ASYNC) {
@@ -300,7 +308,7 @@ export function pageFaultStep(vcpu: usize): i32 {
     } else {
       assert(pc === UNLOCK);
       unlock(vm, vcpu);
-      pagePut(mm, faultPfn(vcpu), vcpu); // sptes hold no references
+      faultLetGo(vcpu, vm, gfn); // sptes hold no references
       return STEP_DONE;
     }
   }
@@ -330,8 +338,8 @@ function unlock(vm: usize, vcpu: usize): void {
 }
 
 // is_page_fault_stale(): the page may have gone since it was asked for, or the slot.
-function stale(vcpu: usize, vm: usize, gfn: u32): bool {
-  return vmInvalidateRetry(vm, load<u32>(vcpu, PF_SEQ), gfn) || vmZaps(vm) !== load<u32>(vcpu, PF_ZAPS);
+function stale(vcpu: usize, vm: usize, frame: u32): bool {
+  return vmInvalidateRetry(vm, load<u32>(vcpu, PF_SEQ), frame) || vmZaps(vm) !== load<u32>(vcpu, PF_ZAPS);
 }
 
 // RET_PF_EMULATE: no memory is there to be mapped, or it may not be written: the monitor answers, and the access is over.
@@ -356,8 +364,8 @@ function retry(vcpu: usize): bool {
 }
 
 // direct_page_fault() under mmu_lock
-function map(vcpu: usize, vm: usize, gfn: u32): void {
-  const slot = vcpuMemslot(vcpu, gfn);
+function map(vcpu: usize, vm: usize, gfn: u32, frame: u32): void {
+  const slot = vcpuMemslot(vcpu, frame);
   const writable = faultWritable(vcpu) && !memslotReadOnly(slot);
   const pfn = faultPfn(vcpu);
   const level = mmuLevel(vm, gfn, pfn);
@@ -371,7 +379,7 @@ function map(vcpu: usize, vm: usize, gfn: u32): void {
   } else {
     needed(vcpu, mmuMap(vm, vcpu, gfn & ~tail, pfn & ~tail, level, writable, prefetch));
   }
-  if (writable) dirtyMark(slot, gfn);
+  if (writable) dirtyMark(slot, frame);
   actorSpend(vcpu, STAGE_MAP, mapNs(vm) - beforeLock(vm));
   // Where an spte owns a reference, one whose page the host has taken away meanwhile keeps the frame: no notifier will name it.
   if (vmSpteRefs(vm) && faultPfn(vcpu) !== ZERO_PFN && !hostMaps(vm, gfn, faultPfn(vcpu))) {
@@ -388,11 +396,6 @@ function mapNs(vm: usize): u32 {
 
 function beforeLock(vm: usize): u32 {
   return mapNs(vm) / MAP_BEFORE_LOCK;
-}
-
-function hostMaps(vm: usize, gfn: u32, pfn: u32): bool {
-  const pte = spacePte(vmSpace(vm), gfnToIndex(vm, gfn));
-  return ptePresent(pte) && ptePfn(pte) === pfn;
 }
 
 /** The fault has ended in an artificial halt: the page is on its way, and the guest could not be told. */

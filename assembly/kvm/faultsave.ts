@@ -32,6 +32,11 @@ export function faultSaved(save: usize): bool {
   return load<u32>(save, HELD) !== 0;
 }
 
+/** The page of the fault in `save`. */
+export function faultSavedGfn(save: usize): u32 {
+  return load<u32>(save, GFN);
+}
+
 /** The vCPU's pending fault moves into `save`. */
 export function faultSuspend(vcpu: usize, save: usize): void {
   const apf = vcpuApf(vcpu);

@@ -4,7 +4,7 @@ import { pagePut } from "../mm/free";
 import { dirtyMark } from "./dirtylog";
 import { memslotIndex } from "./memslot";
 import { gfnToMemslot, memslotsGeneration } from "./memslots";
-import { vmMm, vmSlots, vmSpace } from "./vm";
+import { vmMm, vmSlots, vmSpace, vmUnalias } from "./vm";
 
 // The host's cached way to a page of guest memory (struct gfn_to_hva_cache): kvm_read_guest_cached(), kvm_write_guest_cached(). The
 // access goes through the monitor's own address space, so it may fault there, wait for swap like any access of the host, and
@@ -23,9 +23,10 @@ const INDEX_NONE: u32 = 0xffffffff;
 
 /** kvm_gfn_to_hva_cache_init() */
 export function guestCacheInit(cache: usize, vm: usize, gfn: u32): void {
-  const slot = gfnToMemslot(vmSlots(vm), gfn);
+  const frame = vmUnalias(vm, gfn);
+  const slot = gfnToMemslot(vmSlots(vm), frame);
   store<u64>(cache, memslotsGeneration(vmSlots(vm)), GENERATION);
-  store<u32>(cache, slot === 0 ? INDEX_NONE : memslotIndex(slot, gfn), INDEX);
+  store<u32>(cache, slot === 0 ? INDEX_NONE : memslotIndex(slot, frame), INDEX);
   store<u32>(cache, 1, SET);
 }
 
@@ -53,6 +54,7 @@ export function guestAccessStep(vm: usize, actor: usize): i32 {
 
 /** What has been written stands in `gfn`: its slot's dirty log notes it. */
 export function guestAccessDirty(vm: usize, gfn: u32): void {
-  const slot = gfnToMemslot(vmSlots(vm), gfn);
-  if (slot !== 0) dirtyMark(slot, gfn);
+  const frame = vmUnalias(vm, gfn);
+  const slot = gfnToMemslot(vmSlots(vm), frame);
+  if (slot !== 0) dirtyMark(slot, frame);
 }

@@ -22,6 +22,8 @@ export const VIOLATION_LOST_WRITE: u32 = 1;
 export const VIOLATION_STALE_READ: u32 = 2;
 /** hinting of 2019: more blocks than its second array has places. */
 export const VIOLATION_ARRAY_OVERFLOW: u32 = 3;
+/** A token of asynchronous page faults that a task still sleeps under: `gfn` is the page of the second one. */
+export const VIOLATION_TOKEN_REUSE: u32 = 4;
 export const VIOLATION_BYTES: usize = 48;
 export const VIOLATIONS_KEPT: u32 = 16;
 

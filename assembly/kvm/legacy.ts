@@ -44,6 +44,7 @@ import {
   vmSpace,
   vmSpteRefs,
   vmTablePool,
+  vmUnalias,
 } from "./vm";
 import { checkWalk, entryOf, LEVEL_2M, LEVEL_4K, levelPages, TABLE_ENTRIES, tableGfn } from "./walk";
 
@@ -71,7 +72,7 @@ export function legacyMap(
   for (let at = vmLevels(vm); at > level; at--) {
     const entry = entryOf(table, gfn, at);
     if (sptePresent(load<u64>(entry)) && spteIsLeaf(load<u64>(entry), at)) {
-      legacyDrop(vm, entry, tableGfn(gfn, at - 1), at, vcpu); // drop_large_spte()
+      legacyDrop(vm, entry, vmUnalias(vm, tableGfn(gfn, at - 1)), at, vcpu); // drop_large_spte()
       flushRemoteTlbs(vm, vcpu);
     }
     if (!sptePresent(load<u64>(entry))) {
@@ -105,7 +106,7 @@ function setSpte(
     flush = true;
     old = SPTE_NONE;
   } else if (sptePresent(old) && sptePfn(old) !== pfn) {
-    legacyDrop(vm, entry, gfn, level, vcpu);
+    legacyDrop(vm, entry, vmUnalias(vm, gfn), level, vcpu);
     flush = true;
     old = SPTE_NONE;
   }
@@ -117,7 +118,7 @@ function setSpte(
   traceSetSpte(vm, entry, gfn, level, actorClock(vcpu));
   if (flush) flushRemoteTlbs(vm, vcpu);
   if (mapped) return FAULT_WRITE_PROTECT;
-  rmapAdd(legacyRmap(vm), gfn, level, entry);
+  rmapAdd(legacyRmap(vm), vmUnalias(vm, gfn), level, entry);
   if (vmSpteRefs(vm) && pfn !== ZERO_PFN) pageGet(pageOf(vmMm(vm), pfn));
   return FAULT_MINOR;
 }
@@ -144,11 +145,13 @@ function mapNeighbours(vm: usize, vcpu: usize, entry: usize, gfn: u32): void {
 
 // direct_pte_prefetch_many(). False: not even the first page of the run is there.
 function mapRun(vm: usize, vcpu: usize, base: usize, first: u32, start: u32, end: u32): bool {
-  const slot = gfnToMemslot(vmSlots(vm), first + start);
-  if (slot === 0 || !memslotHolds(slot, first + end - 1)) return false;
+  const slot = gfnToMemslot(vmSlots(vm), vmUnalias(vm, first + start));
+  if (slot === 0 || !memslotHolds(slot, vmUnalias(vm, first + end - 1))) return false;
   for (let index = start; index < end; index++) {
     const gfn = first + index;
-    const pte = spacePte(vmSpace(vm), memslotIndex(slot, gfn));
+    const frame = vmUnalias(vm, gfn);
+    if (!memslotHolds(slot, frame)) return true;
+    const pte = spacePte(vmSpace(vm), memslotIndex(slot, frame));
     if (!ptePresent(pte) || (pte & PTE_WRITE) === 0) return index !== start;
     setSpte(vm, vcpu, base + ((<usize>index) << 3), gfn, ptePfn(pte), LEVEL_4K, true, true);
   }
@@ -264,7 +267,7 @@ export function checkLegacy(vm: usize): void {
       const spte = load<u64>(entry);
       if (!sptePresent(spte) || !spteIsLeaf(spte, spLevel(sp))) continue;
       leaves++;
-      assert(listed(vm, spEntryGfn(vmTablePool(vm), sp, index), spLevel(sp), entry) === 1);
+      assert(listed(vm, vmUnalias(vm, spEntryGfn(vmTablePool(vm), sp, index)), spLevel(sp), entry) === 1);
     }
   }
   let entries: u32 = 0;

@@ -1,6 +1,7 @@
 import { arenaReserve, arenaTake, PART_RECORDS, PART_SPTES } from "../memory/arena";
 import { tableFree } from "../mm/free";
 import { actorClock } from "../sim/actor";
+import { aliasedPages } from "./alias";
 import { flushRemoteTlbs } from "./flush";
 import { spteSet } from "./leafbits";
 import { traceGetPage, tracePrepareZap } from "./mmutrace";
@@ -41,6 +42,7 @@ import {
   setVmLegacy,
   setVmRoot,
   vmFormat,
+  vmAliases,
   vmGfnEnd,
   vmIsShadow,
   vmLegacy,
@@ -50,6 +52,7 @@ import {
   vmSpteRefs,
   vmTablePool,
   vmTables,
+  vmUnalias,
 } from "./vm";
 import { LEVEL_4K, levelPages, linkTable, setDirectory, TABLE_ENTRIES } from "./walk";
 
@@ -102,8 +105,9 @@ export function mmuPagesDefault(pages: u32): u32 {
 export function legacyLayout(vm: usize): void {
   const legacy = vmLegacy(vm);
   store<u32>(legacy, <u32>arenaReserve(PART_SPTES, 4 << HASH_SHIFT), HASH);
-  // In a direct map a page is mapped, and a table linked, by one entry: no list needs a descriptor.
-  rmapLayout(legacy + RMAP, vmGfnEnd(vm), vmTables(vm), SPARE_DESCRIPTORS + shadowLists(vm), vmSpteRefs(vm));
+  // In a direct map a page is mapped, and a table linked, by one entry: only what aliases show too needs descriptors, two for five entries.
+  const descriptors = SPARE_DESCRIPTORS + 2 * aliasedPages(vmAliases(vm)) + shadowLists(vm);
+  rmapLayout(legacy + RMAP, vmGfnEnd(vm), vmTables(vm), descriptors, vmSpteRefs(vm));
 }
 
 // Several sets of tables may map the same frame: a list that ever had two entries keeps a descriptor until it is empty.
@@ -223,7 +227,7 @@ export function legacyUnlink(vm: usize, entry: usize): void {
   else reach(spTable(sp), vm, spGfn(sp), spLevel(sp), false);
 }
 
-/** drop_spte(): the present leaf at `entry` goes, with its place in the reverse map. */
+/** drop_spte(): the present leaf at `entry` goes, with its place in the reverse map under `gfn`, which is no alias. */
 export function legacyDrop(vm: usize, entry: usize, gfn: u32, level: u32, actor: usize): void {
   const old = load<u64>(entry);
   assert(sptePresent(old) && spteIsLeaf(old, level));
@@ -249,8 +253,11 @@ export function legacyZapPage(vm: usize, sp: usize, actor: usize): void {
     const entry = spTable(sp) + ((<usize>index) << 3);
     const old = load<u64>(entry);
     if (!sptePresent(old)) continue;
-    if (spteIsLeaf(old, level)) legacyDrop(vm, entry, spEntryGfn(vmTablePool(vm), sp, index), level, actor);
-    else legacyUnlink(vm, entry);
+    if (spteIsLeaf(old, level)) {
+      legacyDrop(vm, entry, vmUnalias(vm, spEntryGfn(vmTablePool(vm), sp, index)), level, actor);
+    } else {
+      legacyUnlink(vm, entry);
+    }
   }
   const iterator = vmLegacy(vm) + ITERATOR;
   for (let parent = pteListFirst(spParents(sp), iterator); parent !== 0; ) {

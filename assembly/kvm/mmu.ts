@@ -37,6 +37,7 @@ import {
   vmSpace,
   vmSpteRefs,
   vmTables,
+  vmUnalias,
   vmVcpuList,
   vmZapped,
 } from "./vm";
@@ -121,7 +122,7 @@ export function mmuMap(
  * host addresses are congruent, and the host itself maps them whole.
  */
 export function mmuLevel(vm: usize, gfn: u32, pfn: u32): u32 {
-  if (!vmHuge(vm)) return LEVEL_4K;
+  if (!vmHuge(vm) || vmUnalias(vm, gfn) !== gfn) return LEVEL_4K;
   const slot = gfnToMemslot(vmSlots(vm), gfn);
   const first = thpFirst(gfn);
   if (slot === 0 || !memslotHolds(slot, first) || !memslotHolds(slot, first + HUGE_PAGES - 1))

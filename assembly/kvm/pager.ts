@@ -7,6 +7,7 @@ import { PTE_NONE } from "../mm/pte";
 import { spacePte, spaceUserfault } from "../mm/space";
 import {
   userfaultCreate,
+  userfaultDue,
   userfaultQuiet,
   userfaultRegister,
   userfaultTake,
@@ -31,14 +32,13 @@ import { vmMm, vmSpace } from "./vm";
 // was missed, and who waits for it is woken.
 //
 // record   as a daemon's, then   0      4        8
-//                                +------+--------+-----+--------+
-//                                | pc   | asking | due | newest |
-//                                +------+--------+-----+--------+
+//                                +------+--------+--------+
+//                                | pc   | asking | newest |
+//                                +------+--------+--------+
 
 const PC: usize = DAEMON_BYTES;
 const ASKING: usize = DAEMON_BYTES + 4; // whose requests are being answered, the next one first
-const DUE: usize = DAEMON_BYTES + 8; // requests are to be looked at
-const NEWEST: usize = DAEMON_BYTES + 12; // first
+const NEWEST: usize = DAEMON_BYTES + 8; // first
 const PAGER_BYTES: usize = DAEMON_BYTES + 16;
 
 const NEXT: u32 = 0;
@@ -69,9 +69,7 @@ export function pagerStop(pager: usize, time: u64): void {
 
 /** The timer of a pager's requests has run down at `time`. */
 export function pagerTimer(pager: usize, record: usize, time: u64): void {
-  if (!userfaultQuiet(record, time)) return;
-  store<u32>(pager, 1, DUE);
-  if (load<u32>(pager, PC) !== IDLE) return;
+  if (!userfaultQuiet(record, time) || load<u32>(pager, PC) !== IDLE) return;
   store<u32>(pager, NEXT, PC);
   actorWake(pager, time);
 }
@@ -96,8 +94,7 @@ export function pagerStep(pager: usize): i32 {
       } else {
         answer(pager, asker); // another request for the page has been answered (EEXIST)
       }
-    } else if (load<u32>(pager, DUE) !== 0) {
-      store<u32>(pager, 0, DUE);
+    } else if (userfaultDue(spaceUserfault(space))) {
       const asking = userfaultTake(spaceUserfault(space));
       store<u32>(pager, <u32>(load<u32>(pager, NEWEST) !== 0 ? reversed(asking) : asking), ASKING);
     } else {

@@ -62,6 +62,8 @@ const LAST_SLOT_GEN: usize = NOTIFIER_PC + 160; // u64
 export const PF_ZAPS: usize = NOTIFIER_PC + 156;
 /** No memory stands behind the access: it is emulated when it is repeated. */
 export const PF_EMULATED: usize = NOTIFIER_PC + 168;
+/** The host's page table has to be asked the slow way: get_user_pages_fast() finds no writable page. */
+export const PF_SLOW: usize = NOTIFIER_PC + 172;
 export const PF_PREFETCH: usize = NOTIFIER_PC + 176; // the page is mapped without an access
 const APF: usize = NOTIFIER_PC + 180;
 // The access whose fault waits while a page is mapped without an access (fault.ts).

@@ -3,6 +3,7 @@ import { unitsFor } from "../memory/layout";
 import { mappingAdd, mappingTable } from "../mm/mapping";
 import { setSpaceMappings, spacePageAt, spacePages } from "../mm/space";
 import { LOCK_BYTES } from "../sim/lock";
+import { aliasAdd, aliasTable, unaliasGfn } from "./alias";
 import { memslotHva, memslotIndex, setMemslotFirst } from "./memslot";
 import {
   gfnToMemslot,
@@ -57,7 +58,8 @@ const POOL_TABLES: usize = INVALIDATE_SEQ + 72;
 const TABLE_POOL: usize = INVALIDATE_SEQ + 76;
 const MONITOR: usize = (TABLE_POOL + TABLE_POOL_BYTES + 7) & ~7;
 const ZAPS: usize = MONITOR + 4;
-const STATS: usize = MONITOR + 8;
+const ALIASES: usize = MONITOR + 8;
+const STATS: usize = MONITOR + 16;
 const VM_BYTES: usize = STATS + VM_STATS_BYTES;
 
 /** invalidate_range_start and _end with a sequence count; a fault that an invalidation overtook starts over. */
@@ -108,6 +110,29 @@ export function vmDefaultHva(vm: usize, gfn: u32): u64 {
 /** Frames gfn .. gfn + pages - 1 may become a slot, backed by the process' memory at `hva`: room is made for that at boot. */
 export function vmReserve(vm: usize, gfn: u32, pages: u32, hva: u64): void {
   mappingAdd(<usize>load<u32>(vm, MAPPINGS), hva, pages);
+  reserveTables(vm, gfn, pages);
+}
+
+/** Frames base .. base + pages - 1 stand for those from `target` on (KVM_SET_MEMORY_ALIAS); before vmLayout(). False: memory is exhausted. */
+export function vmAddAlias(vm: usize, base: u32, pages: u32, target: u32): bool {
+  if (vmAliases(vm) === 0) store<u32>(vm, <u32>aliasTable(), ALIASES);
+  if (vmAliases(vm) === 0) return false;
+  aliasAdd(vmAliases(vm), base, pages, target);
+  reserveTables(vm, base, pages);
+  return true;
+}
+
+/** Table of the VM's aliases, 0 when it has none. */
+export function vmAliases(vm: usize): usize {
+  return <usize>load<u32>(vm, ALIASES);
+}
+
+/** The frame that `gfn` stands for: itself, or what an alias says. */
+export function vmUnalias(vm: usize, gfn: u32): u32 {
+  return unaliasGfn(vmAliases(vm), gfn);
+}
+
+function reserveTables(vm: usize, gfn: u32, pages: u32): void {
   const last = gfn + pages - 1;
   store<u32>(vm, max<u32>(load<u32>(vm, GFN_END), last + 1), GFN_END);
   let tables = load<u32>(vm, TABLES);
@@ -186,9 +211,10 @@ export function vmSlots(vm: usize): usize {
 
 /** Page of the process that backs `gfn`, which a slot holds (gfn_to_hva()). */
 export function gfnToIndex(vm: usize, gfn: u32): u32 {
-  const slot = gfnToMemslot(vmSlots(vm), gfn);
+  const frame = vmUnalias(vm, gfn);
+  const slot = gfnToMemslot(vmSlots(vm), frame);
   assert(slot !== 0);
-  return memslotIndex(slot, gfn);
+  return memslotIndex(slot, frame);
 }
 
 export function vmVcpus(vm: usize): u32 {

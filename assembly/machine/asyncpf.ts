@@ -1,5 +1,6 @@
 import { guestSleepers, setGuestSleepers, sleepersLayout, sleepersStart } from "../guest/apfsleep";
 import {
+  APF_ID,
   ATTENTION_SWITCH,
   apfAttend,
   apfCreate,
@@ -67,6 +68,13 @@ export function asyncPfLayout(vm: usize): void {
   apfLayout(vm);
   const table = sleepersLayout(dummies(vm));
   for (let vcpu = vmVcpuList(vm); vcpu !== 0; vcpu = vcpuNext(vcpu)) setGuestSleepers(vcpu, table);
+}
+
+/** Every vCPU of VM `id` has tried so many faults before: its tokens go on from there. */
+export function asyncPfAttempts(id: u32, attempts: u32): void {
+  for (let vcpu = vmVcpuList(vmAt(id)); vcpu !== 0; vcpu = vcpuNext(vcpu)) {
+    if (vcpuApf(vcpu) !== 0) store<u32>(vcpuApf(vcpu), attempts, APF_ID);
+  }
 }
 
 // A "ready" can come before its task sleeps once a vCPU, and for what was outstanding at a broadcast.

@@ -206,10 +206,10 @@ function startMemory(mm: usize): i32 {
   if (!bootFits()) return E_HOST_TOO_SMALL;
   for (let id: u32 = 0; id < mmSpaces(mm); id++) {
     for (let table: u32 = spaceUpperTables(mmSpace(mm, id)); table > 0; table--) {
-      const pfn = allocBootTable(mm, mmSpace(mm, id));
+      const pfn = allocBootTable(mm, mmSpace(mm, id), false);
       assert(pfn !== PFN_NONE);
     }
-    mmuLoadRoot(vmAt(id), allocBootTable(mm, mmSpace(mm, id)));
+    mmuLoadRoot(vmAt(id), allocBootTable(mm, mmSpace(mm, id), true));
   }
   for (let type: u32 = 0; type < mmAreas(mm); type++) swapStart(mm, mmArea(mm, type));
   mmResetMinFree(mm);

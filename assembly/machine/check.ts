@@ -2,7 +2,7 @@ import { checkSleepers } from "../guest/apfsleep";
 import { checkGuest } from "../guest/sched";
 import { GUEST_HANDLER } from "../guest/task";
 import { APF_QUEUED, APF_RULES } from "../kvm/apf";
-import { apfExpected, checkApfQueue } from "../kvm/apfqueue";
+import { apfExpected, checkApfQueue, checkWorks, worksInUse } from "../kvm/apfqueue";
 import { apfTableCount, checkApfTable } from "../kvm/apftable";
 import { checkWorkers, workersHeld, workersMade } from "../kvm/apfworker";
 import { checkVm } from "../kvm/check";
@@ -42,17 +42,20 @@ export function checkAll(): void {
   for (let id: u32 = 0; id < vmTableCount(); id++) pins += mmuHeld(vmAt(id));
   checkMm(mm, pins);
   for (let type: u32 = 0; type < mmAreas(mm); type++) checkDevice(swapDevice(mmArea(mm, type)));
+  let works: u32 = 0;
   for (let id: u32 = 0; id < vmTableCount(); id++) {
     checkVm(vmAt(id));
     checkGiveback(vmAt(id));
     for (let vcpu = vmVcpuList(vmAt(id)); vcpu !== 0; vcpu = vcpuNext(vcpu)) {
       checkGuest(vcpu);
       checkApf(vcpu);
+      if (vcpuApf(vcpu) !== 0) works += worksInUse(vcpuApf(vcpu));
     }
     checkWorkers(vmAt(id));
     const userfault = spaceUserfault(vmSpace(vmAt(id)));
     if (userfault !== 0) checkUserfault(userfault);
   }
+  checkWorks(works);
 }
 
 function apfQueued(vcpu: usize): u32 {

@@ -25,6 +25,7 @@ import { DAEMON_BYTES, setVcpuNext, vcpuCreate } from "../kvm/vcpu";
 import {
   setVmMonitor,
   setVmVcpus,
+  vmAddAlias,
   vmAddSlot,
   vmCreate,
   vmDefaultHva,
@@ -44,7 +45,6 @@ import {
   mmGenerations,
   mmIdealized,
   mmPolicy,
-  setMmGenerations,
   setMmKswapd,
   setMmPolicy,
   setMmSwappiness,
@@ -59,7 +59,7 @@ import { residencyCreate } from "../mm/residency";
 import { spaceCreate, spaceMemcg } from "../mm/space";
 import { stocksCreate } from "../mm/stock";
 import { swapCreate, swapDevice } from "../mm/swaparea";
-import { setReadaheadMax, swapStateCreate } from "../mm/swapstate";
+import { swapStateCreate } from "../mm/swapstate";
 import { zoneCreate } from "../mm/zone";
 import { ACTOR_KSWAPD, actorInit } from "../sim/actor";
 import { costSet, costsPreset } from "../sim/costs";
@@ -162,11 +162,6 @@ export function configPolicy(kind: u32): void {
   setMmPolicy(host(), kind);
 }
 
-/** Generation lists (MGLRU) for all VMs, which are added afterwards, instead of an active and an inactive list. */
-export function configGenerations(): void {
-  setMmGenerations(host());
-}
-
 /** Contents of pages are checked; a violation stops the run, or is counted. */
 export function configCheck(integrity: bool, stop: bool): void {
   setCheck(integrity, stop);
@@ -178,11 +173,6 @@ export function configCosts(preset: u32): void {
 
 export function configCost(key: u32, ns: u32): void {
   costSet(key, ns);
-}
-
-/** 2^page_cluster: the largest window of pages that is read ahead from swap, a power of two. */
-export function configReadahead(pages: u32): void {
-  setReadaheadMax(host(), pages);
 }
 
 /** A swap area of `slots` usable slots. `kind` is a DEVICE_*; its figures can then be changed with configSwapDevice(). */
@@ -256,9 +246,9 @@ export function configVm(
   return <i32>id;
 }
 
-/** What the cgroup of a VM is charged beside guest pages, and how many pages at once; before boot. */
-export function configMemcg(vm: u32, chargeTables: bool, chargeBatch: u32, overheadPages: u32): void {
-  memcgSetup(spaceMemcg(vmSpace(vmAt(vm))), chargeBatch, chargeTables, overheadPages);
+/** What the cgroup of a VM is charged beside guest pages (TABLES_*, pages), and how many pages at once; before boot. */
+export function configMemcg(vm: u32, tables: u32, chargeBatch: u32, overheadPages: u32): void {
+  memcgSetup(spaceMemcg(vmSpace(vmAt(vm))), chargeBatch, tables, overheadPages);
 }
 
 /**
@@ -287,6 +277,11 @@ export function configShadow(id: u32, ownRoots: bool, preset: bool): void {
 export function configMemslot(vm: u32, id: u32, gfn: u32, pages: u32, hva: f64, flags: u32): void {
   const to = vmAt(vm);
   vmAddSlot(to, id, gfn, pages, hva < 0 ? vmDefaultHva(to, gfn) : <u64>hva, flags);
+}
+
+/** Guest frames base .. base + pages - 1 of a VM stand for those from `target` on; up to ALIAS_SLOTS times, before boot. */
+export function configAlias(vm: u32, base: u32, pages: u32, target: u32): i32 {
+  return vmAddAlias(vmAt(vm), base, pages, target) ? OK : E_NO_MEMORY;
 }
 
 function addConfigured(vm: u32, vcpu: u32, flags: u32): usize {

@@ -1,3 +1,4 @@
+import { ALIAS_SLOTS, aliasOf } from "../kvm/alias";
 import { dirtyLogged, dirtyMarked } from "../kvm/dirtylog";
 import {
   memslotFlags,
@@ -10,7 +11,7 @@ import {
 } from "../kvm/memslot";
 import { gfnToMemslot, memslotByHva, memslotCount, memslotNextInHva } from "../kvm/memslots";
 import { mmuSpte } from "../kvm/mmu";
-import { vmExpected, vmMm, vmSlots, vmSpace } from "../kvm/vm";
+import { vmAliases, vmExpected, vmMm, vmSlots, vmSpace, vmUnalias } from "../kvm/vm";
 import { vmAt } from "../kvm/vmtable";
 import { PFN_NONE } from "../memory/layout";
 import { frameStamp, mmSpace, mmStamped } from "../mm/instance";
@@ -88,15 +89,16 @@ export function inspectPage(id: u32, gfn: u32): void {
   memory.fill(TABLE, 0, (<usize>INSPECT_FIELDS) << 3);
   const vm = vmAt(id);
   const slots = vmSlots(vm);
-  const slot = gfnToMemslot(slots, gfn);
+  const frame = vmUnalias(vm, gfn);
+  const slot = gfnToMemslot(slots, frame);
   if (slot === 0) return;
   put(INSPECT_SLOT, memslotId(slot) + 1);
   put(INSPECT_SLOT_GFN, memslotGfn(slot));
   put(INSPECT_SLOT_PAGES, memslotPages(slot));
   put(INSPECT_SLOT_HVA, memslotHva(slot));
   put(INSPECT_SLOT_FLAGS, memslotFlags(slot));
-  if (dirtyLogged(slot)) put(INSPECT_DIRTY, dirtyMarked(slot, gfn) ? 2 : 1);
-  const index = memslotIndex(slot, gfn);
+  if (dirtyLogged(slot)) put(INSPECT_DIRTY, dirtyMarked(slot, frame) ? 2 : 1);
+  const index = memslotIndex(slot, frame);
   put(INSPECT_HVA, spaceHva(vmSpace(vm), index));
   let frames: u32 = 0;
   for (
@@ -105,12 +107,20 @@ export function inspectPage(id: u32, gfn: u32): void {
     place = memslotNextInHva(slots, index, index + 1, place + 1)
   ) {
     const backed = memslotGfnOf(memslotByHva(slots, place), index);
-    put(INSPECT_FIELDS + 2 * frames, backed);
-    put(INSPECT_FIELDS + 2 * frames + 1, mmuSpte(vm, backed));
-    frames++;
+    frames = shown(vm, backed, frames);
+    for (let alias: u32 = 0; alias < ALIAS_SLOTS && frames < MOST_FRAMES; alias++) {
+      const other = aliasOf(vmAliases(vm), alias, backed);
+      if (other !== backed) frames = shown(vm, other, frames);
+    }
   }
   put(INSPECT_FRAMES, frames);
   hostSide(vm, index);
+}
+
+function shown(vm: usize, gfn: u32, frames: u32): u32 {
+  put(INSPECT_FIELDS + 2 * frames, gfn);
+  put(INSPECT_FIELDS + 2 * frames + 1, mmuSpte(vm, gfn));
+  return frames + 1;
 }
 
 // The primary MMU's side: entry, frame, swap slot, contents.

@@ -134,7 +134,7 @@ export function lrucaseListed(seq: u32, place: u32): i32 {
 /** The process joins its cgroup: it is charged for the tables of its area, those between the root and the leaf tables first. */
 export function lrucaseJoin(): void {
   for (let table = spaceUpperTables(swapcaseProcess()) - 1; table > 0; table--) {
-    const pfn = allocBootTable(host(), swapcaseProcess());
+    const pfn = allocBootTable(host(), swapcaseProcess(), false);
     assert(pfn !== PFN_NONE);
   }
 }
@@ -171,7 +171,7 @@ function takeFrame(space: usize): u32 {
 }
 
 function takeTable(space: usize): u32 {
-  allocTableBegin(swapcaseActor(), space);
+  allocTableBegin(swapcaseActor(), space, false);
   return takeEnd();
 }
 

@@ -93,6 +93,7 @@ export {
   MM_SWAP_IN,
   MM_SWAP_OUT,
 } from "../mm/instance";
+export { TABLES_CHARGED, TABLES_FREE, TABLES_PROCESS } from "../mm/memcg";
 export {
   LIST_ACTIVE,
   LIST_BUDDY,

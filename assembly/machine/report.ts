@@ -39,7 +39,7 @@ import {
   vmCount,
 } from "../kvm/stats";
 import { vcpuMode } from "../kvm/vcpu";
-import { gfnToIndex, vmMm, vmSlots, vmSpace, vmStats } from "../kvm/vm";
+import { gfnToIndex, vmMm, vmSlots, vmSpace, vmStats, vmUnalias } from "../kvm/vm";
 import { vmAt, vmTableCount } from "../kvm/vmtable";
 import { PFN_NONE, TIME_NEVER } from "../memory/layout";
 import { FAULT_KINDS } from "../mm/fault";
@@ -179,8 +179,9 @@ export function reportHistogramHighest(index: u32): f64 {
 
 /** Number of the process' page that backs `gfn` of VM `id`; 0xffffffff when no slot holds it. */
 export function reportPageNumber(id: u32, gfn: u32): u32 {
-  const slot = gfnToMemslot(vmSlots(vmAt(id)), gfn);
-  return slot === 0 ? u32.MAX_VALUE : memslotIndex(slot, gfn);
+  const frame = vmUnalias(vmAt(id), gfn);
+  const slot = gfnToMemslot(vmSlots(vmAt(id)), frame);
+  return slot === 0 ? u32.MAX_VALUE : memslotIndex(slot, frame);
 }
 
 export const REPORT_PAGE_STATE: u32 = 0;

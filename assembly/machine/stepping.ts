@@ -17,8 +17,13 @@ import { memslotDirtySecond, memslotGfn } from "../kvm/memslot";
 import { memslotById } from "../kvm/memslots";
 import { stepBegan, stepEmulated, stepFaults, stepKind, stepWanted } from "../kvm/step";
 import { vcpuApf } from "../kvm/vcpu";
-import { vmMonitor, vmSlots } from "../kvm/vm";
+import { vmMm, vmMonitor, vmSlots, vmSpace } from "../kvm/vm";
 import { vmAt } from "../kvm/vmtable";
+import { lruvecOf } from "../mm/lrusize";
+import { lruvecLengths } from "../mm/lruvec";
+import { memcgUsage } from "../mm/memcg";
+import { memcgFlush } from "../mm/memcgstat";
+import { spaceMemcg } from "../mm/space";
 import { actorClock, actorStageNs, setActorOnlyCpu } from "../sim/actor";
 import { EVENT_ACCESS, EVENT_CALL, eventPost } from "../sim/events";
 import { vcpuAt } from "./lookup";
@@ -49,6 +54,20 @@ export function stepMsr(vm: u32, vcpu: u32, value: f64): bool {
   guestMsrWanted(actor, <u64>value);
   eventPost(now(), EVENT_ACCESS, <u32>actor);
   return true;
+}
+
+/**
+ * A read of memory.stat of the cgroup of VM `vm`, which brings the counters of all cgroups up to date when enough has changed. Returns the address
+ * of the pages on its inactive list, on its active list, and given up, u32 each.
+ */
+export function stepMemoryStat(vm: u32): usize {
+  memcgFlush(vmMm(vmAt(vm)));
+  return lruvecLengths(lruvecOf(vmMm(vmAt(vm)), vmSpace(vmAt(vm))));
+}
+
+/** Pages charged to the cgroup of VM `vm`. */
+export function stepCharged(vm: u32): u32 {
+  return memcgUsage(spaceMemcg(vmSpace(vmAt(vm))));
 }
 
 /** Has the monitor of VM `vm` make a call of `kind` (CALL_*) on pages start..end-1 of its memory. */

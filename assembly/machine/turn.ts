@@ -1,4 +1,5 @@
 import {
+  EVENT_CORRUPTS,
   EVENT_FAULTED,
   EVENT_HANDLED,
   EVENT_VIOLATION,
@@ -226,7 +227,7 @@ function attend(vcpu: usize, attention: u32): u32 {
     const event = guestEvent(vcpu);
     if (event === EVENT_HANDLED) break;
     if (event === EVENT_FAULTED) return TURN_FAULT;
-    if (event === EVENT_VIOLATION && stopOnViolation()) {
+    if (event === EVENT_CORRUPTS || (event === EVENT_VIOLATION && stopOnViolation())) {
       setStop(STOP_VIOLATION);
       return TURN_STOP;
     }

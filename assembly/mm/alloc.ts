@@ -10,7 +10,7 @@ import { mmWriteback } from "./instance";
 import { kswapdWake } from "./kswapd";
 import { memcgChargesTables, memcgMax, memcgUsage, setMemcgUsage } from "./memcg";
 import { memcgEvents } from "./memcgstat";
-import { PG_TABLE, pageOf, setPageFlags, setPageMaps, setPageOwner } from "./page";
+import { PG_ACCOUNT, PG_TABLE, pageOf, pageSet, setPageFlags, setPageMaps, setPageOwner } from "./page";
 import {
   allocPagesNoReclaim,
   drainAllPages,
@@ -41,18 +41,23 @@ const AT_LIMIT: u32 = 1;
 const RECLAIMED: u32 = 2;
 const DRAINED: u32 = 4;
 
+// What the frame is for.
+const NO_TABLE: u32 = 0;
+const PROCESS_TABLE: u32 = 1;
+const KVM_TABLE: u32 = 2;
+
 /** Starts the allocation of a page for the process of `space`. */
 export function allocBegin(actor: usize, space: usize): void {
-  begin(actor, space, false);
+  begin(actor, space, NO_TABLE);
 }
 
-/** Starts the allocation of a frame for a page table: unmovable, and charged where the cgroup says so. */
-export function allocTableBegin(actor: usize, space: usize): void {
-  begin(actor, space, true);
+/** Starts the allocation of a frame for a page table, perhaps of KVM's: unmovable, and charged where the cgroup says so. */
+export function allocTableBegin(actor: usize, space: usize, kvm: bool): void {
+  begin(actor, space, kvm ? KVM_TABLE : PROCESS_TABLE);
 }
 
-function begin(actor: usize, space: usize, table: bool): void {
-  store<u32>(actor, table ? 1 : 0, ALLOC_TABLE);
+function begin(actor: usize, space: usize, table: u32): void {
+  store<u32>(actor, table, ALLOC_TABLE);
   store<u32>(actor, ZONE, ALLOC_PC);
   store<u32>(actor, 0, ALLOC_RETRIES);
   store<u32>(actor, <u32>space, ALLOC_MEMCG);
@@ -73,7 +78,7 @@ export function allocStep(mm: usize, actor: usize): i32 {
         psiMemstall(actor, PSI_RECLAIM, true);
         reclaimBegin(mm, actor, 0, RECLAIM_BATCH);
         store<u32>(actor, ZONE_RECLAIM, ALLOC_PC);
-      } else if (isTable(actor) && !memcgChargesTables(spaceMemcg(<usize>load<u32>(actor, ALLOC_MEMCG)))) {
+      } else if (isTable(actor) && !charged(actor)) {
         return STEP_DONE;
       } else {
         store<u32>(actor, 0, ALLOC_RETRIES);
@@ -84,6 +89,7 @@ export function allocStep(mm: usize, actor: usize): i32 {
       const space = <usize>load<u32>(actor, ALLOC_MEMCG);
       const memcg = spaceMemcg(space);
       if (tryCharge(mm, actorCpu(actor), space, load<u32>(actor, ALLOC_LIMITED) !== 0)) {
+        if (isTable(actor)) pageSet(pageOf(mm, load<u32>(actor, ALLOC_PFN)), PG_ACCOUNT);
         memcgEvents(mm, actorCpu(actor), isTable(actor) ? 2 : 1); // PGPGIN, or NR_PAGETABLE and MEMCG_KMEM
         return STEP_DONE;
       }
@@ -95,9 +101,12 @@ export function allocStep(mm: usize, actor: usize): i32 {
         continue;
       }
       if (giveUp(mm, actor)) {
-        setMemcgUsage(memcg, memcgUsage(memcg) + 1); // freeing returns a charge
-        if (isTable(actor)) tableFree(mm, load<u32>(actor, ALLOC_PFN), actor);
-        else pageFree(mm, load<u32>(actor, ALLOC_PFN), actor);
+        if (isTable(actor)) {
+          tableFree(mm, load<u32>(actor, ALLOC_PFN), actor);
+        } else {
+          setMemcgUsage(memcg, memcgUsage(memcg) + 1); // freeing returns a charge
+          pageFree(mm, load<u32>(actor, ALLOC_PFN), actor);
+        }
         return STEP_OOM;
       }
       psiMemstall(actor, PSI_RECLAIM, true);
@@ -119,7 +128,16 @@ export function allocStep(mm: usize, actor: usize): i32 {
 }
 
 function isTable(actor: usize): bool {
-  return load<u32>(actor, ALLOC_TABLE) !== 0;
+  return load<u32>(actor, ALLOC_TABLE) !== NO_TABLE;
+}
+
+function isKvmTable(actor: usize): bool {
+  return load<u32>(actor, ALLOC_TABLE) === KVM_TABLE;
+}
+
+// Is the table charged?
+function charged(actor: usize): bool {
+  return memcgChargesTables(spaceMemcg(<usize>load<u32>(actor, ALLOC_MEMCG)), isKvmTable(actor));
 }
 
 // Nothing was reclaimed sixteen times in a row, and no write is under way that could still free something.
@@ -155,14 +173,16 @@ function takeFrame(mm: usize, actor: usize, reclaimed: bool): bool {
   return true;
 }
 
-/** Takes a frame for a page table of `space` at boot, before time starts. PFN_NONE when memory is exhausted. */
-export function allocBootTable(mm: usize, space: usize): u32 {
+/** Takes a frame for a page table of `space`, or of KVM's for it, at boot, before time starts. PFN_NONE when memory is exhausted. */
+export function allocBootTable(mm: usize, space: usize, kvm: bool): u32 {
   const pfn = allocPagesNoReclaim(mm, 0, 0, GFP_TABLE_PAGE);
   if (pfn === PFN_NONE) return PFN_NONE;
   setPageFlags(pageOf(mm, pfn), PG_TABLE);
   setPageOwner(pageOf(mm, pfn), spaceId(space), 0);
   const memcg = spaceMemcg(space);
-  if (memcgChargesTables(memcg)) setMemcgUsage(memcg, memcgUsage(memcg) + 1);
+  if (!memcgChargesTables(memcg, kvm)) return pfn;
+  pageSet(pageOf(mm, pfn), PG_ACCOUNT);
+  setMemcgUsage(memcg, memcgUsage(memcg) + 1);
   return pfn;
 }
 

@@ -7,7 +7,6 @@ import {
   lruInactive,
   lruInactiveFile,
   lruKind,
-  memcgChargesTables,
   memcgGenerations,
   memcgOverhead,
   memcgUsage,
@@ -24,6 +23,7 @@ import {
   LIST_PCP,
   mmPfnEnd,
   mmPfnFirst,
+  PG_ACCOUNT,
   PG_ANON_EXCLUSIVE,
   PG_BUDDY,
   PG_LOCKED,
@@ -125,7 +125,7 @@ function checkFrames(mm: usize, pinned: u32): void {
     }
     if (pageTest(page, PG_TABLE)) {
       assert(list === LIST_NONE && pageRefs(page) === 1 && pageMaps(page) === 0);
-      if (memcgChargesTables(spaceMemcg(mmSpace(mm, pageOwner(page))))) owned++;
+      if (pageTest(page, PG_ACCOUNT)) owned++;
       continue;
     }
     owned++;

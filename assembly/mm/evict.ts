@@ -174,7 +174,9 @@ function check(mm: usize, actor: usize): i32 {
     return finish(actor, EVICT_KEEP);
   }
   const mapped = pageMaps(page) !== 0;
-  const young = mapped && load<u32>(actor, EVICT_CHOSEN) === 0 && pageYoung(mm, actor, page);
+  const looks = load<u32>(actor, EVICT_CHOSEN) === 0;
+  const young = looks && mapped && pageYoung(mm, actor, page);
+  if (looks && !mapped) emit(TRACE_FOLIO_REFERENCED, actorClock(actor), 0, 0, 0, 0);
   const referenced = pageTest(page, PG_REFERENCED);
   pageClear(page, PG_REFERENCED);
   if (young) {

@@ -217,7 +217,7 @@ function start(mm: usize, actor: usize): bool {
   const space = faultSpace(actor);
   const index = faultIndex(actor);
   if (spaceTable(space, index) === PFN_NONE) {
-    allocTableBegin(actor, space);
+    allocTableBegin(actor, space, false);
     faultGoto(actor, AT_TABLE);
     return false;
   }

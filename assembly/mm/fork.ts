@@ -39,7 +39,7 @@ export function forkSpace(mm: usize, parent: usize, child: usize): i32 {
     const pte = spacePte(parent, index);
     if (pte === PTE_NONE) continue;
     if (spaceTable(child, index) === PFN_NONE) {
-      const table = allocBootTable(mm, child);
+      const table = allocBootTable(mm, child, false);
       if (table === PFN_NONE) return E_NO_MEMORY;
       setSpaceTable(child, index, table);
     }

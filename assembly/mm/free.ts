@@ -1,9 +1,9 @@
 import { actorClock, actorCpu } from "../sim/actor";
 import { emit, TRACE_MM_PAGE_FREE } from "../sim/trace";
 import { mmSpace } from "./instance";
-import { lruRemove, memcgChargesTables, memcgUncharge } from "./memcg";
+import { lruRemove, memcgUncharge } from "./memcg";
 import { memcgEvents } from "./memcgstat";
-import { PG_LRU, PG_TABLE, pageOf, pageOwner, pageRefs, pageTest, setPageRefs } from "./page";
+import { PG_ACCOUNT, PG_LRU, PG_TABLE, pageOf, pageOwner, pageRefs, pageTest, setPageRefs } from "./page";
 import { freeThePage } from "./pagealloc";
 import { ZERO_PFN } from "./pte";
 import { spaceMemcg } from "./space";
@@ -49,9 +49,8 @@ export function pageFreeOn(mm: usize, pfn: u32, cpu: u32, time: u64): void {
 export function tableFree(mm: usize, pfn: u32, actor: usize): void {
   const page = pageOf(mm, pfn);
   assert(pageTest(page, PG_TABLE));
-  const memcg = spaceMemcg(mmSpace(mm, pageOwner(page)));
-  if (memcgChargesTables(memcg)) {
-    memcgUncharge(memcg, 1);
+  if (pageTest(page, PG_ACCOUNT)) {
+    memcgUncharge(spaceMemcg(mmSpace(mm, pageOwner(page))), 1);
     memcgEvents(mm, actorCpu(actor), 2);
   }
   setPageRefs(page, 0);

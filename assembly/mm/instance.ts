@@ -49,7 +49,8 @@ const REPORT_ORDER: usize = LRUVEC + LRUVEC_BYTES; // MAX_ORDER: nobody waits fo
 const REPORTING: usize = REPORT_ORDER + 4;
 const HINTING: usize = REPORT_ORDER + 8;
 const GENERATIONS: usize = REPORT_ORDER + 12;
-const COUNTS: usize = (REPORT_ORDER + 16 + 7) & ~7;
+const NODES: usize = REPORT_ORDER + 16;
+const COUNTS: usize = (REPORT_ORDER + 20 + 7) & ~7;
 
 export const MM_SCANNED: u32 = 0;
 export const MM_RECLAIMED_DIRECT: u32 = 1;
@@ -78,6 +79,7 @@ export function mmCreate(pfnFirst: u32, pfnEnd: u32): usize {
   store<u32>(mm, 60, SWAPPINESS);
   store<u32>(mm, 10, WATERMARK_SCALE);
   store<u32>(mm, MAX_ORDER, REPORT_ORDER);
+  store<u32>(mm, 1, NODES);
   return mm;
 }
 
@@ -93,6 +95,16 @@ export function mmAddZone(mm: usize, zone: usize): void {
   assert(count < MAX_ZONES);
   store<u32>(mm + ((<usize>count) << 2), <u32>zone, ZONES);
   store<u32>(mm, count + 1, ZONE_COUNT);
+}
+
+/** NUMA nodes: this one, and others of which it is only known that reclaim goes through them too. */
+export function mmNodes(mm: usize): u32 {
+  return load<u32>(mm, NODES);
+}
+
+export function setMmNodes(mm: usize, nodes: u32): void {
+  assert(nodes > 0);
+  store<u32>(mm, nodes, NODES);
 }
 
 /** Populated zones. */

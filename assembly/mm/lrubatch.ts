@@ -4,6 +4,7 @@ import { pageFreeOn } from "./free";
 import { mmLruBatches, mmSpace, setMmLruBatches } from "./instance";
 import { lruAdd, lruRemove, memcgGenerations } from "./memcg";
 import { memcgEvents } from "./memcgstat";
+import { pageCountUse } from "./mglru";
 import {
   PG_ACTIVE,
   PG_LAZYFREE,
@@ -21,21 +22,22 @@ import {
 } from "./page";
 import { spaceMemcg } from "./space";
 import { swapCpus } from "./swapstate";
+import { workingsetActivated } from "./workingset";
 
 // Per-CPU batches in front of the LRU lists (struct cpu_fbatches): what is to happen to a page of the lists is noted, and
 // done for 15 pages at a time. A page in a batch has a reference of the batch; a new page is on no list until its batch is
 // flushed. Others see that: a page in another CPU's batch cannot be isolated, or not be freed.
 //
 // batches  0                  64                 128                192                256
-//          +------------------+------------------+------------------+------------------+------------------+   one such row a CPU
-//          | add              | rotate           | deactivate       | lazyfree         | activate         |
+//          +------------------+------------------+------------------+------------------+------------------+   one such row
+//          | add              | rotate           | deactivate       | lazyfree         | activate         |   a CPU
 //          +------------------+------------------+------------------+------------------+------------------+
 // batch    0       4
 //          +-------+----------+
 //          | count | pfn × 15 |
 //          +-------+----------+
 //
-// Left out: deactivate-file, and activate but for pages of generation lists (mglrulook.ts); file pages and mark_page_accessed() use them.
+// Left out: deactivate-file, which only file pages use.
 
 /** PAGEVEC_SIZE: a batch is flushed when it has that many pages. */
 export const BATCH_PAGES: u32 = 15;
@@ -106,6 +108,35 @@ export function lruLazyfree(mm: usize, actor: usize, pfn: u32): void {
   append(mm, actorCpu(actor), actorClock(actor), LAZYFREE, pfn);
 }
 
+/**
+ * folio_mark_accessed(): a page has been used. The first time it is marked, the second time it becomes active: through a batch of its own, or,
+ * while it still waits in this CPU's batch of new pages, there at once. Generation lists count the use.
+ */
+export function lruMarkAccessed(mm: usize, actor: usize, pfn: u32): void {
+  const page = pageOf(mm, pfn);
+  if (memcgGenerations(memcgOf(mm, page)) !== 0) {
+    pageCountUse(page);
+    return;
+  }
+  if (!pageTest(page, PG_REFERENCED)) {
+    pageSet(page, PG_REFERENCED);
+    return;
+  }
+  if (pageTest(page, PG_ACTIVE)) return;
+  if (pageTest(page, PG_LRU)) append(mm, actorCpu(actor), actorClock(actor), ACTIVATE, pfn);
+  else if (inBatch(mm, actorCpu(actor), pfn)) pageSet(page, PG_ACTIVE);
+  pageClear(page, PG_REFERENCED);
+  workingsetActivated(mm, mmSpace(mm, pageOwner(page)), 1);
+}
+
+// __lru_cache_activate_folio(): is the page among the new ones of this CPU?
+function inBatch(mm: usize, cpu: u32, pfn: u32): bool {
+  for (let place = lruBatchLength(mm, cpu); place > 0; place--) {
+    if (lruBatchAt(mm, cpu, place - 1) === pfn) return true;
+  }
+  return false;
+}
+
 /** lru_add_drain(): flushes the batches of the actor's CPU. */
 export function lruAddDrain(mm: usize, actor: usize): void {
   for (let kind: u32 = 0; kind < KINDS; kind++) flush(mm, actorCpu(actor), actorClock(actor), kind);
@@ -168,6 +199,7 @@ function move(mm: usize, cpu: u32, page: usize, pfn: u32, kind: u32): void {
     memcgEvents(mm, cpu, 1);
     return;
   }
+  if (kind === ACTIVATE && pageTest(page, PG_ACTIVE)) return;
   if (kind === DEACTIVATE && !canDeactivate(mm, page)) return;
   if (kind === LAZYFREE && pageTest(page, PG_SWAPCACHE | PG_LAZYFREE)) return;
   lruRemove(mm, memcg, pfn);

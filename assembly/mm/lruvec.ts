@@ -63,6 +63,11 @@ export function lruvecFlush(lruvec: usize, inactive: u32, active: u32, inactiveF
   store<u32>(lruvec, inactiveFile, INACTIVE_FILE);
 }
 
+/** Address of the three lengths, u32 each: inactive, active, inactiveFile. */
+export function lruvecLengths(lruvec: usize): usize {
+  return lruvec + INACTIVE;
+}
+
 export function lruvecAge(lruvec: usize): u32 {
   return load<u32>(lruvec, AGE);
 }

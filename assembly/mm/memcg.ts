@@ -64,9 +64,15 @@ export function memcgBatch(memcg: usize): u32 {
   return load<u32>(memcg, BATCH);
 }
 
-/** Frames of page tables are charged as well (__GFP_ACCOUNT). */
-export function memcgChargesTables(memcg: usize): bool {
-  return load<u32>(memcg, TABLES) !== 0;
+/** Which page tables are charged as well (__GFP_ACCOUNT): none, all, or those of the process alone. */
+export const TABLES_FREE: u32 = 0;
+export const TABLES_CHARGED: u32 = 1;
+export const TABLES_PROCESS: u32 = 2;
+
+/** Frames of page tables are charged; `kvm`: of KVM's tables. */
+export function memcgChargesTables(memcg: usize, kvm: bool): bool {
+  const tables = load<u32>(memcg, TABLES);
+  return tables === TABLES_CHARGED || (tables === TABLES_PROCESS && !kvm);
 }
 
 /** Pages charged of which there is no frame: those of the process around the guest. */
@@ -75,10 +81,10 @@ export function memcgOverhead(memcg: usize): u32 {
 }
 
 /** What is charged beside guest pages, and how many pages at once; before anything is. */
-export function memcgSetup(memcg: usize, batch: u32, tables: bool, overhead: u32): void {
+export function memcgSetup(memcg: usize, batch: u32, tables: u32, overhead: u32): void {
   assert(memcgUsage(memcg) === memcgOverhead(memcg) && batch > 0);
   store<u32>(memcg, batch, BATCH);
-  store<u32>(memcg, tables ? 1 : 0, TABLES);
+  store<u32>(memcg, tables, TABLES);
   store<u32>(memcg, overhead, OVERHEAD);
   store<u32>(memcg, overhead, USAGE);
 }

@@ -194,6 +194,13 @@ export function pageUsesFull(page: usize): bool {
   return pageUses(page) === PAGE_USED_MAX + 1;
 }
 
+/** Counts one more use of the page: folio_inc_refs(). The first two are marks. */
+export function pageCountUse(page: usize): void {
+  if (!pageTest(page, PG_REFERENCED)) pageSet(page, PG_REFERENCED);
+  else if (!pageTest(page, PG_WORKINGSET)) pageSet(page, PG_WORKINGSET);
+  else setPageUsed(page, min<u32>(pageUsed(page) + 1, PAGE_USED_MAX));
+}
+
 /** Forgets all uses that tell the tier. */
 export function pageForgetUses(page: usize): void {
   setPageUsed(page, 0);

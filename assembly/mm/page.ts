@@ -70,6 +70,8 @@ export const PG_TAIL: u32 = 1 << 18;
 export const PG_REPORTED: u32 = 1 << 19;
 /** Holds objects of the kernel's own: slab.ts. */
 export const PG_SLAB: u32 = 1 << 20;
+/** A page table that is charged to the cgroup of its process (__GFP_ACCOUNT). */
+export const PG_ACCOUNT: u32 = 1 << 21;
 
 // Under generations (mglru.ts) the flags hold the slot of the page's generation plus one, 0 for none, and its counted uses.
 const GEN_SHIFT: u32 = 24;

@@ -26,6 +26,7 @@ import {
   MM_RECLAIMED_KSWAPD,
   mmCountAdd,
   mmGenerations,
+  mmNodes,
   mmSpace,
   mmSpaces,
   mmThrottled,
@@ -42,7 +43,7 @@ import {
   lruvecSnapshot,
 } from "./lruvec";
 import { memcgGenerations } from "./memcg";
-import { memcgFlush } from "./memcgstat";
+import { memcgFlush, memcgFlushNow } from "./memcgstat";
 import { agingBegin, agingIdle, agingNeeded, agingStep } from "./mglruaging";
 import { mglruShrinkBegin, mglruShrinkStep, mglruSwappiness } from "./mglrushrink";
 import { fileIsTiny, inactiveIsLow } from "./scancount";
@@ -118,6 +119,12 @@ function ageAll(mm: usize, actor: usize): i32 {
   return STEP_DONE;
 }
 
+// shrink_zones() goes on with the other nodes: nothing of the lists lies there, but the counters are brought up to date before each.
+function otherNodes(mm: usize, actor: usize): void {
+  if (mmGenerations(mm) || load<u32>(actor, RECLAIM_FLAGS) & RECLAIM_KSWAPD) return;
+  for (let node: u32 = 1; node < mmNodes(mm); node++) memcgFlush(mm);
+}
+
 function low(lruvec: usize): bool {
   return inactiveIsLow(lruvecInactive(lruvec), lruvecActive(lruvec));
 }
@@ -133,7 +140,10 @@ export function roundStep(mm: usize, actor: usize): i32 {
     }
     if (load<u32>(actor, RECLAIM_PC) === ROUND) {
       const cursor = load<u32>(actor, RECLAIM_CURSOR);
-      if (cursor === (one !== 0 ? 1 : mmSpaces(mm))) return STEP_DONE;
+      if (cursor === (one !== 0 ? 1 : mmSpaces(mm))) {
+        otherNodes(mm, actor);
+        return STEP_DONE;
+      }
       const space = one !== 0 ? one : mmSpace(mm, cursor);
       if (generations) mglruShrinkBegin(mm, actor, space);
       else shrinkBegin(mm, actor, space);
@@ -185,6 +195,7 @@ export function reclaimStep(mm: usize, actor: usize): i32 {
       }
       snapshot(mm, actor);
       if (load<u32>(actor, RECLAIM_DONE) !== 0) break;
+      memcgFlushNow(mm); // the flush every two seconds comes before a cgroup that goes by stale counters is given up
       if ((flags & (RECLAIM_SKIPPED | RECLAIM_FORCE)) === RECLAIM_SKIPPED) {
         store<u32>(actor, (flags & ~RECLAIM_SKIPPED) | RECLAIM_FORCE, RECLAIM_FLAGS);
         roundBegin(mm, actor, DEF_PRIORITY);

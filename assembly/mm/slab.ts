@@ -42,16 +42,6 @@ export function slabGive(slab: usize): void {
   store<u32>(slab, load<u32>(slab, USED) - 1, USED);
 }
 
-/** Frames that it has. */
-export function slabFrames(slab: usize): u32 {
-  return load<u32>(slab, FRAMES);
-}
-
-/** Objects in use. */
-export function slabUsed(slab: usize): u32 {
-  return load<u32>(slab, USED);
-}
-
 function grow(slab: usize, mm: usize, actor: usize, gfp: u32): bool {
   const cpu = actorCpu(actor);
   let pfn = pageFromFreelist(mm, cpu, 0, gfp, fastFlags(mm, gfp));
@@ -64,4 +54,10 @@ function grow(slab: usize, mm: usize, actor: usize, gfp: u32): bool {
   store<u32>(slab, load<u32>(slab, FRAMES) + 1, FRAMES);
   emit(TRACE_MM_PAGE_ALLOC, actorClock(actor), pfn, 0, gfpMigratetype(gfp), 0);
   return true;
+}
+
+/** Asserts that `used` objects are in use, and fit. */
+export function checkSlab(slab: usize, used: u32): void {
+  assert(used === load<u32>(slab, USED));
+  assert(used <= load<u32>(slab, PER_FRAME) * load<u32>(slab, FRAMES));
 }

@@ -12,7 +12,7 @@ import {
   mappingsPages,
   mappingsPlace,
 } from "./mapping";
-import { MEMCG_BYTES, memcgGenerations, memcgSetup, setMemcgMax } from "./memcg";
+import { MEMCG_BYTES, memcgGenerations, memcgSetup, setMemcgMax, TABLES_FREE } from "./memcg";
 import { generationsLayout } from "./mglru";
 import { PSI_BYTES } from "./psi";
 
@@ -57,7 +57,7 @@ export function spaceCreate(mm: usize, pages: u32, max: u32): usize {
   store<u32>(space, mmAddSpace(mm, space), ID);
   mappingSingle(space + OWN_MAPPING, pages);
   store<u32>(space, <u32>(space + OWN_MAPPING), MAPPINGS);
-  memcgSetup(space + MEMCG, 1, false, 0);
+  memcgSetup(space + MEMCG, 1, TABLES_FREE, 0);
   setMemcgMax(space + MEMCG, max);
   return space;
 }

@@ -18,19 +18,23 @@ import { setSpaceUserfault } from "./space";
 //
 // record   0       4     8         16      20      24       32
 //          +-------+-----+---------+-------+-------+--------+--------+
-//          | first | end | waiters | quiet | timed | last   | server |
+//          | first | end | waiters | quiet | timer | last   | server |
 //          +-------+-----+---------+-------+-------+--------+--------+
 //
-// invariant: while somebody waits, the timer runs, or the server has been woken
+// invariant: while somebody waits, the timer runs or has run down, and then the server is about to take the requests
 
 const FIRST: usize = 0;
 const END: usize = 4;
 const WAITERS: usize = 8;
 const QUIET: usize = WAITERS + WAITQUEUE_BYTES;
-const TIMED: usize = 20;
+const TIMER: usize = 20;
 const LAST: usize = 24; // u64
 const SERVER: usize = 32;
 const USERFAULT_BYTES: u64 = 40;
+
+const TIMER_OFF: u32 = 0;
+const TIMER_RUNS: u32 = 1;
+const TIMER_DOWN: u32 = 2;
 
 /** Makes the record of a space whose missing pages `server` supplies; the range is empty. 0 when memory is exhausted. */
 export function userfaultCreate(space: usize, server: usize): usize {
@@ -67,8 +71,8 @@ export function userfaultServer(record: usize): usize {
 export function userfaultAsk(record: usize, actor: usize): void {
   const clock = actorClock(actor);
   store<u64>(record, max<u64>(clock, load<u64>(record, LAST)), LAST);
-  if (load<u32>(record, TIMED) === 0) {
-    store<u32>(record, 1, TIMED);
+  if (load<u32>(record, TIMER) === TIMER_OFF) {
+    store<u32>(record, TIMER_RUNS, TIMER);
     eventPost(clock + load<u32>(record, QUIET), EVENT_PAGER, <u32>record);
   }
   waitqueueSleep(record + WAITERS, actor, STAGE_DEVICE);
@@ -81,18 +85,24 @@ export function userfaultQuiet(record: usize, time: u64): bool {
     eventPost(due, EVENT_PAGER, <u32>record);
     return false;
   }
-  store<u32>(record, 0, TIMED);
+  store<u32>(record, TIMER_DOWN, TIMER);
   return true;
+}
+
+/** The server is to take the requests. */
+export function userfaultDue(record: usize): bool {
+  return load<u32>(record, TIMER) === TIMER_DOWN;
 }
 
 /** Takes everybody who waits, as a list through actorWaitNext() in the order of asking; they sleep until they are woken one by one. */
 export function userfaultTake(record: usize): usize {
+  store<u32>(record, TIMER_OFF, TIMER);
   return waitqueueTake(record + WAITERS);
 }
 
 export function checkUserfault(record: usize): void {
   const waiters = record + WAITERS;
-  assert(waitqueueEmpty(waiters) || load<u32>(record, TIMED) !== 0);
+  assert(waitqueueEmpty(waiters) || load<u32>(record, TIMER) !== TIMER_OFF);
   for (let actor = waitqueueFirst(waiters); actor !== 0; actor = actorWaitNext(actor)) {
     assert(actorState(actor) === ACTOR_BLOCKED);
   }

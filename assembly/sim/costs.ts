@@ -98,7 +98,7 @@ export function costsPreset(preset: u32): void {
   costSet(COST_REPORT_DELAY_NS, 2000000000);
   costSet(COST_HUGE_FAULT_NS, 260000);
   costSet(COST_SHADOW_FAULT_NS, 500 + 3000);
-  costSet(COST_SHADOW_PT_WRITE_NS, 2000);
+  costSet(COST_SHADOW_PT_WRITE_NS, 500 + 2000);
   if (preset === PRESET_NESTED) {
     // Measured in a guest of a nested KVM: cpuid p50, cross-CPU wake, random line, refault p50.
     costSet(COST_VM_EXIT_NS, 6800);
@@ -109,12 +109,14 @@ export function costsPreset(preset: u32): void {
     costSet(COST_IRQ_INJECT_IDLE_NS, 6800 + 600);
     costSet(COST_HUGE_FAULT_NS, 420000);
     costSet(COST_SHADOW_FAULT_NS, 6800 + 3000);
+    costSet(COST_SHADOW_PT_WRITE_NS, 6800 + 2000);
   } else if (preset === PRESET_NEHALEM_HDD_2010) {
     // 2,000 cycles at 2.93 GHz; guests of that year ticked at 1,000 Hz.
     costSet(COST_VM_EXIT_NS, 680);
     costSet(COST_IRQ_INJECT_IDLE_NS, 680 + 600);
     costSet(COST_GUEST_TICK_NS, 1000000);
     costSet(COST_SHADOW_FAULT_NS, 680 + 3000);
+    costSet(COST_SHADOW_PT_WRITE_NS, 680 + 2000);
     costSet(COST_APF_READY_NS, 680 + 600 + 500);
   }
 }

@@ -302,4 +302,49 @@ test("random guests: every token is answered once and within the limit", async (
   );
 });
 
+test("random guests on a host that is too small for them: the areas go as well, and nobody is left asleep", async () => {
+  const module = await debugModule;
+  const asyncPf = fc.record({
+    design: fc.constantFrom("2010" as const, "2010" as const, "halt-only" as const, "upstream" as const),
+    perVcpu: fc.constantFrom(1, 2, 5, 64),
+    workers: fc.constantFrom(1, 3, 100),
+    sendAlways: fc.boolean(),
+    pin: fc.constantFrom("held" as const, "released" as const),
+  });
+  await fc.assert(
+    fc.asyncProperty(
+      asyncPf,
+      fc.constantFrom("1MiB", "1280KiB", "1536KiB", "2MiB"),
+      fc.constantFrom(1, 2, 4),
+      fc.constantFrom("fair" as const, "fifo" as const),
+      fc.constantFrom(300, 1500),
+      fc.constantFrom(4, 16, 40),
+      fc.nat({ max: 1000 }),
+      async (rules, memory, vcpus, scheduler, pages, count, seed) => {
+        const tasks: Task[] = [
+          { name: "s", count, region: "a", workload: { kind: "uniform", pages, writes: 0.5, accesses: 50 } },
+          { name: "k", mode: "kernel", workload: { kind: "uniform", pages: 300, writes: 1, accesses: 100 } },
+        ];
+        const scenario = pressed(rules, tasks, { vcpus, seed });
+        Object.assign(scenario.host, { memory, swap: [{ kind: "sata-ssd", size: "16MiB" }] });
+        scenario.vms[0] = {
+          ...scenario.vms[0]!,
+          memory: "8MiB",
+          memoryMax: null,
+          guest: { tasks, scheduler },
+        };
+        const machine = await create(scenario, { module });
+        for (let part = 0; part < 3; part++) {
+          machine.run({ time: "3ms" });
+          machine.check();
+        }
+        assert.is(machine.run({ time: "100s" }).stoppedBy, "tasks", "nobody sleeps for ever");
+        machine.check();
+        follow(eventsOf(machine));
+      },
+    ),
+    parameters(25),
+  );
+});
+
 test.run();

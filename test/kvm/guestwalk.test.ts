@@ -182,7 +182,7 @@ test("any four entries", () => {
     fc.property(fc.tuple(any, any, any, any), (entries) => {
       compare(entries);
     }),
-    parameters({ numRuns: 300 }),
+    parameters(300),
   );
 });
 

@@ -24,7 +24,7 @@ function crowded(
     {
       seed,
       host: { memory: "8MiB", cpus: 4, swap: [{ kind: "nvme", size: "8MiB" }] },
-      costs: { eptMapNs: 80_000 },
+      costs: { eptMapNs: 400_000 },
       check: { integrity: true, onViolation },
       trace: { events: ["kvm_*"], capacity: 2 ** 16 },
     },

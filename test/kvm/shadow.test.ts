@@ -166,7 +166,7 @@ test("random edits, accesses and evictions on two vCPUs: the guest faults exactl
       assert.is(vmOf(machine.result()).integrity.staleReads, 0);
       machine.dispose();
     }),
-    parameters({ numRuns: 25 }),
+    parameters(25),
   );
 });
 

@@ -92,29 +92,38 @@ test("a slot that another VM takes while a page for it is allocated is not read 
   const disk = { servers: 2, rotational: true, readNs: 1, writeNs: 1 };
   const subject = caseOf(
     [
-      { ...disk, size: 42 * PAGE_BYTES },
-      { ...disk, size: 50 * PAGE_BYTES },
+      { ...disk, size: 59 * PAGE_BYTES },
+      { ...disk, size: 47 * PAGE_BYTES },
     ],
     [
       {
-        pages: 40,
+        pages: 36,
         limit: 17,
         vcpus: [
-          [250, "w0-2 w3 w0 w2 r2 w36-39 w5-27"],
-          [250, "r31 r15-27 w39 w38 r4-7 r25 w10-29"],
+          [
+            0,
+            "r32-35 r30-35 r29-35 w17-35 w30-35 r14 r16 w8 w9 w35 w18-35 r30 r2-23 r34 w19 r22-33 w20 r9-18",
+          ],
+          [250, "w16 r34 r2-9 r31-35 w10-19 w9 r28-35 w19 w3 w28 w23-28 w17-30 w9-16 w6 w32 w0 w0"],
         ],
       },
       {
-        pages: 41,
-        limit: 25,
-        vcpus: [[250, "w5-15 r30 r39 w28-39 w3-9 w16-39 r10 r28 w9 r11-31 w30-40 w4-13 w28-34 w12"]],
+        pages: 38,
+        limit: 16,
+        vcpus: [
+          [500, "w24-30 w32-37 w19-29 w30-37 w13-15 r32 w5-12 w25-33 w33-37 r14-16 w19-34 w29-37 w30 r12"],
+          [250, "r29 r24-26 w3-12 w24-26 r12-28 w5-18 w8-9 r14 r17 r35-37 r36 r2-5 w21 w0 w12 w33"],
+        ],
       },
       {
-        pages: 33,
-        limit: 20,
+        pages: 36,
+        limit: 26,
         vcpus: [
-          [0, "w3 r28 w22-32 w13-21 r10 r23 w15 w24-32 r11-24 w7-19 w17-32"],
-          [250, "w23 r0-21 w18 w13 w28-32 w18 w6-10 r6 w27-28 w26"],
+          [250, "r33-35 w4-14 w15 w10 w18-34 r25-35 w22 r32 w28 w16-35 w8 r1 r10-17"],
+          [
+            0,
+            "w10-22 w8 r27 r2-18 r12-30 w13 w18 w15-31 w29-34 w11-29 w6-27 r33-35 w3 w30-35 r29-35 r7 r2 w2 w15",
+          ],
         ],
       },
     ],

@@ -7,10 +7,10 @@ import { OutOfMemory, type Process } from "./time.js";
 import type { Vcpu, Vm } from "./vm.js";
 import { MOVABLE, UNMOVABLE } from "./zone.js";
 
-/** A frame for a page or for a page table of `vm`, charged to it. */
-export function* allocate(host: Host, vcpu: Vcpu, vm: Vm, table = false): Process<number> {
-  const pfn = yield* frame(host, vcpu, table);
-  if (table && !vm.memcg.chargeTables) return pfn;
+/** A frame for a page or for a page table of `vm`, the process' or KVM's, charged to it. */
+export function* allocate(host: Host, vcpu: Vcpu, vm: Vm, table?: "process" | "kvm"): Process<number> {
+  const pfn = yield* frame(host, vcpu, table !== undefined);
+  if (table !== undefined && !vm.charges(table)) return pfn;
   let reclaimed = false;
   let drained = false;
   for (let idle = 0; !host.stocks.charge(host.cpu, vm, reclaimed); ) {
@@ -26,7 +26,7 @@ export function* allocate(host: Host, vcpu: Vcpu, vm: Vm, table = false): Proces
     idle = (yield* directReclaim(host, vcpu, vm)) > 0 ? 0 : idle + 1;
     reclaimed = true;
   }
-  host.stats.events(host.cpu, table ? 2 : 1); // PGPGIN, or NR_PAGETABLE and MEMCG_KMEM
+  host.stats.events(host.cpu, table === undefined ? 1 : 2); // PGPGIN, or NR_PAGETABLE and MEMCG_KMEM
   return pfn;
 }
 

@@ -24,6 +24,7 @@ export interface Case {
 interface Recipe {
   seed: number;
   quantum: number;
+  numaNodes: number;
   swappiness: number;
   pageClusterPages: number;
   watermarkScaleFactor: number;
@@ -89,6 +90,8 @@ export const BARE_METAL: Record<CostKey, number> = {
   apfReadyNs: 1600,
   ageLinearPteNs: 25,
   hugeFaultNs: 260_000,
+  shadowFaultNs: 3500,
+  shadowPtWriteNs: 2500,
 };
 
 const price = fc.integer({ min: 1, max: 4000 });
@@ -164,9 +167,10 @@ const tlb = fc
   .map(({ entries, ways }) => ({ entries, ways: Math.min(entries, ways) }));
 
 const memcg: fc.Arbitrary<Memcg> = fc.oneof(
-  fc.constant({ chargeTables: false, chargeBatch: 1, overheadPages: 0 }),
+  fc.constant({ chargeTables: false, chargeKvmTables: true, chargeBatch: 1, overheadPages: 0 }),
   fc.record({
     chargeTables: fc.boolean(),
+    chargeKvmTables: fc.boolean(),
     chargeBatch: fc.constantFrom(1, 2, 3, 16, 64),
     overheadPages: fc.constantFrom(0, 1, 9),
   }),
@@ -274,6 +278,7 @@ const recipeOf = ({
     leastPages: fc.constant(leastPages),
     seed: fc.nat(),
     quantum: fc.constantFrom(1, 700, 10_000, 10_000, 100_000),
+    numaNodes: fc.constantFrom(1, 1, 2, 3),
     swappiness: fc.oneof(
       { weight: 4, arbitrary: fc.constant(60) },
       { weight: 2, arbitrary: fc.integer({ min: 0, max: 200 }) },
@@ -306,6 +311,7 @@ function caseOf({ vms, room, extraCpus, leastPages, swap, costs: prices, ...rest
       memory:
         Math.max(leastPages, hostPages(vms, watermarkScaleFactor, Math.floor(wanted * room))) * PAGE_BYTES,
       cpus: Math.max(1, vcpus + extraCpus),
+      numaNodes: rest.numaNodes,
       quantum: rest.quantum,
       swap,
       reclaim: { swappiness, watermarkScaleFactor, pageClusterPages },

@@ -48,6 +48,7 @@ export class Host {
     pages: number,
     cpus: number,
     watermarkScaleFactor: number,
+    readonly numaNodes: number,
     readonly swappiness: number,
     readonly pageClusterPages: number,
     readonly costs: Costs,

@@ -20,10 +20,10 @@ export function* faultIn(host: Host, vcpu: Vcpu, gfn: number, write: boolean): P
   for (;;) {
     const table = Math.floor(gfn / 512);
     if (!vm.leafTables.has(table)) {
-      const pfn = yield* allocate(host, vcpu, vm, true);
+      const pfn = yield* allocate(host, vcpu, vm, "process");
       if (vm.leafTables.has(table)) {
         host.frames.giveBack(host.cpu, pfn);
-        if (vm.memcg.chargeTables) {
+        if (vm.charges("process")) {
           vm.usage--;
           host.stats.events(host.cpu, 2);
         }

@@ -20,10 +20,13 @@ export function* kvmFault(
   let present = presentAtExit;
   while (!(write && present && translates(vcpu, gfn, write))) {
     while (vcpu.spare.length < vm.missingTables(gfn).length)
-      vcpu.spare.push(yield* allocate(host, vcpu, vm, true));
+      vcpu.spare.push(yield* allocate(host, vcpu, vm, "kvm"));
     const sequence = vm.sequence;
     if (!vm.mustRetry(sequence, gfn)) {
+      const pte = vm.ptes.get(gfn);
+      const fast = pte?.page != null && pte.writable;
       const found = yield* faultIn(host, vcpu, gfn, write);
+      if (!fast) host.lru.mark(found.page, vcpu.cpu!.index);
       vcpu.spend("map", beforeLock(host));
       yield "step";
       yield* vm.mmuLock.read(vcpu);
@@ -33,6 +36,7 @@ export function* kvmFault(
         yield "step";
       }
       vm.mmuLock.unlock(vcpu);
+      host.lru.mark(found.page, vcpu.cpu!.index);
       host.drop(found.page);
       if (!stale) break;
     }

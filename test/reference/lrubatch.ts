@@ -3,12 +3,14 @@
 
 import type { Host } from "./host.js";
 import type { Page } from "./vm.js";
+import { grow } from "./workingset.js";
 
 const BATCH = 15;
 
 export class LruBatches {
   private readonly added = new Map<number, Page[]>();
   private readonly rotated = new Map<number, Page[]>();
+  private readonly activated = new Map<number, Page[]>();
 
   constructor(private readonly host: Host) {}
 
@@ -20,9 +22,23 @@ export class LruBatches {
     this.append(this.rotated, page, cpu);
   }
 
+  /** folio_mark_accessed(): the second use makes a page active, in the batch of new pages at once. */
+  mark(page: Page, cpu: number): void {
+    if (page.zero) return;
+    if (!page.referenced) {
+      page.referenced = true;
+      return;
+    }
+    if (page.active) return;
+    if (page.vm.lists(page)) this.append(this.activated, page, cpu);
+    else if (this.added.get(cpu)?.includes(page)) page.active = true;
+    page.referenced = false;
+    grow(this.host, page.vm);
+  }
+
   /** lru_add_drain() */
   drain(cpu: number): void {
-    for (const batches of [this.added, this.rotated]) this.flush(batches, cpu);
+    for (const batches of [this.added, this.rotated, this.activated]) this.flush(batches, cpu);
   }
 
   private append(batches: Map<number, Page[]>, page: Page, cpu: number): void {
@@ -40,6 +56,12 @@ export class LruBatches {
       if (batches === this.added) {
         vm.addToList(page);
         this.host.stats.events(cpu, 1);
+      } else if (batches === this.activated) {
+        if (!vm.lists(page) || page.active) continue;
+        this.host.stats.events(cpu, 3);
+        vm.removeFromList(page);
+        page.active = true;
+        vm.addToList(page);
       } else if (vm.lists(page)) {
         this.host.stats.events(cpu, 2);
         vm.removeFromList(page);

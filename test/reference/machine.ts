@@ -57,6 +57,7 @@ export class ReferenceMachine {
       host.memory / PAGE_BYTES,
       host.cpus,
       host.reclaim.watermarkScaleFactor,
+      host.numaNodes,
       host.reclaim.swappiness,
       host.reclaim.pageClusterPages,
       this.costs,
@@ -72,16 +73,16 @@ export class ReferenceMachine {
       let tables = Math.ceil(memory / PAGE_BYTES / 512);
       for (let level = 0; level < 3; level++) {
         tables = Math.ceil(tables / 512);
-        for (let table = 0; table < tables; table++) this.bootTable(this.vms[id]!);
+        for (let table = 0; table < tables; table++) this.bootTable(this.vms[id]!, "process");
       }
-      this.bootTable(this.vms[id]!);
+      this.bootTable(this.vms[id]!, "kvm");
     }
     for (const vcpu of this.vms.flatMap(({ vcpus }) => vcpus)) this.wake(vcpu, 0);
     this.life = this.live();
   }
 
-  private bootTable(vm: Vm): void {
-    if (vm.memcg.chargeTables) vm.usage++;
+  private bootTable(vm: Vm, table: "process" | "kvm"): void {
+    if (vm.charges(table)) vm.usage++;
     const { frames } = this.host;
     const pfn = frames.take(0, UNMOVABLE, "low") ?? frames.take(0, UNMOVABLE, "min");
     if (pfn === null) throw new Error("no room for the page tables of boot");

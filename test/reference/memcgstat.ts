@@ -27,7 +27,12 @@ export class MemcgStats {
   /** Whether the counters are brought up to date now. */
   flush(): boolean {
     if (this.enough <= this.cpus) return false;
-    this.enough = 0;
+    this.flushed();
     return true;
+  }
+
+  /** They have been brought up to date. */
+  flushed(): void {
+    this.enough = 0;
   }
 }

@@ -13,7 +13,7 @@ export function* invalidateStart(host: Host, actor: Actor, page: Page): Process 
   const spte = vm.sptes.get(gfn);
   if (spte !== undefined) {
     if (spte.dirty) spte.page.dirty = true;
-    if (spte.accessed) spte.page.referenced = true;
+    if (spte.accessed) host.lru.mark(spte.page, actor.cpu!.index);
     vm.sptes.delete(gfn);
     vm.counts.unmapped++;
     actor.spend("reclaim", host.costs.rmapPerSpteNs);

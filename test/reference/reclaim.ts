@@ -87,6 +87,8 @@ function* round(host: Host, actor: Actor, sc: Control): Process {
     else host.counts.reclaimedDirect += freed;
     sc.reclaimed += freed;
   }
+  // Other nodes have nothing on their lists, but the counters are brought up to date before each.
+  for (let node = 1; node < host.numaNodes && !sc.kswapd; node++) if (host.stats.flush()) flushCounters(host);
 }
 
 /** shrink_lruvec(): in batches of 32, first the inactive list, then the active one's share. */
@@ -200,6 +202,8 @@ export function* directReclaim(host: Host, actor: Actor, memcg: Vm | null): Proc
     const lruvec = memcg?.lruvec ?? host.lruvec;
     lruvec.snapshot = lruvec.activated;
     if (sc.reclaimed > 0) return sc.reclaimed;
+    host.stats.flushed();
+    flushCounters(host);
     if (!sc.skippedDeactivate) break;
   }
   if (host.writeback > 0) yield* throttle(host, actor);

@@ -95,6 +95,7 @@ const vm = fc.record({
   memcg: fc.option(
     fc.record({
       chargeTables: fc.boolean(),
+      chargeKvmTables: fc.boolean(),
       chargeBatch: fc.constantFrom(1, 4, 64),
       overheadPages: fc.constantFrom(0, 5),
     }),

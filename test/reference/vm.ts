@@ -191,6 +191,11 @@ export class Vm {
     this.mmuLock = new MmuLock(resume);
   }
 
+  /** Page tables of that kind are charged. */
+  charges(table: "process" | "kvm"): boolean {
+    return this.memcg.chargeTables && (table === "process" || this.memcg.chargeKvmTables);
+  }
+
   /** Puts a page on the list that it belongs to. */
   addToList(page: Page): void {
     (page.active ? this.active : this.inactive).unshift(page);

@@ -50,7 +50,7 @@ test("what is read out of a captured trace is what its summary says", () => {
       assert.is(found.page_faults, step.page_faults ?? 0, where);
       assert.equal(found.faults_by_error_code, step.page_faults_by_error_code ?? {}, where);
       for (const { name } of places) {
-        const { order = [] } = step.faulted_pages?.[name] ?? {};
+        const order = step.faulted_pages?.[name]?.order ?? [];
         assert.equal(found.fault_order[name] ?? [], expanded(order), `${where} faults of ${name}`);
         assert.is(found.sptes_set[name] ?? 0, step.sptes_set?.[name]?.set ?? 0, `${where} sptes of ${name}`);
         assert.is(
@@ -85,8 +85,8 @@ test("the experiments of the package agree in every comparison", async () => {
 
 /** Families in which something is not modelled yet (docs/validate.md), by the share that has to agree all the same. */
 const LEAST: readonly [RegExp, number][] = [
-  [/^(limit|aging|thp)-/, 0],
-  [/^swapin-/, 0.85],
+  [/^limit-.*-zram$/, 0.5],
+  [/^limit-.*-disk$/, 0.15],
   [/^apf-swap-/, 0.65],
 ];
 

@@ -5,12 +5,13 @@ import { type Command, cpuOf } from "./guest.js";
 // memcg memory.max|memory.reclaim <bytes>
 const memcg: Command = (guest, [file, value], step) => {
   if (file !== "memory.max" && file !== "memory.reclaim") throw new Error(`the file ${file} is not known`);
-  guest.writeCgroup(file, value === "max" ? value : Number(value), cpuOf(step));
+  if (file === "memory.max") guest.limit(value === "max" ? value : Number(value), cpuOf(step));
+  else guest.writeCgroup(file, Number(value), cpuOf(step));
 };
 
 // memcg_leave: what the cgroup holds stays charged to it, and the limit does not concern the monitor any more.
 const leave: Command = (guest, _, step) => {
-  guest.writeCgroup("memory.max", "max", cpuOf(step));
+  guest.limit("max", cpuOf(step));
 };
 
 // sleep <ms>

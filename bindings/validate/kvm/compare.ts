@@ -14,15 +14,18 @@ export interface Counters {
 }
 
 /** The slots that are compared: all but slot 0, which holds the payload. */
-export function placesOf({ memslots }: KvmScenario): SlotPlace[] {
-  return memslots
-    .filter(({ slot }) => slot !== 0)
-    .map(({ slot, gpa, pages, hva }) => ({
-      name: `slot${slot}`,
-      gfn: Number(gpa) / PAGE_BYTES,
-      pages,
-      hva: Number(hva),
-    }));
+export function placesOf(captured: KvmScenario): SlotPlace[] {
+  return allPlaces(captured).filter(({ name }) => name !== "slot0");
+}
+
+/** All slots of a capture. */
+export function allPlaces({ memslots }: KvmScenario): SlotPlace[] {
+  return memslots.map(({ slot, gpa, pages, hva }) => ({
+    name: `slot${slot}`,
+    gfn: Number(gpa) / PAGE_BYTES,
+    pages,
+    hva: Number(hva),
+  }));
 }
 
 /** Compares what a step did: one comparison a quantity that the capture holds and that repeats. */

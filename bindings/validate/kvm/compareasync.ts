@@ -35,17 +35,16 @@ export function compareAsync(
   const pager = name.startsWith("apf-pager-");
   if (pager && !repeats("fault_order")) {
     const pages = Object.entries(expected.faulted_pages ?? {}).filter(([slot]) => slot !== "slot0");
-    const sets = pages.map(([slot, { order }]) => [slot, expanded(order).sort(ascending)]);
+    const sets = pages.map(([slot, { order }]) => [slot, expanded(order ?? []).sort(ascending)]);
     compare("fault_set", Object.fromEntries(sets), sortedEach(got.fault_order));
   }
   if (async === undefined) return;
+  if (name.startsWith("apf-swap-")) {
+    const captured = rules(async as unknown as AsyncEvents, true);
+    compare("async_rules", captured, rules(got.async, got.async.ready_one_by_one));
+    return;
+  }
   if (repeats("async_counts")) compare("async_counts", counts(async), counts(got.async));
-  else if (!pager)
-    compare(
-      "async_rules",
-      rules(async as unknown as AsyncEvents, true),
-      rules(got.async, got.async.ready_one_by_one),
-    );
   const { tokens_not_present, tokens_ready } = async;
   if (repeats("async_tokens")) {
     compare(

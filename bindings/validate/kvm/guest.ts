@@ -10,6 +10,8 @@ import type { Advice } from "../../stepping.js";
 import type { CapturedStep, KvmScenario, StepSummary } from "./captured.js";
 import type { TraceEvent } from "./tracetext.js";
 
+const PAGE_BYTES = 4096;
+
 /** Name of the VM. */
 export const VM = "vm";
 
@@ -35,6 +37,9 @@ export class CapturedGuest {
   /** Faults that had to read swap, the monitor's own ones too. */
   majorFaults = 0;
   private readonly slots: Map<number, GuestSlot>;
+  /** The limit of the capture's cgroup, and the bytes that it is charged for and the model's is not. */
+  private max: number | "max" = "max";
+  private unknown = 0;
 
   constructor(
     readonly machine: Machine,
@@ -91,8 +96,22 @@ export class CapturedGuest {
     if (error !== null) throw new Error(`the model refuses it with ${error}`);
   }
 
-  writeCgroup(file: CgroupFile, bytes: number | "max", cpu: number): void {
-    this.machine.writeCgroup(VM, file, bytes, { cpu });
+  writeCgroup(file: CgroupFile, bytes: number | "max", cpu: number): number {
+    return this.machine.writeCgroup(VM, file, bytes, { cpu }).chargedPages;
+  }
+
+  /** Limits the cgroup. */
+  limit(bytes: number | "max", cpu: number): void {
+    this.max = bytes;
+    this.writeCgroup("memory.max", bytes === "max" ? bytes : bytes - this.unknown, cpu);
+  }
+
+  /** The cgroup of the capture is charged for more than the model knows of: its limit leaves room for that many pages. */
+  leaveRoom(pages: number, cpu: number): void {
+    if (this.max === "max") return;
+    const charged = this.writeCgroup("memory.max", "max", cpu);
+    this.unknown = this.max - (charged + pages) * PAGE_BYTES;
+    this.limit(this.max, cpu);
   }
 
   /** The vCPU's guest writes the register of asynchronous page faults. Touching its area first is no part of the step. */
@@ -122,12 +141,21 @@ export class CapturedGuest {
   }
 
   advise({ gfn }: GuestSlot, advice: Advice, start: number, pages: number, cpu: number): void {
+    this.adviseAt(gfn + start, advice, pages, cpu);
+  }
+
+  adviseAt(gfn: number, advice: Advice, pages: number, cpu: number): void {
     if (pages === 0) return;
-    this.majorFaults += this.machine.advise(VM, advice, { gfn: gfn + start, pages }, { cpu }).faults.major;
+    this.majorFaults += this.machine.advise(VM, advice, { gfn, pages }, { cpu }).faults.major;
   }
 }
 
 /** The CPU of a step's first event, which is where its thread was. */
 export function cpuOf({ events }: StepInput): number {
+  return cpuIn(events);
+}
+
+/** The CPU of the monitor's first event among `events`. */
+export function cpuIn(events: readonly TraceEvent[]): number {
   return events.find(({ task }) => task === "vmm")?.cpu ?? 0;
 }

@@ -2,7 +2,7 @@
 // swap slots were written and read.
 
 import { type AsyncEvents, asyncEventsOf } from "./asyncevents.js";
-import { fieldOf, type TraceEvent } from "./tracetext.js";
+import { fieldOf, swapOffset, type TraceEvent } from "./tracetext.js";
 
 /** Where a slot of the capture lies. */
 export interface SlotPlace {
@@ -27,12 +27,17 @@ export interface Quantities {
   async: AsyncEvents;
 }
 
-/** The low bits of a swap entry are its offset in the area. */
-const OFFSET_BITS = 58n;
 const PAGE_BYTES = 4096;
 
-/** Reads the quantities of a step from its events. Pages outside of `slots` are left out, as is the host's own business. */
-export function quantitiesOf(events: Iterable<TraceEvent>, slots: readonly SlotPlace[]): Quantities {
+/**
+ * Reads the quantities of a step from its events. Pages outside of `slots` are left out, as is the host's own business.
+ * @param unmapped addresses of which no look tells: pages of files stand there, which nobody maps
+ */
+export function quantitiesOf(
+  events: Iterable<TraceEvent>,
+  slots: readonly SlotPlace[],
+  unmapped?: { hva: number; pages: number },
+): Quantities {
   const list = [...events];
   const found: Quantities = {
     page_faults: 0,
@@ -47,7 +52,14 @@ export function quantitiesOf(events: Iterable<TraceEvent>, slots: readonly SlotP
     swap_in_offsets: [],
     async: asyncEventsOf(list),
   };
-  for (const event of list) READERS[event.name]?.(found, event, slots);
+  let aged = Number.NaN;
+  for (const event of list) {
+    if (event.name === "kvm_age_hva") aged = fieldOf(event, "age hva: ");
+    if (event.name === "kr_flush_young" && unmapped !== undefined) {
+      if (aged >= unmapped.hva && aged < unmapped.hva + unmapped.pages * PAGE_BYTES) continue;
+    }
+    READERS[event.name]?.(found, event, slots);
+  }
   return found;
 }
 
@@ -78,8 +90,8 @@ const READERS: Record<string, Reader> = {
     if (slot !== undefined) count(found.age_notifications, slot.name);
   },
   kr_flush_young: (found, event) => count(found.young_returns, `kr_flush_young=${fieldOf(event, "young=")}`),
-  swapcache_add: (found, event) => found.swap_out_offsets.push(offsetOf(event)),
-  swap_readpage: (found, event) => found.swap_in_offsets.push(offsetOf(event)),
+  swapcache_add: (found, event) => found.swap_out_offsets.push(swapOffset(event)),
+  swap_readpage: (found, event) => found.swap_in_offsets.push(swapOffset(event)),
 };
 
 function count(counts: Record<string, number>, key: string): void {
@@ -104,9 +116,4 @@ function pagesOf(event: TraceEvent, slots: readonly SlotPlace[]): { slot: SlotPl
     const behind = Math.min(slot.pages, Math.ceil((end - slot.hva) / PAGE_BYTES));
     return Array.from({ length: Math.max(0, behind - first) }, (_, index) => ({ slot, page: first + index }));
   });
-}
-
-function offsetOf(event: TraceEvent): number {
-  const entry = /entry=0x([0-9a-f]+)/.exec(event.fields)?.[1] ?? "0";
-  return Number(BigInt(`0x${entry}`) & ((1n << OFFSET_BITS) - 1n));
 }

@@ -16,12 +16,14 @@ import {
   repeatabilitySchema,
 } from "./captured.js";
 import { COMMANDS } from "./commands.js";
-import { type Counters, compareStep, placesOf } from "./compare.js";
+import { allPlaces, type Counters, compareStep, placesOf } from "./compare.js";
 import { compareAsync } from "./compareasync.js";
-import { CapturedGuest } from "./guest.js";
+import { CapturedGuest, cpuIn } from "./guest.js";
+import { type MonitorActivity, monitorActivity } from "./monitor.js";
+import { OwnMemory, ownFiles } from "./own.js";
 import { quantitiesOf } from "./quantities.js";
 import { scenarioOf } from "./scenario.js";
-import { eventsByStep, traceEvents } from "./tracetext.js";
+import { type CapturedEvents, capturedEvents, traceEvents } from "./tracetext.js";
 
 const MMUS = ["tdp", "legacy", "shadow"];
 
@@ -40,7 +42,16 @@ export async function replayKvm(
   if (trace === undefined) throw wrongShape("trace.txt", "", "missing", "trace.txt or trace.txt.gz");
 
   const notRepeated = repeated.scenarios[name]?.not_repeated ?? {};
-  return repeat(name, captured, summary, notRepeated, trace, module);
+  const events = capturedEvents(trace);
+  const activity = monitorActivity({
+    steps: captured.steps,
+    slots: allPlaces(captured),
+    events,
+    swapIns: (step) => summary.steps.find((each) => each.step === step)?.host["pswpin"],
+    record: text?.("scenario.json") ?? "",
+    fileBytes: (label) => text?.(`pagemap-${label}.tsv`)?.length ?? 0,
+  });
+  return repeat(name, captured, summary, notRepeated, events, activity, module);
 }
 
 async function repeat(
@@ -48,11 +59,12 @@ async function repeat(
   captured: KvmScenario,
   summary: KvmSummary,
   notRepeated: Record<string, number[]>,
-  trace: string,
+  events: CapturedEvents,
+  activity: MonitorActivity,
   module: WebAssembly.Module,
 ): Promise<CaseResult> {
-  const input = eventsByStep(trace);
-  const machine = await Machine.create(scenarioOf(captured, input), {
+  const input = events.within;
+  const machine = await Machine.create(scenarioOf(captured, input, activity), {
     module,
     files: asyncPfFiles(captured),
   });
@@ -61,8 +73,14 @@ async function repeat(
   // The payload has touched its own memory before recording began, and with it the tables that are shadowed.
   if (captured.environment.mmu === "shadow") guest.touchAll(0);
   const places = placesOf(captured);
+  const own = new OwnMemory(guest, activity);
+  let begun = false;
   const agreement = new Agreement();
   for (const step of captured.steps) {
+    const cpu = cpuIn(input.get(step.step) ?? []);
+    if (!begun) own.begin(cpu);
+    begun = true;
+    own.before(step.step, cpu);
     const before = takenOf(guest);
     const [word = "", ...words] = step.command.split(/\s+/);
     const expected = summary.steps.find((each) => each.step === step.step);
@@ -76,12 +94,16 @@ async function repeat(
       const what = cause instanceof Error ? cause.message : String(cause);
       throw wrongShape(`step ${step.step}`, "command", `${step.command}: ${what}`);
     }
-    const got = quantitiesOf(traceEvents(machine.traceText()), places);
+    own.within(step.step, cpu);
+    const got = quantitiesOf(traceEvents(machine.traceText()), places, ownFiles(activity));
+    own.counted(step.step, cpu);
     const after = takenOf(guest);
     if (expected !== undefined) {
       compareStep(agreement, notRepeated, expected, got, before, after, places);
       compareAsync(agreement, name, notRepeated, expected, got);
     }
+    own.behind(step.step, cpu);
+    machine.traceText();
   }
   machine.dispose();
   return agreement.result(name, KVM_FORMAT);

@@ -4,6 +4,8 @@ import type { Scenario } from "../../scenario.js";
 import { asyncPfKeys } from "./apf.js";
 import type { KvmScenario } from "./captured.js";
 import { VM } from "./guest.js";
+import type { MonitorActivity } from "./monitor.js";
+import { OTHERS, OTHERS_PAGES, ownSlot } from "./own.js";
 import type { TraceEvent } from "./tracetext.js";
 
 /** What the quantities are read from (quantities.ts). */
@@ -34,18 +36,28 @@ const AREA_SLOTS = 16 * COLUMN_SLOTS;
 export function scenarioOf(
   captured: KvmScenario,
   events: ReadonlyMap<number, readonly TraceEvent[]>,
+  activity: MonitorActivity,
 ): Scenario {
   const { environment, memslots, vcpus } = captured;
-  const slots = memslots.map(({ gpa, pages, hva }) => ({ gfn: Number(gpa) / PAGE_BYTES, pages, hva }));
+  const slots = [
+    ...memslots.map(({ gpa, pages, hva }) => ({ gfn: Number(gpa) / PAGE_BYTES, pages, hva: Number(hva) })),
+    ...ownSlot(activity),
+  ];
   const pages = slots.reduce((sum, slot) => sum + slot.pages, 0);
   return {
     host: {
       memory: Math.floor(environment.mem_total_kb / 4) * PAGE_BYTES,
       cpus: environment.cpus,
+      // The second has no CPUs, and the guests' memory is not there.
+      numaNodes: 2,
       // The captures' processor has SVM and nested paging.
       vendor: "amd",
       swap: swapOf(environment, events),
-      reclaim: { swappiness: environment.swappiness, pageClusterPages: 1 << environment.page_cluster },
+      reclaim: {
+        policy: environment.lru_gen === "n" ? "two-list" : "mglru",
+        swappiness: environment.swappiness,
+        pageClusterPages: 1 << environment.page_cluster,
+      },
     },
     vms: [
       {
@@ -55,10 +67,12 @@ export function scenarioOf(
         memslots: slots,
         mmu: environment.mmu === "legacy" || environment.mmu === "shadow" ? environment.mmu : "tdp",
         hugePages: memslots.some(({ thp }) => thp),
-        memcg: { chargeTables: true, chargeBatch: CHARGE_BATCH },
+        // A vCPU sets tables aside 40 at a time (KVM_ARCH_NR_OBJS_PER_MEMORY_CACHE), and those of a capture have run before they join the cgroup.
+        memcg: { chargeTables: true, chargeKvmTables: false, chargeBatch: CHARGE_BATCH },
         ...asyncPfKeys(captured),
         ...guestKeys(captured),
       },
+      ...(activity.filled > 0 ? [{ name: OTHERS, memory: OTHERS_PAGES * PAGE_BYTES }] : []),
     ],
     trace: { events: EVENTS, capacity: RECORDS },
   };

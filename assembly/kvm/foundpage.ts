@@ -1,0 +1,32 @@
+import { faultPfn } from "../mm/fault";
+import { pagePut } from "../mm/free";
+import { PTE_WRITE, ptePfn, ptePresent } from "../mm/pte";
+import { spacePte } from "../mm/space";
+import { mmuLevel } from "./mmu";
+import { pfnAccessed } from "./release";
+import { gfnToIndex, vmMm, vmSpace, vmSpteRefs } from "./vm";
+
+// The page that the host's page table has for a fault (hva_to_pfn()): how it is found there, and that it has been used.
+
+/** get_user_pages_fast() finds page `index` of the VM's process; in 2008 KVM did not ask that way. */
+export function hostMapsWritable(vm: usize, index: u32): bool {
+  const pte = spacePte(vmSpace(vm), index);
+  return ptePresent(pte) && (pte & PTE_WRITE) !== 0 && !vmSpteRefs(vm);
+}
+
+/** The host maps `gfn` to `pfn`. */
+export function hostMaps(vm: usize, gfn: u32, pfn: u32): bool {
+  const pte = spacePte(vmSpace(vm), gfnToIndex(vm, gfn));
+  return ptePresent(pte) && ptePfn(pte) === pfn;
+}
+
+/** The fault of `vcpu` has used the page that it has found. */
+export function faultUsed(vcpu: usize, vm: usize, gfn: u32): void {
+  pfnAccessed(vm, faultPfn(vcpu), mmuLevel(vm, gfn, faultPfn(vcpu)), vcpu);
+}
+
+/** kvm_release_pfn_clean(): the page was used, and is let go of. In 2008 its spte tells of use when it goes. */
+export function faultLetGo(vcpu: usize, vm: usize, gfn: u32): void {
+  if (!vmSpteRefs(vm)) faultUsed(vcpu, vm, gfn);
+  pagePut(vmMm(vm), faultPfn(vcpu), vcpu);
+}
