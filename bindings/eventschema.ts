@@ -2,7 +2,7 @@
 
 import * as v from "valibot";
 import { roomFrom } from "./memslots.js";
-import { memslotSchema } from "./memslotschema.js";
+import { kernelSlot, memslotSchema } from "./memslotschema.js";
 import type { Problem } from "./problems.js";
 import { show } from "./problems.js";
 import type { ResolvedScenario, ResolvedVm } from "./scenario.js";
@@ -93,6 +93,9 @@ function wrongIn(event: ResolvedEvent, vm: ResolvedVm, path: (string | number)[]
   if (event.do === "balloon" && vm.guest.balloon === undefined) {
     const allowed = `a VM with guest.balloon, be it {}`;
     return [{ path: [...path, "do"], wrong: `the guest of ${show(vm.name)} has no balloon`, allowed }];
+  }
+  if (event.do === "memslot" && event.slot?.flags.includes("kernel")) {
+    return kernelSlot(vm.mmuNotifier, event.slot.hva, [...path, "slot"]);
   }
   if (event.do !== "advise") return [];
   // Slots may come and go; advice goes to memory that the scenario begins with.

@@ -18,7 +18,11 @@ export type MemslotFlag = (typeof MEMSLOT_FLAGS)[number];
 
 /** The bits that the core has for flags. */
 export function flagBits(core: Core, flags: readonly MemslotFlag[]): number {
-  const constants = { "log-dirty-pages": "KVM_MEM_LOG_DIRTY_PAGES", "read-only": "KVM_MEM_READONLY" };
+  const constants = {
+    "log-dirty-pages": "KVM_MEM_LOG_DIRTY_PAGES",
+    "read-only": "KVM_MEM_READONLY",
+    kernel: "KVM_MEM_KERNEL",
+  };
   return flags.reduce((bits, flag) => bits | core.constant(constants[flag]), 0);
 }
 

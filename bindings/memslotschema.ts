@@ -1,6 +1,7 @@
 // The keys of a memory slot, one entry of `vms[].memslots`, and of an alias, one of `vms[].aliases`.
 
 import * as v from "valibot";
+import { type Problem, show } from "./problems.js";
 import { address, choice, count, list, object } from "./values.js";
 
 /** Largest gfn: a page number of a trace has 31 bits. */
@@ -9,7 +10,7 @@ const GFN_MAX = 2 ** 31;
 /** KVM_ALIAS_SLOTS */
 export const ALIAS_SLOTS = 4;
 
-export const MEMSLOT_FLAGS = ["log-dirty-pages", "read-only"] as const;
+export const MEMSLOT_FLAGS = ["log-dirty-pages", "read-only", "kernel"] as const;
 
 export const memslotSchema = object(
   "A memory slot: guest frames and the memory of the VM's process that backs them.",
@@ -23,7 +24,7 @@ export const memslotSchema = object(
     ),
     flags: v.optional(
       list(
-        "log-dirty-pages: note which frames are written. read-only: the guest's writes go to the monitor.",
+        "log-dirty-pages: note which frames are written. read-only: the guest's writes go to the monitor. kernel: the kernel maps the memory itself, and takes it along when the slot is deleted (with notifier-2008).",
         "flag",
         choice("A flag.", { values: MEMSLOT_FLAGS }),
       ),
@@ -43,3 +44,15 @@ export const aliasSchema = object(
     }),
   },
 );
+
+/** A slot whose memory the kernel maps: a design of 2008, and the kernel chooses where. */
+export function kernelSlot(notifier: string, hva: number | undefined, path: Problem["path"]): Problem[] {
+  if (notifier !== "notifier-2008") {
+    const wrong = `"kernel" went before mmuNotifier ${show(notifier)} came`;
+    return [{ path: [...path, "flags"], wrong, allowed: 'other flags, or mmuNotifier "notifier-2008"' }];
+  }
+  if (hva === undefined) return [];
+  return [
+    { path: [...path, "hva"], wrong: "the kernel chooses where it maps a slot itself", allowed: "absent" },
+  ];
+}

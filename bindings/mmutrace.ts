@@ -57,7 +57,10 @@ export const MMU_FORMATS: Record<string, (args: Args) => string> = {
   KVM_MMU_UNSYNC_PAGE: (args) => shadowPage(args, args[3] === 1n),
   KVM_MMU_SET_SPTE: ([gfn, spte, levelAndFormat, at]) =>
     `gfn ${bare(gfn)} spte ${bare(spte)} (${rights(spte, levelAndFormat >> 8n)}) level ${levelAndFormat & 255n} at ${bare(at)}`,
+  KVM_MMU_SPLIT_HUGE_PAGE: ([gfn, spte, level, errno]) =>
+    `gfn ${bare(gfn)} spte ${bare(spte)} level ${level} errno ${errno}`,
   KVM_MMU_SPTE_REQUESTED: ([gfn, pfn, level]) => `gfn ${bare(gfn)} pfn ${bare(pfn)} level ${level}`,
+  KVM_MMU_ZAP_ALL_FAST: ([generation, used]) => `kvm-mmu-valid-gen ${generation} used_pages ${bare(used)}`,
   KVM_TDP_MMU_SPTE_CHANGED: ([level, gfn, old, spte]) =>
     `as id 0 gfn ${bare(gfn)} level ${level} old_spte ${bare(old)} new_spte ${bare(spte)}`,
 };

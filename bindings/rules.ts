@@ -4,7 +4,7 @@
 import { eventProblems } from "./eventschema.js";
 import { guestMemory } from "./guestrules.js";
 import { gfnOfPage, memslotsOf } from "./memslots.js";
-import { ALIAS_SLOTS } from "./memslotschema.js";
+import { ALIAS_SLOTS, kernelSlot } from "./memslotschema.js";
 import { nearestName } from "./nearest.js";
 import { pagerProblems } from "./pagerschema.js";
 import { formatPath, type Problem, show } from "./problems.js";
@@ -232,6 +232,9 @@ function slots(vm: ResolvedVm, index: number): Problem[] {
     if (slot.gfn + slot.pages <= SIZE_MAX / PAGE_BYTES) continue;
     const wrong = `${slot.pages} frames from gfn ${slot.gfn} on end behind the last gfn`;
     problems.push({ path: [...path, slot.id, "pages"], wrong, allowed: "frames below gfn 2^31" });
+  }
+  for (const { id, flags, hva } of sorted) {
+    if (flags?.includes("kernel")) problems.push(...kernelSlot(vm.mmuNotifier, hva, [...path, id]));
   }
   const pages = vm.memslots.reduce((sum, slot) => sum + slot.pages, 0);
   if (pages * PAGE_BYTES !== vm.memory) {

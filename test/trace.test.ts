@@ -7,7 +7,7 @@ import type { Machine } from "#dist/machine.js";
 import type { Scenario } from "#dist/scenario.js";
 import { TRACEPOINTS } from "#dist/tracepoints.js";
 import { FORMATS } from "./reference/tracepoints.js";
-import { create, EXAMPLES, refusal, roomy, small, vm, vmOf } from "./scenes.js";
+import { create, EXAMPLES, refusal, roomy, small, type Vm, vm, vmOf } from "./scenes.js";
 
 /** ftrace's beginning of a line: comm-pid, CPU, flags, time in seconds. */
 const LINE =
@@ -127,6 +127,50 @@ async function throttled(): Promise<Record<string, number>> {
   return machine.traceCounts();
 }
 
+/** A VM whose 2 MiB page is split by a write under the dirty log, and whose slot goes, comes back and goes again. */
+async function split(mmu: "tdp" | "legacy"): Promise<Machine> {
+  const db: Partial<Vm> = { memory: "4MiB", hugePages: true, mmu };
+  const trace = { events: ["kvm*"], capacity: 2 ** 16 };
+  const machine = await create(roomy([], { host: { memory: "16MiB" }, trace }, db));
+  const slot = { gfn: 0, pages: 1024 };
+  machine.access("db", 0, 520, "write");
+  machine.setMemslot("db", 0, { ...slot, flags: ["log-dirty-pages"] });
+  machine.access("db", 0, 521, "write");
+  machine.setMemslot("db", 0, null);
+  machine.setMemslot("db", 0, slot);
+  machine.access("db", 0, 0, "read");
+  machine.setMemslot("db", 0, null);
+  return machine;
+}
+
+test("a split names the block and the leaf that it had", async () => {
+  const lines = read((await split("tdp")).traceText());
+  const at = lines.findIndex(({ event }) => event === "kvm_mmu_split_huge_page");
+  const { gfn, spte, level } = lines[at]!.fields;
+  assert.equal([gfn, level], ["200", "2"]);
+  const { event, fields } = lines[at - 1]!;
+  assert.equal([event, fields.old, fields.level], ["kvm_tdp_mmu_spte_changed", spte, "2"]);
+  assert.is(lines.filter(({ event }) => event === "kvm_mmu_split_huge_page").length, 1);
+  // The legacy MMU drops the leaf instead.
+  assert.is((await split("legacy")).traceCounts().kvm_mmu_split_huge_page, 0);
+});
+
+test("dropping all mappings turns the generation over, and counts the tables of the legacy MMU alone", async () => {
+  const zaps = (machine: Machine): string[][] =>
+    read(machine.traceText())
+      .filter(({ event }) => event === "kvm_mmu_zap_all_fast")
+      .map(({ fields }) => [fields.generation!, fields.used!]);
+  assert.equal(zaps(await split("tdp")), [
+    ["0", "0"],
+    ["1", "0"],
+  ]);
+  // The root, two tables below it, and the leaf tables of the second block and then of the first.
+  assert.equal(zaps(await split("legacy")), [
+    ["0", "4"],
+    ["1", "5"],
+  ]);
+});
+
 test("every tracepoint has a format here, and is passed", async () => {
   const { counts } = await story();
   const slow = await throttled();
@@ -134,8 +178,9 @@ test("every tracepoint has a format here, and is passed", async () => {
   assert.equal([...TRACEPOINTS].sort(), Object.keys(FORMATS).sort());
   const legacy = (await withFewTables()).traceCounts();
   const told = machine.traceCounts();
+  const whole = (await split("tdp")).traceCounts();
   for (const name of TRACEPOINTS)
-    assert.ok(counts[name]! + legacy[name]! + told[name]! + slow[name]! > 0, name);
+    assert.ok(counts[name]! + legacy[name]! + told[name]! + slow[name]! + whole[name]! > 0, name);
   const events = read(machine.traceText());
   assert.ok(
     events.some(({ event, comm }) => event === "kvm_async_pf_completed" && comm.startsWith("kworker/u:")),

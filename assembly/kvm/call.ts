@@ -62,6 +62,13 @@ export function callInit(call: usize, vm: u32, kind: u32, start: u32, end: u32):
   store<u32>(call, end, END);
 }
 
+/** The call goes on as one of `kind` on pages start..end-1. */
+export function callBecomes(call: usize, kind: u32, start: u32, end: u32): void {
+  store<u32>(call, kind, KIND);
+  store<u32>(call, start, START);
+  store<u32>(call, end, END);
+}
+
 /** The slot that a call is about. */
 export function setCallSlot(call: usize, id: u32, hva: u64, flags: u32): void {
   store<u32>(call, id, ID);

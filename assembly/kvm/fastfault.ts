@@ -2,7 +2,8 @@ import { actorClock } from "../sim/actor";
 import { emit, TRACE_FAST_PAGE_FAULT } from "../sim/trace";
 import { dirtyMark } from "./dirtylog";
 import { spteSet } from "./leafbits";
-import { SPTE_NONE, SPTE_NPT, SPTE_WRITE, spteAllows, spteMayWrite, sptePresent } from "./spte";
+import { mmuMayWrite } from "./mmu";
+import { SPTE_NONE, SPTE_NPT, SPTE_WRITE, spteAllows, sptePresent } from "./spte";
 import { PF_PRESENT, vcpuIndex, vcpuMemslot } from "./vcpu";
 import { vmFormat } from "./vm";
 import { walkAny } from "./walk";
@@ -30,7 +31,7 @@ export function fastPageFault(vcpu: usize, vm: usize, gfn: u32, frame: u32, writ
   const old = leaf === 0 ? SPTE_NONE : load<u64>(leaf);
   if (!sptePresent(old)) return 0;
   const spurious = spteAllows(old, true);
-  const fixed = !spurious && spteMayWrite(old, vmFormat(vm));
+  const fixed = !spurious && mmuMayWrite(vm, vcpuMemslot(vcpu, frame), old);
   const spte = fixed ? old | SPTE_WRITE : old;
   if (fixed) {
     spteSet(vm, leaf, spte);

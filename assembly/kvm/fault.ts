@@ -48,7 +48,7 @@ import {
 } from "./fastfault";
 import { faultLetGo, faultUsed, hostMaps, hostMapsWritable } from "./foundpage";
 import { noteViolation, VIOLATION_UNREACHABLE_PIN } from "./integrity";
-import { memslotIndex, memslotInvalid, memslotReadOnly } from "./memslot";
+import { memslotIndex, memslotInvalid, memslotReadOnly, memslotUnbacked } from "./memslot";
 import { mmuLevel, mmuMap, mmuMissing, mmuReady } from "./mmu";
 import { traceSpteRequested } from "./mmutrace";
 import { SHADOW_PROTECTED, shadowMap } from "./shadow";
@@ -251,7 +251,7 @@ export function pageFaultStep(vcpu: usize): i32 {
         if (!retry(vcpu)) return STEP_AGAIN;
         continue;
       }
-      if (slot === 0 || (write && memslotReadOnly(slot))) {
+      if (slot === 0 || memslotUnbacked(slot) || (write && memslotReadOnly(slot))) {
         if (!prefetch) emulate(vcpu);
         return STEP_DONE;
       }

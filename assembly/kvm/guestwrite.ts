@@ -2,7 +2,7 @@ import { STEP_DONE } from "../memory/status";
 import { faultBegin, faultPfn, faultStep } from "../mm/fault";
 import { pagePut } from "../mm/free";
 import { dirtyMark } from "./dirtylog";
-import { memslotIndex } from "./memslot";
+import { memslotIndex, memslotUnbacked } from "./memslot";
 import { gfnToMemslot, memslotsGeneration } from "./memslots";
 import { vmMm, vmSlots, vmSpace, vmUnalias } from "./vm";
 
@@ -26,7 +26,7 @@ export function guestCacheInit(cache: usize, vm: usize, gfn: u32): void {
   const frame = vmUnalias(vm, gfn);
   const slot = gfnToMemslot(vmSlots(vm), frame);
   store<u64>(cache, memslotsGeneration(vmSlots(vm)), GENERATION);
-  store<u32>(cache, slot === 0 ? INDEX_NONE : memslotIndex(slot, frame), INDEX);
+  store<u32>(cache, slot === 0 || memslotUnbacked(slot) ? INDEX_NONE : memslotIndex(slot, frame), INDEX);
   store<u32>(cache, 1, SET);
 }
 

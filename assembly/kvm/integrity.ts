@@ -90,6 +90,12 @@ export function hostTouched(vm: usize, index: u32, pfn: u32, write: bool, time: 
   wrote(vm, index, pfn, WRITER_HOST, time);
 }
 
+/** Pages start..end-1 are unmapped, to be mapped empty if at all: nobody may expect what was written there. */
+export function contentForget(vm: usize, start: u32, end: u32): void {
+  if (vmExpected(vm) === 0) return;
+  memory.fill(vmExpected(vm) + ((<usize>start) << 2), 0, (<usize>(end - start)) << 2);
+}
+
 function wrote(vm: usize, index: u32, pfn: u32, writer: u32, time: u64): void {
   const stamp = load<u32>(INTEGRITY, WRITES) + 1;
   store<u32>(INTEGRITY, stamp, WRITES);

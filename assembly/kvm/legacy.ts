@@ -15,7 +15,14 @@ import {
   legacyRmap,
   legacyUnlink,
 } from "./legacypages";
-import { memslotHolds, memslotIndex } from "./memslot";
+import {
+  KVM_MEM_LOG_DIRTY_PAGES,
+  memslotFlags,
+  memslotHolds,
+  memslotIndex,
+  memslotReadOnly,
+  memslotUnbacked,
+} from "./memslot";
 import { gfnToMemslot } from "./memslots";
 import { traceSetSpte } from "./mmutrace";
 import { checkRmapList, rmapAdd, rmapCount, rmapFirst, rmapNext } from "./rmap";
@@ -143,10 +150,13 @@ function mapNeighbours(vm: usize, vcpu: usize, entry: usize, gfn: u32): void {
   }
 }
 
-// direct_pte_prefetch_many(). False: not even the first page of the run is there.
+// direct_pte_prefetch_many(). False: not even the first page of the run is there, or may be mapped writable without a fault: in a slot that is
+// read-only or logs dirty pages none may.
 function mapRun(vm: usize, vcpu: usize, base: usize, first: u32, start: u32, end: u32): bool {
   const slot = gfnToMemslot(vmSlots(vm), vmUnalias(vm, first + start));
-  if (slot === 0 || !memslotHolds(slot, vmUnalias(vm, first + end - 1))) return false;
+  if (slot === 0 || memslotUnbacked(slot) || !memslotHolds(slot, vmUnalias(vm, first + end - 1)))
+    return false;
+  if (memslotReadOnly(slot) || memslotFlags(slot) & KVM_MEM_LOG_DIRTY_PAGES) return false;
   for (let index = start; index < end; index++) {
     const gfn = first + index;
     const frame = vmUnalias(vm, gfn);

@@ -29,6 +29,12 @@ export const KVM_MEM_READONLY: u32 = 1 << 1;
 /** The slot is being deleted or moved: faults on it start over. */
 export const KVM_MEMSLOT_INVALID: u32 = 1 << 16;
 
+/** The kernel maps the slot's memory itself (KVM_SET_MEMORY_REGION, `user_alloc` 0, in 2008). */
+export const KVM_MEM_KERNEL: u32 = 1 << 17;
+
+// First page of a slot without an address: behind all pages of a process, so that no notifier's range meets the slot.
+const FIRST_NONE: u32 = 0x80000000;
+
 /** KVM_USER_MEM_SLOTS: 32767, less the three that KVM keeps for itself. */
 export const MEMSLOT_IDS: u32 = 32764;
 
@@ -77,6 +83,22 @@ export function memslotReadOnly(slot: usize): bool {
 
 export function memslotId(slot: usize): u32 {
   return load<u32>(slot, ID);
+}
+
+/** The kernel is mapping the slot's memory: it has no address yet, and whoever looks for it passes it over. */
+export function memslotUnbacked(slot: usize): bool {
+  return load<u64>(slot, USERSPACE_ADDR) === 0;
+}
+
+export function setMemslotUnbacked(slot: usize): void {
+  store<u64>(slot, 0, USERSPACE_ADDR);
+  store<u32>(slot, FIRST_NONE, FIRST);
+}
+
+/** The slot's memory lies at `hva`, from page `index` of the process on. */
+export function setMemslotBacked(slot: usize, hva: u64, index: u32): void {
+  store<u64>(slot, hva, USERSPACE_ADDR);
+  store<u32>(slot, index, FIRST);
 }
 
 /** Number of the first page that backs the slot. */

@@ -1,6 +1,7 @@
 import { EEXIST, EINVAL, ENOMEM } from "../memory/status";
 import { spacePageAt } from "../mm/space";
 import {
+  KVM_MEM_KERNEL,
   KVM_MEM_LOG_DIRTY_PAGES,
   KVM_MEM_READONLY,
   MEMSLOT_IDS,
@@ -10,7 +11,7 @@ import {
   memslotPages,
 } from "./memslot";
 import { memslotById, memslotsFull, memslotsOverlap } from "./memslots";
-import { vmGfnEnd, vmSlots, vmSpace } from "./vm";
+import { vmGfnEnd, vmSlots, vmSpace, vmSpteRefs } from "./vm";
 
 // What a change of the memory map is, and whether it may be: the first half of __kvm_set_memory_region(). monitor.ts makes it.
 
@@ -20,7 +21,8 @@ export const UPDATE_FLAGS: i32 = 2;
 export const UPDATE_MOVE: i32 = 3;
 export const UPDATE_DELETE: i32 = 4;
 
-const KNOWN_FLAGS: u32 = KVM_MEM_LOG_DIRTY_PAGES | KVM_MEM_READONLY;
+const KNOWN_FLAGS: u32 = KVM_MEM_LOG_DIRTY_PAGES | KVM_MEM_READONLY | KVM_MEM_KERNEL;
+const FIXED_FLAGS: u32 = KVM_MEM_READONLY | KVM_MEM_KERNEL;
 const GFN_END: u64 = (<u64>1) << 31;
 
 /**
@@ -29,6 +31,7 @@ const GFN_END: u64 = (<u64>1) << 31;
  */
 export function memslotUpdateKind(vm: usize, id: u32, gfn: u32, pages: u32, hva: u64, flags: u32): i32 {
   if ((flags & ~KNOWN_FLAGS) !== 0) return EINVAL;
+  if ((flags & KVM_MEM_KERNEL) !== 0 && !vmSpteRefs(vm)) return EINVAL; // gone before today's notifier came
   if ((hva & 4095) !== 0) return EINVAL;
   if (id >= MEMSLOT_IDS) return EINVAL;
   if (<u64>gfn + pages > GFN_END) return EINVAL;
@@ -39,7 +42,7 @@ export function memslotUpdateKind(vm: usize, id: u32, gfn: u32, pages: u32, hva:
   let kind = UPDATE_CREATE;
   if (slot !== 0) {
     if (hva !== memslotHva(slot) || pages !== memslotPages(slot)) return EINVAL;
-    if (((flags ^ memslotFlags(slot)) & KVM_MEM_READONLY) !== 0) return EINVAL;
+    if (((flags ^ memslotFlags(slot)) & FIXED_FLAGS) !== 0) return EINVAL;
     if (gfn !== memslotGfn(slot)) kind = UPDATE_MOVE;
     else if (flags !== memslotFlags(slot)) kind = UPDATE_FLAGS;
     else return UPDATE_NOTHING;

@@ -19,15 +19,16 @@ import {
 } from "./legacypages";
 import { KVM_MEM_LOG_DIRTY_PAGES, memslotFlags, memslotHolds, memslotIndex } from "./memslot";
 import { gfnToMemslot } from "./memslots";
-import { traceSpteRequested } from "./mmutrace";
+import { traceSpteRequested, traceZapAllFast } from "./mmutrace";
 import { rmapFirst } from "./rmap";
 import { shadowCreate, vmGuestTables } from "./roots";
 import { shadowMissing } from "./shadow";
 import { checkShadow, shadowStart } from "./shadowstart";
 import { addSpare, spareCount } from "./spare";
-import { SPTE_NONE } from "./spte";
+import { SPTE_NONE, SPTE_PAGE_SIZE, spteMayWrite } from "./spte";
 import { checkTdp, tdpAgeRange, tdpLoadRoot, tdpMap, tdpWriteProtect, tdpZapRange } from "./tdp";
 import {
+  vmFormat,
   vmGfnEnd,
   vmHuge,
   vmIsLegacy,
@@ -133,6 +134,15 @@ export function mmuLevel(vm: usize, gfn: u32, pfn: u32): u32 {
   return thpMapped(vmSpace(vm), index) ? LEVEL_2M : LEVEL_4K;
 }
 
+/**
+ * May a write to `slot` go through its write-protected leaf `spte` without a lock? Not through one of 2 MiB while the slot logs: only what is
+ * written becomes writable, which takes a split.
+ */
+export function mmuMayWrite(vm: usize, slot: usize, spte: u64): bool {
+  if (spte & SPTE_PAGE_SIZE && memslotFlags(slot) & KVM_MEM_LOG_DIRTY_PAGES) return false;
+  return spteMayWrite(spte, vmFormat(vm));
+}
+
 /** Drops every leaf that maps something of [start, end); mmu_lock is held for writing, the caller flushes. Returns how many. */
 export function mmuZapRange(vm: usize, start: u32, end: u32, actor: usize): u32 {
   return vmIsLegacy(vm) ? legacyZapRange(vm, start, end, actor) : tdpZapRange(vm, start, end, actor);
@@ -153,6 +163,7 @@ export function mmuWriteProtect(vm: usize, start: u32, end: u32, time: u64): u32
  * flushes.
  */
 export function mmuZapAll(vm: usize, actor: usize): u32 {
+  traceZapAllFast(vm, actorClock(actor));
   vmZapped(vm);
   return mmuZapRange(vm, 0, vmGfnEnd(vm), actor);
 }

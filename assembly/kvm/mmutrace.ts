@@ -3,14 +3,16 @@ import {
   TRACE_KVM_MMU_GET_PAGE,
   TRACE_KVM_MMU_PREPARE_ZAP_PAGE,
   TRACE_KVM_MMU_SET_SPTE,
+  TRACE_KVM_MMU_SPLIT_HUGE_PAGE,
   TRACE_KVM_MMU_SPTE_REQUESTED,
   TRACE_KVM_MMU_SYNC_PAGE,
   TRACE_KVM_MMU_UNSYNC_PAGE,
+  TRACE_KVM_MMU_ZAP_ALL_FAST,
   TRACE_KVM_TDP_MMU_SPTE_CHANGED,
 } from "../sim/trace";
-import { spFrame, spGfn, spOfTable, spRole, spRootCount, spUnsync } from "./shadowpage";
+import { spFrame, spGfn, spOfTable, spRole, spRootCount, spUnsync, tablesUsed } from "./shadowpage";
 import { SPTE_PAGE_SIZE, sptePresent, spteTable, spteTableAddress } from "./spte";
-import { vmFormat, vmTablePool } from "./vm";
+import { vmFormat, vmIsLegacy, vmTablePool, vmZaps } from "./vm";
 import { levelPages } from "./walk";
 
 // The tracepoints of the MMUs (system kvmmmu), with addresses as the simulated host has them: a table stands at the frame that it
@@ -66,4 +68,15 @@ export function traceSyncPage(sp: usize, time: u64): void {
 export function traceSpteRequested(gfn: u32, pfn: u32, level: u32, time: u64): void {
   const tail = levelPages(level) - 1;
   emit(TRACE_KVM_MMU_SPTE_REQUESTED, time, gfn & ~tail, pfn & ~tail, level, 0);
+}
+
+/** kvm_mmu_split_huge_page: a table of small entries has taken the place of the leaf `old` of `level` */
+export function traceSplitHugePage(gfn: u32, old: u64, level: u32, time: u64): void {
+  emit(TRACE_KVM_MMU_SPLIT_HUGE_PAGE, time, gfn & ~(levelPages(level) - 1), old, level, 0);
+}
+
+/** kvm_mmu_zap_all_fast, before it begins. mmu_valid_gen is one bit; tables of the TDP MMU are not among the pages counted. */
+export function traceZapAllFast(vm: usize, time: u64): void {
+  const used = vmIsLegacy(vm) ? tablesUsed(vmTablePool(vm)) : 0;
+  emit(TRACE_KVM_MMU_ZAP_ALL_FAST, time, vmZaps(vm) & 1, used, 0, 0);
 }

@@ -6,11 +6,14 @@ import { COST_NOTIFIER_INVALIDATE_NS, COST_RMAP_PER_SPTE_NS, cost } from "../sim
 import { lockWrite, unlockWrite } from "../sim/lock";
 import { waitqueueSleep } from "../sim/waitqueue";
 import {
+  CALL_DONTNEED,
+  callBecomes,
   callEnd,
   callFlags,
   callHva,
   callSlot,
   callStart,
+  callStatus,
   HVA_USUAL,
   setCallHva,
   setCallResult,
@@ -18,16 +21,22 @@ import {
 } from "./call";
 import { dirtyBegin, dirtyLayout, dirtyLogged, dirtyTake } from "./dirtylog";
 import { flushRemoteTlbs } from "./flush";
+import { contentForget } from "./integrity";
 import {
+  KVM_MEM_KERNEL,
   KVM_MEM_LOG_DIRTY_PAGES,
   KVM_MEMSLOT_INVALID,
   memslotDirty,
+  memslotFirst,
   memslotFlags,
   memslotHva,
+  memslotPages,
+  setMemslotBacked,
   setMemslotDirty,
   setMemslotFirst,
   setMemslotFlags,
   setMemslotGfn,
+  setMemslotUnbacked,
 } from "./memslot";
 import {
   memslotAdd,
@@ -47,6 +56,11 @@ import { vmDefaultHva, vmMmuLock, vmSlots, vmSpace } from "./vm";
 // its start and its end find the same slots.
 //
 //   BEGIN → (delete, move: INVALID → ZAP → ZAPPED) → COMMIT → (log on: PROTECT → PROTECTED) → done
+//                                                      |
+//                                                      └ (memory by the kernel, 2008: MAP → MAPPED) → done
+//
+// A slot whose memory the kernel maps is published without an address, and gets it under mmu_lock when the memory is mapped. Deleted, it takes its memory
+// along (do_munmap()).
 
 const BEGIN: u32 = 1;
 const INVALID: u32 = 2;
@@ -55,6 +69,8 @@ const ZAPPED: u32 = 4;
 const COMMIT: u32 = 5;
 const PROTECT: u32 = 6;
 const PROTECTED: u32 = 7;
+const MAP: u32 = 8;
+const MAPPED: u32 = 9;
 
 function goto(monitor: usize, pc: u32): void {
   store<u32>(monitor, pc, CALL_PC);
@@ -123,9 +139,34 @@ export function memslotCallStep(monitor: usize, call: usize): i32 {
       goto(monitor, COMMIT);
     } else if (pc === COMMIT) {
       if (!settled(monitor, slots)) return STEP_BLOCKED;
-      if (!commit(vm, call, slot)) return STEP_DONE;
+      const deleted = slot !== 0 && callEnd(call) === 0;
+      if (deleted && (memslotFlags(slot) & KVM_MEM_KERNEL) !== 0) {
+        const first = memslotFirst(slot);
+        const pages = memslotPages(slot);
+        commit(vm, call, slot);
+        contentForget(vm, first, first + pages);
+        callBecomes(call, CALL_DONTNEED, first, first + pages);
+        goto(monitor, BEGIN);
+        return STEP_AGAIN;
+      }
+      const logs = commit(vm, call, slot);
+      if (slot === 0 && (callFlags(call) & KVM_MEM_KERNEL) !== 0 && callStatus(call) === OK) {
+        goto(monitor, MAP);
+        if (!actorGoesOn(monitor)) return STEP_AGAIN; // yield: the slot is there, and has no memory
+        continue;
+      }
+      if (!logs) return STEP_DONE;
       goto(monitor, PROTECT);
       if (!lockWrite(vmMmuLock(vm), monitor)) return STEP_BLOCKED;
+    } else if (pc === MAP) {
+      goto(monitor, MAPPED);
+      if (!lockWrite(vmMmuLock(vm), monitor)) return STEP_BLOCKED;
+    } else if (pc === MAPPED) {
+      const made = memslotById(slots, callSlot(call));
+      setMemslotBacked(made, callHva(call), spacePageAt(vmSpace(vm), callHva(call)));
+      memslotsPublish(slots);
+      unlockWrite(vmMmuLock(vm), monitor);
+      return STEP_DONE;
     } else if (pc === PROTECT) {
       const entries = dirtyBegin(vm, slot, actorClock(monitor));
       actorSpend(monitor, STAGE_RECLAIM, entries * cost(COST_RMAP_PER_SPTE_NS));
@@ -156,7 +197,8 @@ function commit(vm: usize, call: usize, slot: usize): bool {
   if (slot === 0) {
     const added = memslotAdd(slots, callSlot(call), callStart(call), callEnd(call), callHva(call), flags);
     assert(added !== 0);
-    setMemslotFirst(added, spacePageAt(vmSpace(vm), callHva(call)));
+    if (flags & KVM_MEM_KERNEL) setMemslotUnbacked(added);
+    else setMemslotFirst(added, spacePageAt(vmSpace(vm), callHva(call)));
     if (!dirtyRoom(added, flags)) {
       memslotRemove(slots, added);
       setCallStatus(call, ENOMEM);

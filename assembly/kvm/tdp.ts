@@ -3,7 +3,13 @@ import { tableFree } from "../mm/free";
 import { actorClock } from "../sim/actor";
 import { flushRemoteTlbs } from "./flush";
 import { spteSet } from "./leafbits";
-import { traceGetPage, tracePrepareZap, traceSetSpte, traceSpteChanged } from "./mmutrace";
+import {
+  traceGetPage,
+  tracePrepareZap,
+  traceSetSpte,
+  traceSplitHugePage,
+  traceSpteChanged,
+} from "./mmutrace";
 import { spteReleased } from "./release";
 import { roleDirect, spGive, spOfTable, spTable, spTake, tablesUsed } from "./shadowpage";
 import { takeSpare } from "./spare";
@@ -112,6 +118,7 @@ export function tdpSplit(vm: usize, vcpu: usize, entry: usize, gfn: u32): void {
   }
   linkTable(vm, entry, gfn, LEVEL_2M, spTable(sp));
   traceSpteChanged(vm, gfn, LEVEL_2M, old, load<u64>(entry), actorClock(vcpu));
+  traceSplitHugePage(gfn, old, LEVEL_2M, actorClock(vcpu));
 }
 
 // handle_removed_pt(): a 2 MiB leaf has taken the place of a table.

@@ -8,6 +8,7 @@ import {
   memslotId,
   memslotIndex,
   memslotPages,
+  memslotUnbacked,
 } from "../kvm/memslot";
 import { gfnToMemslot, memslotByHva, memslotCount, memslotNextInHva } from "../kvm/memslots";
 import { mmuSpte } from "../kvm/mmu";
@@ -98,6 +99,7 @@ export function inspectPage(id: u32, gfn: u32): void {
   put(INSPECT_SLOT_HVA, memslotHva(slot));
   put(INSPECT_SLOT_FLAGS, memslotFlags(slot));
   if (dirtyLogged(slot)) put(INSPECT_DIRTY, dirtyMarked(slot, frame) ? 2 : 1);
+  if (memslotUnbacked(slot)) return;
   const index = memslotIndex(slot, frame);
   put(INSPECT_HVA, spaceHva(vmSpace(vm), index));
   let frames: u32 = 0;

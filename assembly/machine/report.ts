@@ -21,7 +21,7 @@ import {
 import { apfPeak, apfResetPeak } from "../kvm/apfqueue";
 import { workersPeak, workersResetPeak } from "../kvm/apfworker";
 import { VIOLATION_BYTES, VIOLATIONS_KEPT, violationAt, violations } from "../kvm/integrity";
-import { memslotIndex } from "../kvm/memslot";
+import { memslotIndex, memslotUnbacked } from "../kvm/memslot";
 import { gfnToMemslot } from "../kvm/memslots";
 import { mmuSpte } from "../kvm/mmu";
 import { sptePresent } from "../kvm/spte";
@@ -181,7 +181,7 @@ export function reportHistogramHighest(index: u32): f64 {
 export function reportPageNumber(id: u32, gfn: u32): u32 {
   const frame = vmUnalias(vmAt(id), gfn);
   const slot = gfnToMemslot(vmSlots(vmAt(id)), frame);
-  return slot === 0 ? u32.MAX_VALUE : memslotIndex(slot, frame);
+  return slot === 0 || memslotUnbacked(slot) ? u32.MAX_VALUE : memslotIndex(slot, frame);
 }
 
 export const REPORT_PAGE_STATE: u32 = 0;

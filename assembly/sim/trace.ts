@@ -35,6 +35,8 @@ export const TRACE_KVM_MMU_SET_SPTE: u32 = 21;
 export const TRACE_KVM_MMU_GET_PAGE: u32 = 22;
 export const TRACE_KVM_MMU_PREPARE_ZAP_PAGE: u32 = 23;
 export const TRACE_FAST_PAGE_FAULT: u32 = 24;
+export const TRACE_KVM_MMU_SPLIT_HUGE_PAGE: u32 = 25;
+export const TRACE_KVM_MMU_ZAP_ALL_FAST: u32 = 26;
 // The probes that captures add to the kernel's own tracepoints.
 export const TRACE_SWAPCACHE_ADD: u32 = 40;
 export const TRACE_SWAP_READPAGE: u32 = 41;

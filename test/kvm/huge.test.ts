@@ -65,6 +65,20 @@ for (const mmu of ["tdp", "legacy"] as const) {
   });
 }
 
+for (const mmu of ["tdp", "legacy"] as const) {
+  test(`${mmu}: under the dirty log a write to 2 MiB makes its page alone writable, and the log misses none`, async () => {
+    const machine = await huge([], { mmu });
+    machine.access("db", 0, 512, "write");
+    machine.setMemslot("db", 0, { gfn: 0, pages: PAGES, flags: ["log-dirty-pages"] });
+    for (const gfn of [520, 521, 900]) {
+      machine.access("db", 0, gfn, "write");
+      assert.is(machine.access("db", 0, gfn, "write").exits, 0);
+    }
+    machine.check();
+    assert.equal(machine.dirtyLog("db", 0).dirty, [520, 521, 900]);
+  });
+}
+
 test("a host without a free block gives small pages", async () => {
   const machine = await huge(
     [scan(1)],

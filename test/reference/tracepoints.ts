@@ -22,6 +22,8 @@ export const FORMATS: Record<string, string> = {
   kvm_mmu_spte_requested: "gfn (?<gfn>[0-9a-f]+) pfn (?<pfn>[0-9a-f]+) level (?<level>[12])",
   kvm_mmu_set_spte:
     "gfn (?<gfn>[0-9a-f]+) spte (?<spte>[0-9a-f]+) \\(r[w-]xu?\\) level (?<level>[12]) at (?<at>[0-9a-f]+)",
+  kvm_mmu_split_huge_page: "gfn (?<gfn>[0-9a-f]+) spte (?<spte>[0-9a-f]+) level (?<level>[23]) errno -?\\d+",
+  kvm_mmu_zap_all_fast: "kvm-mmu-valid-gen (?<generation>[01]) used_pages (?<used>[0-9a-f]+)",
   kvm_mmu_get_page: `${SHADOW_PAGE} (?:new|existing)`,
   kvm_mmu_prepare_zap_page: SHADOW_PAGE,
   fast_page_fault:

@@ -18,9 +18,21 @@ export function ownSlot({ pages, files }: MonitorActivity): { gfn: number; pages
   return pages + files === 0 ? [] : [{ gfn: GFN, pages: pages + files, hva: HVA }];
 }
 
+/**
+ * Changes of counters that the monitor's system calls make between two steps. Memory for the kernel's own objects is counted in bytes, so that any of
+ * it is enough for the counters to be brought up to date when the monitor reads memory.stat. Each stands as a read of a page of zeroes.
+ */
+const KERNEL_CHANGES = 256;
+/** PAGEVEC_SIZE */
+const BATCH_PAGES = 15;
+
 /** The VM whose monitor stands for all others on the host: its pages stand in the same batch of new pages. */
 export const OTHERS = "others";
-export const OTHERS_PAGES = 15;
+
+/** Pages of that VM: those of the batch, then those of zeroes. */
+export function othersPages({ steps }: MonitorActivity): number {
+  return BATCH_PAGES + steps.size * KERNEL_CHANGES;
+}
 
 /** Addresses of the pages of files. They stand as anonymous pages that look unused. */
 export function ownFiles({ pages, files }: MonitorActivity): { hva: number; pages: number } {
@@ -31,6 +43,7 @@ export function ownFiles({ pages, files }: MonitorActivity): { hva: number; page
 export class OwnMemory {
   private added: number;
   private files = 0;
+  private stats = 0;
 
   constructor(
     private readonly guest: CapturedGuest,
@@ -76,8 +89,18 @@ export class OwnMemory {
       own.used.filter((page) => page < this.added),
       cpu,
     );
-    this.guest.machine.memoryStat(VM);
+    this.readStat(cpu);
     this.write(own.recorded, cpu);
+  }
+
+  private readStat(cpu: number): void {
+    const { machine } = this.guest;
+    if (this.activity.pages > 0) {
+      const gfn = BATCH_PAGES + this.stats * KERNEL_CHANGES;
+      machine.advise(OTHERS, "read", { gfn, pages: KERNEL_CHANGES }, { cpu });
+      this.stats += 1;
+    }
+    machine.memoryStat(VM);
   }
 
   private readBack(pages: readonly number[], cpu: number): void {

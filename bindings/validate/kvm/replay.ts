@@ -23,6 +23,7 @@ import { type MonitorActivity, monitorActivity } from "./monitor.js";
 import { OwnMemory, ownFiles } from "./own.js";
 import { quantitiesOf } from "./quantities.js";
 import { scenarioOf } from "./scenario.js";
+import { CaseTotals } from "./totals.js";
 import { type CapturedEvents, capturedEvents, traceEvents } from "./tracetext.js";
 
 const MMUS = ["tdp", "legacy", "shadow"];
@@ -74,6 +75,8 @@ async function repeat(
   if (captured.environment.mmu === "shadow") guest.touchAll(0);
   const places = placesOf(captured);
   const own = new OwnMemory(guest, activity);
+  const totals = new CaseTotals();
+  const slots = new Set(places.map(({ name: slot }) => slot));
   let begun = false;
   const agreement = new Agreement();
   for (const step of captured.steps) {
@@ -102,9 +105,11 @@ async function repeat(
       compareStep(agreement, notRepeated, expected, got, before, after, places);
       compareAsync(agreement, name, notRepeated, expected, got);
     }
+    if (expected !== undefined) totals.add(expected, got, before, after, slots);
     own.behind(step.step, cpu);
     machine.traceText();
   }
+  totals.compare(agreement, name);
   machine.dispose();
   return agreement.result(name, KVM_FORMAT);
 }

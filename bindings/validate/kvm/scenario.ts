@@ -5,7 +5,7 @@ import { asyncPfKeys } from "./apf.js";
 import type { KvmScenario } from "./captured.js";
 import { VM } from "./guest.js";
 import type { MonitorActivity } from "./monitor.js";
-import { OTHERS, OTHERS_PAGES, ownSlot } from "./own.js";
+import { OTHERS, othersPages, ownSlot } from "./own.js";
 import type { TraceEvent } from "./tracetext.js";
 
 /** What the quantities are read from (quantities.ts). */
@@ -72,7 +72,7 @@ export function scenarioOf(
         ...asyncPfKeys(captured),
         ...guestKeys(captured),
       },
-      ...(activity.filled > 0 ? [{ name: OTHERS, memory: OTHERS_PAGES * PAGE_BYTES }] : []),
+      ...(activity.pages > 0 ? [{ name: OTHERS, memory: othersPages(activity) * PAGE_BYTES }] : []),
     ],
     trace: { events: EVENTS, capacity: RECORDS },
   };
