@@ -319,7 +319,8 @@ function tableProblem(vm: ResolvedVm, index: number, tasks: readonly Task[]): Pr
   const map = memslotsOf(vm);
   const tables = guestTables(map);
   for (const task of tasks) {
-    if (task.pages === 0) continue;
+    // One that is started from outside may only keep pages for others.
+    if (task.pages === 0 || vm.guest.tasks[task.index]!.manual) continue;
     const { gfn } = gfnOfPage(map, task.firstPage);
     if (gfn + task.pages <= tables.gfn || gfn >= tables.gfn + tables.pages) continue;
     const wrong = `the ${task.pages} pages of ${show(task.name)} from gfn ${gfn} on reach the guest's page tables from gfn ${tables.gfn} on`;

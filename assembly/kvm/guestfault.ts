@@ -1,4 +1,4 @@
-import { actorClock, actorSpend, STAGE_CPU, setActorClock } from "../sim/actor";
+import { actorSpend, STAGE_CPU } from "../sim/actor";
 import { COST_GUEST_EXCEPTION_NS, COST_MEM_DRAM_NS, cost } from "../sim/costs";
 import { pageFaultBegin } from "./fault";
 import {
@@ -53,7 +53,7 @@ export function guestHandle(vcpu: usize, page: u32, write: bool): bool {
       }
       const format = vmFormat(vm);
       spteSet(vm, leaf, load<u64>(leaf) | spteAccessed(format) | spteDirty(format));
-      setActorClock(vcpu, actorClock(vcpu) + cost(COST_MEM_DRAM_NS));
+      actorSpend(vcpu, STAGE_CPU, cost(COST_MEM_DRAM_NS));
     }
     make(vcpu, page, write);
   }
