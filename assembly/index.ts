@@ -12,6 +12,8 @@ export * from "./machine/check";
 export * from "./machine/config";
 export * from "./machine/configguest";
 export * from "./machine/configreclaim";
+export * from "./machine/explore";
+export * from "./machine/explorestate";
 export * from "./machine/givecase";
 export * from "./machine/guesttables";
 export * from "./machine/inspect";

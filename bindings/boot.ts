@@ -16,6 +16,12 @@ import { traceMask } from "./tracepoints.js";
 import { formatBytes } from "./units.js";
 
 const PAGE_BYTES = 4096;
+/** Constants of the core by the values of `vms[].mmuNotifier`. */
+const NOTIFIERS = {
+  "seq-retry": "NOTIFIER_SEQ_RETRY",
+  "notifier-2008": "NOTIFIER_2008",
+  "no-retry": "NOTIFIER_NO_RETRY",
+} as const;
 const UNLIMITED = 0xffffffff;
 
 /** A task as the result names it. */
@@ -132,7 +138,7 @@ function configPaging(core: Core, index: number, vendor: "intel" | "amd", vm: Re
     // What shadows a guest's tables is an ordinary page table, as NPT's is.
     core.constant(vendor === "intel" && vm.mmu !== "shadow" ? "SPTE_EPT" : "SPTE_NPT"),
     vm.pageTableLevels,
-    core.constant(vm.mmuNotifier === "seq-retry" ? "NOTIFIER_SEQ_RETRY" : "NOTIFIER_2008"),
+    core.constant(NOTIFIERS[vm.mmuNotifier]),
     Number(vm.hugePages),
     vm.mmuPages ?? 0,
   );

@@ -44,6 +44,7 @@ export const COST_MEANINGS = {
     "A fault under shadow paging, the exit included: walk of the guest's tables, notifier check, install the spte.",
   shadowPtWriteNs: "Emulating a write to a protected page table of the guest's, the exit included.",
   hugeFaultNs: "Host allocation of a 2 MiB anonymous page, zeroing included.",
+  migratePageNs: "A page moves to another frame: unmapped, copied, mapped again. The notifier not included.",
 } as const;
 
 export type CostKey = keyof typeof COST_MEANINGS;
@@ -72,7 +73,6 @@ export const LATER_COST_KEYS: readonly string[] = [
   "balloonBatchPages",
   "madvise2mNs",
   "zoneLockContendedNs",
-  "migratePageNs",
   "migrateBatchPageNs",
   "migrate2mNs",
   "thpSplitNs",

@@ -3,6 +3,17 @@
 export type { CgroupFile, CgroupStep, MemoryStat } from "./cgroup.js";
 export { type Curve, type CurveOptions, type CurveResult, type CurveSize, curve } from "./curve.js";
 export { type ErrorCode, PagevisorError } from "./errors.js";
+export {
+  type Actor,
+  type Exploration,
+  type ExploredStep,
+  type ExploreOptions,
+  type ExploreResult,
+  explore,
+  type FoundViolation,
+  type Operation,
+  type ViolationKind,
+} from "./explore/index.js";
 export type { FileSource } from "./files.js";
 export type { MsrName } from "./guestcalls.js";
 export type { LatencyHistogram } from "./histogram.js";
@@ -23,6 +34,14 @@ export type {
   MemslotSetting,
   MemslotStep,
 } from "./memorymap.js";
+export type {
+  FrameRange,
+  HostZone,
+  MigrateStep,
+  OfflineOptions,
+  OfflineStep,
+  PinStep,
+} from "./migration.js";
 export type { PagerSetting } from "./pager.js";
 export { POLICIES, type PolicyName } from "./policynames.js";
 export type {

@@ -24,8 +24,8 @@ export interface InspectedPage {
   hva: string | null;
   /** Entries of every guest frame that the same memory backs. */
   sptes: InspectedSpte[];
-  /** The primary MMU's entry. "zero": the shared page of zeroes. */
-  pte: { state: "none" | "present" | "zero" | "swapped"; value: string } | null;
+  /** The primary MMU's entry. "zero": the shared page of zeroes. "migrating": a fault waits until its page has another frame. */
+  pte: { state: "none" | "present" | "zero" | "swapped" | "migrating"; value: string } | null;
   /** The frame that holds it, also while only the swap cache knows it. `generation`: of MGLRU, counted from the youngest, 0. */
   frame: {
     pfn: number;
@@ -77,7 +77,7 @@ export function inspectGfn(
       spte: hex(table[fields + 2 * at + 1]!),
     })),
     pte: {
-      state: pte === 0n ? "none" : (pte & 1n) === 0n ? "swapped" : zero ? "zero" : "present",
+      state: stateOf(pte, zero, count("ENTRY") === 0),
       value: hex(pte),
     },
     frame: pfn === 0 || zero ? null : frameOf(core, count),
@@ -87,6 +87,12 @@ export function inspectGfn(
         : { area: scenario.host.swap[count("AREA")]!.name, slot: count("OFFSET"), users: count("USERS") },
     stamp: scenario.check.integrity ? { expected: count("EXPECTED"), found: count("FOUND") } : null,
   };
+}
+
+function stateOf(pte: bigint, zero: boolean, noSlot: boolean): NonNullable<InspectedPage["pte"]>["state"] {
+  if (pte === 0n) return "none";
+  if ((pte & 1n) === 1n) return zero ? "zero" : "present";
+  return noSlot ? "migrating" : "swapped";
 }
 
 function frameOf(core: Core, count: (field: string) => number): InspectedPage["frame"] {

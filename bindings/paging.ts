@@ -30,8 +30,9 @@ export const pagingKeys = {
   mmuNotifier: v.optional(
     choice(
       "How KVM learns that the host takes a page away. seq-retry: a start and an end, a sequence count, and a fault that an invalidation overtook " +
-        "starts over. notifier-2008: a call when the page is gone, and an spte owns a reference to its page; not with the TDP MMU.",
-      { values: ["seq-retry", "notifier-2008"], aliases: { upstream: "seq-retry" } },
+        "starts over. notifier-2008: a call when the page is gone, and an spte owns a reference to its page; not with the TDP MMU. " +
+        "no-retry: as seq-retry without the rule that a fault starts over, which maps frames that the host has freed; for the explorer.",
+      { values: ["seq-retry", "notifier-2008", "no-retry"], aliases: { upstream: "seq-retry" } },
     ),
     "seq-retry",
   ),

@@ -205,7 +205,11 @@ export function hostResult({ core, scenario }: Subject, before: Reading, after: 
         queuePeak: row[core.constant("REPORT_DEVICE_QUEUE_PEAK")]!,
       };
     }),
-    migrate: { attempted: 0, succeeded: 0, failedPinned: 0 },
+    migrate: {
+      attempted: counted("MM_MIGRATE_ATTEMPTED"),
+      succeeded: counted("MM_MIGRATE_SUCCEEDED"),
+      failedPinned: counted("MM_MIGRATE_FAILED"),
+    },
   };
 }
 

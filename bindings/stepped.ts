@@ -13,6 +13,18 @@ import {
   setMemslot,
   takeDirtyLog,
 } from "./memorymap.js";
+import {
+  type FrameRange,
+  type HostZone,
+  hostZones,
+  type MigrateStep,
+  migrateOnce,
+  type OfflineOptions,
+  type OfflineStep,
+  offlineOnce,
+  type PinStep,
+  pinOnce,
+} from "./migration.js";
 import { type PagerSetting, setPager } from "./pager.js";
 import { type EntryBits, editPageTable, type PageTableStep } from "./pagetable.js";
 import type { ResolvedScenario } from "./scenario.js";
@@ -107,6 +119,40 @@ export abstract class SteppedMachine {
     options: StepOptions = {},
   ): CgroupStep {
     return writeCgroup(this.core, this.scenario, vm, file, bytes, options);
+  }
+
+  /**
+   * Moves the pages behind guest frames of one memslot to other frames of the host (move_pages()). Runs until it has been done.
+   *
+   * @throws PagevisorError E_STEP for a VM or frames that are not there
+   */
+  migrate(vm: string | number, range: GuestRange, options: StepOptions = {}): MigrateStep {
+    return migrateOnce(this.core, this.scenario, vm, range, options);
+  }
+
+  /** Has the VM's monitor hold a reference to each page behind guest frames: it can then be neither moved nor evicted. @throws PagevisorError E_STEP */
+  pin(vm: string | number, range: GuestRange, options: StepOptions = {}): PinStep {
+    return pinOnce(this.core, this.scenario, vm, range, options);
+  }
+
+  /** Has the VM's monitor drop all references that {@link pin} has made. @throws PagevisorError E_STEP */
+  unpin(vm: string | number, options: StepOptions = {}): PinStep {
+    return pinOnce(this.core, this.scenario, vm, null, options);
+  }
+
+  /** The zones of the host's memory, in frames. */
+  hostZones(): HostZone[] {
+    return hostZones(this.core);
+  }
+
+  /**
+   * Takes a range of host frames offline: everything in them is moved elsewhere, and nothing is allocated from them any more. Runs until it
+   * has been done, or undone.
+   *
+   * @throws PagevisorError E_STEP for frames that are not there, or not whole units
+   */
+  offline(range: FrameRange, options: OfflineOptions = {}): OfflineStep {
+    return offlineOnce(this.core, this.scenario, range, options);
   }
 
   /** Reads memory.stat of the VM's cgroup, which brings its counters up to date when enough has changed. @throws PagevisorError E_STEP */

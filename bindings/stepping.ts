@@ -133,6 +133,20 @@ export function adviseOnce(
   return { status, faults, ns: core.call.stepCallNs(), stages: stagesOf(core) };
 }
 
+/** The pages of the VM's process behind guest frames; none for null. */
+export function pageRange(
+  core: Core,
+  scenario: ResolvedScenario,
+  name: string | number,
+  range: GuestRange | null,
+): { index: number; start: number; end: number } {
+  const { index, vm } = vmNamed(scenario, name);
+  if (range === null) return { index, start: 0, end: 0 };
+  const pages = pagesIn(memslotsOf(vm), range);
+  const start = core.call.reportPageNumber(index, range.gfn) >>> 0;
+  return { index, start, end: start + pages };
+}
+
 // Pages of a range, which lies in one slot: advice is about one stretch of the process' addresses.
 function pagesIn(slots: readonly Memslot[], { gfn, pages = 1 }: GuestRange): number {
   wholeNumber("range.gfn", gfn, 0, 2 ** 31 - 1);

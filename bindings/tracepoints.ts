@@ -17,6 +17,10 @@ const GFP_USER = "GFP_HIGHUSER_MOVABLE|__GFP_COMP|__GFP_ZERO";
 const GFP_TABLE = "GFP_KERNEL_ACCOUNT|__GFP_ZERO";
 const WRITE_FLAGS = "RECLAIM_WB_ANON|RECLAIM_WB_ASYNC";
 
+const MIGRATE_MODES = ["MIGRATE_ASYNC", "MIGRATE_SYNC_LIGHT", "MIGRATE_SYNC"];
+/** MR_* of the kernel. */
+const MIGRATE_REASONS = ["compaction", "memory_failure", "memory_hotplug", "syscall_or_cpuset"];
+
 /** Every tracepoint, by the name of its constant in the core without TRACE_; the kernel's name is the same in lower case. */
 const FORMATS: Record<string, (args: Args) => string> = {
   KVM_ENTRY: ([vcpu]) => `vcpu ${vcpu}, rip 0x0`,
@@ -38,6 +42,13 @@ const FORMATS: Record<string, (args: Args) => string> = {
   KVM_ASYNC_PF_TASK_WAIT: ([token, task, slept]) =>
     `token ${hex(token)} task ${task} ${slept === 1n ? "sleeps" : "goes on"}`,
   KVM_ASYNC_PF_TASK_WAKE: ([token, tasks]) => `token ${hex(token)} woken ${tasks}`,
+  MM_MIGRATE_PAGES_START: ([mode, reason]) =>
+    `mode=${MIGRATE_MODES[Number(mode)]} reason=${MIGRATE_REASONS[Number(reason)]}`,
+  MM_MIGRATE_PAGES: ([moved, failed, how]) =>
+    `nr_succeeded=${moved} nr_failed=${failed} nr_thp_succeeded=0 nr_thp_failed=0 nr_thp_split=0 ` +
+    `mode=${MIGRATE_MODES[Number(how & 0xffn)]} reason=${MIGRATE_REASONS[Number(how >> 8n)]}`,
+  SET_MIGRATION_PTE: ([address, pte]) => `addr=${address.toString(16)}, pte=${pte.toString(16)} order=0`,
+  REMOVE_MIGRATION_PTE: ([address, pte]) => `addr=${address.toString(16)}, pte=${pte.toString(16)} order=0`,
   MM_PAGE_ALLOC: ([pfn, order, type]) =>
     `${page(pfn)} order=${order} migratetype=${type} gfp_flags=${type === 1n ? GFP_USER : GFP_TABLE}`,
   MM_PAGE_FREE: ([pfn, order]) => `${page(pfn)} order=${order}`,

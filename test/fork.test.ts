@@ -179,7 +179,25 @@ test("costs.shadowPtWriteNs: is charged for a write to a table that is followed 
   assert.is((await written("12500ns")) - (await written("2500ns")), 10_000);
 });
 
-const ELSEWHERE: readonly string[] = [...GUEST_COSTS, "reportDelayNs", "ageLinearPteNs", "hugeFaultNs", "shadowFaultNs", "shadowPtWriteNs"];
+const ELSEWHERE: readonly string[] = [
+  ...GUEST_COSTS,
+  "reportDelayNs",
+  "ageLinearPteNs",
+  "hugeFaultNs",
+  "migratePageNs",
+  "shadowFaultNs",
+  "shadowPtWriteNs",
+];
+
+test("costs.migratePageNs: is charged for a page that migrates, and at its new price", async () => {
+  const nsOf = async (migratePageNs: number): Promise<number> => {
+    const machine = await create(roomy([], {}, {}));
+    const twin = machine.fork({ set: { "costs.migratePageNs": migratePageNs } });
+    twin.access(0, 0, 0, "write");
+    return twin.migrate(0, { gfn: 0 }).ns;
+  };
+  assert.is((await nsOf(5000)) - (await nsOf(3000)), 2000);
+});
 
 for (const key of COST_KEYS.filter((each) => !ELSEWHERE.includes(each))) {
   test(`costs.${key}: is charged, and at its new price`, async () => {

@@ -66,6 +66,7 @@ async function withFewTables(): Promise<Machine> {
   const others = { memory: "47MiB", mmu: "legacy" as const, mmuPages: 16 };
   const machine = await create({ host: { memory: "16MiB" }, vms: [vm("db", tasks, others)], trace: ALL });
   machine.run();
+  assert.ok(machine.migrate("db", { gfn: 0, pages: 12_000 }).moved > 100);
   read(machine.traceText());
   return machine;
 }

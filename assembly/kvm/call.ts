@@ -46,6 +46,14 @@ export const CALL_MEMORY_RECLAIM: u32 = 9;
 /** The balloon's target becomes `end` pages. */
 export const CALL_BALLOON: u32 = 10;
 
+/** move_pages(): the pages get other frames. The result counts those moved, the flags those not. */
+export const CALL_MIGRATE: u32 = 20;
+/** The monitor holds a reference to each page; drops all that it holds. */
+export const CALL_PIN: u32 = 21;
+export const CALL_UNPIN: u32 = 22;
+/** Host frames start..end-1 go offline within HVA ns. The result counts pages moved, the flags failures, the id passes. */
+export const CALL_OFFLINE: u32 = 23;
+
 /** As the hva of a slot: where it is backed now, or the process' usual place for its frames. */
 export const HVA_USUAL: u64 = u64.MAX_VALUE;
 
@@ -78,6 +86,10 @@ export function setCallSlot(call: usize, id: u32, hva: u64, flags: u32): void {
 
 export function callSlot(call: usize): u32 {
   return load<u32>(call, ID);
+}
+
+export function setCallSlotId(call: usize, id: u32): void {
+  store<u32>(call, id, ID);
 }
 
 export function callHva(call: usize): u64 {

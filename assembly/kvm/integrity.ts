@@ -1,6 +1,6 @@
 import { PFN_NONE } from "../memory/layout";
 import { frameStamp, setFrameStamp } from "../mm/instance";
-import { PTE_NONE, pteEntry, ptePfn, ptePresent } from "../mm/pte";
+import { migrationPfn, PTE_NONE, pteEntry, pteMigration, ptePfn, ptePresent } from "../mm/pte";
 import { spacePte } from "../mm/space";
 import { slotStamp } from "../mm/swaparea";
 import { swapCacheLookup } from "../mm/swapmap";
@@ -110,6 +110,7 @@ function contentOf(vm: usize, gfn: u32): u32 {
   const pte = spacePte(vmSpace(vm), gfnToIndex(vm, gfn));
   if (pte === PTE_NONE) return 0;
   if (ptePresent(pte)) return frameStamp(mm, ptePfn(pte));
+  if (pteMigration(pte)) return frameStamp(mm, migrationPfn(pte));
   const cached = swapCacheLookup(mm, pteEntry(pte));
   return cached !== PFN_NONE ? frameStamp(mm, cached) : slotStamp(mm, pteEntry(pte));
 }

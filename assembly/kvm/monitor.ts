@@ -27,6 +27,7 @@ import {
   CALL_MEMORY_MAX,
   CALL_MEMORY_RECLAIM,
   CALL_MEMSLOT,
+  CALL_MIGRATE,
   CALL_PAGEOUT,
   CALL_WRITE,
   callEnd,
@@ -43,6 +44,7 @@ import {
 } from "./call";
 import { cgroupCallStep } from "./cgroupcalls";
 import { hostTouched } from "./integrity";
+import { migrateCallStep } from "./migratecalls";
 import { dirtyCallStep, memslotCallStep } from "./slotcalls";
 import { CALL_PC, DAEMON_BYTES, setVcpuVm, vcpuVm } from "./vcpu";
 import { vmMm, vmSpace } from "./vm";
@@ -129,6 +131,7 @@ function goOn(monitor: usize, call: usize, pc: u32): i32 {
   if (kind === CALL_COLD) return cold(monitor, call);
   if (kind === CALL_DONTNEED || kind === CALL_FREE) return drop(monitor, call, pc);
   if (kind === CALL_MEMORY_MAX || kind === CALL_MEMORY_RECLAIM) return cgroupCallStep(monitor, call);
+  if (kind >= CALL_MIGRATE) return migrateCallStep(monitor, call);
   if (kind === CALL_MEMSLOT) return memslotCallStep(monitor, call);
   if (kind === CALL_DIRTY_LOG) return dirtyCallStep(monitor, call);
   return touch(monitor, call, pc);

@@ -66,6 +66,8 @@ const VM_BYTES: usize = STATS + VM_STATS_BYTES;
 export const NOTIFIER_SEQ_RETRY: u32 = 0;
 /** invalidate_page, age_page and invalidate_range_end; an spte owns a reference to its page. */
 export const NOTIFIER_2008: u32 = 1;
+/** As today's, but a fault does not look whether an invalidation has overtaken it. */
+export const NOTIFIER_NO_RETRY: u32 = 2;
 
 const LEVELS_DEFAULT: u32 = 4;
 
@@ -288,6 +290,7 @@ export function vmInvalidateEnd(vm: usize): void {
 
 /** mmu_invalidate_retry_gfn(): must a fault that sampled `seq` start over? Only the open range is looked at by gfn. */
 export function vmInvalidateRetry(vm: usize, seq: u32, gfn: u32): bool {
+  if (load<u32>(vm, NOTIFIER) === NOTIFIER_NO_RETRY) return false;
   if (load<u32>(vm, INVALIDATE_IN_PROGRESS) !== 0) {
     if (gfn >= load<u32>(vm, RANGE_START) && gfn < load<u32>(vm, RANGE_END)) return true;
   }

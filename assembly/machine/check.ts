@@ -12,6 +12,7 @@ import { vmSpace, vmVcpuList } from "../kvm/vm";
 import { vmAt, vmTableCount } from "../kvm/vmtable";
 import { checkMm } from "../mm/check";
 import { mmArea, mmAreas } from "../mm/instance";
+import { pinsHeld } from "../mm/pin";
 import { readaheadHeld } from "../mm/readahead";
 import { spaceUserfault } from "../mm/space";
 import { swapDevice } from "../mm/swaparea";
@@ -40,7 +41,7 @@ export function checkAll(): void {
     pins += workersHeld(vmAt(id));
   }
   for (let id: u32 = 0; id < vmTableCount(); id++) pins += mmuHeld(vmAt(id));
-  checkMm(mm, pins);
+  checkMm(mm, pins + pinsHeld(mm));
   for (let type: u32 = 0; type < mmAreas(mm); type++) checkDevice(swapDevice(mmArea(mm, type)));
   let works: u32 = 0;
   for (let id: u32 = 0; id < vmTableCount(); id++) {

@@ -196,7 +196,8 @@ function runTurn(budget: u32): u32 {
   return made;
 }
 
-function dispatch(kind: u32, subject: usize, time: u64): void {
+/** An event happens at `time`. */
+export function dispatch(kind: u32, subject: usize, time: u64): void {
   if (kind === EVENT_STEP) {
     step(subject);
   } else if (kind === EVENT_WAKE) {
@@ -255,30 +256,7 @@ function step(actor: usize): void {
     const turnTime = nextTurnTime();
     const horizon = min<u64>(timeLimit(), turnTime === TIME_NEVER ? TIME_NEVER : turnTime + 1);
     setEventHorizon(min<u64>(horizon, cpuYieldFrom(cpuAt(actorCpu(actor)))));
-    const result = stepOf(kind, actor);
-    if (result === STEP_BLOCKED) {
-      if (actorState(actor) === ACTOR_HALTED) tickArm(actor);
-      if (actorState(actor) !== ACTOR_SPINNING) cpuRelease(actor);
-      return;
-    }
-    if (result === STEP_OOM) {
-      setNow(max<u64>(now(), actorClock(actor)));
-      setStop(STOP_OOM);
-      const vm = vmId(kind === ACTOR_WORKER ? workerVm(actor) : vcpuVm(actor));
-      setOom(vm, allocOverLimit(actor));
-      digestAdd(DIGEST_OOM, actorClock(actor), vm, 0, 0, 0);
-      return;
-    }
-    if (result === STEP_DONE && kind === ACTOR_MONITOR) {
-      // Whoever waits for the call learns of it before anything else happens; the monitor goes on with its next one.
-      if (callWatched(monitorCall(actor))) {
-        setNow(max<u64>(now(), min<u64>(actorClock(actor), eventNextTime())));
-        setStop(STOP_STEP);
-      }
-    } else if (result !== STEP_AGAIN) {
-      assert(actorState(actor) === ACTOR_GUEST);
-      return;
-    }
+    if (!stepOnce(kind, actor)) return;
     const clock = actorClock(actor);
     const stopped = stopReason() !== STOP_NONE;
     if (stopped || clock >= eventNextTime() || clock >= timeLimit() || clock > nextTurnTime()) {
@@ -286,6 +264,35 @@ function step(actor: usize): void {
       return;
     }
   }
+}
+
+/** One step of an actor in the host. True: it has another one, due at its clock. */
+export function stepOnce(kind: u32, actor: usize): bool {
+  const result = stepOf(kind, actor);
+  if (result === STEP_BLOCKED) {
+    if (actorState(actor) === ACTOR_HALTED) tickArm(actor);
+    if (actorState(actor) !== ACTOR_SPINNING) cpuRelease(actor);
+    return false;
+  }
+  if (result === STEP_OOM) {
+    setNow(max<u64>(now(), actorClock(actor)));
+    setStop(STOP_OOM);
+    const vm = vmId(kind === ACTOR_WORKER ? workerVm(actor) : vcpuVm(actor));
+    setOom(vm, allocOverLimit(actor));
+    digestAdd(DIGEST_OOM, actorClock(actor), vm, 0, 0, 0);
+    return false;
+  }
+  if (result === STEP_DONE && kind === ACTOR_MONITOR) {
+    // Whoever waits for the call learns of it before anything else happens; the monitor goes on with its next one.
+    if (callWatched(monitorCall(actor))) {
+      setNow(max<u64>(now(), min<u64>(actorClock(actor), eventNextTime())));
+      setStop(STOP_STEP);
+    }
+  } else if (result !== STEP_AGAIN) {
+    assert(actorState(actor) === ACTOR_GUEST);
+    return false;
+  }
+  return true;
 }
 
 function stepOf(kind: u32, actor: usize): i32 {

@@ -3,11 +3,14 @@ import {
   CALL_BYTES,
   CALL_DIRTY_LOG,
   CALL_MEMSLOT,
+  CALL_OFFLINE,
   callBegan,
   callEnded,
+  callFlags,
   callInit,
   callMajor,
   callResult,
+  callSlot,
   callStatus,
   HVA_USUAL,
   setCallSlot,
@@ -19,15 +22,17 @@ import { stepBegan, stepEmulated, stepFaults, stepKind, stepWanted } from "../kv
 import { vcpuApf } from "../kvm/vcpu";
 import { vmMm, vmMonitor, vmSlots, vmSpace } from "../kvm/vm";
 import { vmAt } from "../kvm/vmtable";
+import { mmZoneAt, mmZones } from "../mm/instance";
 import { lruvecOf } from "../mm/lrusize";
 import { lruvecLengths } from "../mm/lruvec";
 import { memcgUsage } from "../mm/memcg";
 import { memcgFlush } from "../mm/memcgstat";
 import { spaceMemcg } from "../mm/space";
+import { zoneEndPfn, zoneStartPfn } from "../mm/zone";
 import { actorClock, actorStageNs, setActorOnlyCpu } from "../sim/actor";
 import { EVENT_ACCESS, EVENT_CALL, eventPost } from "../sim/events";
 import { vcpuAt } from "./lookup";
-import { now } from "./state";
+import { host, now } from "./state";
 
 // Single steps from outside: one access of a vCPU, one call of a monitor. Each is put among what the machine has to do; the run
 // that follows stops with STOP_STEP when it has been made, and then its story can be read here.
@@ -98,6 +103,29 @@ function slotCall(vm: u32, kind: u32, start: u32, end: u32, id: u32, hva: u64, f
   setCallWatched(CALL);
   store<u32>(SUBJECT, <u32>vmMonitor(vmAt(vm)));
   eventPost(now(), EVENT_CALL, <u32>CALL);
+}
+
+/** Has the monitor of VM `vm` take host frames start..end-1 offline, within `ns`. */
+export function stepOffline(vm: u32, start: u32, end: u32, ns: f64): void {
+  slotCall(vm, CALL_OFFLINE, start, end, 0, <u64>ns, 0);
+}
+
+/** Pages that the last call could not migrate; passes that an offline has made. */
+export function stepCallFailed(): u32 {
+  return callFlags(CALL);
+}
+
+export function stepCallPasses(): u32 {
+  return callSlot(CALL);
+}
+
+/** First frame and end of zone `place` of the host, and a multiple of what goes offline; 0 without such a zone. */
+export function stepZoneStart(place: u32): u32 {
+  return place < mmZones(host()) ? zoneStartPfn(mmZoneAt(host(), place)) : 0;
+}
+
+export function stepZoneEnd(place: u32): u32 {
+  return place < mmZones(host()) ? zoneEndPfn(mmZoneAt(host(), place)) : 0;
 }
 
 /** First frame of slot `id`, 0 without such a slot. */

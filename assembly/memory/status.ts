@@ -12,6 +12,10 @@ export const E_RANGE: i32 = -3;
 
 /** No room, or none was made at boot. */
 export const ENOMEM: i32 = -12;
+/** In use by something that cannot be moved. */
+export const EBUSY: i32 = -16;
+/** Given up when its time was over. */
+export const EINTR: i32 = -4;
 export const EEXIST: i32 = -17;
 export const EINVAL: i32 = -22;
 /** Less could be reclaimed than was asked for. */

@@ -45,6 +45,7 @@ const DRAINED: u32 = 4;
 const NO_TABLE: u32 = 0;
 const PROCESS_TABLE: u32 = 1;
 const KVM_TABLE: u32 = 2;
+const TARGET: u32 = 3;
 
 /** Starts the allocation of a page for the process of `space`. */
 export function allocBegin(actor: usize, space: usize): void {
@@ -54,6 +55,14 @@ export function allocBegin(actor: usize, space: usize): void {
 /** Starts the allocation of a frame for a page table, perhaps of KVM's: unmovable, and charged where the cgroup says so. */
 export function allocTableBegin(actor: usize, space: usize, kvm: bool): void {
   begin(actor, space, kvm ? KVM_TABLE : PROCESS_TABLE);
+}
+
+/**
+ * Starts the allocation of a frame that a page of the process is to move to: the charge moves with the page. It may fail
+ * (__GFP_RETRY_MAYFAIL): allocated() is PFN_NONE then.
+ */
+export function allocTargetBegin(actor: usize, space: usize): void {
+  begin(actor, space, TARGET);
 }
 
 function begin(actor: usize, space: usize, table: u32): void {
@@ -74,10 +83,16 @@ export function allocStep(mm: usize, actor: usize): i32 {
     const pc = load<u32>(actor, ALLOC_PC);
     if (pc === ZONE || pc === ZONE_RECLAIMED) {
       if (!takeFrame(mm, actor, pc === ZONE_RECLAIMED)) {
-        if (giveUp(mm, actor)) return STEP_OOM;
+        if (giveUp(mm, actor)) {
+          if (!isTarget(actor)) return STEP_OOM;
+          store<u32>(actor, PFN_NONE, ALLOC_PFN);
+          return STEP_DONE;
+        }
         psiMemstall(actor, PSI_RECLAIM, true);
         reclaimBegin(mm, actor, 0, RECLAIM_BATCH);
         store<u32>(actor, ZONE_RECLAIM, ALLOC_PC);
+      } else if (isTarget(actor)) {
+        return STEP_DONE;
       } else if (isTable(actor) && !charged(actor)) {
         return STEP_DONE;
       } else {
@@ -128,11 +143,16 @@ export function allocStep(mm: usize, actor: usize): i32 {
 }
 
 function isTable(actor: usize): bool {
-  return load<u32>(actor, ALLOC_TABLE) !== NO_TABLE;
+  const what = load<u32>(actor, ALLOC_TABLE);
+  return what === PROCESS_TABLE || what === KVM_TABLE;
 }
 
 function isKvmTable(actor: usize): bool {
   return load<u32>(actor, ALLOC_TABLE) === KVM_TABLE;
+}
+
+function isTarget(actor: usize): bool {
+  return load<u32>(actor, ALLOC_TABLE) === TARGET;
 }
 
 // Is the table charged?

@@ -45,7 +45,17 @@ import {
 } from "./page";
 import { checkBlocks } from "./pagealloc";
 import { checkPcp } from "./pcp";
-import { PTE_DIRTY, PTE_NONE, PTE_WRITE, pteEntry, ptePfn, ptePresent, pteZero } from "./pte";
+import {
+  migrationPfn,
+  PTE_DIRTY,
+  PTE_NONE,
+  PTE_WRITE,
+  pteEntry,
+  pteMigration,
+  ptePfn,
+  ptePresent,
+  pteZero,
+} from "./pte";
 import { checkResidency } from "./residency";
 import { spaceMemcg, spacePages, spacePolicy, spacePte, spaceRss, spaceSwapents } from "./space";
 import { stockedPages } from "./stock";
@@ -97,6 +107,10 @@ function checkSpace(mm: usize, id: u32): void {
       const page = pageOf(mm, ptePfn(pte));
       assert(pageIndex(page) === index && pageMaps(page) !== 0);
       if (pageTest(page, PG_ANON_EXCLUSIVE)) assert(pageOwner(page) === id && pageMaps(page) === 1);
+    } else if (pteMigration(pte)) {
+      rss++;
+      const page = pageOf(mm, migrationPfn(pte));
+      assert(pageTest(page, PG_LOCKED) && pageIndex(page) === index && pageMaps(page) === 0);
     } else {
       swapents++;
       assert(swapCount(mm, pteEntry(pte)) !== 0);

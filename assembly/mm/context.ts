@@ -138,4 +138,34 @@ export const SPLIT_PC: usize = ACTOR_BYTES + 736;
 export const SPLIT_SPACE: usize = ACTOR_BYTES + 740;
 export const SPLIT_START: usize = ACTOR_BYTES + 744;
 
-export const MM_CONTEXT_END: usize = ACTOR_BYTES + 752;
+// migrate one page: migrate.ts
+export const MIGRATE_PC: usize = ACTOR_BYTES + 752;
+export const MIGRATE_OLD: usize = ACTOR_BYTES + 756;
+export const MIGRATE_NEW: usize = ACTOR_BYTES + 760;
+export const MIGRATE_MODE: usize = ACTOR_BYTES + 764;
+export const MIGRATE_FORCE: usize = ACTOR_BYTES + 768;
+export const MIGRATE_RESULT: usize = ACTOR_BYTES + 772;
+export const MIGRATE_WAS_MAPPED: usize = ACTOR_BYTES + 776;
+export const MIGRATE_TARGET: usize = ACTOR_BYTES + 780;
+
+// migrate a list of pages: migratepages.ts
+export const MIGRATES_LIST: usize = ACTOR_BYTES + 784; // head, tail, length
+export const MIGRATES_FAILED: usize = ACTOR_BYTES + 796; // head, tail, length
+export const MIGRATES_PC: usize = ACTOR_BYTES + 808;
+export const MIGRATES_NEXT: usize = ACTOR_BYTES + 812;
+export const MIGRATES_PASS: usize = ACTOR_BYTES + 816;
+export const MIGRATES_RETRY: usize = ACTOR_BYTES + 820;
+export const MIGRATES_MOVED: usize = ACTOR_BYTES + 824;
+export const MIGRATES_REASON: usize = ACTOR_BYTES + 828;
+
+// take a range of frames offline: offline.ts
+export const OFFLINE_PC: usize = ACTOR_BYTES + 832;
+export const OFFLINE_START: usize = ACTOR_BYTES + 836;
+export const OFFLINE_END: usize = ACTOR_BYTES + 840;
+export const OFFLINE_MOVED: usize = ACTOR_BYTES + 844;
+export const OFFLINE_PASSES: usize = ACTOR_BYTES + 848;
+export const OFFLINE_STATUS: usize = ACTOR_BYTES + 852;
+export const OFFLINE_UNTIL: usize = ACTOR_BYTES + 856; // u64
+export const OFFLINE_FAILED: usize = ACTOR_BYTES + 864;
+
+export const MM_CONTEXT_END: usize = ACTOR_BYTES + 872;

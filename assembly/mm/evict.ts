@@ -290,6 +290,11 @@ function write(mm: usize, actor: usize): i32 {
   if (pageMaps(page) !== 0) return activate(mm, actor); // it could not be unmapped
   if (!pageTest(page, PG_DIRTY) || pageTest(page, PG_LAZYFREE)) return remove(mm, actor);
 
+  // is_page_cache_freeable(): whoever else holds the page may still write to it.
+  if (pageRefs(page) !== 2) {
+    pageUnlock(mm, pfn, actorClock(actor));
+    return finish(actor, EVICT_KEEP);
+  }
   pageClear(page, PG_DIRTY);
   const entry = pagePrivate(page);
   const time = actorClock(actor);

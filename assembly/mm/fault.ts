@@ -1,6 +1,6 @@
 import { PFN_NONE } from "../memory/layout";
 import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
-import { actorClock, actorCpu, actorGoesOn, actorSpend, STAGE_ALLOC } from "../sim/actor";
+import { actorClock, actorCpu, actorGoesOn, actorSpend, STAGE_ALLOC, STAGE_LOCK } from "../sim/actor";
 import { COST_HUGE_FAULT_NS, COST_MINOR_FAULT_NS, cost } from "../sim/costs";
 import { allocated, allocBegin, allocStep, allocTableBegin } from "./alloc";
 import {
@@ -26,6 +26,7 @@ import {
   AT_COPY_NOTIFY,
   AT_HUGE,
   AT_HUGE_INSTALL,
+  AT_MIGRATION,
   AT_RETRY,
   AT_START,
   AT_SWAP,
@@ -68,12 +69,15 @@ import {
   setPageMaps,
   setPageOwner,
 } from "./page";
+import { pageWaitLocked } from "./pagelock";
 import {
+  migrationPfn,
   PTE_ACCESSED,
   PTE_DIRTY,
   PTE_NONE,
   PTE_WRITE,
   pteEntry,
+  pteMigration,
   pteOfPfn,
   ptePfn,
   ptePresent,
@@ -174,6 +178,8 @@ export function faultStep(mm: usize, actor: usize): i32 {
     let step = STEP_DONE;
     if (pc === AT_START) {
       if (start(mm, actor)) return STEP_DONE;
+    } else if (pc === AT_MIGRATION) {
+      step = migrationWait(mm, actor);
     } else if (pc === AT_HUGE) {
       step = hugeClear(actor);
     } else if (pc === AT_HUGE_INSTALL) {
@@ -245,8 +251,8 @@ function start(mm: usize, actor: usize): bool {
     return false;
   }
   if (!ptePresent(pte)) {
-    store<u32>(actor, pteEntry(pte), FAULT_ENTRY);
-    faultGoto(actor, AT_SWAP);
+    if (!pteMigration(pte)) store<u32>(actor, pteEntry(pte), FAULT_ENTRY);
+    faultGoto(actor, pteMigration(pte) ? AT_MIGRATION : AT_SWAP);
     return false;
   }
   if (write && (pte & PTE_WRITE) === 0) {
@@ -265,6 +271,15 @@ function start(mm: usize, actor: usize): bool {
   setSpacePte(space, index, pte);
   faultGrab(mm, actor, ptePfn(pte), pte);
   return true;
+}
+
+// migration_entry_wait(): until the page is unlocked, without a reference to it; as in the kernel, also where it must not wait for a device.
+function migrationWait(mm: usize, actor: usize): i32 {
+  faultGoto(actor, AT_START);
+  const pte = spacePte(faultSpace(actor), faultIndex(actor));
+  if (!pteMigration(pte)) return STEP_DONE;
+  pageWaitLocked(mm, migrationPfn(pte), actor, STAGE_LOCK);
+  return STEP_BLOCKED;
 }
 
 // handle_userfault(): the process supplies the page. Who must not wait does not even ask for it. True: given up. A fault that has waited is

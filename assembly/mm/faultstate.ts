@@ -23,7 +23,7 @@ import {
   setPageOwner,
 } from "./page";
 import { PSI_SWAP_IN, psiMemstall } from "./psi";
-import { PTE_NONE, PTE_WRITE, pteEntry, pteOfPfn, ptePresent, ZERO_PFN } from "./pte";
+import { PTE_WRITE, pteEntry, pteOfPfn, pteSwapped, ZERO_PFN } from "./pte";
 import { setSpacePte, spaceId, spacePte } from "./space";
 
 // The locals of a fault of the primary MMU and what its two halves share: fault.ts (anonymous pages, copy-on-write) and
@@ -49,14 +49,15 @@ export const AT_RETRY: u32 = 8;
 export const AT_HUGE: u32 = 9;
 export const AT_HUGE_INSTALL: u32 = 10;
 export const AT_USERFAULT: u32 = 11;
-export const AT_SWAP: u32 = 12;
-export const AT_BYPASS: u32 = 13;
-export const AT_BYPASS_INSTALL: u32 = 14;
-export const AT_READAHEAD: u32 = 15;
-export const AT_READ: u32 = 16;
-export const AT_SUBMIT: u32 = 17;
-export const AT_CACHED: u32 = 18;
-export const AT_CACHED_INSTALL: u32 = 19;
+export const AT_MIGRATION: u32 = 12;
+export const AT_SWAP: u32 = 13;
+export const AT_BYPASS: u32 = 14;
+export const AT_BYPASS_INSTALL: u32 = 15;
+export const AT_READAHEAD: u32 = 16;
+export const AT_READ: u32 = 17;
+export const AT_SUBMIT: u32 = 18;
+export const AT_CACHED: u32 = 19;
+export const AT_CACHED_INSTALL: u32 = 20;
 
 /** The fault waits for whatever it needs. */
 export const FAULT_WAIT: u32 = 0;
@@ -132,5 +133,5 @@ export function faultMap(mm: usize, actor: usize, pfn: u32, flags: u64, exclusiv
 /** pte_same(): the pte still holds the entry that the fault began with. */
 export function faultEntryStands(actor: usize): bool {
   const pte = spacePte(faultSpace(actor), faultIndex(actor));
-  return pte !== PTE_NONE && !ptePresent(pte) && pteEntry(pte) === faultEntry(actor);
+  return pteSwapped(pte) && pteEntry(pte) === faultEntry(actor);
 }

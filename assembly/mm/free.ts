@@ -45,6 +45,15 @@ export function pageFreeOn(mm: usize, pfn: u32, cpu: u32, time: u64): void {
   freeThePage(mm, cpu, pfn, 0);
 }
 
+/** Frees a page that was never charged, of which the caller holds the only reference. */
+export function pageFreeUncharged(mm: usize, pfn: u32, actor: usize): void {
+  const page = pageOf(mm, pfn);
+  assert(pageRefs(page) === 1 && !pageTest(page, PG_LRU | PG_TABLE));
+  setPageRefs(page, 0);
+  emit(TRACE_MM_PAGE_FREE, actorClock(actor), pfn, 0, 0, 0);
+  freeThePage(mm, actorCpu(actor), pfn, 0);
+}
+
 /** Frees the frame of a page table. */
 export function tableFree(mm: usize, pfn: u32, actor: usize): void {
   const page = pageOf(mm, pfn);

@@ -62,7 +62,11 @@ export const MM_SWAP_ALLOC_FAILED: u32 = 5;
 export const MM_REFAULTS: u32 = 6;
 export const MM_WORKINGSET_ACTIVATED: u32 = 7;
 export const MM_WORKINGSET_RESTORED: u32 = 8;
-export const MM_COUNTS: u32 = 9;
+/** Pages given to migration, those that were moved, those that something else held to the last pass. */
+export const MM_MIGRATE_ATTEMPTED: u32 = 9;
+export const MM_MIGRATE_SUCCEEDED: u32 = 10;
+export const MM_MIGRATE_FAILED: u32 = 11;
+export const MM_COUNTS: u32 = 12;
 const MM_BYTES: usize = COUNTS + 8 * <usize>MM_COUNTS;
 
 const MAX_SPACES: u32 = 4096;

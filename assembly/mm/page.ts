@@ -73,6 +73,9 @@ export const PG_SLAB: u32 = 1 << 20;
 /** A page table that is charged to the cgroup of its process (__GFP_ACCOUNT). */
 export const PG_ACCOUNT: u32 = 1 << 21;
 
+/** Somebody outside holds a reference to the page for as long as he likes (get_user_pages() for a device, a pipe): pin.ts. */
+export const PG_PINNED: u32 = 1 << 23;
+
 // Under generations (mglru.ts) the flags hold the slot of the page's generation plus one, 0 for none, and its counted uses.
 const GEN_SHIFT: u32 = 24;
 const GEN_MASK: u32 = 7 << GEN_SHIFT;

@@ -5,7 +5,9 @@
 //   |       |                | pfn                     |         | D | A |   | W | P |   present
 //   +-------+----------------+-------------------------+---------+---+---+---+---+---+
 //   | type  | inverted offset of the slot (bits 9..58)           | 0 ..  | E |   | 0 |   swapped; E: exclusive
-//   +-------+----------------------------------------------------+-------+---+---+---+
+//   +-------+--------------------+---+---+-----------------------+-------+---+---+---+
+//   | type  |                    | D | A | pfn (bits 9..48)      | 0 ..              |   under migration, all of it inverted
+//   +-------+--------------------+---+---+-----------------------+-------------------+
 //
 // Nothing mapped: 0. The offset is stored inverted, so that a swap entry never looks like a small physical address.
 
@@ -25,6 +27,14 @@ const OFFSET_SHIFT: u64 = 9;
 const OFFSET_BITS: u64 = 50;
 const OFFSET_MASK: u64 = (((<u64>1) << OFFSET_BITS) - 1) << OFFSET_SHIFT;
 const TYPE_SHIFT: u64 = 59;
+
+// The types of entries under migration: the last of the 5 bits' (MAX_SWAPFILES leaves them out). What the pte had stands above the
+// frame's number, 40 bits of it (SWP_MIG_YOUNG_BIT, SWP_MIG_DIRTY_BIT).
+const MIGRATION_READ: u64 = 29;
+const MIGRATION_READ_EXCLUSIVE: u64 = 30;
+const MIGRATION_WRITE: u64 = 31;
+const MIGRATION_YOUNG: u64 = (<u64>1) << 40;
+const MIGRATION_DIRTY: u64 = (<u64>1) << 41;
 
 // A swap entry in 32 bits, as page records and swap tables keep it: type in the upper 5, offset in the lower 27.
 const ENTRY_TYPE_SHIFT: u32 = 27;
@@ -50,7 +60,46 @@ export function ptePresent(pte: u64): bool {
 }
 
 export function pteSwapped(pte: u64): bool {
-  return pte !== PTE_NONE && (pte & PTE_PRESENT) === 0;
+  return pte !== PTE_NONE && (pte & PTE_PRESENT) === 0 && pte >> TYPE_SHIFT < MIGRATION_READ;
+}
+
+/** The page is being migrated: who needs it waits. */
+export function pteMigration(pte: u64): bool {
+  return (pte & PTE_PRESENT) === 0 && pte >> TYPE_SHIFT >= MIGRATION_READ;
+}
+
+/** The entry that stands for a present `pte` while its page is migrated; `exclusive`: the page belongs to this process alone. */
+export function pteOfMigration(pte: u64, exclusive: bool): u64 {
+  assert(ptePresent(pte));
+  const type = pte & PTE_WRITE ? MIGRATION_WRITE : exclusive ? MIGRATION_READ_EXCLUSIVE : MIGRATION_READ;
+  let offset = <u64>ptePfn(pte);
+  if (pte & PTE_ACCESSED) offset |= MIGRATION_YOUNG;
+  if (pte & PTE_DIRTY) offset |= MIGRATION_DIRTY;
+  return (type << TYPE_SHIFT) | (~(offset << OFFSET_SHIFT) & OFFSET_MASK);
+}
+
+function migrationOffset(pte: u64): u64 {
+  assert(pteMigration(pte));
+  return (~pte & OFFSET_MASK) >> OFFSET_SHIFT;
+}
+
+/** The frame whose page is under migration. */
+export function migrationPfn(pte: u64): u32 {
+  return <u32>migrationOffset(pte);
+}
+
+/** The page belongs to this process alone. */
+export function migrationExclusive(pte: u64): bool {
+  return pte >> TYPE_SHIFT !== MIGRATION_READ;
+}
+
+/** The entry after migration, mapping `pfn`: writable, young and dirty as before. */
+export function pteOfMigrated(pte: u64, pfn: u32): u64 {
+  const offset = migrationOffset(pte);
+  let flags: u64 = pte >> TYPE_SHIFT === MIGRATION_WRITE ? PTE_WRITE : 0;
+  if (offset & MIGRATION_YOUNG) flags |= PTE_ACCESSED;
+  if (offset & MIGRATION_DIRTY) flags |= PTE_DIRTY;
+  return pteOfPfn(pfn, flags);
 }
 
 export function ptePfn(pte: u64): u32 {

@@ -12,13 +12,13 @@ import {
   policyReset,
 } from "../policy/registry";
 import { memcgMax } from "./memcg";
-import { ptePresent } from "./pte";
+import { pteMigration, ptePresent } from "./pte";
 import { setSpacePolicy, spaceMemcg, spacePages, spacePolicy, spacePte } from "./space";
 
 // What an idealized policy is told of a VM's pages. It sees every access that ends, which no kernel can: a page enters with its first
 // access after the fault, and is in memory for the policy until it is chosen (idealized.ts) or until somebody else unmaps it.
 //
-// invariant: what is resident for the policy is mapped
+// invariant: what is resident for the policy is mapped, or being migrated
 
 function policyOf(space: usize): Policy {
   return changetype<Policy>(spacePolicy(space));
@@ -78,6 +78,8 @@ export function checkResidency(space: usize): void {
   const policy = policyOf(space);
   checkPolicy(policy);
   for (let index: u32 = 0; index < spacePages(space); index++) {
-    if (policy.resident(index)) assert(ptePresent(spacePte(space, index)));
+    if (!policy.resident(index)) continue;
+    const pte = spacePte(space, index);
+    assert(ptePresent(pte) || pteMigration(pte));
   }
 }

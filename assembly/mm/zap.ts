@@ -3,7 +3,7 @@ import { pagePut } from "./free";
 import { lruAddDrain } from "./lrubatch";
 import { memcgEvents } from "./memcgstat";
 import { PG_ANON_EXCLUSIVE, PG_LOCKED, pageClear, pageMaps, pageOf, pageTest, setPageMaps } from "./page";
-import { PTE_NONE, pteEntry, ptePfn, ptePresent, pteSwapped, pteZero } from "./pte";
+import { PTE_NONE, pteEntry, pteMigration, ptePfn, ptePresent, pteSwapped, pteZero } from "./pte";
 import { spaceUnmapped } from "./residency";
 import { setSpacePte, spaceAccount, spacePte } from "./space";
 import { swapCacheReclaim, swapCacheTryFree } from "./swapcache";
@@ -26,6 +26,11 @@ export function zapRange(mm: usize, actor: usize, space: usize, start: u32, end:
       zapEntry(mm, actor, space, index);
     } else if (pteZero(pte)) {
       setSpacePte(space, index, PTE_NONE);
+    } else if (pteMigration(pte)) {
+      // It holds no reference: whoever migrates the page finds that nobody wants it any more.
+      setSpacePte(space, index, PTE_NONE);
+      spaceUnmapped(space, index);
+      spaceAccount(space, -1, 0);
     }
   }
   for (let index = start; index < end; index++) {

@@ -37,15 +37,16 @@ export const COST_APF_INJECT_NS: u32 = 32;
 export const COST_APF_READY_NS: u32 = 33;
 export const COST_AGE_LINEAR_PTE_NS: u32 = 34;
 export const COST_HUGE_FAULT_NS: u32 = 35;
-export const COST_SHADOW_FAULT_NS: u32 = 36;
-export const COST_SHADOW_PT_WRITE_NS: u32 = 37;
-export const COST_COUNT: u32 = 38;
+export const COST_MIGRATE_PAGE_NS: u32 = 36;
+export const COST_SHADOW_FAULT_NS: u32 = 37;
+export const COST_SHADOW_PT_WRITE_NS: u32 = 38;
+export const COST_COUNT: u32 = 39;
 
 export const PRESET_BARE_METAL: u32 = 0;
 export const PRESET_NESTED: u32 = 1;
 export const PRESET_NEHALEM_HDD_2010: u32 = 2;
 
-const COSTS: usize = memory.data(4 * 38, 8);
+const COSTS: usize = memory.data(4 * 39, 8);
 
 /** Price of `key`, virtual ns. */
 export function cost(key: u32): u32 {
@@ -96,6 +97,7 @@ export function costsPreset(preset: u32): void {
   costSet(COST_MADVISE_DONTNEED_NS, 1150);
   costSet(COST_MADVISE_PER_PAGE_NS, 108);
   costSet(COST_REPORT_DELAY_NS, 2000000000);
+  costSet(COST_MIGRATE_PAGE_NS, 13100);
   costSet(COST_HUGE_FAULT_NS, 260000);
   costSet(COST_SHADOW_FAULT_NS, 500 + 3000);
   costSet(COST_SHADOW_PT_WRITE_NS, 500 + 2000);

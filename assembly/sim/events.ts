@@ -157,6 +157,42 @@ export function eventPop(): void {
   if (index !== count) moveEntry(heap + <usize>index * ENTRY_BYTES, last);
 }
 
+/** Events that are pending; eventKindAt() and its like show each, in no order. */
+export function eventCount(): u32 {
+  return load<u32>(EVENTS, COUNT);
+}
+
+function entryAt(index: u32): usize {
+  assert(index < load<u32>(EVENTS, COUNT));
+  return <usize>load<u32>(EVENTS, HEAP) + <usize>index * ENTRY_BYTES;
+}
+
+export function eventKindAt(index: u32): u32 {
+  return load<u32>(entryAt(index), KIND);
+}
+
+export function eventArgAt(index: u32): u32 {
+  return load<u32>(entryAt(index), ARG);
+}
+
+export function eventTimeAt(index: u32): u64 {
+  return load<u64>(entryAt(index), TIME);
+}
+
+/** Takes event `index` off the queue, whatever is due before it. */
+export function eventTake(index: u32): void {
+  const heap = <usize>load<u32>(EVENTS, HEAP);
+  const kind = eventKindAt(index);
+  const arg = eventArgAt(index);
+  // Its ancestors move down one place each, which keeps every other parent before its children.
+  for (; index > 0; index = (index - 1) >> 1) {
+    moveEntry(heap + <usize>index * ENTRY_BYTES, heap + <usize>((index - 1) >> 1) * ENTRY_BYTES);
+  }
+  store<u32>(heap, kind, KIND);
+  store<u32>(heap, arg, ARG);
+  eventPop();
+}
+
 export function eventKind(): u32 {
   return load<u32>(EVENTS, POPPED_KIND);
 }

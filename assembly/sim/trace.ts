@@ -37,6 +37,10 @@ export const TRACE_KVM_MMU_PREPARE_ZAP_PAGE: u32 = 23;
 export const TRACE_FAST_PAGE_FAULT: u32 = 24;
 export const TRACE_KVM_MMU_SPLIT_HUGE_PAGE: u32 = 25;
 export const TRACE_KVM_MMU_ZAP_ALL_FAST: u32 = 26;
+export const TRACE_MM_MIGRATE_PAGES_START: u32 = 36;
+export const TRACE_MM_MIGRATE_PAGES: u32 = 37;
+export const TRACE_SET_MIGRATION_PTE: u32 = 38;
+export const TRACE_REMOVE_MIGRATION_PTE: u32 = 39;
 // The probes that captures add to the kernel's own tracepoints.
 export const TRACE_SWAPCACHE_ADD: u32 = 40;
 export const TRACE_SWAP_READPAGE: u32 = 41;

@@ -25,11 +25,11 @@ export function listPresets(folder: string = EXAMPLES): Preset[] {
   });
 }
 
-/** Scenario files at any depth, by their names from `folder` on. */
+/** Scenario files at any depth, by their names from `folder` on; what explore/ holds is none. */
 function presetFiles(folder: string): string[] {
   return readdirSync(folder, { recursive: true, encoding: "utf8" })
     .map((file) => file.replaceAll("\\", "/"))
-    .filter((file) => file.endsWith(".json"))
+    .filter((file) => file.endsWith(".json") && !file.startsWith("explore/"))
     .sort();
 }
 

@@ -7,6 +7,7 @@ import { COMPARE_HELP, type CompareFlags, compareCommand } from "./compare.js";
 import { CONVERT_HELP, type ConvertFlags, convertCommand } from "./convert.js";
 import { CURVE_HELP, type CurveFlags, curveCommand } from "./curve.js";
 import { type Circumstances, EXIT, failureOf } from "./exit.js";
+import { type ExploreFlags, explorations, exploreCommand } from "./explore.js";
 import { addRunOptions, type RunFlags, readCount, readList, readSize } from "./options.js";
 import { presets } from "./presets.js";
 import { type ReplayFlags, replaySource } from "./replay.js";
@@ -90,6 +91,7 @@ function programFor(invocation: Invocation): Command {
   addConvert(program, invocation);
   addCurve(program, invocation);
   addValidate(program, invocation);
+  addExplore(program, invocation);
   addPresets(program, invocation);
   addSchema(program, invocation);
   return program;
@@ -239,6 +241,25 @@ function addValidate(program: Command, invocation: Invocation): void {
     .addHelpText("after", `\n${VALIDATE_HELP}`)
     .action(async (paths: string[], flags: ValidateFlags) => {
       invocation.exitCode = await validateCommand(paths, flags, invocation.terminal);
+    });
+}
+
+function addExplore(program: Command, invocation: Invocation): void {
+  program
+    .command("explore")
+    .description("try every order of the steps of a tiny machine's actors")
+    .argument("<file|preset>", "exploration (JSON), or the name of one that comes with pagevisor")
+    .addOption(
+      new Option("--depth <n>", "steps of an interleaving at most (default: 200)").argParser(readCount),
+    )
+    .addOption(new Option("--states <n>", "states at most (default: 1000000)").argParser(readCount))
+    .addOption(new Option("--no-merge", "take no two states for one, even if they differ in time alone"))
+    .addOption(new Option("--replay <schedule>", "play one interleaving: 0,1,1 or what --json has printed"))
+    .addOption(new Option("--json", "print the result as one JSON document, nothing else"))
+    .addHelpText("before", example("pagevisor explore race-2008"))
+    .addHelpText("after", `\nPresets: ${explorations().join(", ")}\n\n${EXIT_HELP}`)
+    .action(async (name: string, flags: ExploreFlags) => {
+      invocation.exitCode = await exploreCommand(name, flags, invocation.terminal);
     });
 }
 

@@ -92,6 +92,7 @@ export const BARE_METAL: Record<CostKey, number> = {
   hugeFaultNs: 260_000,
   shadowFaultNs: 3500,
   shadowPtWriteNs: 2500,
+  migratePageNs: 13_100,
 };
 
 const price = fc.integer({ min: 1, max: 4000 });

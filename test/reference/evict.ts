@@ -85,6 +85,10 @@ function* unmap(host: Host, actor: Actor, page: Page): Process {
 function* pageout(host: Host, actor: Actor, page: Page, sc: Batch): Process<Outcome> {
   const { device } = page.slot!.area;
   if (page.dirty) {
+    if (page.holders > 0 || page.batches > 0) {
+      host.unlock(page, actor.clock);
+      return "keep";
+    }
     page.dirty = false;
     host.counts.swapOut++;
     sc.written++;

@@ -41,6 +41,11 @@ export const FORMATS: Record<string, string> = {
   // The guest's: Linux has no tracepoints there.
   kvm_async_pf_task_wait: "token 0x(?<token>[0-9a-f]+) task \\d+ (?:sleeps|goes on)",
   kvm_async_pf_task_wake: "token 0x(?<token>[0-9a-f]+) woken \\d+",
+  mm_migrate_pages_start: "mode=MIGRATE_SYNC reason=(?:syscall_or_cpuset|memory_hotplug)",
+  mm_migrate_pages:
+    "nr_succeeded=\\d+ nr_failed=\\d+ nr_thp_succeeded=0 nr_thp_failed=0 nr_thp_split=0 mode=MIGRATE_SYNC reason=(?:syscall_or_cpuset|memory_hotplug)",
+  set_migration_pte: "addr=[0-9a-f]+, pte=[0-9a-f]+ order=0",
+  remove_migration_pte: "addr=[0-9a-f]+, pte=[0-9a-f]+ order=0",
   mm_page_alloc: `${PAGE} order=0 migratetype=(?<type>\\d) gfp_flags=${GFP}`,
   mm_page_free: `${PAGE} order=0`,
   mm_vmscan_wakeup_kswapd: `nid=0 order=0 gfp_flags=${GFP}`,

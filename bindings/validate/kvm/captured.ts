@@ -53,6 +53,8 @@ export const kvmSummarySchema = v.looseObject({
   steps: v.array(
     v.looseObject({
       step: count,
+      command: v.optional(v.string(), ""),
+      events: v.optional(v.record(v.string(), count), {}),
       page_faults: v.optional(count),
       page_faults_by_error_code: v.optional(v.record(v.string(), count)),
       faulted_pages: bySlot(v.looseObject({ faults: v.optional(count), order: v.nullable(runs) })),

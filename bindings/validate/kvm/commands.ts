@@ -6,6 +6,7 @@ import { asyncPfCommands } from "./apf.js";
 import { cgroupCommands } from "./cgroup.js";
 import type { Command } from "./guest.js";
 import { memoryCommands } from "./memory.js";
+import { migrationCommands } from "./migration.js";
 import { slotCommands } from "./slots.js";
 
 export const COMMANDS: ReadonlyMap<string, Command> = new Map<string, Command>([
@@ -13,5 +14,6 @@ export const COMMANDS: ReadonlyMap<string, Command> = new Map<string, Command>([
   ...asyncPfCommands,
   ...cgroupCommands,
   ...memoryCommands,
+  ...migrationCommands,
   ...slotCommands,
 ]);

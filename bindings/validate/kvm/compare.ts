@@ -11,6 +11,9 @@ export interface Counters {
   swapOut: number;
   swapIn: number;
   majorFaults: number;
+  /** Pages that migrated, and that did not. */
+  moved: number;
+  notMoved: number;
 }
 
 /** The slots that are compared: all but slot 0, which holds the payload. */
@@ -85,5 +88,10 @@ export function compareStep(
   compare("swap_in_offsets", slots(expected.swap_reads), got.swap_in_offsets);
   compare("swap_out_count", host["pswpout"], after.swapOut - before.swapOut);
   compare("swap_in_count", host["pswpin"], after.swapIn - before.swapIn);
+  if (expected.command.startsWith("migrate ")) {
+    compare("pages_moved", host["pgmigrate_success"], after.moved - before.moved);
+    compare("pages_not_moved", host["pgmigrate_fail"] ?? 0, after.notMoved - before.notMoved);
+    compare("migration_entries", expected.events["set_migration_pte"] ?? 0, got.migration_entries);
+  }
   compare("major_faults", host["pgmajfault"], after.majorFaults - before.majorFaults);
 }

@@ -4,6 +4,7 @@
 import type { CgroupFile } from "../../cgroup.js";
 import type { Machine } from "../../machine.js";
 import type { MemslotSetting } from "../../memorymap.js";
+import type { MigrateStep } from "../../migration.js";
 import type { PagerSetting } from "../../pager.js";
 import type { EntryBits } from "../../pagetable.js";
 import type { Advice } from "../../stepping.js";
@@ -36,6 +37,9 @@ export interface GuestSlot {
 export class CapturedGuest {
   /** Faults that had to read swap, the monitor's own ones too. */
   majorFaults = 0;
+  /** Pages that migrated, and that did not. */
+  moved = 0;
+  notMoved = 0;
   private readonly slots: Map<number, GuestSlot>;
   /** The limit of the capture's cgroup, and the bytes that it is charged for and the model's is not. */
   private max: number | "max" = "max";
@@ -134,6 +138,26 @@ export class CapturedGuest {
   /** Time passes, in which writes that are under way end. */
   sleep(ms: number): void {
     if (ms > 0) this.machine.run({ time: ms * 1e6 });
+  }
+
+  migrate({ gfn }: GuestSlot, start: number, pages: number, cpu: number): MigrateStep {
+    const step = this.machine.migrate(VM, { gfn: gfn + start, pages }, { cpu });
+    this.moved += step.moved;
+    this.notMoved += step.failed;
+    return step;
+  }
+
+  /** The frame that backs a guest frame, if one does. */
+  frameOf(gfn: number): number | undefined {
+    return this.machine.inspect({ vm: VM, gfn }).frame?.pfn;
+  }
+
+  pin({ gfn }: GuestSlot, start: number, pages: number, cpu: number): void {
+    this.machine.pin(VM, { gfn: gfn + start, pages }, { cpu });
+  }
+
+  unpin(cpu: number): void {
+    this.machine.unpin(VM, { cpu });
   }
 
   dirtyLog({ id }: GuestSlot, cpu: number): number[] {

@@ -24,6 +24,7 @@ export interface Quantities {
   young_returns: Record<string, number>;
   swap_out_offsets: number[];
   swap_in_offsets: number[];
+  migration_entries: number;
   async: AsyncEvents;
 }
 
@@ -50,6 +51,7 @@ export function quantitiesOf(
     young_returns: {},
     swap_out_offsets: [],
     swap_in_offsets: [],
+    migration_entries: 0,
     async: asyncEventsOf(list),
   };
   let aged = Number.NaN;
@@ -90,6 +92,9 @@ const READERS: Record<string, Reader> = {
     if (slot !== undefined) count(found.age_notifications, slot.name);
   },
   kr_flush_young: (found, event) => count(found.young_returns, `kr_flush_young=${fieldOf(event, "young=")}`),
+  set_migration_pte: (found) => {
+    found.migration_entries += 1;
+  },
   swapcache_add: (found, event) => found.swap_out_offsets.push(swapOffset(event)),
   swap_readpage: (found, event) => found.swap_in_offsets.push(swapOffset(event)),
 };

@@ -115,9 +115,9 @@ async function repeat(
 }
 
 /** Counters that the quantities count between two moments. */
-function takenOf({ machine, majorFaults }: CapturedGuest): Counters {
+function takenOf({ machine, majorFaults, moved, notMoved }: CapturedGuest): Counters {
   const { in: swapIn, out: swapOut } = machine.result().host.swap;
-  return { swapIn, swapOut, majorFaults };
+  return { swapIn, swapOut, majorFaults, moved, notMoved };
 }
 
 /** What of an experiment is not modelled in this version, if anything is. */

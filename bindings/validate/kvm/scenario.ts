@@ -17,6 +17,7 @@ const EVENTS = [
   "kr_flush_young",
   "swapcache_add",
   "swap_readpage",
+  "set_migration_pte",
   "kvm_try_async_get_page",
   "kvm_async_pf_*",
   "kvm_inj_exception",

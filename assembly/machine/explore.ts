@@ -1,0 +1,171 @@
+import { CALL_BYTES, callDone, callInit } from "../kvm/call";
+import {
+  VIOLATION_LOST_WRITE,
+  VIOLATION_STALE_READ,
+  VIOLATIONS_KEPT,
+  violationAt,
+  violations,
+} from "../kvm/integrity";
+import { stepDone, stepPending, stepWanted } from "../kvm/step";
+import { vcpuFaultPending } from "../kvm/vcpu";
+import { vmMonitor } from "../kvm/vm";
+import { vmAt } from "../kvm/vmtable";
+import {
+  ACTOR_BLOCKED,
+  ACTOR_GUEST,
+  ACTOR_SPINNING,
+  ACTOR_VCPU,
+  actorClock,
+  actorCpu,
+  actorId,
+  actorKind,
+  actorNext,
+  actorSpinLocks,
+  actorState,
+  actorWaitUntil,
+  STAGE_CPU,
+} from "../sim/actor";
+import {
+  EVENT_ACCESS,
+  EVENT_CALL,
+  EVENT_STEP,
+  eventArg,
+  eventArgAt,
+  eventCount,
+  eventKind,
+  eventKindAt,
+  eventPost,
+  eventTake,
+  eventTimeAt,
+  setEventHorizon,
+} from "../sim/events";
+import { traceActor } from "../sim/trace";
+import { vcpuAt } from "./lookup";
+import { dispatch, stepOnce } from "./scheduler";
+import { firstActor, now, STOP_NONE, setNow, setStop, stopReason } from "./state";
+import { TURN_FAULT, turn, turnResult } from "./turn";
+
+// The explorer's hands: what could happen next, whatever the time, and one of it made to happen. Whoever is passed over has been
+// delayed: its clock moves on to the present when its own turn comes, as that of an actor whose CPU was taken from it. So every
+// order that is chosen here is one that the same machine could have come by. The horizon is 0, so that each step ends where it may.
+//
+// A choice is a pending event, or a vCPU in the guest with an access to make; a vCPU in the guest without one does nothing.
+
+const CHOICES_MOST: u32 = 64;
+const CALLS_MOST: u32 = 8;
+const CHOICES: usize = memory.data(64 * 8, 8); // event index or TURN, actor
+const CALLS: usize = memory.data(8 * 72, 8);
+
+const TURN: u32 = 0xffffffff;
+
+/** Counts what could happen next. */
+export function exploreChoices(): u32 {
+  assert(CALL_BYTES === 72);
+  let count: u32 = 0;
+  for (let index: u32 = 0; index < eventCount() && count < CHOICES_MOST; index++) {
+    put(count++, index, eventArgAt(index));
+  }
+  for (let actor = firstActor(); actor !== 0 && count < CHOICES_MOST; actor = actorNext(actor)) {
+    if (actorKind(actor) !== ACTOR_VCPU || actorState(actor) !== ACTOR_GUEST) continue;
+    if (vcpuFaultPending(actor) || stepPending(actor, false)) put(count++, TURN, <u32>actor);
+  }
+  return count;
+}
+
+function put(choice: u32, what: u32, subject: u32): void {
+  const at = CHOICES + ((<usize>choice) << 3);
+  store<u32>(at, what);
+  store<u32>(at, subject, 4);
+}
+
+/** Number of the actor of a choice; 0xffffffff for an event of a device or a timer. */
+export function exploreActor(choice: u32): u32 {
+  const at = CHOICES + ((<usize>choice) << 3);
+  const what = load<u32>(at);
+  if (what !== TURN && eventKindAt(what) > EVENT_STEP + 1) return 0xffffffff;
+  return actorId(<usize>load<u32>(at, 4));
+}
+
+/** Makes one of the choices of the last exploreChoices() happen. */
+export function exploreStep(choice: u32): void {
+  const at = CHOICES + ((<usize>choice) << 3);
+  const what = load<u32>(at);
+  const subject = <usize>load<u32>(at, 4);
+  if (stopReason() !== STOP_NONE) setStop(STOP_NONE);
+  setEventHorizon(0);
+  if (what === TURN) {
+    delayed(subject, actorClock(subject));
+    traceActor(actorCpu(subject), actorId(subject));
+    turn(subject, actorClock(subject) + 1, 1);
+    if (turnResult() === TURN_FAULT) eventPost(actorClock(subject), EVENT_STEP, <u32>subject);
+    return;
+  }
+  const time = eventTimeAt(what);
+  eventTake(what);
+  if (eventKind() !== EVENT_STEP) {
+    setNow(max<u64>(now(), time));
+    dispatch(eventKind(), <usize>eventArg(), now());
+    return;
+  }
+  delayed(subject, time);
+  traceActor(actorCpu(subject), actorId(subject));
+  if (stepOnce(actorKind(subject), subject)) eventPost(actorClock(subject), EVENT_STEP, <u32>subject);
+}
+
+// The actor acts, not before the present.
+function delayed(actor: usize, due: u64): void {
+  setNow(max<u64>(now(), due));
+  actorWaitUntil(actor, STAGE_CPU, now());
+}
+
+/** vCPU `vcpu` of VM `vm` has an access to make. */
+export function exploreAccess(vm: u32, vcpu: u32, gfn: u32, write: bool): void {
+  const actor = vcpuAt(vmAt(vm), vcpu);
+  stepWanted(actor, gfn, write, false);
+  dispatch(EVENT_ACCESS, actor, now());
+}
+
+export function exploreAccessDone(vm: u32, vcpu: u32): bool {
+  return stepDone(vcpuAt(vmAt(vm), vcpu));
+}
+
+/** The monitor of VM `vm` has a call to make, number `index` of those under way. */
+export function exploreCall(index: u32, vm: u32, kind: u32, start: u32, end: u32): void {
+  assert(index < CALLS_MOST);
+  const call = CALLS + <usize>index * CALL_BYTES;
+  callInit(call, vm, kind, start, end);
+  dispatch(EVENT_CALL, call, now());
+}
+
+export function exploreCallDone(index: u32): bool {
+  return callDone(CALLS + <usize>index * CALL_BYTES);
+}
+
+/** The actor of a program that has not ended sleeps; else it spins for a lock. */
+export function exploreSleeps(vm: u32, vcpu: i32): bool {
+  const owner = vmAt(vm);
+  return actorState(vcpu < 0 ? vmMonitor(owner) : vcpuAt(owner, <u32>vcpu)) === ACTOR_BLOCKED;
+}
+
+/** Number of the actor of a program; vCPU -1 is the monitor. */
+export function exploreActorOf(vm: u32, vcpu: i32): u32 {
+  const owner = vmAt(vm);
+  return actorId(vcpu < 0 ? vmMonitor(owner) : vcpuAt(owner, <u32>vcpu));
+}
+
+/** Bit 0: the actor of a program holds mmu_lock; bit 1: it spins for it. */
+export function exploreLocks(vm: u32, vcpu: i32): u32 {
+  const owner = vmAt(vm);
+  const actor = vcpu < 0 ? vmMonitor(owner) : vcpuAt(owner, <u32>vcpu);
+  return (actorSpinLocks(actor) !== 0 ? 1 : 0) | (actorState(actor) === ACTOR_SPINNING ? 2 : 0);
+}
+
+/** Address of the first noted read that found another content than the last write; 0 for none. */
+export function exploreContent(): usize {
+  const noted = min<u32>(violations(), VIOLATIONS_KEPT);
+  for (let index: u32 = 0; index < noted; index++) {
+    const kind = load<u32>(violationAt(index));
+    if (kind === VIOLATION_LOST_WRITE || kind === VIOLATION_STALE_READ) return violationAt(index);
+  }
+  return 0;
+}

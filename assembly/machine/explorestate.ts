@@ -1,0 +1,188 @@
+import { legacyRmap } from "../kvm/legacypages";
+import { gfnToMemslot } from "../kvm/memslots";
+import { rmapFirst, rmapNext } from "../kvm/rmap";
+import { sptePresent } from "../kvm/spte";
+import {
+  DAEMON_BYTES,
+  KVM_CONTEXT_END,
+  PF_START,
+  STEP_BEGAN,
+  TLB_PFNS,
+  TLB_SET_MASK,
+  TLB_TAGS,
+  TLB_WAYS,
+} from "../kvm/vcpu";
+import {
+  gfnToIndex,
+  vmExpected,
+  vmGfnEnd,
+  vmInvalidateSeq,
+  vmInvalidating,
+  vmIsLegacy,
+  vmMm,
+  vmMmuLock,
+  vmSlots,
+  vmSpace,
+} from "../kvm/vm";
+import { vmAt, vmTableCount } from "../kvm/vmtable";
+import { LEVEL_4K, leafPfn, walkSpte } from "../kvm/walk";
+import { THROTTLED_AT } from "../mm/context";
+import { frameStamp } from "../mm/instance";
+import {
+  mmPfnEnd,
+  mmPfnFirst,
+  PG_SWAPCACHE,
+  pageIndex,
+  pageOf,
+  pageOwner,
+  pagePrivate,
+  pageRefs,
+  pageTest,
+} from "../mm/page";
+import { pteEntry, ptePfn, ptePresent, pteSwapped, ZERO_PFN } from "../mm/pte";
+import { spaceId, spacePte } from "../mm/space";
+import { slotStamp } from "../mm/swaparea";
+import { swapCacheLookup, swapCount } from "../mm/swapmap";
+import {
+  ACTOR_BYTES,
+  ACTOR_VCPU,
+  actorKind,
+  actorNext,
+  actorSpinLocks,
+  actorState,
+  actorWaitNext,
+} from "../sim/actor";
+import { eventArgAt, eventCount, eventKindAt } from "../sim/events";
+import { LOCK_BYTES } from "../sim/lock";
+import { firstActor, host } from "./state";
+
+// What makes two states of a machine the same to the explorer: all that the steps to come read, but for time. Memory and its reverse maps,
+// locks, what each actor is in the middle of, its translations, what is pending. Left out: clocks, costs, statistics, tracepoints, the
+// order of pending events. Content stamps count by what they tell: whether a page's place holds its last write.
+//
+// Also what is wrong with a state: an entry that names a frame which is no longer its page's.
+
+const HASH: usize = memory.data(8, 8);
+const PAGE_RECORD_BYTES: usize = 32;
+
+function mix(value: u64): void {
+  let hash = (load<u64>(HASH) ^ value) * 0x9e3779b97f4a7c15;
+  hash ^= hash >> 29;
+  store<u64>(HASH, hash * 0xbf58476d1ce4e5b9);
+}
+
+function mixWords(from: usize, end: usize): void {
+  for (let at = from; at < end; at += 4) mix(load<u32>(at));
+}
+
+/** Hash of the present state: its low or high half. */
+export function exploreHash(high: bool): u32 {
+  if (high) return <u32>(load<u64>(HASH) >> 32);
+  store<u64>(HASH, 0x243f6a8885a308d3);
+  for (let actor = firstActor(); actor !== 0; actor = actorNext(actor)) mixActor(actor);
+  for (let id: u32 = 0; id < vmTableCount(); id++) mixVm(vmAt(id));
+  mixFrames();
+  let pending: u64 = 0;
+  for (let index: u32 = 0; index < eventCount(); index++) {
+    const word = ((<u64>eventKindAt(index)) << 32) | eventArgAt(index);
+    pending += (word + 1) * 0x9e3779b97f4a7c15;
+  }
+  mix(pending);
+  return <u32>load<u64>(HASH);
+}
+
+// Clocks stand among what an actor is in the middle of; they are passed over.
+function mixActor(actor: usize): void {
+  mix(actorState(actor) | (actorSpinLocks(actor) << 8));
+  mix(actorWaitNext(actor));
+  const vcpu = actorKind(actor) === ACTOR_VCPU;
+  mixWords(actor + ACTOR_BYTES, actor + THROTTLED_AT);
+  if (!vcpu) {
+    mixWords(actor + THROTTLED_AT + 8, actor + DAEMON_BYTES);
+    return;
+  }
+  mixWords(actor + THROTTLED_AT + 8, actor + PF_START);
+  mixWords(actor + PF_START + 8, actor + STEP_BEGAN);
+  mixWords(actor + STEP_BEGAN + 8, actor + KVM_CONTEXT_END);
+  const entries = <usize>(load<u32>(actor, TLB_SET_MASK) + 1) * load<u32>(actor, TLB_WAYS);
+  const tags = <usize>load<u32>(actor, TLB_TAGS);
+  const pfns = <usize>load<u32>(actor, TLB_PFNS);
+  mixWords(tags, tags + (entries << 3));
+  mixWords(pfns, pfns + (entries << 2));
+}
+
+function mixVm(vm: usize): void {
+  const lock = vmMmuLock(vm);
+  mixWords(lock, lock + LOCK_BYTES);
+  mix(vmInvalidateSeq(vm) | ((<u64>vmInvalidating(vm)) << 32));
+  for (let gfn: u32 = 0; gfn < vmGfnEnd(vm); gfn++) {
+    if (gfnToMemslot(vmSlots(vm), gfn) === 0) continue;
+    const pte = spacePte(vmSpace(vm), gfnToIndex(vm, gfn));
+    mix(pte);
+    const spte = walkSpte(vm, gfn);
+    mix(spte);
+    if (pteSwapped(pte)) mix(swapCount(vmMm(vm), pteEntry(pte)));
+    if (vmIsLegacy(vm)) mixRmap(vm, gfn);
+    if (vmExpected(vm) !== 0) mixContents(vm, gfn, pte, spte);
+  }
+}
+
+function mixRmap(vm: usize, gfn: u32): void {
+  const rmap = legacyRmap(vm);
+  for (
+    let entry = rmapFirst(rmap, gfn, LEVEL_4K);
+    entry !== 0;
+    entry = rmapNext(rmap, gfn, LEVEL_4K, entry)
+  ) {
+    mix(entry);
+  }
+}
+
+// Which of a page's places hold its last write: the frame of the host's entry, the frame of KVM's, the swap slot.
+function mixContents(vm: usize, gfn: u32, pte: u64, spte: u64): void {
+  const mm = vmMm(vm);
+  const last = load<u32>(vmExpected(vm) + ((<usize>gfnToIndex(vm, gfn)) << 2));
+  let pfn: u32 = ptePresent(pte) ? ptePfn(pte) : 0;
+  let entry: u32 = 0;
+  if (pteSwapped(pte)) {
+    entry = pteEntry(pte);
+    pfn = swapCacheLookup(mm, entry);
+  } else if (pfn !== 0 && pfn !== ZERO_PFN && pageTest(pageOf(mm, pfn), PG_SWAPCACHE)) {
+    entry = pagePrivate(pageOf(mm, pfn));
+  }
+  mix(pfn !== 0 && pfn !== ZERO_PFN && frameStamp(mm, pfn) === last ? 1 : 0);
+  mix(entry !== 0 && slotStamp(mm, entry) === last ? 1 : 0);
+  if (!sptePresent(spte)) return;
+  const mapped = leafPfn(spte, gfn);
+  mix(mapped !== ZERO_PFN && frameStamp(mm, mapped) === last ? 1 : 0);
+}
+
+function mixFrames(): void {
+  const mm = host();
+  const first = mmPfnFirst(mm);
+  const end = mmPfnEnd(mm);
+  mixWords(pageOf(mm, first), pageOf(mm, end - 1) + PAGE_RECORD_BYTES);
+}
+
+/**
+ * An entry of VM `vm` whose frame is not the one of its page: plus one, its gfn; 0 for none. With `settled` false only
+ * one whose frame is free, or another page's; true: any, for nobody is left to take it away.
+ */
+export function exploreWrongEntry(vm: u32, settled: bool): u32 {
+  const owner = vmAt(vm);
+  const mm = vmMm(owner);
+  for (let gfn: u32 = 0; gfn < vmGfnEnd(owner); gfn++) {
+    if (gfnToMemslot(vmSlots(owner), gfn) === 0) continue;
+    const spte = walkSpte(owner, gfn);
+    if (!sptePresent(spte)) continue;
+    const pfn = leafPfn(spte, gfn);
+    const index = gfnToIndex(owner, gfn);
+    const pte = spacePte(vmSpace(owner), index);
+    if (pfn === ZERO_PFN || (ptePresent(pte) && ptePfn(pte) === pfn)) continue;
+    const page = pageOf(mm, pfn);
+    const gone =
+      pageRefs(page) === 0 || pageOwner(page) !== spaceId(vmSpace(owner)) || pageIndex(page) !== index;
+    if (gone || settled) return gfn + 1;
+  }
+  return 0;
+}

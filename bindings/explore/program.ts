@@ -1,0 +1,83 @@
+// What an exploration explores: a tiny machine, what is done to it beforehand, and the programs of its actors.
+
+import { type Core, constantName } from "../core.js";
+import { PagevisorError } from "../errors.js";
+import type { ResolvedScenario, Scenario } from "../scenario.js";
+import { ADVICE, type Advice, accessOnce, adviseOnce, vmNamed, wholeNumber } from "../stepping.js";
+
+/** `["write", gfn]`; of a monitor also `["pageout", gfn, pages]` and the other advice. */
+export type Operation = [what: Advice, gfn: number, pages?: number];
+
+/** An actor with a finite program. */
+export interface Actor {
+  /** Default: the first VM. */
+  vm?: string;
+  /** The vCPU that runs it; absent: the VM's monitor. */
+  vcpu?: number;
+  program: Operation[];
+}
+
+/** A tiny machine to be explored. */
+export interface Exploration {
+  description?: string;
+  scenario: Scenario;
+  /** Programs that run before, one after another, as in a run. */
+  before?: Actor[];
+  /** Programs whose steps are tried in every order. */
+  actors: Actor[];
+}
+
+/** One actor on its way: numbers as the core has them. */
+export interface Walker {
+  name: string;
+  vm: number;
+  /** -1: the monitor. */
+  vcpu: number;
+  program: Operation[];
+}
+
+/** Runs the programs of `before` to their ends. */
+export function prepare(core: Core, scenario: ResolvedScenario, before: Actor[]): void {
+  for (const { vm = 0, vcpu, program } of before) {
+    for (const [what, gfn, pages = 1] of program) {
+      // One CPU for all: what another CPU has in its LRU batch is on no list yet, and advice leaves it alone.
+      if (vcpu === undefined) adviseOnce(core, scenario, vm, what, { gfn, pages }, { cpu: 0 });
+      else accessOnce(core, scenario, vm, vcpu, gfn, what as "read" | "write", { cpu: 0 });
+    }
+  }
+}
+
+/** The actors with their numbers. @throws PagevisorError E_STEP, E_SCENARIO */
+export function walkersOf(scenario: ResolvedScenario, actors: Actor[]): Walker[] {
+  return actors.map(({ vm = 0, vcpu, program }) => {
+    const { index, vm: found } = vmNamed(scenario, vm);
+    if (vcpu !== undefined) wholeNumber("actors.vcpu", vcpu, 0, found.vcpus - 1);
+    for (const [what] of program) {
+      if (vcpu === undefined ? ADVICE.includes(what) : what === "read" || what === "write") continue;
+      const allowed = vcpu === undefined ? ADVICE.join(", ") : "read, write";
+      throw new PagevisorError("E_SCENARIO", `actors: "${what}" is not allowed. Allowed: ${allowed}`);
+    }
+    const who = vcpu === undefined ? "monitor" : `vcpu ${vcpu}`;
+    const name = scenario.vms.length > 1 ? `${found.name} ${who}` : who;
+    return { name, vm: index, vcpu: vcpu ?? -1, program };
+  });
+}
+
+/** Gives `walker`, number `index`, the operation at `place` of its program. */
+export function startOperation(core: Core, walker: Walker, index: number, place: number): void {
+  const [what, gfn, pages = 1] = walker.program[place]!;
+  if (walker.vcpu >= 0) {
+    core.call.exploreAccess(walker.vm, walker.vcpu, gfn, Number(what === "write"));
+    return;
+  }
+  const start = core.call.reportPageNumber(walker.vm, gfn) >>> 0;
+  core.call.exploreCall(index, walker.vm, core.constant(`CALL_${constantName(what)}`), start, start + pages);
+}
+
+/** The operation that `walker` was last given has ended. */
+export function operationDone(core: Core, walker: Walker, index: number): boolean {
+  const { call } = core;
+  return (
+    (walker.vcpu >= 0 ? call.exploreAccessDone(walker.vm, walker.vcpu) : call.exploreCallDone(index)) !== 0
+  );
+}

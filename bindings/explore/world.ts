@@ -1,0 +1,135 @@
+// One machine that the explorer walks through: back to its root, a step of one actor, what can step, what is wrong.
+
+import type { Core } from "../core.js";
+import { guard } from "../guard.js";
+import { operationDone, startOperation, type Walker } from "./program.js";
+
+export type ViolationKind =
+  | "lostWrite"
+  | "staleRead"
+  | "freedFrame"
+  | "pinnedForEver"
+  | "lostWakeUp"
+  | "deadlock"
+  | "brokenCheck";
+
+export interface FoundViolation {
+  kind: ViolationKind;
+  /** The page; null where it is about none. */
+  gfn: number | null;
+  /** What is wrong, in words. */
+  text: string;
+}
+
+/** Where every program stands, and the memory of the core. */
+export interface Image {
+  bytes: Uint8Array;
+  places: number[];
+}
+
+export class World {
+  /** Of each walker: operations begun. */
+  private places: number[];
+
+  constructor(
+    readonly core: Core,
+    readonly walkers: readonly Walker[],
+  ) {
+    this.places = walkers.map(() => 0);
+    for (let index = 0; index < walkers.length; index++) this.next(index);
+  }
+
+  image(): Image {
+    return { bytes: new Uint8Array(this.core.memory.buffer).slice(), places: [...this.places] };
+  }
+
+  restore({ bytes, places }: Image): void {
+    new Uint8Array(this.core.memory.buffer).set(bytes);
+    this.places = [...places];
+  }
+
+  /** The names of those that can step now, in the order in which step() numbers them. */
+  choices(): string[] {
+    const { call } = this.core;
+    const count = call.exploreChoices();
+    const names: string[] = [];
+    for (let choice = 0; choice < count; choice++) names.push(this.nameOf(call.exploreActor(choice) >>> 0));
+    return names;
+  }
+
+  /** Makes choice number `choice` of the last choices() happen. */
+  step(choice: number): void {
+    guard(() => this.core.call.exploreStep(choice));
+    this.walkers.forEach((walker, index) => {
+      const begun = this.places[index]!;
+      if (begun <= walker.program.length && operationDone(this.core, walker, index)) this.next(index);
+    });
+  }
+
+  /** A key that is equal for states which are the same but for time. */
+  key(): string {
+    const { call } = this.core;
+    const low = call.exploreHash(0) >>> 0;
+    return `${(call.exploreHash(1) >>> 0).toString(36)}.${low.toString(36)}.${this.places.join(".")}`;
+  }
+
+  /** What is wrong with the present state. `settled`: nobody can step. */
+  wrong(settled: boolean): FoundViolation | null {
+    const { core } = this;
+    const content = core.call.exploreContent();
+    if (content !== 0) return this.content(content);
+    for (const vm of new Set(this.walkers.map((walker) => walker.vm))) {
+      const gone = core.call.exploreWrongEntry(vm, 0) - 1;
+      if (gone >= 0)
+        return { kind: "freedFrame", gfn: gone, text: "an spte names a frame that the host has freed" };
+      const pinned = settled ? core.call.exploreWrongEntry(vm, 1) - 1 : -1;
+      if (pinned >= 0)
+        return {
+          kind: "pinnedForEver",
+          gfn: pinned,
+          text: "an spte keeps a frame that the host no longer maps, and nobody will name it again",
+        };
+    }
+    return settled ? this.stuck() : null;
+  }
+
+  /** Locks that walker `index` holds or waits for. */
+  locks(index: number): string {
+    const { vm, vcpu } = this.walkers[index]!;
+    const bits = this.core.call.exploreLocks(vm, vcpu);
+    return (bits & 1) !== 0 ? "mmu_lock" : (bits & 2) !== 0 ? "(waits)" : "";
+  }
+
+  private stuck(): FoundViolation | null {
+    const index = this.walkers.findIndex(({ program }, at) => this.places[at]! <= program.length);
+    if (index < 0) return null;
+    const { name, vm, vcpu } = this.walkers[index]!;
+    return this.core.call.exploreSleeps(vm, vcpu) !== 0
+      ? { kind: "lostWakeUp", gfn: null, text: `${name} sleeps, and nobody will wake it` }
+      : { kind: "deadlock", gfn: null, text: `${name} waits for a lock that nobody will drop` };
+  }
+
+  // A read found another content than the last write of its page.
+  private content(address: number): FoundViolation {
+    const { core } = this;
+    const record = core.u32(address, 6);
+    const lost = record[0] === core.constant("VIOLATION_LOST_WRITE");
+    const gfn = record[2]!;
+    const text = lost ? "the last write is nowhere" : "a read went to another place than the last write";
+    return { kind: lost ? "lostWrite" : "staleRead", gfn, text };
+  }
+
+  // The operation of walker `index` after the one that has ended; one past the last means that it is through.
+  private next(index: number): void {
+    const place = this.places[index]!;
+    this.places[index] = place + 1;
+    const walker = this.walkers[index]!;
+    if (place < walker.program.length) guard(() => startOperation(this.core, walker, index, place));
+  }
+
+  private nameOf(actor: number): string {
+    const { call } = this.core;
+    const found = this.walkers.find(({ vm, vcpu }) => call.exploreActorOf(vm, vcpu) >>> 0 === actor);
+    return found?.name ?? (actor === 0xffffffff ? "device" : `actor ${actor}`);
+  }
+}

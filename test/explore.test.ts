@@ -1,0 +1,63 @@
+// At stake: the explorer. It must find the race that the proposal of 2008 tells of, count it as a plain enumeration does, find none under today's
+// rule, and take no two states for one that behave differently.
+
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
+import { test } from "uvu";
+import * as assert from "uvu/assert";
+import { type Exploration, type ExploreOptions, type ExploreResult, explore } from "#dist/explore/index.js";
+import { debugModule, EXAMPLES } from "./scenes.js";
+
+function preset(name: string): Exploration {
+  return JSON.parse(readFileSync(join(EXAMPLES, "explore", `${name}.json`), "utf8")) as Exploration;
+}
+
+async function explored(name: string, options: ExploreOptions = {}): Promise<ExploreResult> {
+  return explore(preset(name), { module: await debugModule, ...options });
+}
+
+test("the race of 2008 ends in a page that is pinned for ever", async () => {
+  const { violation, complete, steps, interleavings } = await explored("race-2008");
+  assert.is(violation?.kind, "pinnedForEver");
+  assert.ok(complete);
+  assert.match(steps.at(-1)!.page, /pte swapped/);
+  assert.ok(interleavings!.violating > 0 && interleavings!.violating < interleavings!.all);
+});
+
+test("today's rule on the same machine: every order seen, none ends in a violation", async () => {
+  const [today, old] = [await explored("seq-retry"), await explored("race-2008")];
+  assert.is(today.violation, null);
+  assert.ok(today.complete);
+  assert.ok(today.depth >= old.depth, `${today.depth} steps`);
+});
+
+test("without the rule, an entry names a frame that has been freed", async () => {
+  const { violation } = await explored("no-retry-today");
+  assert.is(violation?.kind, "freedFrame");
+});
+
+test("states that are taken for one behave as one: the same interleavings without", async () => {
+  for (const name of ["race-2008", "no-retry-today"]) {
+    const [merged, apart] = [await explored(name), await explored(name, { merge: false })];
+    assert.ok(apart.complete);
+    assert.equal(apart.interleavings, merged.interleavings);
+    assert.is(apart.schedule.length, merged.schedule.length);
+    assert.ok(apart.states > merged.states);
+  }
+});
+
+test("a schedule replayed ends where it was found", async () => {
+  const found = await explored("race-2008");
+  const played = await explored("race-2008", { replay: found.schedule });
+  assert.equal(played.steps, found.steps);
+  assert.equal(played.violation, found.violation);
+});
+
+test("a search that is cut short says so", async () => {
+  const { complete, violation, interleavings } = await explored("race-2008", { depth: 3 });
+  assert.not(complete);
+  assert.is(violation, null);
+  assert.is(interleavings, null);
+});
+
+test.run();
