@@ -41,8 +41,8 @@ import { SPTE_NONE, spteIsLeaf, sptePresent, spteTable, spteTableAddress } from 
 import {
   setVmLegacy,
   setVmRoot,
-  vmFormat,
   vmAliases,
+  vmFormat,
   vmGfnEnd,
   vmIsShadow,
   vmLegacy,
