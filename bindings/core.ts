@@ -41,6 +41,7 @@ export interface CoreFunctions {
   configEvent: Call;
   configEventSlot: Call;
   configEventContent: Call;
+  configEventTimeout: Call;
   configKsm: Call;
   ksmSet: Call;
   ksmFrames: Call;
@@ -49,6 +50,8 @@ export interface CoreFunctions {
   eventDone: Call;
   eventStatus: Call;
   eventResult: Call;
+  eventFailed: Call;
+  eventPasses: Call;
   eventBegan: Call;
   eventNs: Call;
   configCompute: Call;
@@ -94,6 +97,9 @@ export interface CoreFunctions {
   stepCall: Call;
   stepCallFailed: Call;
   stepCallPasses: Call;
+  stepFrameVm: Call;
+  stepFramePage: Call;
+  stepPageFrame: Call;
   stepOffline: Call;
   stepZoneStart: Call;
   stepZoneEnd: Call;
