@@ -102,6 +102,17 @@ export interface VmResult {
     cancelled: number;
     /** The most that one vCPU had outstanding. */
     outstandingPeak: number;
+    /** Pages that are held until their completion is consumed (`pin`). */
+    held: {
+      /** Attempts to move one that were in vain, and pages that have moved all the same (mapping-2013). */
+      stayed: number;
+      moved: number;
+      /** Pages that were dropped as a file's while their mapping was replaced: the process' counters are wrong by so many. */
+      miscounted: number;
+      /** Contexts of replaced mappings, and those that were freed; each of the others belongs to a page that is held, or is lost. */
+      contexts: number;
+      contextsFreed: number;
+    };
   };
   notifier: { unmapped: number; aged: number; young: number; flushes: number; retries: number };
   freePages: {
@@ -164,7 +175,13 @@ export interface HostResult {
 
 /** One integrity violation with its story. */
 export interface Violation {
-  kind: "lostWrite" | "staleRead" | "unreachablePin" | "arrayOverflow" | "tokenReuse";
+  kind:
+    | "lostWrite"
+    | "staleRead"
+    | "unreachablePin"
+    | "arrayOverflow"
+    | "tokenReuse"
+    | "swapEntryOverwritten";
   vm: string;
   gfn: number;
   vcpu: number;
