@@ -9,7 +9,7 @@ import { eventSchema } from "./eventschema.js";
 import { ksmSchema } from "./ksmschema.js";
 import { aliasSchema, memslotSchema } from "./memslotschema.js";
 import { pagerSchema } from "./pagerschema.js";
-import { pagingKeys } from "./paging.js";
+import { accessedDirty, pagingKeys } from "./paging.js";
 import { POLICIES } from "./policynames.js";
 import {
   choice,
@@ -249,6 +249,7 @@ const guest = object("What runs in the VM.", {
   ),
   freePages: v.optional(freePages),
   balloon: v.optional(balloon),
+  accessedDirty: v.optional(accessedDirty),
 });
 
 const vm = object("A virtual machine.", {
