@@ -122,7 +122,7 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
   }
   for (const event of scenario.events) {
     const vm = scenario.vms.findIndex(({ name }) => name === event.vm);
-    done(core, configEvent(core, vm, event));
+    done(core, configEvent(core, vm, event, scenario.host.memory));
   }
   const { trace } = scenario;
   bootOrExplain(core, scenario, trace?.capacity ?? 0, traceMask(core, trace?.events ?? []));

@@ -45,6 +45,7 @@ export interface CoreFunctions {
   configEvent: Call;
   configEventSlot: Call;
   configEventContent: Call;
+  configEventTimeout: Call;
   configKsm: Call;
   ksmSet: Call;
   ksmFrames: Call;
@@ -53,6 +54,8 @@ export interface CoreFunctions {
   eventDone: Call;
   eventStatus: Call;
   eventResult: Call;
+  eventFailed: Call;
+  eventPasses: Call;
   eventBegan: Call;
   eventNs: Call;
   configCompute: Call;
@@ -98,6 +101,9 @@ export interface CoreFunctions {
   stepCall: Call;
   stepCallFailed: Call;
   stepCallPasses: Call;
+  stepFrameVm: Call;
+  stepFramePage: Call;
+  stepPageFrame: Call;
   stepOffline: Call;
   stepZoneStart: Call;
   stepZoneEnd: Call;

@@ -187,9 +187,16 @@ export interface EventResult {
   startNs: number | null;
   ns: number | null;
   /** The kernel's error. */
-  error: "EINVAL" | "EEXIST" | "ENOMEM" | "EAGAIN" | null;
-  /** Pages that were reclaimed (memoryMax, memoryReclaim), found written (dirtyLog), or needed a fault (the monitor's reading and writing); else 0. */
+  error: "EINVAL" | "EEXIST" | "ENOMEM" | "EAGAIN" | "EBUSY" | "EINTR" | null;
+  /**
+   * Pages that were reclaimed (memoryMax, memoryReclaim), found written (dirtyLog), needed a fault (the monitor's reading and writing), got
+   * another frame (migrate, offline), or are pinned, or no longer (pin, unpin); else 0.
+   */
   pages: number;
+  /** Of migrate and offline: pages that something held through ten passes; an offline counts them anew in each round. */
+  failed?: number;
+  /** Of offline: passes over the pages that were to move. */
+  passes?: number;
 }
 
 export type RunStatus = "done" | "oom" | "interrupted" | "violation";
