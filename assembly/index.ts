@@ -16,6 +16,7 @@ export * from "./machine/configreclaim";
 export * from "./machine/explore";
 export * from "./machine/explorestate";
 export * from "./machine/givecase";
+export * from "./machine/guesttables";
 export * from "./machine/inspect";
 export * from "./machine/kvmcase";
 export * from "./machine/live";
@@ -33,6 +34,7 @@ export * from "./machine/stepping";
 export * from "./machine/swapcase";
 export * from "./machine/swapsnap";
 export * from "./machine/tasks";
+export * from "./machine/walkcase";
 export * from "./machine/zonecase";
 
 notifierInit();
