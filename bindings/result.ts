@@ -122,6 +122,17 @@ export interface VmResult {
     cancelled: number;
     /** The most that one vCPU had outstanding. */
     outstandingPeak: number;
+    /** Pages that are held until their completion is consumed (`pin`). */
+    held: {
+      /** Attempts to move one that were in vain, and pages that have moved all the same (mapping-2013). */
+      stayed: number;
+      moved: number;
+      /** Pages that were dropped as a file's while their mapping was replaced: the process' counters are wrong by so many. */
+      miscounted: number;
+      /** Contexts of replaced mappings, and those that were freed; each of the others belongs to a page that is held, or is lost. */
+      contexts: number;
+      contextsFreed: number;
+    };
   };
   /** Number of MMU notifier calls on its pages: unmapped, aged (and of these found young), TLB flushes sent, and faults that started over. */
   notifier: { unmapped: number; aged: number; young: number; flushes: number; retries: number };
@@ -195,7 +206,13 @@ export interface HostResult {
 /** One integrity violation with its story. */
 export interface Violation {
   /** What was seen. */
-  kind: "lostWrite" | "staleRead" | "unreachablePin" | "arrayOverflow" | "tokenReuse";
+  kind:
+    | "lostWrite"
+    | "staleRead"
+    | "unreachablePin"
+    | "arrayOverflow"
+    | "tokenReuse"
+    | "swapEntryOverwritten";
   /** Name of the VM. */
   vm: string;
   /** The guest frame. */
@@ -227,9 +244,16 @@ export interface EventResult {
   /** Virtual ns that it took; null while it is not done. */
   ns: number | null;
   /** The kernel's error. */
-  error: "EINVAL" | "EEXIST" | "ENOMEM" | "EAGAIN" | null;
-  /** Pages that were reclaimed (memoryMax, memoryReclaim), found written (dirtyLog), or needed a fault (the monitor's reading and writing); else 0. */
+  error: "EINVAL" | "EEXIST" | "ENOMEM" | "EAGAIN" | "EBUSY" | "EINTR" | null;
+  /**
+   * Pages that were reclaimed (memoryMax, memoryReclaim), found written (dirtyLog), needed a fault (the monitor's reading and writing), got
+   * another frame (migrate, offline), or are pinned, or no longer (pin, unpin); else 0.
+   */
   pages: number;
+  /** Of migrate and offline: pages that something held through ten passes; an offline counts them anew in each round. */
+  failed?: number;
+  /** Of offline: passes over the pages that were to move. */
+  passes?: number;
 }
 
 /** How a run ended: `oom` when memory ran out, `violation` when an integrity violation stopped it, `interrupted` by its signal. */
