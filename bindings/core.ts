@@ -36,11 +36,16 @@ export interface CoreFunctions {
   configPager: Call;
   configMemcg: Call;
   configPaging: Call;
+  configShadow: Call;
+  guestTableOf: Call;
+  guestEdit: Call;
+  guestFlush: Call;
   configMemslot: Call;
   configAlias: Call;
   configEvent: Call;
   configEventSlot: Call;
   configEventContent: Call;
+  configEventTimeout: Call;
   configKsm: Call;
   ksmSet: Call;
   ksmFrames: Call;
@@ -49,6 +54,8 @@ export interface CoreFunctions {
   eventDone: Call;
   eventStatus: Call;
   eventResult: Call;
+  eventFailed: Call;
+  eventPasses: Call;
   eventBegan: Call;
   eventNs: Call;
   configCompute: Call;
@@ -94,6 +101,9 @@ export interface CoreFunctions {
   stepCall: Call;
   stepCallFailed: Call;
   stepCallPasses: Call;
+  stepFrameVm: Call;
+  stepFramePage: Call;
+  stepPageFrame: Call;
   stepOffline: Call;
   stepZoneStart: Call;
   stepZoneEnd: Call;
@@ -159,6 +169,12 @@ export interface CoreFunctions {
   kvmCaseIndex: Call;
   kvmCaseEntries: Call;
   kvmCaseMmuPages: Call;
+  walkCase: Call;
+  walkCaseEntry: Call;
+  walkCaseSet: Call;
+  walkCaseAccess: Call;
+  walkCaseGfn: Call;
+  walkCaseRights: Call;
   kvmCaseLists: Call;
   kvmCaseAdd: Call;
   kvmCaseRemove: Call;

@@ -1,14 +1,14 @@
 // The scenario's events: into the core before boot, and what has become of them out of it.
 
 import { type Core, constantName } from "./core.js";
-import type { ResolvedEvent } from "./eventschema.js";
+import { offlineFrom, type ResolvedEvent } from "./eventschema.js";
 import { flagBits } from "./memslots.js";
 import type { EventResult } from "./result.js";
 import type { ResolvedScenario } from "./scenario.js";
 
 const PAGE_BYTES = 4096;
 const UNLIMITED = 0xffffffff;
-const ERRORS = ["EINVAL", "EEXIST", "ENOMEM", "EAGAIN"] as const;
+const ERRORS = ["EINVAL", "EEXIST", "ENOMEM", "EAGAIN", "EBUSY", "EINTR"] as const;
 
 /** Memslots that events may add to those that a VM begins with. */
 export function slotsToCome({ events }: ResolvedScenario, vm: string): number {
@@ -16,7 +16,7 @@ export function slotsToCome({ events }: ResolvedScenario, vm: string): number {
 }
 
 /** Plans an event; negative when there is no room. */
-export function configEvent(core: Core, vm: number, event: ResolvedEvent): number {
+export function configEvent(core: Core, vm: number, event: ResolvedEvent, memory: number): number {
   const { call } = core;
   const plan = (kind: string, start: number, end: number, framed = 0): number =>
     call.configEvent(event.at, vm, core.constant(`CALL_${kind}`), start, end, framed);
@@ -41,6 +41,18 @@ export function configEvent(core: Core, vm: number, event: ResolvedEvent): numbe
       if (status >= 0) call.configEventSlot(event.id, -1, 0);
       return status;
     }
+    case "migrate":
+      return plan("MIGRATE", event.gfn, event.gfn + event.pages, 1);
+    case "pin":
+      return plan("PIN", event.gfn, event.gfn + event.pages, 1);
+    case "unpin":
+      return plan("UNPIN", 0, 0);
+    case "offline": {
+      const from = offlineFrom(event, memory);
+      const status = plan("OFFLINE", pages(from, 0), pages(from + event.size, 0), 1);
+      if (status >= 0) call.configEventTimeout(event.timeout);
+      return status;
+    }
   }
 }
 
@@ -56,6 +68,8 @@ export function eventResults(core: Core, scenario: ResolvedScenario, epochNs: nu
     return {
       ...{ do: what, vm, atNs, startNs: call.eventBegan(index) - epochNs, ns: call.eventNs(index) },
       ...{ error, pages: what === "memslot" ? 0 : call.eventResult(index) >>> 0 },
+      ...((what === "migrate" || what === "offline") && { failed: call.eventFailed(index) >>> 0 }),
+      ...(what === "offline" && { passes: call.eventPasses(index) >>> 0 }),
     };
   });
 }

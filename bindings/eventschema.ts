@@ -7,11 +7,14 @@ import type { Problem } from "./problems.js";
 import { show } from "./problems.js";
 import type { ResolvedScenario, ResolvedVm } from "./scenario.js";
 import { ADVICE } from "./stepping.js";
+import { formatBytes } from "./units.js";
 import { byKey, choice, count, maybe, name, object, size, tag, time } from "./values.js";
 
 /** Largest number of a memslot; the others are KVM's own. */
 const MEMSLOT_ID_MAX = 32_763;
 const GFN_MAX = 2 ** 31;
+/** Host memory goes offline in whole blocks of the largest order. */
+export const OFFLINE_UNIT_BYTES = 4 * 2 ** 20;
 
 const common = {
   at: time(
@@ -25,6 +28,11 @@ const slotId = count("Number of the memslot: its place in `memslots`, or a numbe
   max: MEMSLOT_ID_MAX,
 });
 
+const frames = {
+  gfn: count("First guest frame.", { min: 0, max: GFN_MAX }),
+  pages: v.optional(count("Frames, all in the memslot of the first.", { max: GFN_MAX }), 1),
+};
+
 export const eventSchema = byKey("do", "What a VM's monitor does.", [
   object(
     "The monitor gives the host advice (madvise()) on memory behind guest frames, or reads or writes each page itself.",
@@ -32,8 +40,7 @@ export const eventSchema = byKey("do", "What a VM's monitor does.", [
       ...common,
       do: tag("The monitor gives advice.", "advise"),
       advice: choice("Which.", { values: ADVICE }),
-      gfn: count("First guest frame.", { min: 0, max: GFN_MAX }),
-      pages: v.optional(count("Frames, all in the memslot of the first.", { max: GFN_MAX }), 1),
+      ...frames,
     },
   ),
   object("The monitor writes memory.max of the VM's cgroup, which reclaims until it fits.", {
@@ -62,26 +69,63 @@ export const eventSchema = byKey("do", "What a VM's monitor does.", [
     do: tag("The dirty log is taken.", "dirtyLog"),
     id: slotId,
   }),
+  object("The pages behind guest frames get other frames of the host (move_pages()).", {
+    ...common,
+    do: tag("Pages migrate.", "migrate"),
+    ...frames,
+  }),
+  object(
+    "The monitor holds a reference to each page behind guest frames: it can be neither moved nor evicted.",
+    {
+      ...common,
+      do: tag("Pages are pinned.", "pin"),
+      ...frames,
+    },
+  ),
+  object("The monitor drops all references that it holds.", {
+    ...common,
+    do: tag("Pages are no longer pinned.", "unpin"),
+  }),
+  object(
+    "Memory of the host goes offline: everything in it is moved elsewhere, and nothing is allocated from it any more.",
+    {
+      ...common,
+      vm: v.optional(name("Name of the VM whose monitor asks for it. Absent: the first.")),
+      do: tag("Memory goes offline.", "offline"),
+      size: size("How much; a multiple of 4MiB."),
+      from: maybe(
+        size(
+          "Where it begins, counted from the beginning of the host's memory; a multiple of 4MiB. Absent: it is the last of that memory.",
+        ),
+      ),
+      timeout: v.optional(time("When to give up.", { min: 1 }), "120s"),
+    },
+  ),
 ]);
 
+/** An entry of a scenario's `events`. */
 export type ScenarioEvent = v.InferOutput<typeof eventSchema>;
 
 /** An event whose VM is named. */
 export type ResolvedEvent = ScenarioEvent & { vm: string };
 
 /** The rules between an event and the VMs. `given` are the events as they were written. */
-export function eventProblems(given: readonly ScenarioEvent[], { events, vms }: ResolvedScenario): Problem[] {
+export function eventProblems(
+  given: readonly ScenarioEvent[],
+  { events, host, vms }: ResolvedScenario,
+): Problem[] {
   return events.flatMap((event, index) => {
     const path = ["events", index];
     const vm = vms.find(({ name }) => name === event.vm);
-    if (given[index]!.vm === undefined && vms.length > 1) {
+    const hostWide = event.do === "offline";
+    if (given[index]!.vm === undefined && vms.length > 1 && !hostWide) {
       return [{ path: [...path, "vm"], wrong: "missing, and there are several VMs", allowed: namesOf(vms) }];
     }
     if (vm === undefined) {
       const wrong = `there is no VM ${show(event.vm)}`;
       return [{ path: [...path, "vm"], wrong, allowed: namesOf(vms) }];
     }
-    return wrongIn(event, vm, path);
+    return wrongIn(event, vm, host.memory, path);
   });
 }
 
@@ -89,7 +133,9 @@ function namesOf(vms: readonly ResolvedVm[]): string {
   return vms.map(({ name }) => show(name)).join(", ");
 }
 
-function wrongIn(event: ResolvedEvent, vm: ResolvedVm, path: (string | number)[]): Problem[] {
+type Path = (string | number)[];
+
+function wrongIn(event: ResolvedEvent, vm: ResolvedVm, memory: number, path: Path): Problem[] {
   if (event.do === "balloon" && vm.guest.balloon === undefined) {
     const allowed = `a VM with guest.balloon, be it {}`;
     return [{ path: [...path, "do"], wrong: `the guest of ${show(vm.name)} has no balloon`, allowed }];
@@ -97,8 +143,9 @@ function wrongIn(event: ResolvedEvent, vm: ResolvedVm, path: (string | number)[]
   if (event.do === "memslot" && event.slot?.flags.includes("kernel")) {
     return kernelSlot(vm.mmuNotifier, event.slot.hva, [...path, "slot"]);
   }
-  if (event.do !== "advise") return [];
-  // Slots may come and go; advice goes to memory that the scenario begins with.
+  if (event.do === "offline") return offlineProblems(event, memory, path);
+  if (!("gfn" in event)) return [];
+  // Slots may come and go; what names frames goes to memory that the scenario begins with.
   const room = roomFrom(vm, event.gfn);
   if (room === 0) {
     return [
@@ -108,4 +155,25 @@ function wrongIn(event: ResolvedEvent, vm: ResolvedVm, path: (string | number)[]
   if (event.pages <= room) return [];
   const wrong = `${event.pages} frames from gfn ${event.gfn} on reach beyond their memslot`;
   return [{ path: [...path, "pages"], wrong, allowed: `a whole number 1..${room}` }];
+}
+
+type Offline = Extract<ResolvedEvent, { do: "offline" }>;
+
+/** Where the memory of an offline begins, in bytes from the beginning of the host's. */
+export function offlineFrom({ from, size }: Offline, memory: number): number {
+  return from ?? Math.floor(memory / OFFLINE_UNIT_BYTES) * OFFLINE_UNIT_BYTES - size;
+}
+
+function offlineProblems(event: Offline, memory: number, path: Path): Problem[] {
+  const unit = formatBytes(OFFLINE_UNIT_BYTES);
+  const whole = ["size", "from"] as const;
+  for (const key of whole) {
+    if ((event[key] ?? 0) % OFFLINE_UNIT_BYTES === 0) continue;
+    const wrong = `${formatBytes(event[key]!)} is not a multiple of ${unit}`;
+    return [{ path: [...path, key], wrong, allowed: `a multiple of ${unit}` }];
+  }
+  const from = offlineFrom(event, memory);
+  if (from >= 0 && from + event.size <= memory) return [];
+  const wrong = `${formatBytes(event.size)} reach beyond the host's ${formatBytes(memory)}`;
+  return [{ path: [...path, "size"], wrong, allowed: "less" }];
 }

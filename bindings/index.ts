@@ -40,6 +40,7 @@ export type {
   HostZone,
   MigrateStep,
   OfflineOptions,
+  OfflinePage,
   OfflineStep,
   PinStep,
 } from "./migration.js";

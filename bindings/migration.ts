@@ -17,6 +17,7 @@ import {
 } from "./stepping.js";
 import { parseTime } from "./units.js";
 
+/** What came of moving pages. */
 export interface MigrateStep extends Step {
   /** Pages that have another frame now. */
   moved: number;
@@ -24,6 +25,7 @@ export interface MigrateStep extends Step {
   failed: number;
 }
 
+/** What came of taking or dropping references. */
 export interface PinStep extends Step {
   /** Pages whose references the monitor holds now, or has dropped. */
   pages: number;
@@ -43,11 +45,27 @@ export interface HostZone extends FrameRange {
   unit: number;
 }
 
+/** How long to try. */
 export interface OfflineOptions extends StepOptions {
   /** When to give up, as virtual ns or a string with a unit. Default: "120s", as kernels up to 2013 had it. */
   timeout?: number | string;
 }
 
+/** What has become of a page of a VM that was in the range. */
+export interface OfflinePage {
+  /** Frame of the host that it was in. */
+  frame: number;
+  /** Name of the VM. */
+  vm: string;
+  /** Number of the page in the memory of the VM's process. */
+  page: number;
+  /** "moved": it has another frame. "stayed": it is where it was. "gone": its frame was freed otherwise, by eviction or by its owner. */
+  became: "moved" | "stayed" | "gone";
+  /** The frame that it has now. */
+  now: number | null;
+}
+
+/** What came of taking memory offline. */
 export interface OfflineStep extends Step {
   /** EBUSY: a frame of the range holds something that cannot be moved. EINTR: the time was over. Nothing is offline then. */
   error: "EBUSY" | "EINTR" | null;
@@ -57,9 +75,12 @@ export interface OfflineStep extends Step {
   failed: number;
   /** Passes over the pages that were to move. */
   passes: number;
+  /** The pages of VMs that were in the range, by frame. */
+  pages: OfflinePage[];
 }
 
 const ZONES = 4;
+const NOBODY = 0xffffffff;
 const LONGEST = "120s";
 
 /** Moves the pages behind guest frames to other frames (move_pages()). */
@@ -125,6 +146,7 @@ export function offlineOnce(
   const limit = parseTime(timeout);
   if (!limit.ok) throw stepError("timeout", limit.problem, `ns, or a time such as "${LONGEST}"`);
   placeOn(core, scenario, 0, -1, cpu);
+  const pagesBefore = pagesIn(core, frame, frames);
   guard(() => core.call.stepOffline(0, frame, frame + frames, limit.value));
   const status = runStep(core);
   const error = core.call.stepCallStatus() | 0;
@@ -134,7 +156,32 @@ export function offlineOnce(
     moved: core.call.stepCallResult() >>> 0,
     failed: core.call.stepCallFailed() >>> 0,
     passes: core.call.stepCallPasses() >>> 0,
+    pages: pagesBefore.map((page) => became(core, scenario, page)),
     ns: core.call.stepCallNs(),
     stages: stagesOf(core),
+  };
+}
+
+interface HeldPage {
+  frame: number;
+  vm: number;
+  page: number;
+}
+
+function pagesIn({ call }: Core, frame: number, frames: number): HeldPage[] {
+  const held: HeldPage[] = [];
+  for (let pfn = frame; pfn < frame + frames; pfn++) {
+    const vm = call.stepFrameVm(pfn) >>> 0;
+    if (vm !== NOBODY) held.push({ frame: pfn, vm, page: call.stepFramePage(pfn) >>> 0 });
+  }
+  return held;
+}
+
+function became({ call }: Core, scenario: ResolvedScenario, { frame, vm, page }: HeldPage): OfflinePage {
+  const pfn = call.stepPageFrame(vm, page) >>> 0;
+  const now = pfn === 0 ? null : pfn;
+  return {
+    ...{ frame, vm: scenario.vms[vm]!.name, page },
+    ...{ became: now === null ? "gone" : now === frame ? "stayed" : "moved", now },
   };
 }

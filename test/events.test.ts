@@ -2,6 +2,7 @@
 
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { OFFLINE_UNIT_BYTES } from "#dist/eventschema.js";
 import { Machine, PagevisorError, type RunResult, type Scenario } from "#dist/index.js";
 
 const MIB = 2 ** 20;
@@ -139,6 +140,33 @@ test("limits and the balloon move", async () => {
   assert.is(vms[0]!.balloon.pages, 512);
 });
 
+test("pages are pinned, and memory goes offline, at a time of their own", async () => {
+  const given = scenario([
+    { at: "2ms", do: "pin", gfn: 8, pages: 4 },
+    { at: "3ms", do: "migrate", gfn: 0, pages: 16 },
+    { at: "4ms", do: "offline", size: "16MiB", from: "4MiB", timeout: "1ms" },
+    { at: "10ms", do: "unpin" },
+    { at: "11ms", do: "migrate", gfn: 8, pages: 4 },
+    { at: "12ms", do: "offline", size: "16MiB", from: "4MiB" },
+    { at: "20ms", do: "offline", size: "32MiB" },
+  ]);
+  const machine = await Machine.create(given);
+  const { frame, unit } = machine.hostZones()[0]!;
+  assert.is(unit * 4096, OFFLINE_UNIT_BYTES);
+  const [pin, first, held, unpin, second, gone, top] = machine.run().events!;
+  assert.equal([pin!.pages, unpin!.pages, pin!.failed], [4, 4, undefined]);
+  assert.equal([first!.error, first!.pages, first!.failed], [null, 12, 4]);
+  assert.is(held!.error, "EINTR");
+  assert.ok(held!.failed! >= 4 && held!.passes! >= 10 && held!.ns! >= MS);
+  assert.equal([second!.pages, second!.failed], [4, 0]);
+  assert.equal([gone!.error, gone!.failed], [null, 0]);
+  assert.equal([top!.error, top!.pages], [null, 0]);
+  for (let gfn = 0; gfn < 512; gfn++) {
+    const pfn = machine.inspect({ vm: "guest", gfn }).frame!.pfn - frame;
+    assert.ok(pfn < unit || (pfn >= 5 * unit && pfn < 8 * unit), `gfn ${gfn} is in frame ${pfn}`);
+  }
+});
+
 test("cut, copied or resumed, a run with events is the same run", async () => {
   const events: Event[] = [
     { at: "3ms", do: "advise", advice: "pageout", gfn: 0, pages: 512 },
@@ -185,6 +213,19 @@ test("mistakes are told", async () => {
     "events[0].pages: 49 frames from gfn 2000 on reach beyond their memslot. Allowed: a whole number 1..48",
   );
   assert.match(
+    await refusal([{ at: 1, do: "offline", size: "5MiB" }]),
+    "events[0].size: 5MiB is not a multiple of 4MiB",
+  );
+  assert.match(
+    await refusal([{ at: 1, do: "offline", size: "32MiB", from: "36MiB" }]),
+    "events[0].size: 32MiB reach beyond the host's 64MiB",
+  );
+  assert.match(
+    await refusal([{ at: 1, do: "offline", size: "68MiB" }]),
+    "events[0].size: 68MiB reach beyond the host's 64MiB",
+  );
+  assert.match(await refusal([{ at: 1, do: "pin", gfn: 2048 }]), "events[0].gfn: 2048 is in no memslot");
+  assert.match(
     await refusal([{ at: 1, do: "dirtyLog", vm: "guset", id: 0 }]),
     'events[0].vm: there is no VM "guset"',
   );
@@ -192,6 +233,9 @@ test("mistakes are told", async () => {
     await refusal([{ at: 1, do: "dirtyLog", id: 0 }], [vm, { ...vm, name: "other" }]),
     "events[0].vm: missing, and there are several VMs",
   );
+  // Memory of the host is nobody's.
+  const two = [vm, { ...vm, name: "other" }];
+  assert.is(await refusal([{ at: 1, do: "offline", size: "4MiB" }], two), "accepted");
 });
 
 test.run();

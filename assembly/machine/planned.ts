@@ -2,13 +2,16 @@ import {
   CALL_BALLOON,
   CALL_BYTES,
   CALL_MEMSLOT,
+  CALL_OFFLINE,
   callBegan,
   callDone,
   callEnd,
   callEnded,
+  callFlags,
   callInit,
   callKind,
   callResult,
+  callSlot,
   callStart,
   callStatus,
   callVm,
@@ -17,6 +20,7 @@ import {
   setCallEnd,
   setCallEnded,
   setCallFlags,
+  setCallHva,
   setCallSlot,
   setCallStart,
 } from "../kvm/call";
@@ -27,10 +31,12 @@ import { vmDefaultHva, vmMonitor, vmReserve, vmSlots } from "../kvm/vm";
 import { vmAt } from "../kvm/vmtable";
 import { arenaTake, PART_RECORDS } from "../memory/arena";
 import { E_NO_MEMORY } from "../memory/status";
+import { mmPfnFirst } from "../mm/page";
 import { ACTOR_BLOCKED, actorSleepUntil, actorState, STAGE_RECLAIM } from "../sim/actor";
 import { EVENT_CALL, eventPost } from "../sim/events";
 import { cpuWake } from "./cpus";
 import { givebackTarget } from "./giveback";
+import { host } from "./state";
 
 // What a scenario has planned: calls of the VMs' monitors, each at a time of its own after the regions have been written.
 //
@@ -39,7 +45,7 @@ import { givebackTarget } from "./giveback";
 //          | at | next | framed| call (call.ts)
 //          +----+------+-------+--------------+
 //
-// framed   start and end of the call are guest frames: their pages get numbers at boot only
+// framed   start and end of the call are guest frames, or frames of the host counted from its first: they get their numbers at boot only
 
 const AT: usize = 0; // u64
 const NEXT: usize = 8;
@@ -63,7 +69,7 @@ export function plannedCount(): u32 {
 
 /**
  * The monitor of VM `vm` makes a call of `kind` (CALL_*) on start..end-1, `at` ns after the regions have been written; before boot.
- * @param framed these are guest frames of one memslot, not what the call itself takes
+ * @param framed these are guest frames of one memslot (CALL_OFFLINE: host frames, counted from its first), not what the call itself takes
  * @returns the call's number, or E_NO_MEMORY
  */
 export function configEvent(at: f64, vm: u32, kind: u32, start: u32, end: u32, framed: bool): i32 {
@@ -79,6 +85,11 @@ export function configEvent(at: f64, vm: u32, kind: u32, start: u32, end: u32, f
   const count = plannedCount();
   store<u32>(PLANNED, count + 1, COUNT);
   return <i32>count;
+}
+
+/** The call that was planned last is given up after `ns`. */
+export function configEventTimeout(ns: f64): void {
+  setCallHva(<usize>load<u32>(PLANNED, LAST) + CALL, <u64>ns);
 }
 
 /**
@@ -116,6 +127,11 @@ export function plannedBegin(epoch: u64): void {
 // From frames to the pages of the process behind them.
 function number(call: usize): void {
   const frame = callStart(call);
+  if (callKind(call) === CALL_OFFLINE) {
+    setCallStart(call, mmPfnFirst(host()) + frame);
+    setCallEnd(call, mmPfnFirst(host()) + callEnd(call));
+    return;
+  }
   const slot = gfnToMemslot(vmSlots(vmAt(callVm(call))), frame);
   const page = memslotIndex(slot, frame);
   setCallEnd(call, page + (callEnd(call) - frame));
@@ -156,6 +172,15 @@ export function eventStatus(index: u32): i32 {
 
 export function eventResult(index: u32): u32 {
   return callResult(callOf(index));
+}
+
+/** Pages that a call could not migrate, and passes that an offline has made. */
+export function eventFailed(index: u32): u32 {
+  return callFlags(callOf(index));
+}
+
+export function eventPasses(index: u32): u32 {
+  return callSlot(callOf(index));
 }
 
 /** Virtual time at which the call began, and its length. */

@@ -24,12 +24,16 @@ import { stepBegan, stepEmulated, stepFaults, stepKind, stepWanted } from "../kv
 import { vcpuApf } from "../kvm/vcpu";
 import { vmMm, vmMonitor, vmSlots, vmSpace } from "../kvm/vm";
 import { vmAt } from "../kvm/vmtable";
-import { mmZoneAt, mmZones } from "../mm/instance";
+import { PFN_NONE } from "../memory/layout";
+import { mmSpace, mmZoneAt, mmZones } from "../mm/instance";
 import { lruvecOf } from "../mm/lrusize";
 import { lruvecLengths } from "../mm/lruvec";
 import { memcgUsage } from "../mm/memcg";
 import { memcgFlush } from "../mm/memcgstat";
-import { spaceMemcg } from "../mm/space";
+import { PG_BUDDY, PG_SLAB, PG_TABLE, pageIndex, pageOf, pageOwner, pageRefs, pageTest } from "../mm/page";
+import { migrationPfn, pteEntry, pteMigration, ptePfn, ptePresent, pteSwapped, ZERO_PFN } from "../mm/pte";
+import { spaceMemcg, spacePte } from "../mm/space";
+import { swapCacheLookup } from "../mm/swapmap";
 import { zoneEndPfn, zoneStartPfn } from "../mm/zone";
 import { actorClock, actorStageNs, setActorOnlyCpu } from "../sim/actor";
 import { EVENT_ACCESS, EVENT_CALL, eventPost } from "../sim/events";
@@ -130,6 +134,28 @@ export function stepZoneStart(place: u32): u32 {
 
 export function stepZoneEnd(place: u32): u32 {
   return place < mmZones(host()) ? zoneEndPfn(mmZoneAt(host(), place)) : 0;
+}
+
+/** The VM of whose memory frame `pfn` holds a page; 0xffffffff: of none. */
+export function stepFrameVm(pfn: u32): u32 {
+  const page = pageOf(host(), pfn);
+  if (pageRefs(page) === 0 || pageTest(page, PG_BUDDY | PG_TABLE | PG_SLAB)) return 0xffffffff;
+  const owner = pageOwner(page);
+  return stepPageFrame(owner, pageIndex(page)) === pfn ? owner : 0xffffffff;
+}
+
+/** Which page of its process it is. */
+export function stepFramePage(pfn: u32): u32 {
+  return pageIndex(pageOf(host(), pfn));
+}
+
+/** The frame that holds page `index` of the process of VM `vm`, though only the swap cache knows it; 0 for none of its own. */
+export function stepPageFrame(vm: u32, index: u32): u32 {
+  const mm = host();
+  const pte = spacePte(mmSpace(mm, vm), index);
+  if (ptePresent(pte)) return ptePfn(pte) === ZERO_PFN ? PFN_NONE : ptePfn(pte);
+  if (pteMigration(pte)) return migrationPfn(pte);
+  return pteSwapped(pte) ? swapCacheLookup(mm, pteEntry(pte)) : PFN_NONE;
 }
 
 /** First frame of slot `id`, 0 without such a slot. */

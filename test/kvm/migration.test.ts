@@ -93,6 +93,11 @@ test("a range goes offline: every frame is free and stays so", async () => {
   assert.ok(there > 0);
   const step = machine.offline({ frame, frames: zone!.unit });
   assert.equal([step.error, step.moved, step.failed], [null, there, 0]);
+  assert.is(step.pages.length, there);
+  for (const { page, now, became, vm, frame: old } of step.pages) {
+    assert.equal([vm, became, inside(old), inside(now!)], ["db", "moved", true, false]);
+    assert.is(frameOf(machine, page), now);
+  }
   machine.check();
   for (let gfn = 0; gfn < PAGES; gfn++) {
     assert.not(inside(frameOf(machine, gfn)));
@@ -116,6 +121,8 @@ test("a range with a pinned page does not go offline, and is as before", async (
   assert.is(step.error, "EINTR");
   assert.ok(step.failed > 0 && step.passes >= 20 && step.ns >= 10e6);
   assert.is(frameOf(machine, 7), pinned);
+  const stayed = step.pages.filter(({ became }) => became === "stayed");
+  assert.equal(stayed, [{ frame: pinned, vm: "db", page: 7, became: "stayed", now: pinned }]);
   machine.check();
   // What was moved, and the lists of the CPUs that were emptied, is all that may differ.
   assert.ok(Math.abs(machine.result().host.memory.freePages - free) < 256);
