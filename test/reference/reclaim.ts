@@ -113,7 +113,8 @@ function* shrink(host: Host, actor: Actor, vm: Vm, sc: Control): Process<number>
     if (freed >= sc.target && !wholeShare) break;
   }
   yield* writeOut(host, actor, plug);
-  if (inactiveIsLow(vm.lruvec.inactive, vm.lruvec.active) && shrinkActive(host, actor, vm, BATCH) > 0) yield "step";
+  if (inactiveIsLow(vm.lruvec.inactive, vm.lruvec.active) && shrinkActive(host, actor, vm, BATCH) > 0)
+    yield "step";
   return freed;
 }
 
