@@ -4,6 +4,7 @@
 import { type Core, constantName } from "./core.js";
 import type { ParsedScenario } from "./schema.js";
 
+/** The key as it is given. */
 type ParsedAsyncPf = ParsedScenario["vms"][number]["asyncPf"];
 
 /** Every key explicit, but for `off`, where those that were not given stay open for the design that a fork may choose. */

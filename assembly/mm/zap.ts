@@ -35,6 +35,7 @@ export function zapRange(mm: usize, actor: usize, space: usize, start: u32, end:
       zapEntry(mm, actor, space, index);
     } else if (pteZero(pte)) {
       setSpacePte(space, index, PTE_NONE);
+      spaceUnmapped(space, index);
     } else if (pteMigration(pte)) {
       // It holds no reference: whoever migrates the page finds that nobody wants it any more.
       setSpacePte(space, index, PTE_NONE);
