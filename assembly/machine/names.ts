@@ -30,6 +30,7 @@ export {
   FREE_ORACLE,
   FREE_REPORTING,
 } from "../guest/guest";
+export { WORK_DONE, WORK_QUEUED, WORK_RUNNING, WORK_WAITING } from "../kvm/apf";
 export {
   APF_DESIGN_2010,
   APF_DESIGN_HALT_ONLY,
@@ -94,7 +95,7 @@ export {
   VM_UNREACHABLE_PINS,
   VM_YOUNG,
 } from "../kvm/stats";
-export { VCPU_HALTED, VCPU_IN_FAULT, VCPU_IN_GUEST } from "../kvm/vcpu";
+export { VCPU_APF_HALTED, VCPU_HALTED, VCPU_IN_FAULT, VCPU_IN_GUEST, VCPU_IN_READY } from "../kvm/vcpu";
 export { NOTIFIER_2008, NOTIFIER_NO_RETRY, NOTIFIER_SEQ_RETRY } from "../kvm/vm";
 export {
   E_HOST_TOO_SMALL,
