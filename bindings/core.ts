@@ -58,6 +58,8 @@ export interface CoreFunctions {
   configTask: Call;
   configTrace: Call;
   configGuest: Call;
+  configBalloonDevice: Call;
+  configBalloonDriver: Call;
   configPaged: Call;
   configChurn: Call;
   configChurnOrder: Call;
