@@ -37,6 +37,10 @@ export interface CoreFunctions {
   configMemcg: Call;
   configPaging: Call;
   configShadow: Call;
+  configSpace: Call;
+  stepSpace: Call;
+  guestKernelAt: Call;
+  guestHoldsTable: Call;
   guestTableOf: Call;
   guestEdit: Call;
   guestFlush: Call;
