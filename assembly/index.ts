@@ -1,6 +1,7 @@
 import { booksInit } from "./guest/books";
 import { hintingInit } from "./guest/hinting";
 import { reportingInit } from "./guest/reporting";
+import { apfPinInit } from "./kvm/apfpin";
 import { notifierInit } from "./kvm/notifier";
 
 // The exports of the core: numbers and addresses only. What a number means is told by the constants exported beside it.
@@ -37,6 +38,7 @@ export * from "./machine/walkcase";
 export * from "./machine/zonecase";
 
 notifierInit();
+apfPinInit();
 reportingInit();
 hintingInit();
 booksInit();

@@ -13,7 +13,14 @@ export interface Subject {
   tasks: readonly BootedTask[];
 }
 
-const VIOLATION_KINDS = ["unreachablePin", "lostWrite", "staleRead", "arrayOverflow", "tokenReuse"] as const;
+const VIOLATION_KINDS = [
+  "unreachablePin",
+  "lostWrite",
+  "staleRead",
+  "arrayOverflow",
+  "tokenReuse",
+  "swapEntryOverwritten",
+] as const;
 
 function difference(core: Core, constant: string, before: Float64Array, after: Float64Array): number {
   const index = core.constant(constant);
@@ -85,6 +92,13 @@ function vmResult(
       halted: counted("VM_APF_HALTED"),
       cancelled: counted("VM_APF_CANCELLED"),
       outstandingPeak: level("REPORT_VM_APF_PEAK"),
+      held: {
+        stayed: counted("VM_APF_HELD_STAYED"),
+        moved: counted("VM_APF_HELD_MOVED"),
+        miscounted: level("REPORT_VM_MISCOUNTED"),
+        contexts: counted("VM_APF_CONTEXTS"),
+        contextsFreed: counted("VM_APF_CONTEXTS_FREED"),
+      },
     },
     notifier: {
       unmapped: counted("VM_UNMAPPED"),
