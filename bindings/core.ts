@@ -36,6 +36,14 @@ export interface CoreFunctions {
   configPager: Call;
   configMemcg: Call;
   configPaging: Call;
+  configShadow: Call;
+  configSpace: Call;
+  stepSpace: Call;
+  guestKernelAt: Call;
+  guestHoldsTable: Call;
+  guestTableOf: Call;
+  guestEdit: Call;
+  guestFlush: Call;
   configMemslot: Call;
   configAlias: Call;
   configEvent: Call;
@@ -167,6 +175,12 @@ export interface CoreFunctions {
   kvmCaseIndex: Call;
   kvmCaseEntries: Call;
   kvmCaseMmuPages: Call;
+  walkCase: Call;
+  walkCaseEntry: Call;
+  walkCaseSet: Call;
+  walkCaseAccess: Call;
+  walkCaseGfn: Call;
+  walkCaseRights: Call;
   kvmCaseLists: Call;
   kvmCaseAdd: Call;
   kvmCaseRemove: Call;

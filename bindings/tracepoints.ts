@@ -36,7 +36,7 @@ const FORMATS: Record<string, (args: Args) => string> = {
   KVM_ASYNC_PF_READY: ([token, gva]) => `token ${hex(token)} gva ${hex(gva)}`,
   KVM_ASYNC_PF_COMPLETED: ([gva, address]) => `gva ${hex(gva)} address ${hex(address)}`,
   KVM_ASYNC_PF_REPEATED_FAULT: ([gva, gfn]) => `gva = ${hex(gva)}, gfn = ${hex(gfn)}`,
-  KVM_INJ_EXCEPTION: () => "#PF (0x0)",
+  KVM_INJ_EXCEPTION: ([, , error]) => `#PF (${hex(error)})`,
   KVM_INJ_VIRQ: ([, vector]) => `IRQ ${hex(vector)}`,
   // A Linux guest has no tracepoints here; these are named for its functions.
   KVM_ASYNC_PF_TASK_WAIT: ([token, task, slept]) =>
@@ -115,6 +115,7 @@ export interface TraceEvent {
   cpu: number;
   /** Number of the thread that passed it, and its name: `kswapd0`, `CPU 1/KVM`. */
   actor: number;
+  /** Name of the thread that passed the tracepoint. */
   thread: string;
   /** The fields as ftrace prints them. */
   text: string;
@@ -122,8 +123,9 @@ export interface TraceEvent {
 
 /** What a reading of the ring gives. */
 export interface TraceEvents {
+  /** The records, oldest first. */
   events: TraceEvent[];
-  /** Records that were overwritten before they could be read. */
+  /** Number of records that were overwritten before they could be read. */
   lost: number;
 }
 

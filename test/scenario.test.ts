@@ -37,7 +37,7 @@ function refusal(input: unknown): string {
 }
 
 const VM_KEYS =
-  "name, memory, vcpus, memoryMax, memcg, tlb, mmu, mmuPages, pageTableLevels, hugePages, mmuNotifier, hostPaging, asyncPf, pager, memslots, aliases, balloonDevice, guest";
+  "name, memory, vcpus, memoryMax, memcg, tlb, mmu, mmuPages, mmuRoots, pageTableLevels, hugePages, mmuNotifier, hostPaging, asyncPf, pager, memslots, aliases, balloonDevice, guest";
 const SIZE = "a multiple of 4KiB from 4KiB to 8TiB, in bytes or with a unit (B, KiB, MiB, GiB, TiB)";
 const SOME_TIME = "a time of at least 1ns, in ns or with a unit (ns, us, ms, s, min)";
 const THINK_TIME = SOME_TIME.replace("1ns,", "1ns, at most 400000000ns,");
@@ -458,13 +458,13 @@ test("a task starts after another one that exists and does not wait for it", () 
 test("what is not modelled is refused as such, with what is", () => {
   const vm = (key: string, value: unknown) => refusal(scenarioOf([], { [key]: value }));
   assert.is(
-    vm("mmu", "shadow"),
-    'vms[0].mmu: "shadow" is not modelled in this version. Allowed: "tdp", "legacy", "upstream"',
+    vm("mmu", "ept"),
+    'vms[0].mmu: "ept" is not allowed. Allowed: "tdp", "legacy", "shadow", "upstream"',
   );
   assert.is(vm("pageTableLevels", 6), "vms[0].pageTableLevels: 6 is not allowed. Allowed: 4, 5");
   assert.is(
-    vm("asyncPf", { design: "upstream", pin: "mapping-2013" }),
-    'vms[0].asyncPf.pin: "mapping-2013" is not modelled in this version. Allowed: "released", "held"',
+    vm("asyncPf", { design: "upstream", pin: "mapped" }),
+    'vms[0].asyncPf.pin: "mapped" is not allowed. Allowed: "released", "held", "mapping-2013"',
   );
   assert.match(
     refusal({ ...scenarioOf([]), costs: { hypercallNs: 1 } }),

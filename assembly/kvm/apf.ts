@@ -36,6 +36,8 @@ export const APF_NO_IO: u32 = 8;
 export const APF_SEND_ALWAYS: u32 = 16;
 /** The worker's reference to the page is kept until the completion is consumed. */
 export const APF_PIN_HELD: u32 = 32;
+/** The mapping of that page is replaced by one under which it can be moved: apfpin.ts. */
+export const APF_PIN_MAPPING: u32 = 2048;
 /** Tokens skip 0, which means "free" in the shared area. */
 export const APF_TOKEN_SKIPS_ZERO: u32 = 64;
 /** The work is scheduled before the guest is told, so that it can be done first. */
@@ -127,7 +129,10 @@ export const WORK_READING: usize = 44;
 export const WORK_KIND: usize = 48;
 export const WORK_INDEX: usize = 52; // the page of the process that is fetched
 export const WORK_STAGES: usize = 56; // u64 × STAGE_COUNT: where the worker's time went
-const WORK_BYTES: u64 = 56 + 8 * <u64>STAGE_COUNT;
+// Under shadow paging: the page of the access, and CR3 then.
+export const WORK_VA: usize = WORK_STAGES + 8 * <usize>STAGE_COUNT;
+export const WORK_CR3: usize = WORK_VA + 4;
+const WORK_BYTES: u64 = 64 + 8 * <u64>STAGE_COUNT;
 
 export const WORK_FREE: u32 = 0;
 export const WORK_WAITING: u32 = 1;

@@ -1,5 +1,4 @@
 import { PFN_NONE } from "../memory/layout";
-import { pagePut } from "../mm/free";
 import { GFP_NO_SLEEP, GFP_NO_WAIT } from "../mm/gfp";
 import { checkSlab, SLAB_BYTES, slabGive, slabInit, slabTake } from "../mm/slab";
 import { STAGE_COUNT } from "../sim/actor";
@@ -18,6 +17,7 @@ import {
   TOKEN_ALL,
   WORK_ALL,
   WORK_CANCELLED,
+  WORK_CR3,
   WORK_DONE,
   WORK_DONE_NEXT,
   WORK_FREE,
@@ -33,8 +33,10 @@ import {
   WORK_STATE,
   WORK_TOKEN,
   WORK_TOLD,
+  WORK_VA,
 } from "./apf";
-import { vcpuApf, vcpuNext, vcpuVm } from "./vcpu";
+import { apfPinDrop } from "./apfpin";
+import { CR3, PF_VA, vcpuApf, vcpuNext, vcpuVm } from "./vcpu";
 import { vmMm, vmVcpuList } from "./vm";
 
 // The lists of a vCPU's asynchronous page faults: `queue` holds every work until its completion is consumed, `done` those whose
@@ -62,6 +64,8 @@ export function workQueue(apf: usize, gfn: u32, token: u32): usize {
   assert(load<u32>(work, WORK_STATE) === WORK_FREE);
   store<u32>(work, WORK_QUEUED, WORK_STATE);
   store<u32>(work, gfn, WORK_GFN);
+  store<u32>(work, load<u32>(apfVcpu(apf), PF_VA), WORK_VA);
+  store<u32>(work, load<u32>(apfVcpu(apf), CR3), WORK_CR3);
   store<u32>(work, token, WORK_TOKEN);
   store<u32>(work, 0, WORK_ALL);
   store<u32>(work, 0, WORK_TOLD);
@@ -101,10 +105,8 @@ export function workUnqueue(work: usize): void {
 /** Gives the record back, and with it the page that it holds; `actor` is who does so. */
 export function workFree(work: usize, actor: usize): void {
   const apf = <usize>load<u32>(work, WORK_OWNER);
-  const pfn = load<u32>(work, WORK_PFN);
-  if (pfn !== PFN_NONE) pagePut(vmMm(vcpuVm(apfVcpu(apf))), pfn, actor);
+  apfPinDrop(work, actor);
   slabGive(CACHE);
-  store<u32>(work, PFN_NONE, WORK_PFN);
   store<u32>(work, WORK_FREE, WORK_STATE);
   store<u32>(work, load<u32>(apf, APF_FREE), WORK_NEXT);
   store<u32>(apf, <u32>work, APF_FREE);

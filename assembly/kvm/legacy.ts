@@ -26,7 +26,7 @@ import {
 import { gfnToMemslot } from "./memslots";
 import { traceSetSpte } from "./mmutrace";
 import { checkRmapList, rmapAdd, rmapCount, rmapFirst, rmapNext } from "./rmap";
-import { roleDirect, spGfn, spLevel, spOlder, spTable } from "./shadowpage";
+import { roleDirect, spEntryGfn, spLevel, spOlder, spTable } from "./shadowpage";
 import {
   SPTE_NONE,
   SPTE_WRITE,
@@ -50,6 +50,7 @@ import {
   vmSlots,
   vmSpace,
   vmSpteRefs,
+  vmTablePool,
   vmUnalias,
 } from "./vm";
 import { checkWalk, entryOf, LEVEL_2M, LEVEL_4K, levelPages, TABLE_ENTRIES, tableGfn } from "./walk";
@@ -276,9 +277,7 @@ export function checkLegacy(vm: usize): void {
       const spte = load<u64>(entry);
       if (!sptePresent(spte) || !spteIsLeaf(spte, spLevel(sp))) continue;
       leaves++;
-      assert(
-        listed(vm, vmUnalias(vm, spGfn(sp) + index * levelPages(spLevel(sp))), spLevel(sp), entry) === 1,
-      );
+      assert(listed(vm, vmUnalias(vm, spEntryGfn(vmTablePool(vm), sp, index)), spLevel(sp), entry) === 1);
     }
   }
   let entries: u32 = 0;

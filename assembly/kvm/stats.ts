@@ -40,7 +40,12 @@ export const VM_APF_SYNC_DISABLED: u32 = 22;
 export const VM_APF_SYNC_REINJECTION: u32 = 23;
 export const VM_APF_SYNC_NO_READAHEAD: u32 = 24;
 export const VM_APF_SYNC_ALLOCATION: u32 = 25;
-export const VM_COUNTS: u32 = 26;
+// Pages that works held: attempts to move them that were in vain, and those that have moved; contexts of mapping-2013.
+export const VM_APF_HELD_STAYED: u32 = 26;
+export const VM_APF_HELD_MOVED: u32 = 27;
+export const VM_APF_CONTEXTS: u32 = 28;
+export const VM_APF_CONTEXTS_FREED: u32 = 29;
+export const VM_COUNTS: u32 = 30;
 
 const FAULTS: usize = 8 * <usize>VM_COUNTS;
 const COUNT: usize = 0;

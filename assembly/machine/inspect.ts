@@ -11,9 +11,9 @@ import {
   memslotUnbacked,
 } from "../kvm/memslot";
 import { gfnToMemslot, memslotByHva, memslotCount, memslotNextInHva } from "../kvm/memslots";
+import { mmuSpte } from "../kvm/mmu";
 import { vmAliases, vmExpected, vmMm, vmSlots, vmSpace, vmUnalias } from "../kvm/vm";
 import { vmAt } from "../kvm/vmtable";
-import { walkSpte } from "../kvm/walk";
 import { PFN_NONE } from "../memory/layout";
 import { frameStamp, mmSpace, mmStamped } from "../mm/instance";
 import { memcgGenerations } from "../mm/memcg";
@@ -121,7 +121,7 @@ export function inspectPage(id: u32, gfn: u32): void {
 
 function shown(vm: usize, gfn: u32, frames: u32): u32 {
   put(INSPECT_FIELDS + 2 * frames, gfn);
-  put(INSPECT_FIELDS + 2 * frames + 1, walkSpte(vm, gfn));
+  put(INSPECT_FIELDS + 2 * frames + 1, mmuSpte(vm, gfn));
   return frames + 1;
 }
 

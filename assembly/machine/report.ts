@@ -22,6 +22,7 @@ import { workersPeak, workersResetPeak } from "../kvm/apfworker";
 import { VIOLATION_BYTES, VIOLATIONS_KEPT, violationAt, violations } from "../kvm/integrity";
 import { memslotIndex, memslotUnbacked } from "../kvm/memslot";
 import { gfnToMemslot } from "../kvm/memslots";
+import { mmuSpte } from "../kvm/mmu";
 import { sptePresent } from "../kvm/spte";
 import {
   faultCount,
@@ -39,7 +40,6 @@ import {
 import { vcpuMode } from "../kvm/vcpu";
 import { gfnToIndex, vmMm, vmSlots, vmSpace, vmStats, vmUnalias } from "../kvm/vm";
 import { vmAt, vmTableCount } from "../kvm/vmtable";
-import { walkSpte } from "../kvm/walk";
 import { PFN_NONE, TIME_NEVER } from "../memory/layout";
 import { FAULT_KINDS } from "../mm/fault";
 import {
@@ -69,6 +69,7 @@ import {
   pteZero,
 } from "../mm/pte";
 import {
+  spaceFileRss,
   spaceMapped,
   spacePsi,
   spacePte,
@@ -105,8 +106,10 @@ export const REPORT_VM_SWAPPED: u32 = VM_COUNTS + 2;
 export const REPORT_VM_UNTOUCHED: u32 = VM_COUNTS + 3;
 /** The most asynchronous faults that one vCPU had outstanding. */
 export const REPORT_VM_APF_PEAK: u32 = VM_COUNTS + 4;
+/** Pages that were dropped as a file's. */
+export const REPORT_VM_MISCOUNTED: u32 = VM_COUNTS + 5;
 /** First kind of fault; each takes REPORT_FAULT_FIELDS: count, sumNs, maxNs, maxNs since the mark, the stages. */
-export const REPORT_VM_FAULTS: u32 = VM_COUNTS + 5;
+export const REPORT_VM_FAULTS: u32 = VM_COUNTS + 6;
 export const REPORT_FAULT_FIELDS: u32 = 4 + STAGE_COUNT;
 
 /** Writes VM `id`: its counters, memory and faults, in the order of FAULT_* kinds. */
@@ -122,6 +125,7 @@ export function reportVm(id: u32): void {
   put(REPORT_VM_SWAPPED, <f64>spaceSwapents(space));
   put(REPORT_VM_UNTOUCHED, <f64>(spaceMapped(space) - spaceRss(space) - spaceSwapents(space)));
   put(REPORT_VM_APF_PEAK, apfPeak(vm));
+  put(REPORT_VM_MISCOUNTED, <f64>-spaceFileRss(space));
   for (let kind: u32 = 0; kind < FAULT_KINDS; kind++) {
     const at = REPORT_VM_FAULTS + kind * REPORT_FAULT_FIELDS;
     put(at, <f64>faultCount(stats, kind));
@@ -197,7 +201,7 @@ export function reportPage(id: u32, gfn: u32): void {
   put(REPORT_PAGE_WRITABLE, ptePresent(pte) && pte & PTE_WRITE ? 1 : 0);
   put(REPORT_PAGE_ACCESSED, ptePresent(pte) && pte & PTE_ACCESSED ? 1 : 0);
   put(REPORT_PAGE_DIRTY, ptePresent(pte) && pte & PTE_DIRTY ? 1 : 0);
-  put(REPORT_PAGE_MAPPED, sptePresent(walkSpte(vm, gfn)) ? 1 : 0);
+  put(REPORT_PAGE_MAPPED, sptePresent(mmuSpte(vm, gfn)) ? 1 : 0);
 }
 
 // The host: its counters MM_*, then these.
