@@ -37,6 +37,10 @@ export interface CoreFunctions {
   configMemcg: Call;
   configPaging: Call;
   configShadow: Call;
+  configSpace: Call;
+  stepSpace: Call;
+  guestKernelAt: Call;
+  guestHoldsTable: Call;
   guestTableOf: Call;
   guestEdit: Call;
   guestFlush: Call;
@@ -62,6 +66,8 @@ export interface CoreFunctions {
   configTask: Call;
   configTrace: Call;
   configGuest: Call;
+  configBalloonDevice: Call;
+  configBalloonDriver: Call;
   configPaged: Call;
   configChurn: Call;
   configChurnOrder: Call;

@@ -27,7 +27,7 @@ import {
   pinOnce,
 } from "./migration.js";
 import { type PagerSetting, setPager } from "./pager.js";
-import { type EntryBits, editPageTable, type PageTableStep } from "./pagetable.js";
+import { type EntryBits, editPageTable, enterSpace, type PageTableStep } from "./pagetable.js";
 import type { ResolvedScenario } from "./scenario.js";
 import {
   type AccessOptions,
@@ -66,6 +66,7 @@ export abstract class SteppedMachine {
     mode: "read" | "write",
     options: AccessOptions = {},
   ): AccessStep {
+    enterSpace(this.core, this.scenario, this.tasks, vm, vcpu, options.task, { gfn });
     return accessOnce(this.core, this.scenario, vm, vcpu, gfn, mode, options);
   }
 
@@ -82,6 +83,7 @@ export abstract class SteppedMachine {
     bits: EntryBits,
     options: AccessOptions = {},
   ): PageTableStep {
+    enterSpace(this.core, this.scenario, this.tasks, vm, vcpu, options.task, range);
     return editPageTable(this.core, this.scenario, vm, vcpu, range, bits, options);
   }
 
