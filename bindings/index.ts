@@ -52,6 +52,7 @@ export type { PagerSetting } from "./pager.js";
 export type { EntryBits, PageTableStep } from "./pagetable.js";
 export { POLICIES, type PolicyName } from "./policynames.js";
 export type {
+  BalloonDeviceResult,
   EventResult,
   FaultKind,
   FaultStages,

@@ -34,7 +34,6 @@ export {
   FREE_ORACLE,
   FREE_REPORTING,
 } from "../guest/guest";
-export { WORK_DONE, WORK_QUEUED, WORK_RUNNING, WORK_WAITING } from "../kvm/apf";
 export {
   FEATURE_BIT_5,
   FEATURE_DEFLATE_ON_OOM,
@@ -54,6 +53,7 @@ export {
   QUEUES_MOST,
 } from "../guest/negotiation";
 export { HINT_DONE, HINT_FIRST_ID, HINT_STOP } from "../guest/pagehints";
+export { WORK_DONE, WORK_QUEUED, WORK_RUNNING, WORK_WAITING } from "../kvm/apf";
 export {
   APF_DESIGN_2010,
   APF_DESIGN_HALT_ONLY,
