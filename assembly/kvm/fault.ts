@@ -46,7 +46,7 @@ import {
   PFERR_WRITE,
 } from "./fastfault";
 import { PAGE_FAULT_CHECK } from "./faultend";
-import { faultLetGo, faultUsed, hostMaps, hostMapsWritable } from "./foundpage";
+import { faultFound, faultLetGo, faultUsed, hostMaps, hostMapsWritable } from "./foundpage";
 import { noteViolation, VIOLATION_UNREACHABLE_PIN } from "./integrity";
 import { memslotIndex, memslotInvalid, memslotReadOnly, memslotUnbacked } from "./memslot";
 import { mmuLevel, mmuMap, mmuMissing, mmuReady } from "./mmu";
@@ -266,7 +266,9 @@ export function pageFaultStep(vcpu: usize): i32 {
         continue;
       }
       asyncNote(vcpu);
-      if (load<u32>(vcpu, PF_SLOW) !== 0) faultUsed(vcpu, vm, gfn); // FOLL_TOUCH
+      if (load<u32>(vcpu, PF_SLOW) !== 0)
+        faultUsed(vcpu, vm, gfn); // FOLL_TOUCH
+      else faultFound(vcpu, vm, gfn);
       actorSpend(vcpu, STAGE_MAP, beforeLock(vm));
       goto(vcpu, RESOLVED);
       // yield: the frame is held, no spte names it yet; the page may be taken away here (the 2008 get_user_pages window)
