@@ -190,6 +190,28 @@ function zapRmap(vm: usize, gfn: u32, level: u32, actor: usize): u32 {
   return zapped;
 }
 
+/** kvm_mmu_zap_pagetbl() of 2007: drops what maps `gfn` in the tables that `vcpu` walks. Returns the entries dropped. */
+export function legacyZapVcpu(vm: usize, gfn: u32, vcpu: usize, actor: usize): u32 {
+  const rmap = legacyRmap(vm);
+  let zapped: u32 = 0;
+  let entry = rmapFirst(rmap, gfn, LEVEL_4K);
+  while (entry !== 0) {
+    if (!vcpuWalks(vcpu, entry)) {
+      entry = rmapNext(rmap, gfn, LEVEL_4K, entry);
+      continue;
+    }
+    legacyDrop(vm, entry, gfn, LEVEL_4K, actor);
+    zapped++;
+    entry = rmapFirst(rmap, gfn, LEVEL_4K);
+  }
+  return zapped;
+}
+
+// All vCPUs walk the same tables.
+function vcpuWalks(vcpu: usize, entry: usize): bool {
+  return true;
+}
+
 /**
  * kvm_unmap_rmapp() of 2008: takes the successor of an entry before the entry goes, flushes for each one, and knows 4 KiB entries only.
  * Returns the entries dropped.

@@ -45,4 +45,5 @@ function endWrite(mm: usize, pfn: u32, cpu: u32, time: u64): void {
   setMmWriteback(mm, mmWriteback(mm) - 1);
   memcgEvents(mm, cpu, 1); // NR_WRITEBACK
   if (rotate) lruRotate(mm, cpu, time, pfn);
+  pageWritten(mm, pfn, time);
 }
