@@ -2,6 +2,7 @@ import { booksInit } from "./guest/books";
 import { hintingInit } from "./guest/hinting";
 import { reportingInit } from "./guest/reporting";
 import { notifierInit } from "./kvm/notifier";
+import { writepageInit } from "./kvm/writepage";
 
 // The exports of the core: numbers and addresses only. What a number means is told by the constants exported beside it.
 
@@ -15,6 +16,8 @@ export * from "./machine/configreclaim";
 export * from "./machine/explore";
 export * from "./machine/explorestate";
 export * from "./machine/givecase";
+export * from "./machine/hostpaging";
+export * from "./machine/guesttables";
 export * from "./machine/inspect";
 export * from "./machine/kvmcase";
 export * from "./machine/live";
@@ -32,9 +35,11 @@ export * from "./machine/stepping";
 export * from "./machine/swapcase";
 export * from "./machine/swapsnap";
 export * from "./machine/tasks";
+export * from "./machine/walkcase";
 export * from "./machine/zonecase";
 
 notifierInit();
+writepageInit();
 reportingInit();
 hintingInit();
 booksInit();

@@ -136,15 +136,18 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
 }
 
 function configPaging(core: Core, index: number, vendor: "intel" | "amd", vm: ResolvedVm): number {
-  return core.call.configPaging(
+  const status = core.call.configPaging(
     index,
     core.constant(`MMU_${constantName(vm.mmu)}`),
-    core.constant(vendor === "intel" ? "SPTE_EPT" : "SPTE_NPT"),
+    // What shadows a guest's tables is an ordinary page table, as NPT's is.
+    core.constant(vendor === "intel" && vm.mmu !== "shadow" ? "SPTE_EPT" : "SPTE_NPT"),
     vm.pageTableLevels,
     core.constant(NOTIFIERS[vm.mmuNotifier]),
     Number(vm.hugePages),
     vm.mmuPages ?? 0,
   );
+  if (vm.mmu === "shadow") core.call.configShadow(index, 0, Number(vm.guest.accessedDirty !== "clear"));
+  return status;
 }
 
 /** Applies the cost table of a scenario through the calls given, at set-up or live. */

@@ -36,6 +36,10 @@ export interface CoreFunctions {
   configPager: Call;
   configMemcg: Call;
   configPaging: Call;
+  configShadow: Call;
+  guestTableOf: Call;
+  guestEdit: Call;
+  guestFlush: Call;
   configMemslot: Call;
   configAlias: Call;
   configEvent: Call;
@@ -165,6 +169,12 @@ export interface CoreFunctions {
   kvmCaseIndex: Call;
   kvmCaseEntries: Call;
   kvmCaseMmuPages: Call;
+  walkCase: Call;
+  walkCaseEntry: Call;
+  walkCaseSet: Call;
+  walkCaseAccess: Call;
+  walkCaseGfn: Call;
+  walkCaseRights: Call;
   kvmCaseLists: Call;
   kvmCaseAdd: Call;
   kvmCaseRemove: Call;

@@ -42,6 +42,9 @@ export const COST_MEANINGS = {
   ageLinearPteNs: "Aging one entry of the host's page table by walking the table, under mglru.",
   hugeFaultNs: "Host allocation of a 2 MiB anonymous page, zeroing included.",
   ksmScanPageNs: "ksmd looks at one page: checksum, and comparing it in the trees.",
+  shadowFaultNs:
+    "A fault under shadow paging, the exit included: walk of the guest's tables, notifier check, install the spte.",
+  shadowPtWriteNs: "Emulating a write to a protected page table of the guest's, the exit included.",
   migratePageNs: "A page moves to another frame: unmapped, copied, mapped again. The notifier not included.",
 } as const;
 
@@ -60,8 +63,6 @@ export const LATER_COST_KEYS: readonly string[] = [
   "haltPollMaxNs",
   "irqInjectNs",
   "uffdFaultNs",
-  "shadowFaultNs",
-  "shadowPtWriteNs",
   "copy4kNs",
   "zero2mNs",
   "copy2mNs",

@@ -9,11 +9,12 @@ export const hex16 = (value: bigint): string => `0x${value.toString(16).padStart
 const bare = (value: bigint): string => value.toString(16);
 const bit = (value: bigint, position: number): boolean => ((value >> BigInt(position)) & 1n) === 1n;
 
-/** Format 1 is that of NPT. */
+/** Format 1 is that of NPT, 2 that of shadow paging where an exit is meant. */
 const isNpt = (format: bigint): boolean => format === 1n;
 
 /** Reason and information of an exit for a page fault: the qualification of EPT, or what NPT's hardware says. */
 export function faultExit(error: bigint, gpa: bigint, format: bigint): string {
+  if (format === 2n) return `reason PF excp rip 0x0 info1 ${hex16(error)} info2 ${hex16(gpa)}`;
   if (isNpt(format)) return `reason npf rip 0x0 info1 ${hex16(error)} info2 ${hex16(gpa)}`;
   // Read or write; what the entry allows: read and execute; the linear address is valid, and was being translated.
   const access = bit(error, 1) ? 2n : 1n;
@@ -39,12 +40,12 @@ function rights(spte: bigint, format: bigint): string {
 const ACCESS = ["---", "--x", "w--", "w-x", "-u-", "-ux", "wu-", "wux"];
 
 /** A page of sptes: what it maps and its role (shadowpage.ts draws the bits). */
-function shadowPage([gfn, role, rootCount]: Args): string {
+function shadowPage([gfn, role, rootCount]: Args, unsync = false): string {
   const field = (shift: number, mask: bigint): bigint => (role >> BigInt(shift)) & mask;
   const not = (flag: boolean): string => (flag ? "" : "!");
   const kind = `l${field(0, 15n)} ${bit(role, 4) ? 4 : 8}-byte q${field(5, 3n)}${bit(role, 7) ? " direct" : ""}`;
   const state = `${bit(role, 11) ? " invalid" : ""} ${not(bit(role, 12))}nxe ${not(!bit(role, 16))}ad`;
-  return `sp gen 0 gfn ${bare(gfn)} ${kind} ${ACCESS[Number(field(8, 7n))]}${state} root ${rootCount} sync`;
+  return `sp gen 0 gfn ${bare(gfn)} ${kind} ${ACCESS[Number(field(8, 7n))]}${state} root ${rootCount} ${unsync ? "unsync" : "sync"}`;
 }
 
 /** By the name of the constant in the core without TRACE_. */
@@ -52,6 +53,8 @@ export const MMU_FORMATS: Record<string, (args: Args) => string> = {
   FAST_PAGE_FAULT: ([vcpu, gpa, old, spte]) => fastPageFault(vcpu, gpa, old, spte),
   KVM_MMU_GET_PAGE: (args) => `${shadowPage(args)} ${args[3] === 1n ? "new" : "existing"}`,
   KVM_MMU_PREPARE_ZAP_PAGE: (args) => shadowPage(args),
+  KVM_MMU_SYNC_PAGE: (args) => shadowPage(args, args[3] === 1n),
+  KVM_MMU_UNSYNC_PAGE: (args) => shadowPage(args, args[3] === 1n),
   KVM_MMU_SET_SPTE: ([gfn, spte, levelAndFormat, at]) =>
     `gfn ${bare(gfn)} spte ${bare(spte)} (${rights(spte, levelAndFormat >> 8n)}) level ${levelAndFormat & 255n} at ${bare(at)}`,
   KVM_MMU_SPLIT_HUGE_PAGE: ([gfn, spte, level, errno]) =>

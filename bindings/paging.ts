@@ -8,14 +8,15 @@ export const pagingKeys = {
   mmu: v.optional(
     choice(
       "How guest addresses are translated. tdp: two-dimensional paging (EPT, NPT) by the TDP MMU. legacy: the same by the older MMU, with " +
-        "pages of sptes that are found again, a reverse map, and neighbours mapped along.",
-      { values: ["tdp", "legacy"], aliases: { upstream: "tdp" }, later: ["shadow"] },
+        "pages of sptes that are found again, a reverse map, and neighbours mapped along. shadow: by pages of sptes that stand for the guest's own " +
+        "page tables, which are walked, write-protected and followed.",
+      { values: ["tdp", "legacy", "shadow"], aliases: { upstream: "tdp" } },
     ),
     "tdp",
   ),
   mmuPages: maybe(
     count(
-      "Pages of sptes that the legacy MMU may have before it zaps the oldest (KVM_SET_NR_MMU_PAGES). Absent: a 50th of the guest's pages, 64 at least.",
+      "Pages of sptes that the legacy MMU, or shadow paging, may have before it zaps the oldest (KVM_SET_NR_MMU_PAGES). Absent: a 50th of the guest's pages, 64 at least.",
       { min: 16, max: U32_MAX },
     ),
   ),
@@ -29,10 +30,17 @@ export const pagingKeys = {
   mmuNotifier: v.optional(
     choice(
       "How KVM learns that the host takes a page away. seq-retry: a start and an end, a sequence count, and a fault that an invalidation overtook " +
-        "starts over. notifier-2008: a call when the page is gone, and an spte owns a reference to its page; with the legacy MMU only. " +
+        "starts over. notifier-2008: a call when the page is gone, and an spte owns a reference to its page; not with the TDP MMU. " +
         "no-retry: as seq-retry without the rule that a fault starts over, which maps frames that the host has freed; for the explorer.",
       { values: ["seq-retry", "notifier-2008", "no-retry"], aliases: { upstream: "seq-retry" } },
     ),
     "seq-retry",
   ),
 };
+
+/** A key of the guest: how it writes the entries of its page tables. */
+export const accessedDirty = choice(
+  "Under shadow paging, the accessed and dirty bits of an entry that the guest makes: set at once, or left to the processor, which takes a " +
+    "fault each for the host to see. Absent: preset.",
+  { values: ["preset", "clear"] },
+);

@@ -11,6 +11,7 @@ import { pagerProblems } from "./pagerschema.js";
 import { isIdealized } from "./policynames.js";
 import { formatPath, type Problem, show } from "./problems.js";
 import type { ParsedScenario, ResolvedScenario, ResolvedVm } from "./scenario.js";
+import { guestTables, shadowPaging } from "./shadowrules.js";
 import { placeTasks, type Task, taskNames } from "./tasks.js";
 import { formatBytes } from "./units.js";
 import { PAGE_BYTES, SIZE_MAX } from "./values.js";
@@ -33,6 +34,7 @@ export function ruleProblems(parsed: ParsedScenario, resolved: ResolvedScenario)
         mmuNotifier(vm, index),
         overhead(vm, index),
         guestMemory(vm, index),
+        shadowPaging(vm, index),
         slots(vm, index),
         aliases(vm, index),
         pagerProblems(vm, index),
@@ -77,8 +79,8 @@ function idealizedPolicy({ host, vms }: ResolvedScenario): Problem[] {
 }
 
 function mmuPages({ mmu, mmuPages }: ResolvedVm, index: number): Problem[] {
-  if (mmuPages === null || mmu === "legacy") return [];
-  const wrong = `only the legacy MMU has a limit, and mmu is ${show(mmu)}`;
+  if (mmuPages === null || mmu !== "tdp") return [];
+  const wrong = `only the legacy MMU and shadow paging have a limit, and mmu is ${show(mmu)}`;
   return [{ path: ["vms", index, "mmuPages"], wrong, allowed: "absent" }];
 }
 
@@ -109,9 +111,9 @@ function aliases({ mmu, aliases }: ResolvedVm, index: number): Problem[] {
 function mmuNotifier({ mmu, mmuNotifier, hugePages }: ResolvedVm, index: number): Problem[] {
   if (mmuNotifier !== "notifier-2008") return [];
   const path = ["vms", index, "mmuNotifier"];
-  if (mmu !== "legacy") {
+  if (mmu === "tdp") {
     const wrong = `"notifier-2008" goes by the reverse map, and mmu ${show(mmu)} has none`;
-    return [{ path, wrong, allowed: '"seq-retry", or mmu "legacy"' }];
+    return [{ path, wrong, allowed: '"seq-retry", or another mmu' }];
   }
   if (!hugePages) return [];
   const wrong = '"notifier-2008" neither unmaps nor ages 2 MiB pages';
@@ -276,7 +278,7 @@ export function memoryProblem(
   const memoryPages = vm.memory / PAGE_BYTES;
   const tasks = placeTasks(vm, tracePages);
   const task = tasks.find(({ firstPage, pages }) => firstPage + pages > memoryPages);
-  if (task === undefined) return holeProblem(vm, index, tasks);
+  if (task === undefined) return holeProblem(vm, index, tasks) ?? tableProblem(vm, index, tasks);
 
   const { workload } = vm.guest.tasks[task.index]!;
   const room = Math.max(0, memoryPages - task.firstPage);
@@ -305,6 +307,23 @@ function holeProblem(vm: ResolvedVm, index: number, tasks: readonly Task[]): Pro
     const wrong = `the ${task.pages} pages of ${show(task.name)} from gfn ${gfn} on reach over a hole between memslots`;
     const path = ["vms", index, "guest", "tasks", task.index, "workload"];
     return { path, wrong, allowed: `at most ${room} pages there` };
+  }
+  return undefined;
+}
+
+/** Under shadow paging the guest's page tables have their place, which is no task's. */
+function tableProblem(vm: ResolvedVm, index: number, tasks: readonly Task[]): Problem | undefined {
+  if (vm.mmu !== "shadow") return undefined;
+  const map = memslotsOf(vm);
+  const tables = guestTables(map);
+  for (const task of tasks) {
+    // One that is started from outside may only keep pages for others.
+    if (task.pages === 0 || vm.guest.tasks[task.index]!.manual) continue;
+    const { gfn } = gfnOfPage(map, task.firstPage);
+    if (gfn + task.pages <= tables.gfn || gfn >= tables.gfn + tables.pages) continue;
+    const wrong = `the ${task.pages} pages of ${show(task.name)} from gfn ${gfn} on reach the guest's page tables from gfn ${tables.gfn} on`;
+    const path = ["vms", index, "guest", "tasks", task.index, "workload"];
+    return { path, wrong, allowed: `pages below gfn ${tables.gfn}, or more memory` };
   }
   return undefined;
 }

@@ -9,12 +9,12 @@ import { eventSchema } from "./eventschema.js";
 import { ksmSchema } from "./ksmschema.js";
 import { aliasSchema, memslotSchema } from "./memslotschema.js";
 import { pagerSchema } from "./pagerschema.js";
-import { pagingKeys } from "./paging.js";
+import { accessedDirty, pagingKeys } from "./paging.js";
 import { POLICIES } from "./policynames.js";
+import { taskSchema } from "./taskschema.js";
 import {
   choice,
   count,
-  either,
   flag,
   list,
   maybe,
@@ -26,7 +26,6 @@ import {
   time,
   U32_MAX,
 } from "./values.js";
-import { workloadSchema } from "./workload.js";
 
 /** Swap devices that the core knows the figures of. */
 export const SWAP_KINDS = [
@@ -170,40 +169,6 @@ function cost(key: CostKey) {
   return v.optional(time(COST_MEANINGS[key], { min: key === "guestTickNs" ? 1 : 0, max: U32_MAX }));
 }
 
-const start = either(
-  "When the task starts: a virtual time, or after another task has ended.",
-  'a time, or { "after": "vm/task", "delay": time }',
-  time("Virtual time of the start."),
-  object("Start after another task has ended.", {
-    after: text('The other task, as "vm/task".'),
-    delay: v.optional(time("Time between the other task's end and the start."), 0),
-  }),
-);
-
-const task = object("A task of the guest, or `count` equal ones.", {
-  name: v.optional(
-    name('Default: the workload\'s kind, "-" and the index in the list. Equal tasks are name.0, name.1, ….'),
-  ),
-  count: v.optional(count("Number of equal tasks.", { max: 1024 }), 1),
-  vcpu: maybe(
-    count("The vCPU it runs on. Absent: tasks are dealt to the vCPUs in turn.", { min: 0, max: 63 }),
-  ),
-  start: v.optional(start, 0),
-  manual: v.optional(
-    flag("It waits until machine.startTask() starts it, and no run waits for its end before."),
-    false,
-  ),
-  region: maybe(name("Tasks of one region share its pages. Absent: pages of its own.")),
-  prefault: v.optional(flag("Write every page once before virtual time and counters start."), false),
-  mode: v.optional(
-    choice("Where it runs: kernel mode is where the host may not put a task to sleep.", {
-      values: ["user", "kernel"],
-    }),
-    "user",
-  ),
-  workload: workloadSchema,
-});
-
 const freePages = object("How the guest tells the host about free memory.", {
   design: choice("Free page hinting or reporting.", {
     values: ["off", "hinting-2019", "hinting-2019-min-order", "reporting", "oracle"],
@@ -232,7 +197,7 @@ const balloon = object("A virtio balloon: pages that the guest lends to the host
 });
 
 const guest = object("What runs in the VM.", {
-  tasks: v.optional(list("Tasks. None: the VM is driven by machine.access().", "task", task), []),
+  tasks: v.optional(list("Tasks. None: the VM is driven by machine.access().", "task", taskSchema), []),
   timeslice: v.optional(time("Granularity of the guest's scheduler.", { min: 1, max: U32_MAX }), "4ms"),
   scheduler: v.optional(
     choice(
@@ -249,6 +214,7 @@ const guest = object("What runs in the VM.", {
   ),
   freePages: v.optional(freePages),
   balloon: v.optional(balloon),
+  accessedDirty: v.optional(accessedDirty),
 });
 
 const vm = object("A virtual machine.", {

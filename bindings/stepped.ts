@@ -27,6 +27,7 @@ import {
   pinOnce,
 } from "./migration.js";
 import { type PagerSetting, setPager } from "./pager.js";
+import { type EntryBits, editPageTable, type PageTableStep } from "./pagetable.js";
 import type { ResolvedScenario } from "./scenario.js";
 import {
   type AccessOptions,
@@ -65,6 +66,22 @@ export abstract class SteppedMachine {
     options: AccessOptions = {},
   ): AccessStep {
     return accessOnce(this.core, this.scenario, vm, vcpu, gfn, mode, options);
+  }
+
+  /**
+   * Has the guest, on one of its vCPUs, set and clear bits 0..11 of its own page-table entries for some pages, and flush its TLB. Each entry is a write
+   * of the guest's to the table, and may fault. Under shadow paging only.
+   *
+   * @throws PagevisorError E_STEP for a VM without shadow paging, or pages that the guest has no table for
+   */
+  editPageTable(
+    vm: string | number,
+    vcpu: number,
+    range: GuestRange,
+    bits: EntryBits,
+    options: AccessOptions = {},
+  ): PageTableStep {
+    return editPageTable(this.core, this.scenario, vm, vcpu, range, bits, options);
   }
 
   /**

@@ -36,7 +36,7 @@ const FORMATS: Record<string, (args: Args) => string> = {
   KVM_ASYNC_PF_READY: ([token, gva]) => `token ${hex(token)} gva ${hex(gva)}`,
   KVM_ASYNC_PF_COMPLETED: ([gva, address]) => `gva ${hex(gva)} address ${hex(address)}`,
   KVM_ASYNC_PF_REPEATED_FAULT: ([gva, gfn]) => `gva = ${hex(gva)}, gfn = ${hex(gfn)}`,
-  KVM_INJ_EXCEPTION: () => "#PF (0x0)",
+  KVM_INJ_EXCEPTION: ([, , error]) => `#PF (${hex(error)})`,
   KVM_INJ_VIRQ: ([, vector]) => `IRQ ${hex(vector)}`,
   // A Linux guest has no tracepoints here; these are named for its functions.
   KVM_ASYNC_PF_TASK_WAIT: ([token, task, slept]) =>

@@ -175,6 +175,24 @@ test("costs.ksmScanPageNs: is charged by ksmd, which comes round less often at a
   assert.ok(scans[0]! > 4 * scans[1]! && scans[1]! > 1, `${scans}`);
 });
 
+test("costs.shadowFaultNs: is charged under shadow paging, and at its new price", async () => {
+  const workload = { kind: "sequential" as const, pages: 100, writes: 1 };
+  const shadow = (): Scenario => roomy([{ workload }], {}, { mmu: "shadow" });
+  const digest = await asIfCreated(shadow(), "costs.shadowFaultNs", "9us");
+  assert.is.not(digest, (await create(shadow())).run().digest);
+});
+
+test("costs.shadowPtWriteNs: is charged for a write to a table that is followed at once, at its new price", async () => {
+  const written = async (shadowPtWriteNs: string): Promise<number> => {
+    const machine = await create({ ...roomy([], {}, { mmu: "shadow" }), costs: { shadowPtWriteNs } });
+    // The table of level 2 is in the frame before the last: it has to be mapped before a write to it is emulated.
+    machine.access("db", 0, 510, "read");
+    machine.access("db", 0, 510, "write");
+    return machine.access("db", 0, 510, "write").ns;
+  };
+  assert.is((await written("12500ns")) - (await written("2500ns")), 10_000);
+});
+
 const ELSEWHERE: readonly string[] = [
   ...GUEST_COSTS,
   "reportDelayNs",
@@ -182,6 +200,8 @@ const ELSEWHERE: readonly string[] = [
   "hugeFaultNs",
   "ksmScanPageNs",
   "migratePageNs",
+  "shadowFaultNs",
+  "shadowPtWriteNs",
 ];
 
 test("costs.migratePageNs: is charged for a page that migrates, and at its new price", async () => {

@@ -458,8 +458,8 @@ test("a task starts after another one that exists and does not wait for it", () 
 test("what is not modelled is refused as such, with what is", () => {
   const vm = (key: string, value: unknown) => refusal(scenarioOf([], { [key]: value }));
   assert.is(
-    vm("mmu", "shadow"),
-    'vms[0].mmu: "shadow" is not modelled in this version. Allowed: "tdp", "legacy", "upstream"',
+    vm("mmu", "ept"),
+    'vms[0].mmu: "ept" is not allowed. Allowed: "tdp", "legacy", "shadow", "upstream"',
   );
   assert.is(vm("pageTableLevels", 6), "vms[0].pageTableLevels: 6 is not allowed. Allowed: 4, 5");
   assert.is(

@@ -25,6 +25,15 @@ async function driven(vcpus = 1, others: Partial<Scenario["vms"][number]> = {}):
   return Machine.create(scenario(vcpus, others), { module: await debugModule });
 }
 
+test("a vCPU that is told to run on another CPU while it waits for its own takes that one", async () => {
+  const machine = await driven(2);
+  machine.access("db", 0, 53, "write", { cpu: 0 });
+  machine.access("db", 1, 16, "write", { cpu: 1 });
+  machine.advise("db", "cold", { gfn: 50 }, { cpu: 1 });
+  assert.is(machine.access("db", 0, 30, "write", { cpu: 0 }).exits, 1);
+  machine.check();
+});
+
 test("touching N pages once takes N faults, and touching them again none", async () => {
   const machine = await driven();
   for (const expected of [1, 0]) {

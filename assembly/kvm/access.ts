@@ -2,14 +2,17 @@ import { spaceReferenced } from "../mm/residency";
 import { spacePolicy } from "../mm/space";
 import { actorClock, setActorClock } from "../sim/actor";
 import { COST_MEM_DRAM_NS, COST_TLB_WALK2D_NS, cost } from "../sim/costs";
-import { pageFaultBegin, pageFaultComplete, pageFaultEmulated } from "./fault";
+import { pageFaultBegin } from "./fault";
+import { pageFaultComplete, pageFaultEmulated } from "./faultend";
+import { guestHandle, guestHandles } from "./guestfault";
 import { contentRead, contentWrite } from "./integrity";
 import { spteSet } from "./leafbits";
 import { tableBits } from "./shadowpage";
-import { SPTE_PAGE_SIZE, SPTE_WRITE, spteAccessed, spteAllows, spteDirty } from "./spte";
+import { SPTE_PAGE_SIZE, SPTE_WRITE, spteAccessed, spteDirty } from "./spte";
 import { VM_TLB_MISSES, vmCountAdd } from "./stats";
 import { tlbFill, tlbLookup, tlbPfn } from "./tlb";
 import {
+  DIRECTORY,
   TLB_GENERATION,
   TLB_SET_MASK,
   TLB_TAGS,
@@ -18,19 +21,20 @@ import {
   vcpuIndex,
   vcpuVm,
 } from "./vcpu";
+import { vcpuAllows, vcpuGfn, vcpuKeeps, vcpuLeaf, vcpuLeafNoted } from "./vcpuwalk";
 import {
   gfnToIndex,
-  vmDirectory,
   vmExpected,
   vmFormat,
   vmGfnEnd,
   vmHuge,
+  vmIsShadow,
   vmLevels,
   vmSpace,
   vmStats,
   vmTablePool,
 } from "./vm";
-import { leafPfn, walkAny, walkLeaf } from "./walk";
+import { leafPfn } from "./walk";
 
 // A vCPU executes accesses of its current task: TLB, walk, accessed and dirty bits, until the stream ends, the time is up
 // or an access faults. An access is a u32: bit 31 a write, bits 0..30 the page within the task's region.
@@ -138,12 +142,16 @@ function retried(
 ): u32 {
   const access = load<u32>(stream) | force;
   const gfn = base + (access & 0x7fffffff);
+  if (guestHandles(vcpu) && !guestHandle(vcpu, gfn, access >> 31 !== 0)) {
+    store<u32>(ACCESS, ACCESS_FAULT, STOP);
+    return 0;
+  }
   if (pageFaultEmulated(vcpu)) {
     setActorClock(vcpu, actorClock(vcpu) + cost(COST_MEM_DRAM_NS) + thinkAt(think, 0, thinkNs));
     store<u32>(ACCESS, ACCESS_END, STOP);
     return 1;
   }
-  if (!translates(vm, gfn, access >> 31)) {
+  if (!translates(vcpu, gfn, access >> 31)) {
     pageFaultBegin(vcpu, gfn, access >> 31 !== 0);
     store<u32>(ACCESS, ACCESS_FAULT, STOP);
     return 0;
@@ -156,9 +164,9 @@ function retried(
   return 1;
 }
 
-function translates(vm: usize, gfn: u32, write: u32): bool {
-  const leaf = walkAny(vm, gfn);
-  return leaf !== 0 && spteAllows(load<u64>(leaf), write !== 0);
+function translates(vcpu: usize, gfn: u32, write: u32): bool {
+  const leaf = vcpuLeaf(vcpu, gfn);
+  return leaf !== 0 && vcpuAllows(vcpu, load<u64>(leaf), write !== 0);
 }
 
 /**
@@ -166,6 +174,7 @@ function translates(vm: usize, gfn: u32, write: u32): bool {
  * level of the guest's and the page itself are found through KVM's tables, whose walk is shorter by one where a 2 MiB leaf ends it.
  */
 function walkNs(vm: usize, huge: bool): u32 {
+  if (vmIsShadow(vm)) return (cost(COST_TLB_WALK2D_NS) * GUEST_LEVELS) / WALK_READS; // one dimension
   const reads = (GUEST_LEVELS + 1) * (vmLevels(vm) - (huge ? 1 : 0) + 1) - 1;
   return (cost(COST_TLB_WALK2D_NS) * reads) / WALK_READS;
 }
@@ -180,8 +189,8 @@ function one(vcpu: usize, vm: usize, access: u32, base: u32, thinkNs: u32): u32 
   if (hit >= 0) {
     pfn = tlbPfn(vcpu, hit);
   } else {
-    const leaf = walkAny(vm, gfn);
-    if (leaf === 0 || !spteAllows(load<u64>(leaf), write !== 0)) {
+    const leaf = vcpuLeaf(vcpu, gfn);
+    if (leaf === 0 || !vcpuAllows(vcpu, load<u64>(leaf), write !== 0)) {
       pageFaultBegin(vcpu, gfn, write !== 0);
       return ACCESS_FAULT;
     }
@@ -189,19 +198,21 @@ function one(vcpu: usize, vm: usize, access: u32, base: u32, thinkNs: u32): u32 
     const spte = load<u64>(leaf) | spteAccessed(format) | (write ? spteDirty(format) : 0);
     spteSet(vm, leaf, spte);
     pfn = leafPfn(spte, gfn);
-    tlbFill(vcpu, gfn, spte & spteDirty(format) && spte & SPTE_WRITE ? 1 : 0, pfn);
+    if (vcpuKeeps(vcpu, spte)) tlbFill(vcpu, gfn, spte & spteDirty(format) && spte & SPTE_WRITE ? 1 : 0, pfn);
     vmCountAdd(vmStats(vm), VM_TLB_MISSES, 1);
     ns += walkNs(vm, (spte & SPTE_PAGE_SIZE) !== 0);
   }
   const time = actorClock(vcpu);
   setActorClock(vcpu, time + ns);
-  if (spacePolicy(vmSpace(vm)) !== 0) spaceReferenced(vmSpace(vm), gfnToIndex(vm, gfn));
+  if (spacePolicy(vmSpace(vm)) === 0 && vmExpected(vm) === 0) return ACCESS_END;
+  const frame = vcpuGfn(vcpu, gfn, vcpuLeaf(vcpu, gfn));
+  if (spacePolicy(vmSpace(vm)) !== 0) spaceReferenced(vmSpace(vm), gfnToIndex(vm, frame));
   if (vmExpected(vm) === 0) return ACCESS_END;
   if (write) {
-    contentWrite(vm, gfn, pfn, vcpuIndex(vcpu), time);
+    contentWrite(vm, frame, pfn, vcpuIndex(vcpu), time);
     return ACCESS_END;
   }
-  return contentRead(vm, gfn, pfn, vcpuIndex(vcpu), time) ? ACCESS_END : ACCESS_VIOLATION;
+  return contentRead(vm, frame, pfn, vcpuIndex(vcpu), time) ? ACCESS_END : ACCESS_VIOLATION;
 }
 
 // The common case, from access `done` on, in pieces. Where an entry's bits must be set or a 2 MiB leaf looked for, the loop steps out: with
@@ -243,7 +254,7 @@ function simply(
     done += made;
     if (stop === ACCESS_WALK) {
       const access = load<u32>(at + ((<usize>made) << 2)) | force;
-      if (walked(vm, base + (access & 0x7fffffff), access >> 31)) continue;
+      if (walked(vcpu, vm, base + (access & 0x7fffffff), access >> 31)) continue;
       stop = one(vcpu, vm, access, base, thinkNs);
       if (stop === ACCESS_END) done++;
     }
@@ -255,11 +266,11 @@ function simply(
 }
 
 // Sets the accessed bit of the 4 KiB leaf, and the dirty bit for a write; the loop repeats the access. False when there is no such leaf.
-function walked(vm: usize, gfn: u32, write: u32): bool {
-  const leaf = walkLeaf(vm, gfn);
+function walked(vcpu: usize, vm: usize, gfn: u32, write: u32): bool {
+  const leaf = vcpuLeafNoted(vcpu, gfn);
   if (leaf === 0) return false;
   const spte = load<u64>(leaf);
-  if (!spteAllows(spte, write !== 0)) return false;
+  if (!vcpuKeeps(vcpu, spte) || !vcpuAllows(vcpu, spte, write !== 0)) return false;
   const format = vmFormat(vm);
   spteSet(vm, leaf, spte | spteAccessed(format) | (write ? spteDirty(format) : 0));
   return true;
@@ -291,7 +302,7 @@ function direct<Form>(
   const tags = <usize>load<u32>(vcpu, TLB_TAGS);
   const mask = load<u32>(vcpu, TLB_SET_MASK);
   const generation = (<u64>load<u32>(vcpu, TLB_GENERATION)) << 32;
-  const directory = vmDirectory(vm);
+  const directory = <usize>load<u32>(vcpu, DIRECTORY);
   const origin = tableBits(vmTablePool(vm));
   const gfnEnd = vmGfnEnd(vm);
   const end = stream + ((<usize>count) << 2);

@@ -6,13 +6,16 @@ import { spacePte } from "../mm/space";
 import { checkLock } from "../sim/lock";
 import { dirtyLogged, dirtyMarked } from "./dirtylog";
 import { checkGuestFile } from "./guestfile";
+import { legacyNewest } from "./legacypages";
 import { memslotReadOnly } from "./memslot";
 import { checkMemslots, memslotSearch } from "./memslots";
 import { checkMmu } from "./mmu";
+import { spEntryGfn, spLevel, spOlder, spTable } from "./shadowpage";
 import { SPTE_WRITE, spteDirty, spteHostWritable, spteMayWrite, sptePresent } from "./spte";
 import { checkStats } from "./stats";
 import { tlbMatches } from "./tlb";
 import { TLB_GENERATION, TLB_PFNS, TLB_SET_MASK, TLB_TAGS, TLB_WAYS, vcpuNext } from "./vcpu";
+import { vcpuLeaf } from "./vcpuwalk";
 import {
   gfnToIndex,
   vmExpected,
@@ -21,15 +24,17 @@ import {
   vmGuestFile,
   vmId,
   vmInvalidating,
+  vmIsShadow,
   vmMm,
   vmMmuLock,
   vmSlots,
   vmSpteRefs,
   vmStats,
+  vmTablePool,
   vmUnalias,
   vmVcpuList,
 } from "./vm";
-import { leafPfn, walkNext, walkSpte } from "./walk";
+import { LEVEL_4K, leafPfn, TABLE_ENTRIES, walkNext, walkSpte } from "./walk";
 
 // The secondary MMU against the primary one, and the TLBs against the secondary one.
 //
@@ -43,32 +48,47 @@ export function checkVm(vm: usize): void {
   checkLock(vmMmuLock(vm));
   checkMmu(vm);
   checkStats(vmStats(vm));
-  const space = mmSpace(vmMm(vm), vmId(vm));
-  const format = vmFormat(vm);
   checkMemslots(vmSlots(vm));
-  for (let gfn = walkNext(vm, 0); gfn < vmGfnEnd(vm); gfn = walkNext(vm, gfn + 1)) {
-    const spte = walkSpte(vm, gfn);
-    if (!sptePresent(spte)) continue;
-    const frame = vmUnalias(vm, gfn);
-    const slot = memslotSearch(vmSlots(vm), frame);
-    assert(slot !== 0);
-    if (spte & SPTE_WRITE) assert(!memslotReadOnly(slot) && (!dirtyLogged(slot) || dirtyMarked(slot, frame)));
-    if (spte & SPTE_WRITE) assert(spteMayWrite(spte, format));
-    if (spteMayWrite(spte, format)) assert((spte & spteHostWritable(format)) !== 0);
-    const pte = spacePte(space, gfnToIndex(vm, gfn));
-    const pfn = leafPfn(spte, gfn);
-    if (vmGuestFile(vm) !== 0) continue; // what the design zaps, and what not, is its business
-    if (pfn === ZERO_PFN) assert((spte & (SPTE_WRITE | spteDirty(format))) === 0);
-    else assert(pageRefs(pageOf(vmMm(vm), compoundHead(vmMm(vm), pfn))) > 0);
-    if (vmSpteRefs(vm)) continue; // what keeps the two in step is the design's business
-    if (vmInvalidating(vm) === 0) assert(ptePresent(pte) && ptePfn(pte) === pfn);
-    if (ptePresent(pte) && spte & SPTE_WRITE) assert((pte & PTE_WRITE) !== 0);
-  }
+  if (vmIsShadow(vm)) checkShadowed(vm);
+  else
+    for (let gfn = walkNext(vm, 0); gfn < vmGfnEnd(vm); gfn = walkNext(vm, gfn + 1))
+      checkEntry(vm, gfn, walkSpte(vm, gfn));
   if (vmGuestFile(vm) !== 0) {
     checkGuestFile(vm);
     return;
   }
   for (let vcpu = vmVcpuList(vm); vcpu !== 0; vcpu = vcpuNext(vcpu)) checkTlb(vm, vcpu);
+}
+
+// Every leaf of every page of sptes.
+function checkShadowed(vm: usize): void {
+  for (let sp = legacyNewest(vm); sp !== 0; sp = spOlder(sp)) {
+    if (spLevel(sp) !== LEVEL_4K) continue;
+    for (let index: u32 = 0; index < TABLE_ENTRIES; index++) {
+      const spte = load<u64>(spTable(sp) + ((<usize>index) << 3));
+      if (sptePresent(spte)) checkEntry(vm, spEntryGfn(vmTablePool(vm), sp, index), spte);
+    }
+  }
+}
+
+function checkEntry(vm: usize, gfn: u32, spte: u64): void {
+  if (!sptePresent(spte)) return;
+  const space = mmSpace(vmMm(vm), vmId(vm));
+  const format = vmFormat(vm);
+  const frame = vmUnalias(vm, gfn);
+  const slot = memslotSearch(vmSlots(vm), frame);
+  assert(slot !== 0);
+  if (spte & SPTE_WRITE) assert(!memslotReadOnly(slot) && (!dirtyLogged(slot) || dirtyMarked(slot, frame)));
+  if (spte & SPTE_WRITE) assert(spteMayWrite(spte, format));
+  if (spteMayWrite(spte, format)) assert((spte & spteHostWritable(format)) !== 0);
+  const pte = spacePte(space, gfnToIndex(vm, gfn));
+  const pfn = leafPfn(spte, gfn);
+  if (vmGuestFile(vm) !== 0) return; // what is zapped, and what stays, is the design's business
+  if (pfn === ZERO_PFN) assert((spte & (SPTE_WRITE | spteDirty(format))) === 0);
+  else assert(pageRefs(pageOf(vmMm(vm), compoundHead(vmMm(vm), pfn))) > 0);
+  if (vmSpteRefs(vm)) return; // what keeps the two in step is the design's business
+  if (vmInvalidating(vm) === 0) assert(ptePresent(pte) && ptePfn(pte) === pfn);
+  if (ptePresent(pte) && spte & SPTE_WRITE) assert((pte & PTE_WRITE) !== 0);
 }
 
 function checkTlb(vm: usize, vcpu: usize): void {
@@ -78,7 +98,9 @@ function checkTlb(vm: usize, vcpu: usize): void {
     const tag = load<u64>(<usize>load<u32>(vcpu, TLB_TAGS) + ((<usize>index) << 3));
     if (<u32>(tag >> 32) !== generation) continue;
     const gfn = <u32>tag >> 1;
-    const spte = walkSpte(vm, gfn);
+    const leaf = vcpuLeaf(vcpu, gfn);
+    assert(leaf !== 0);
+    const spte = load<u64>(leaf);
     assert(sptePresent(spte));
     // Frames are kept where contents are checked.
     if (vmExpected(vm) !== 0)

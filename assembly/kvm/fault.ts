@@ -1,25 +1,18 @@
+import { PFN_NONE } from "../memory/layout";
 import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
 import { allocated, allocStep, allocTableBegin } from "../mm/alloc";
 import {
-  FAULT_MAJOR,
-  FAULT_MINOR,
-  FAULT_NOIO,
-  FAULT_NOWAIT,
   FAULT_SPURIOUS,
   FAULT_WRITE_PROTECT,
   faultBegin,
   faultGaveUp,
   faultGoOn,
   faultKind,
-  faultMode,
-  faultNowait,
   faultPfn,
   faultStep,
   faultWritable,
 } from "../mm/fault";
-import { pagePut } from "../mm/free";
-import { PTE_WRITE, ptePfn, ptePresent, ZERO_PFN } from "../mm/pte";
-import { spacePte } from "../mm/space";
+import { ZERO_PFN } from "../mm/pte";
 import {
   ACTOR_HOST,
   actorClearStages,
@@ -31,31 +24,54 @@ import {
   setActorState,
 } from "../sim/actor";
 import { COST_EPT_MAP_NS, COST_VM_EXIT_NS, cost } from "../sim/costs";
-import { DIGEST_FAULT, digestAdd } from "../sim/digest";
 import { lockRead, lockWrite, unlockRead, unlockWrite } from "../sim/lock";
-import { emit, TRACE_FAST_PAGE_FAULT, TRACE_KVM_EXIT, TRACE_KVM_PAGE_FAULT } from "../sim/trace";
-import { APF_NO_IO, apfRule } from "./apf";
-import { apfOn } from "./apfcondition";
-import { apfSetupBegin, apfSetupResult, apfSetupStep, SETUP_HALT, SETUP_SYNC } from "./apfsetup";
+import { emit, TRACE_KVM_EXIT, TRACE_KVM_PAGE_FAULT } from "../sim/trace";
+import {
+  apfSetupBegin,
+  apfSetupResult,
+  apfSetupStep,
+  asyncNote,
+  asyncTry,
+  SETUP_HALT,
+  SETUP_SYNC,
+} from "./apfsetup";
 import { dirtyMark } from "./dirtylog";
+import {
+  FAST_FIXED,
+  fastPageFault,
+  PFERR_GUEST_FINAL,
+  PFERR_PRESENT,
+  PFERR_USER,
+  PFERR_WRITE,
+} from "./fastfault";
+import { PAGE_FAULT_CHECK } from "./faultend";
+import { gfnToPageBegin, gfnToPageStep } from "./gfntopage";
+import { kvmLockDrop, kvmLockTake } from "./guestfile";
 import { faultLetGo, faultUsed, hostMaps, hostMapsWritable } from "./foundpage";
 import { noteViolation, VIOLATION_UNREACHABLE_PIN } from "./integrity";
-import { spteSet } from "./leafbits";
 import { memslotIndex, memslotInvalid, memslotReadOnly, memslotUnbacked } from "./memslot";
-import { mmuLevel, mmuMap, mmuMayWrite, mmuReady } from "./mmu";
-import { addSpare, spareCount } from "./spare";
-import { SPTE_NONE, SPTE_NPT, SPTE_WRITE, spteAllows, sptePresent } from "./spte";
+import { mmuLevel, mmuMap, mmuMissing, mmuReady } from "./mmu";
+import { traceSpteRequested } from "./mmutrace";
+import { SHADOW_PROTECTED, shadowMap } from "./shadow";
 import {
-  faultRecord,
-  VM_APF_SYNC_NO_READAHEAD,
+  SHADOW_INJECTS,
+  SHADOW_MAPS,
+  SHADOW_WAITS,
+  shadowCurrent,
+  shadowError,
+  shadowMapNs,
+  shadowTableStep,
+  shadowWalk,
+} from "./shadowfault";
+import { addSpare, spareCount } from "./spare";
+import { SPTE_NPT, sptePresent } from "./spte";
+import {
   VM_MMIO_EXITS,
   VM_RETRIES,
   VM_UNREACHABLE_PINS,
   vmCountAdd,
 } from "./stats";
 import {
-  PF_ACCESS_GFN,
-  PF_ACCESS_WRITE,
   PF_EMULATED,
   PF_GFN,
   PF_HALT,
@@ -68,23 +84,25 @@ import {
   PF_SEQ,
   PF_SLOW,
   PF_START,
+  PF_VA,
   PF_WRITE,
   PF_ZAPS,
   setVcpuMode,
+  VCPU_HANDLER,
   VCPU_IN_FAULT,
-  vcpuApf,
   vcpuIndex,
   vcpuMemslot,
   vcpuVm,
 } from "./vcpu";
 import {
-  gfnToIndex,
   vmExpected,
   vmFormat,
+  vmGuestFile,
   vmId,
   vmInvalidateRetry,
   vmInvalidateSeq,
   vmIsLegacy,
+  vmIsShadow,
   vmMm,
   vmMmuLock,
   vmSpace,
@@ -93,18 +111,20 @@ import {
   vmUnalias,
   vmZaps,
 } from "./vm";
-import { LEVEL_4K, levelPages, walkAny, walkMissing, walkSpte } from "./walk";
+import { LEVEL_4K, levelPages, walkSpte } from "./walk";
 
 // The fault path of the direct MMUs: direct_page_fault() with the retry rule of the notifier. The vCPU's thread sleeps while the
 // host swaps in, or the fault becomes asynchronous (apfsetup.ts). The access that faulted is repeated when the fault has been
 // handled; only when that repetition succeeds is the fault counted, once, by the most expensive thing it needed.
+//
+// Under shadow paging the guest's tables are walked after CHECK (shadowfault.ts). In the design of 2007 kvm->lock is held all the time, in place of mmu_lock,
+// and the page comes from the VM's file (gfntopage.ts).
 //
 //   EXIT → CHECK → TOPUP → RESOLVE → RESOLVED → LOCK → MAP → UNLOCK → guest
 //     ^                       |                   |
 //     |                       ├─ ASYNC           |      the page is on its way: the guest is told, or the vCPU is halted
 //     +------ the range was invalidated meanwhile: try again
 
-const CHECK: u32 = 0;
 const TOPUP: u32 = 1;
 const TOPUP_ALLOC: u32 = 2;
 const RESOLVE: u32 = 3;
@@ -113,16 +133,15 @@ const LOCKED: u32 = 5;
 const UNLOCK: u32 = 6;
 const RESOLVED: u32 = 7;
 const ASYNC: u32 = 8;
+const GUEST_TABLES: u32 = 9;
+const GUEST_TABLE: u32 = 10;
+const GFN_TO_PAGE: u32 = 11;
+
+/** As the reason of an exit: the exception that the guest's access raises, not a fault of a second dimension. */
+const EXIT_SHADOW: u32 = 2;
 
 /** Part of eptMapNs, one in so many, that passes between the frame's arrival and mmu_lock. */
 const MAP_BEFORE_LOCK: u32 = 4;
-
-// PFERR bits of the error code. EPT has none of the hardware's: a read shows as a user access, a write as a write; NPT's accesses are
-// all the user's. The fault is of the page that the guest touches, not of a table of the guest's.
-const PFERR_PRESENT: u64 = 1;
-const PFERR_WRITE: u64 = 2;
-const PFERR_USER: u64 = 4;
-const PFERR_GUEST_FINAL: u64 = (<u64>1) << 32;
 
 /** The vCPU leaves the guest at its clock because of an access to `gfn`. A fault that is still pending goes on. */
 export function pageFaultBegin(vcpu: usize, gfn: u32, write: bool): void {
@@ -134,6 +153,7 @@ export function pageFaultBegin(vcpu: usize, gfn: u32, write: bool): void {
     store<u32>(vcpu, 1, PF_PENDING);
   }
   store<u32>(vcpu, gfn, PF_GFN);
+  store<u32>(vcpu, gfn, PF_VA);
   store<u32>(vcpu, write ? 1 : 0, PF_WRITE);
   setActorState(vcpu, ACTOR_HOST);
   setVcpuMode(vcpu, VCPU_IN_FAULT);
@@ -141,18 +161,26 @@ export function pageFaultBegin(vcpu: usize, gfn: u32, write: bool): void {
 }
 
 function exit(vcpu: usize): void {
-  const time = actorClock(vcpu);
-  const gpa = (<u64>load<u32>(vcpu, PF_GFN)) << 12;
   const vm = vcpuVm(vcpu);
+  if (vmIsShadow(vm)) {
+    traceExit(vcpu, (<u64>load<u32>(vcpu, PF_VA)) << 12, shadowError(vcpu), EXIT_SHADOW);
+    return;
+  }
+  const gpa = (<u64>load<u32>(vcpu, PF_GFN)) << 12;
   const write = load<u32>(vcpu, PF_WRITE) !== 0;
   const present = sptePresent(walkSpte(vm, load<u32>(vcpu, PF_GFN)));
   store<u32>(vcpu, present ? 1 : 0, PF_PRESENT);
   let error = PFERR_GUEST_FINAL | (present ? PFERR_PRESENT : 0) | (write ? PFERR_WRITE : 0);
   if (!write || vmFormat(vm) === SPTE_NPT) error |= PFERR_USER;
-  emit(TRACE_KVM_EXIT, time, vcpuIndex(vcpu), error, gpa, vmFormat(vm));
-  emit(TRACE_KVM_PAGE_FAULT, time, vcpuIndex(vcpu), gpa, error, 0);
+  traceExit(vcpu, gpa, error, vmFormat(vm));
+}
+
+function traceExit(vcpu: usize, address: u64, error: u64, reason: u32): void {
+  const time = actorClock(vcpu);
+  emit(TRACE_KVM_EXIT, time, vcpuIndex(vcpu), error, address, reason);
+  emit(TRACE_KVM_PAGE_FAULT, time, vcpuIndex(vcpu), address, error, 0);
   actorSpend(vcpu, STAGE_EXIT, cost(COST_VM_EXIT_NS));
-  store<u32>(vcpu, CHECK, PF_PC);
+  store<u32>(vcpu, PAGE_FAULT_CHECK, PF_PC);
 }
 
 function goto(vcpu: usize, pc: u32): void {
@@ -166,19 +194,47 @@ function needed(vcpu: usize, kind: u32): void {
 
 /** Goes on with the vCPU's fault. STEP_DONE: the vCPU may go back to the guest. Returns STEP_*. */
 export function pageFaultStep(vcpu: usize): i32 {
+  const step = handle(vcpu);
+  if (step === STEP_DONE && vmGuestFile(vcpuVm(vcpu)) !== 0) kvmLockDrop(vcpuVm(vcpu), vcpu);
+  return step;
+}
+
+function handle(vcpu: usize): i32 {
   const vm = vcpuVm(vcpu);
   const mm = vmMm(vm);
-  const gfn = load<u32>(vcpu, PF_GFN);
-  const frame = vmUnalias(vm, gfn);
+  let gfn = load<u32>(vcpu, PF_GFN);
+  let frame = vmUnalias(vm, gfn);
   const write = load<u32>(vcpu, PF_WRITE) !== 0;
   const prefetch = load<u32>(vcpu, PF_PREFETCH) !== 0;
   while (true) {
     const pc = load<u32>(vcpu, PF_PC);
-    if (pc === CHECK) {
-      if (fastPageFault(vcpu, vm, gfn, frame, write)) return STEP_DONE;
+    if (pc === PAGE_FAULT_CHECK) {
+      if (vmGuestFile(vm) !== 0 && !kvmLockTake(vm, vcpu)) return STEP_BLOCKED;
+      if (vmIsShadow(vm)) {
+        goto(vcpu, GUEST_TABLES);
+        continue;
+      }
+      const fast = fastPageFault(vcpu, vm, gfn, frame, write);
+      if (fast === FAST_FIXED) needed(vcpu, FAULT_WRITE_PROTECT);
+      if (fast !== 0) return STEP_DONE;
       goto(vcpu, TOPUP);
+    } else if (pc === GUEST_TABLES) {
+      const walked = shadowWalk(vcpu);
+      if (walked !== SHADOW_WAITS) {
+        goto(vcpu, TOPUP);
+        gfn = load<u32>(vcpu, PF_GFN);
+        frame = vmUnalias(vm, gfn);
+        if (walked === SHADOW_MAPS) continue;
+        if (!prefetch) store<u32>(vcpu + (walked === SHADOW_INJECTS ? VCPU_HANDLER : PF_EMULATED), 1);
+        return STEP_DONE;
+      }
+      goto(vcpu, GUEST_TABLE);
+    } else if (pc === GUEST_TABLE) {
+      const step = shadowTableStep(vcpu);
+      if (step !== STEP_DONE) return step;
+      goto(vcpu, GUEST_TABLES);
     } else if (pc === TOPUP) {
-      if (spareCount(vcpu) < walkMissing(vm, gfn, LEVEL_4K)) {
+      if (spareCount(vcpu) < mmuMissing(vm, vcpu, gfn, LEVEL_4K)) {
         allocTableBegin(vcpu, vmSpace(vm), true);
         goto(vcpu, TOPUP_ALLOC);
       } else {
@@ -203,6 +259,11 @@ export function pageFaultStep(vcpu: usize): i32 {
         if (!prefetch) emulate(vcpu);
         return STEP_DONE;
       }
+      if (vmGuestFile(vm) !== 0) {
+        gfnToPageBegin(vcpu, frame);
+        goto(vcpu, GFN_TO_PAGE);
+        continue;
+      }
       const index = memslotIndex(slot, frame);
       store<u32>(vcpu, hostMapsWritable(vm, index) ? 0 : 1, PF_SLOW);
       faultBegin(vcpu, vmSpace(vm), index, write);
@@ -219,15 +280,24 @@ export function pageFaultStep(vcpu: usize): i32 {
       }
       asyncNote(vcpu);
       if (load<u32>(vcpu, PF_SLOW) !== 0) faultUsed(vcpu, vm, gfn); // FOLL_TOUCH
-      actorSpend(vcpu, STAGE_MAP, beforeLock());
+      actorSpend(vcpu, STAGE_MAP, beforeLock(vm));
       goto(vcpu, RESOLVED);
       // yield: the frame is held, no spte names it yet; the page may be taken away here (the 2008 get_user_pages window)
       if (!actorGoesOn(vcpu)) return STEP_AGAIN;
+    } else if (pc === GFN_TO_PAGE) {
+      const step = gfnToPageStep(vcpu);
+      if (step !== STEP_DONE) return step;
+      needed(vcpu, faultKind(vcpu));
+      actorSpend(vcpu, STAGE_MAP, beforeLock(vm));
+      goto(vcpu, LOCKED);
+      if (faultPfn(vcpu) !== PFN_NONE) continue;
+      kvmLockDrop(vm, vcpu);
+      if (!retry(vcpu)) return STEP_AGAIN;
     } else if (pc === RESOLVED) {
       goto(vcpu, LOCKED);
       if (!lock(vm, vcpu)) return STEP_BLOCKED;
     } else if (pc === LOCKED) {
-      if (stale(vcpu, vm, frame)) {
+      if (stale(vcpu, vm, frame) || (vmIsShadow(vm) && !shadowCurrent(vcpu))) {
         unlock(vm, vcpu);
         faultLetGo(vcpu, vm, gfn);
         if (prefetch) return STEP_DONE;
@@ -262,47 +332,14 @@ export function pageFaultStep(vcpu: usize): i32 {
   }
 }
 
-// With asynchronous page faults the primary MMU is asked first not to wait (FOLL_NOWAIT), or in 2010 not to read.
-function asyncTry(vcpu: usize): void {
-  const apf = vcpuApf(vcpu);
-  if (apf === 0 || !apfOn(apf)) return;
-  faultNowait(vcpu, apfRule(apf, APF_NO_IO) ? FAULT_NOIO : FAULT_NOWAIT);
-}
-
-// A page that had to be read, and was there without waiting: the read was synchronous, because nothing was read ahead.
-function asyncNote(vcpu: usize): void {
-  if (faultMode(vcpu) !== FAULT_NOWAIT || faultKind(vcpu) !== FAULT_MAJOR) return;
-  vmCountAdd(vmStats(vcpuVm(vcpu)), VM_APF_SYNC_NO_READAHEAD, 1);
-}
-
-// fast_page_fault(): a write to an entry that was there, and only not writable, is let through without a lock, when the entry may be
-// made writable or another vCPU has done so. True: the access can be repeated.
-function fastPageFault(vcpu: usize, vm: usize, gfn: u32, frame: u32, write: bool): bool {
-  if (!write || load<u32>(vcpu, PF_PRESENT) === 0) return false;
-  const leaf = walkAny(vm, gfn);
-  const old = leaf === 0 ? SPTE_NONE : load<u64>(leaf);
-  if (!sptePresent(old)) return false;
-  const spurious = spteAllows(old, true);
-  const fixed = !spurious && mmuMayWrite(vm, vcpuMemslot(vcpu, frame), old);
-  const spte = fixed ? old | SPTE_WRITE : old;
-  if (fixed) {
-    spteSet(vm, leaf, spte);
-    dirtyMark(vcpuMemslot(vcpu, frame), frame);
-    needed(vcpu, FAULT_WRITE_PROTECT);
-  }
-  const error = PFERR_PRESENT | PFERR_WRITE | (vmFormat(vm) === SPTE_NPT ? PFERR_USER : 0);
-  const outcome = ((<u64>(spurious ? 1 : 0)) << 62) | ((<u64>(fixed ? 1 : 0)) << 63);
-  const gpa = ((<u64>gfn) << 12) | <u64>(leaf & 0xfff);
-  emit(TRACE_FAST_PAGE_FAULT, actorClock(vcpu), vcpuIndex(vcpu) | (error << 16) | outcome, gpa, old, spte);
-  return spurious || fixed;
-}
-
 // The TDP MMU installs entries by exchange and needs the lock for reading only.
 function lock(vm: usize, vcpu: usize): bool {
+  if (vmGuestFile(vm) !== 0) return true;
   return vmIsLegacy(vm) ? lockWrite(vmMmuLock(vm), vcpu) : lockRead(vmMmuLock(vm), vcpu);
 }
 
 function unlock(vm: usize, vcpu: usize): void {
+  if (vmGuestFile(vm) !== 0) return;
   if (vmIsLegacy(vm)) unlockWrite(vmMmuLock(vm), vcpu);
   else unlockRead(vmMmuLock(vm), vcpu);
 }
@@ -316,14 +353,6 @@ function stale(vcpu: usize, vm: usize, frame: u32): bool {
 function emulate(vcpu: usize): void {
   store<u32>(vcpu, 1, PF_EMULATED);
   vmCountAdd(vmStats(vcpuVm(vcpu)), VM_MMIO_EXITS, 1);
-}
-
-/** The access that has to be repeated was answered by the monitor: it is over now. */
-export function pageFaultEmulated(vcpu: usize): bool {
-  if (load<u32>(vcpu, PF_EMULATED) === 0) return false;
-  store<u32>(vcpu, 0, PF_EMULATED);
-  store<u32>(vcpu, 0, PF_PENDING);
-  return true;
 }
 
 // RET_PF_RETRY: back to the guest, whose access faults again. Returns whether the vCPU may go on at once.
@@ -340,12 +369,17 @@ function map(vcpu: usize, vm: usize, gfn: u32, frame: u32): void {
   const pfn = faultPfn(vcpu);
   const level = mmuLevel(vm, gfn, pfn);
   const tail = levelPages(level) - 1;
-  needed(
-    vcpu,
-    mmuMap(vm, vcpu, gfn & ~tail, pfn & ~tail, level, writable, load<u32>(vcpu, PF_PREFETCH) !== 0),
-  );
+  const prefetch = load<u32>(vcpu, PF_PREFETCH) !== 0;
+  if (vmIsShadow(vm)) {
+    traceSpteRequested(gfn, pfn, LEVEL_4K, actorClock(vcpu));
+    const kind = shadowMap(vm, vcpu, pfn, writable, load<u32>(vcpu, PF_WRITE) !== 0, prefetch);
+    needed(vcpu, kind & ~SHADOW_PROTECTED);
+    if (kind & SHADOW_PROTECTED) store<u32>(vcpu, 1, PF_EMULATED);
+  } else {
+    needed(vcpu, mmuMap(vm, vcpu, gfn & ~tail, pfn & ~tail, level, writable, prefetch));
+  }
   if (writable) dirtyMark(slot, frame);
-  actorSpend(vcpu, STAGE_MAP, cost(COST_EPT_MAP_NS) - beforeLock());
+  actorSpend(vcpu, STAGE_MAP, mapNs(vm) - beforeLock(vm));
   // Where an spte owns a reference, one whose page the host has taken away meanwhile keeps the frame: no notifier will name it.
   if (vmSpteRefs(vm) && faultPfn(vcpu) !== ZERO_PFN && !hostMaps(vm, gfn, faultPfn(vcpu))) {
     vmCountAdd(vmStats(vm), VM_UNREACHABLE_PINS, 1);
@@ -355,46 +389,10 @@ function map(vcpu: usize, vm: usize, gfn: u32, frame: u32): void {
   }
 }
 
-function beforeLock(): u32 {
-  return cost(COST_EPT_MAP_NS) / MAP_BEFORE_LOCK;
+function mapNs(vm: usize): u32 {
+  return vmIsShadow(vm) ? shadowMapNs() : cost(COST_EPT_MAP_NS);
 }
 
-/** The fault has ended in an artificial halt: the page is on its way, and the guest could not be told. */
-export function pageFaultToHalt(vcpu: usize): bool {
-  const halt = load<u32>(vcpu, PF_HALT) !== 0;
-  store<u32>(vcpu, 0, PF_HALT);
-  return halt;
-}
-
-/** The vCPU begins to map `gfn` without an access: a fault with prefetch set. It may stand between an access and its repetition. */
-export function prefetchBegin(vcpu: usize, gfn: u32): void {
-  store<u32>(vcpu, load<u32>(vcpu, PF_GFN), PF_ACCESS_GFN);
-  store<u32>(vcpu, load<u32>(vcpu, PF_WRITE), PF_ACCESS_WRITE);
-  store<u32>(vcpu, gfn, PF_GFN);
-  store<u32>(vcpu, 0, PF_WRITE);
-  store<u32>(vcpu, 1, PF_PREFETCH);
-  goto(vcpu, CHECK);
-}
-
-/** That mapping has ended, with or without success. */
-export function prefetchEnd(vcpu: usize): void {
-  store<u32>(vcpu, load<u32>(vcpu, PF_ACCESS_GFN), PF_GFN);
-  store<u32>(vcpu, load<u32>(vcpu, PF_ACCESS_WRITE), PF_WRITE);
-  store<u32>(vcpu, 0, PF_PREFETCH);
-}
-
-/**
- * The access has been repeated with success, beginning at the vCPU's clock: the fault is over and counts. False when contents are
- * checked and it has pinned a frame that nothing can reach.
- */
-export function pageFaultComplete(vcpu: usize): bool {
-  const vm = vcpuVm(vcpu);
-  const kind = load<u32>(vcpu, PF_KIND);
-  const end = actorClock(vcpu);
-  faultRecord(vmStats(vm), kind, end - load<u64>(vcpu, PF_START), vcpu);
-  store<u32>(vcpu, 0, PF_PENDING);
-  digestAdd(DIGEST_FAULT, end, vmId(vm), load<u32>(vcpu, PF_GFN), vcpuIndex(vcpu), kind);
-  const pinned = load<u32>(vcpu, PF_PINNED) !== 0;
-  store<u32>(vcpu, 0, PF_PINNED);
-  return !pinned;
+function beforeLock(vm: usize): u32 {
+  return mapNs(vm) / MAP_BEFORE_LOCK;
 }

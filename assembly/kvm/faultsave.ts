@@ -7,7 +7,7 @@ import {
   STAGE_COUNT,
 } from "../sim/actor";
 import { APF_SUSPENDED, WORK_GFN, WORK_KIND, WORK_STAGES } from "./apf";
-import { PF_GFN, PF_KIND, PF_PENDING, PF_START, vcpuApf } from "./vcpu";
+import { PF_GFN, PF_KIND, PF_PENDING, PF_START, VCPU_HANDLER, vcpuApf } from "./vcpu";
 
 // The fault of a task that is not on its vCPU: while the guest runs another task, what belongs to the access that faulted stands
 // in the task's record. Its latency goes on: what the worker spent for it is credited stage by stage, and whatever else passes
@@ -53,6 +53,7 @@ export function faultSuspend(vcpu: usize, save: usize): void {
   store<u32>(save, load<u32>(apf, APF_SUSPENDED), NEXT);
   store<u32>(apf, <u32>save, APF_SUSPENDED);
   store<u32>(vcpu, 0, PF_PENDING);
+  store<u32>(vcpu, 0, VCPU_HANDLER); // the access faults again, and so does the guest
 }
 
 /** The fault in `save` is the vCPU's again, whose task it belongs to goes on. */

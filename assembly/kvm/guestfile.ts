@@ -22,9 +22,10 @@ import {
   spacePte,
   spaceSlotLost,
 } from "../mm/space";
-import { swapCount } from "../mm/swapmap";
-import { checkMutex, MUTEX_BYTES } from "../sim/mutex";
-import { memslotIndex } from "./memslot";
+import { swapCount, swapFree } from "../mm/swapmap";
+import { actorCpu, STAGE_LOCK } from "../sim/actor";
+import { checkMutex, MUTEX_BYTES, mutexLock, mutexOwner, mutexUnlock } from "../sim/mutex";
+import { memslotFirst, memslotIndex, memslotPages } from "./memslot";
 import { gfnToMemslot } from "./memslots";
 import { setVmGuestFile, vmGfnEnd, vmGuestFile, vmId, vmMm, vmSlots, vmSpace, vmVcpus } from "./vm";
 
@@ -88,6 +89,15 @@ export function kvmLock(vm: usize): usize {
   return vmGuestFile(vm) + LOCK;
 }
 
+/** The actor takes the lock, unless it has it. False: it sleeps, and has it when it is woken. */
+export function kvmLockTake(vm: usize, actor: usize): bool {
+  return mutexOwner(kvmLock(vm)) === actor || mutexLock(kvmLock(vm), actor, STAGE_LOCK);
+}
+
+export function kvmLockDrop(vm: usize, actor: usize): void {
+  mutexUnlock(kvmLock(vm), actor);
+}
+
 /** writepage zaps the page in the tables of every vCPU, and flushes all of them. */
 export function zapsAllVcpus(vm: usize): bool {
   return load<u32>(vmGuestFile(vm), ZAP_ALL) !== 0;
@@ -129,6 +139,19 @@ export function setPhysMemEntry(vm: usize, index: u32, entry: u32): void {
 export function cachedPage(vm: usize, gfn: u32): u32 {
   const file = spaceFile(vmSpace(vm));
   return gfn < fileSize(file) ? fileLookup(file, gfn) : PFN_NONE;
+}
+
+/**
+ * kvm_free_physmem_slot(): the entries of the slot's pages are given up. Pages that are in the page cache stay there, whoever maps that gfn next.
+ */
+export function freePhysMem(vm: usize, slot: usize, actor: usize): void {
+  const first = memslotFirst(slot);
+  for (let index = first; index < first + memslotPages(slot); index++) {
+    const entry = physMemEntry(vm, index);
+    if (entry === ENTRY_NONE) continue;
+    setPhysMemEntry(vm, index, ENTRY_NONE);
+    swapFree(vmMm(vm), actorCpu(actor), entry);
+  }
 }
 
 /** The entry is written over: its slot is used for ever. */

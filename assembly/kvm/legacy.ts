@@ -26,7 +26,7 @@ import {
 import { gfnToMemslot } from "./memslots";
 import { traceSetSpte } from "./mmutrace";
 import { checkRmapList, rmapAdd, rmapCount, rmapFirst, rmapNext } from "./rmap";
-import { roleDirect, spGfn, spLevel, spOlder, spTable } from "./shadowpage";
+import { roleDirect, spEntryGfn, spLevel, spOlder, spTable } from "./shadowpage";
 import {
   SPTE_NONE,
   SPTE_WRITE,
@@ -50,6 +50,7 @@ import {
   vmSlots,
   vmSpace,
   vmSpteRefs,
+  vmTablePool,
   vmUnalias,
 } from "./vm";
 import { checkWalk, entryOf, LEVEL_2M, LEVEL_4K, levelPages, TABLE_ENTRIES, tableGfn } from "./walk";
@@ -196,7 +197,7 @@ export function legacyZapVcpu(vm: usize, gfn: u32, vcpu: usize, actor: usize): u
   let zapped: u32 = 0;
   let entry = rmapFirst(rmap, gfn, LEVEL_4K);
   while (entry !== 0) {
-    if (!vcpuWalks(vcpu, entry)) {
+    if (!vcpuWalks(vm, vcpu, entry)) {
       entry = rmapNext(rmap, gfn, LEVEL_4K, entry);
       continue;
     }
@@ -207,9 +208,10 @@ export function legacyZapVcpu(vm: usize, gfn: u32, vcpu: usize, actor: usize): u
   return zapped;
 }
 
-// All vCPUs walk the same tables.
-function vcpuWalks(vcpu: usize, entry: usize): bool {
-  return true;
+// Does the entry stand in the vCPU's own tables, or in those of all?
+function vcpuWalks(vm: usize, vcpu: usize, entry: usize): bool {
+  if (!vmIsShadow(vm) || !vmPrivateRoots(vm)) return true;
+  return spOwner(spOfTable(vmTablePool(vm), entry)) === vcpuIndex(vcpu) + 1;
 }
 
 /**
@@ -298,9 +300,7 @@ export function checkLegacy(vm: usize): void {
       const spte = load<u64>(entry);
       if (!sptePresent(spte) || !spteIsLeaf(spte, spLevel(sp))) continue;
       leaves++;
-      assert(
-        listed(vm, vmUnalias(vm, spGfn(sp) + index * levelPages(spLevel(sp))), spLevel(sp), entry) === 1,
-      );
+      assert(listed(vm, vmUnalias(vm, spEntryGfn(vmTablePool(vm), sp, index)), spLevel(sp), entry) === 1);
     }
   }
   let entries: u32 = 0;

@@ -5,20 +5,26 @@ import { aliasedPages } from "./alias";
 import { flushRemoteTlbs } from "./flush";
 import { spteSet } from "./leafbits";
 import { traceGetPage, tracePrepareZap } from "./mmutrace";
-import { pteListAdd, pteListFirst, pteListRemove } from "./ptelist";
+import { pteListAdd, pteListAt, pteListCount, pteListFirst, pteListRemove } from "./ptelist";
 import { spteReleased } from "./release";
 import { RMAP_BYTES, rmapLayout, rmapPool, rmapRemove } from "./rmap";
+import { rootsForget, rootsUnload, vmTableSets } from "./roots";
 import {
+  firstUnsync,
   roleDirect,
   setSpHashNext,
   setSpNewer,
   setSpOlder,
   setSpRootCount,
+  setSpUnsync,
+  spEntryGfn,
   spGfn,
   spGive,
   spHashNext,
+  spIndirect,
   spLevel,
   spNewer,
+  spNextUnsync,
   spOfTable,
   spOlder,
   spParents,
@@ -26,15 +32,19 @@ import {
   spRootCount,
   spTable,
   spTake,
+  spUnsync,
+  tablesMax,
   tablesUsed,
 } from "./shadowpage";
 import { takeSpare } from "./spare";
-import { SPTE_NONE, spteIsLeaf, sptePresent, spteTableAddress } from "./spte";
+import { SPTE_NONE, spteIsLeaf, sptePresent, spteTable, spteTableAddress } from "./spte";
 import {
   setVmLegacy,
   setVmRoot,
   vmAliases,
+  vmFormat,
   vmGfnEnd,
+  vmIsShadow,
   vmLegacy,
   vmLevels,
   vmMm,
@@ -47,8 +57,7 @@ import {
 import { LEVEL_4K, levelPages, linkTable, setDirectory, TABLE_ENTRIES } from "./walk";
 
 // The pages of sptes of the legacy MMU: found again by what they map and their role, linked by entries that they know
-// (parent_ptes), limited in number, and the oldest zapped first. Built for direct maps; nothing here asks whether a page shadows a table
-// of the guest's but the role.
+// (parent_ptes), limited in number, and the oldest zapped first. They map a VM directly, or shadow the guest's tables (shadow.ts).
 //
 // record   0      4        8        12      16     24
 //          +------+--------+--------+-------+------+------+
@@ -76,6 +85,8 @@ const MMU_PAGES_MIN: u32 = 64;
 const FREE_MIN: u32 = 5;
 const REFILL: u32 = 25;
 const SPARE_DESCRIPTORS: u32 = 16;
+/** Entries of a descriptor. */
+const DESCRIPTOR_ENTRIES: u32 = 4;
 
 /** Takes the record; false when memory is exhausted. `limit` 0: what KVM chooses for the size of the VM. */
 export function legacyCreate(vm: usize, limit: u32): bool {
@@ -95,8 +106,16 @@ export function legacyLayout(vm: usize): void {
   const legacy = vmLegacy(vm);
   store<u32>(legacy, <u32>arenaReserve(PART_SPTES, 4 << HASH_SHIFT), HASH);
   // In a direct map a page is mapped, and a table linked, by one entry: only what aliases show too needs descriptors, two for five entries.
-  const descriptors = SPARE_DESCRIPTORS + 2 * aliasedPages(vmAliases(vm));
+  const descriptors = SPARE_DESCRIPTORS + 2 * aliasedPages(vmAliases(vm)) + shadowLists(vm);
   rmapLayout(legacy + RMAP, vmGfnEnd(vm), vmTables(vm), descriptors, vmSpteRefs(vm));
+}
+
+// Several sets of tables may map the same frame: a list that ever had two entries keeps a descriptor until it is empty.
+function shadowLists(vm: usize): u32 {
+  if (!vmIsShadow(vm) || vmTableSets(vm) === 1) return 0;
+  const tables = tablesMax(vmTablePool(vm));
+  const entries = tables * TABLE_ENTRIES;
+  return min<u32>(entries, vmPages(vm)) + entries / DESCRIPTOR_ENTRIES + tables;
 }
 
 /** The VM's reverse map. */
@@ -126,6 +145,13 @@ export function legacyFind(vm: usize, gfn: u32, role: u32): usize {
   let sp = <usize>load<u32>(bucket(vm, gfn));
   while (sp !== 0 && (spGfn(sp) !== gfn || spRole(sp) !== role)) sp = spHashNext(sp);
   return sp;
+}
+
+/** The page of sptes after `sp` (0: the first) that shadows the guest's table in frame `gfn` (for_each_gfn_valid_sp()); 0 at the end. */
+export function legacyShadows(vm: usize, gfn: u32, sp: usize): usize {
+  let next = sp === 0 ? <usize>load<u32>(bucket(vm, gfn)) : spHashNext(sp);
+  while (next !== 0 && (spGfn(next) !== gfn || !spIndirect(next))) next = spHashNext(next);
+  return next;
 }
 
 /** kvm_mmu_get_page(): the page of sptes for `gfn` and `role`, made from a frame set aside when it is not there. */
@@ -171,6 +197,10 @@ function leave(vm: usize, sp: usize): void {
 /** link_shadow_page(): the entry at `entry` for `gfn`, of `level`, links `sp`. */
 export function legacyLink(vm: usize, entry: usize, gfn: u32, level: u32, sp: usize): void {
   pteListAdd(rmapPool(legacyRmap(vm)), spParents(sp), entry);
+  if (vmIsShadow(vm)) {
+    store<u64>(entry, spteTable(vmFormat(vm), spTable(sp)));
+    return;
+  }
   linkTable(vm, entry, gfn, level, spTable(sp));
   if (level > LEVEL_4K + 1) reach(spTable(sp), vm, spGfn(sp), level - 1, true);
 }
@@ -193,7 +223,8 @@ export function legacyUnlink(vm: usize, entry: usize): void {
   const sp = spOfTable(vmTablePool(vm), spteTableAddress(load<u64>(entry)));
   pteListRemove(rmapPool(legacyRmap(vm)), spParents(sp), entry);
   store<u64>(entry, SPTE_NONE);
-  reach(spTable(sp), vm, spGfn(sp), spLevel(sp), false);
+  if (vmIsShadow(vm)) rootsForget(vm);
+  else reach(spTable(sp), vm, spGfn(sp), spLevel(sp), false);
 }
 
 /** drop_spte(): the present leaf at `entry` goes, with its place in the reverse map under `gfn`, which is no alias. */
@@ -210,6 +241,11 @@ export function legacyDrop(vm: usize, entry: usize, gfn: u32, level: u32, actor:
  * linked stay, to be found again. The caller flushes the TLBs.
  */
 export function legacyZapPage(vm: usize, sp: usize, actor: usize): void {
+  if (vmIsShadow(vm)) {
+    zapUnsyncChildren(vm, sp, actor);
+    rootsUnload(vm, sp);
+    if (spUnsync(sp)) setSpUnsync(vmTablePool(vm), sp, false);
+  }
   assert(spRootCount(sp) === 0);
   tracePrepareZap(sp, actorClock(actor));
   const level = spLevel(sp);
@@ -218,7 +254,7 @@ export function legacyZapPage(vm: usize, sp: usize, actor: usize): void {
     const old = load<u64>(entry);
     if (!sptePresent(old)) continue;
     if (spteIsLeaf(old, level)) {
-      legacyDrop(vm, entry, vmUnalias(vm, spGfn(sp) + index * levelPages(level)), level, actor);
+      legacyDrop(vm, entry, vmUnalias(vm, spEntryGfn(vmTablePool(vm), sp, index)), level, actor);
     } else {
       legacyUnlink(vm, entry);
     }
@@ -230,6 +266,30 @@ export function legacyZapPage(vm: usize, sp: usize, actor: usize): void {
   }
   leave(vm, sp);
   tableFree(vmMm(vm), spGive(vmTablePool(vm), sp), actor);
+}
+
+// mmu_zap_unsync_children(): what may differ from the guest's tables is found through what is above it.
+function zapUnsyncChildren(vm: usize, sp: usize, actor: usize): void {
+  if (spLevel(sp) === LEVEL_4K) return;
+  const pool = vmTablePool(vm);
+  let child = firstUnsync(pool);
+  while (child !== 0) {
+    const next = spNextUnsync(child);
+    if (legacyBelow(vm, child, sp)) legacyZapPage(vm, child, actor);
+    child = next;
+  }
+}
+
+/** The walk from `top` on can come to `sp`. */
+export function legacyBelow(vm: usize, sp: usize, top: usize): bool {
+  if (sp === top) return true;
+  if (spLevel(sp) >= spLevel(top)) return false;
+  const pool = vmTablePool(vm);
+  const list = spParents(sp);
+  for (let place: u32 = 0; place < pteListCount(list); place++) {
+    if (legacyBelow(vm, spOfTable(pool, pteListAt(list, place)), top)) return true;
+  }
+  return false;
 }
 
 /** kvm_mmu_available_pages() */

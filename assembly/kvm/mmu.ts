@@ -1,5 +1,6 @@
 import { HUGE_PAGES, thpFirst, thpMapped } from "../mm/thp";
 import { actorClock } from "../sim/actor";
+import { guestTablesLayout } from "./guesttables";
 import {
   checkLegacy,
   legacyAgeRange,
@@ -8,43 +9,68 @@ import {
   legacyWriteProtect,
   legacyZapRange,
 } from "./legacy";
-import { legacyCreate, legacyLayout, legacyLoadRoot, legacyMakeAvailable } from "./legacypages";
+import {
+  legacyCreate,
+  legacyLayout,
+  legacyLoadRoot,
+  legacyMakeAvailable,
+  legacyRmap,
+  mmuPagesDefault,
+} from "./legacypages";
 import { KVM_MEM_LOG_DIRTY_PAGES, memslotFlags, memslotHolds, memslotIndex } from "./memslot";
 import { gfnToMemslot } from "./memslots";
 import { traceSpteRequested, traceZapAllFast } from "./mmutrace";
-import { spareCount } from "./spare";
-import { SPTE_PAGE_SIZE, spteMayWrite } from "./spte";
+import { rmapFirst, rmapNext } from "./rmap";
+import { shadowCreate, vmGuestTables } from "./roots";
+import { shadowMissing } from "./shadow";
+import { checkShadow, shadowStart } from "./shadowstart";
+import { addSpare, spareCount } from "./spare";
+import { SPTE_NONE, SPTE_PAGE_SIZE, spteMayWrite, sptePresent } from "./spte";
 import { checkTdp, tdpAgeRange, tdpLoadRoot, tdpMap, tdpWriteProtect, tdpZapRange } from "./tdp";
 import {
   vmFormat,
   vmGfnEnd,
   vmHuge,
   vmIsLegacy,
+  vmIsShadow,
+  vmPages,
   vmSlots,
   vmSpace,
   vmSpteRefs,
+  vmTables,
   vmUnalias,
+  vmVcpuList,
   vmZapped,
 } from "./vm";
-import { LEVEL_2M, LEVEL_4K, walkMissing } from "./walk";
+import { LEVEL_2M, LEVEL_4K, walkAny, walkMissing, walkSpte } from "./walk";
 
 // Which MMU a VM has: chosen once at boot, asked for once an operation. Accesses do not come here: they walk the same tables
 // whoever builds them (walk.ts).
 
 export const MMU_TDP: u32 = 0;
 export const MMU_LEGACY: u32 = 1;
+export const MMU_SHADOW: u32 = 2;
 
 /** Takes the records of the VM's MMU. `limit`: pages of sptes that the legacy MMU may have, 0 for KVM's own choice. */
 export function mmuCreate(vm: usize, kind: u32, limit: u32): bool {
-  return kind === MMU_TDP || legacyCreate(vm, limit);
+  if (kind === MMU_TDP) return true;
+  const pages = limit === 0 ? mmuPagesDefault(vmPages(vm)) : limit;
+  if (kind === MMU_SHADOW && !shadowCreate(vm, pages)) return false;
+  return legacyCreate(vm, pages);
 }
 
 export function mmuLayout(vm: usize): void {
   if (vmIsLegacy(vm)) legacyLayout(vm);
+  if (vmIsShadow(vm)) guestTablesLayout(vmGuestTables(vm), vmTables(vm));
 }
 
-/** Loads the root table, which costs `frame`. */
+/** Loads the root table, which costs `frame`; under shadow paging the guest first maps its memory. */
 export function mmuLoadRoot(vm: usize, frame: u32): void {
+  if (vmIsShadow(vm)) {
+    addSpare(vmVcpuList(vm), frame);
+    shadowStart(vm);
+    return;
+  }
   if (vmIsLegacy(vm)) legacyLoadRoot(vm, frame);
   else tdpLoadRoot(vm, frame);
 }
@@ -58,7 +84,31 @@ export function mmuReady(vm: usize, vcpu: usize, gfn: u32, level: u32): bool {
     const room = legacyMakeAvailable(vm, vcpu);
     assert(room);
   }
-  return spareCount(vcpu) >= walkMissing(vm, gfn, level);
+  return spareCount(vcpu) >= mmuMissing(vm, vcpu, gfn, level);
+}
+
+/** Tables that have to be set aside before the vCPU's fault can map `gfn` at `level`. */
+export function mmuMissing(vm: usize, vcpu: usize, gfn: u32, level: u32): u32 {
+  return vmIsShadow(vm) ? shadowMissing(vm, vcpu) : walkMissing(vm, gfn, level);
+}
+
+/** Address of the first entry that maps `gfn` in any vCPU's tables, 0 when none does. */
+export function mmuFirst(vm: usize, gfn: u32): usize {
+  if (vmIsShadow(vm)) return rmapFirst(legacyRmap(vm), gfn, LEVEL_4K);
+  const entry = walkAny(vm, gfn);
+  return entry !== 0 && sptePresent(load<u64>(entry)) ? entry : 0;
+}
+
+/** The entry after `entry`, of the walk that mmuFirst() began; 0 at the end. */
+export function mmuNext(vm: usize, gfn: u32, entry: usize): usize {
+  return vmIsShadow(vm) ? rmapNext(legacyRmap(vm), gfn, LEVEL_4K, entry) : 0;
+}
+
+/** An entry that maps `gfn`, SPTE_NONE when none does. */
+export function mmuSpte(vm: usize, gfn: u32): u64 {
+  if (!vmIsShadow(vm)) return walkSpte(vm, gfn);
+  const entry = rmapFirst(legacyRmap(vm), gfn, LEVEL_4K);
+  return entry === 0 ? SPTE_NONE : load<u64>(entry);
 }
 
 /**
@@ -136,6 +186,8 @@ export function mmuHeld(vm: usize): u32 {
 }
 
 export function checkMmu(vm: usize): void {
-  if (vmIsLegacy(vm)) checkLegacy(vm);
-  else checkTdp(vm);
+  if (vmIsLegacy(vm)) {
+    checkLegacy(vm);
+    if (vmIsShadow(vm)) checkShadow(vm);
+  } else checkTdp(vm);
 }

@@ -5,10 +5,12 @@ import {
   TRACE_KVM_MMU_SET_SPTE,
   TRACE_KVM_MMU_SPLIT_HUGE_PAGE,
   TRACE_KVM_MMU_SPTE_REQUESTED,
+  TRACE_KVM_MMU_SYNC_PAGE,
+  TRACE_KVM_MMU_UNSYNC_PAGE,
   TRACE_KVM_MMU_ZAP_ALL_FAST,
   TRACE_KVM_TDP_MMU_SPTE_CHANGED,
 } from "../sim/trace";
-import { spFrame, spGfn, spOfTable, spRole, spRootCount, tablesUsed } from "./shadowpage";
+import { spFrame, spGfn, spOfTable, spRole, spRootCount, spUnsync, tablesUsed } from "./shadowpage";
 import { SPTE_PAGE_SIZE, sptePresent, spteTable, spteTableAddress } from "./spte";
 import { vmFormat, vmIsLegacy, vmTablePool, vmZaps } from "./vm";
 import { levelPages } from "./walk";
@@ -50,6 +52,16 @@ export function traceGetPage(sp: usize, created: bool, time: u64): void {
 /** kvm_mmu_prepare_zap_page */
 export function tracePrepareZap(sp: usize, time: u64): void {
   emit(TRACE_KVM_MMU_PREPARE_ZAP_PAGE, time, spGfn(sp), spRole(sp), spRootCount(sp), 0);
+}
+
+/** kvm_mmu_unsync_page: a page of sptes may differ from the guest's table */
+export function traceUnsyncPage(sp: usize, time: u64): void {
+  emit(TRACE_KVM_MMU_UNSYNC_PAGE, time, spGfn(sp), spRole(sp), spRootCount(sp), spUnsync(sp) ? 1 : 0);
+}
+
+/** kvm_mmu_sync_page: it is brought in step */
+export function traceSyncPage(sp: usize, time: u64): void {
+  emit(TRACE_KVM_MMU_SYNC_PAGE, time, spGfn(sp), spRole(sp), spRootCount(sp), spUnsync(sp) ? 1 : 0);
 }
 
 /** kvm_mmu_spte_requested: the host's page is there and is about to be mapped */

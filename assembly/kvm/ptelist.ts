@@ -161,6 +161,19 @@ export function pteListCount(at: usize): u32 {
   return load<u32>(headDesc(head), TAIL_COUNT) + load<u32>(headDesc(head), SPTE_COUNT);
 }
 
+/** Entry number `place` of the list, in the order of a walk. */
+export function pteListAt(at: usize, place: u32): usize {
+  const head = load<u32>(at);
+  if (!headMany(head)) return <usize>head;
+  let desc = headDesc(head);
+  let left = place;
+  while (left >= load<u32>(desc, SPTE_COUNT)) {
+    left -= load<u32>(desc, SPTE_COUNT);
+    desc = <usize>load<u32>(desc, MORE);
+  }
+  return <usize>sptes(desc, left);
+}
+
 // The iterator (struct rmap_iterator): a walk is O(entries), and is started over after any removal.
 const AT_DESC: usize = 0;
 const AT_PLACE: usize = 4;

@@ -15,7 +15,8 @@ import { COST_TLB_FLUSH_ALL_NS, cost } from "../sim/costs";
 import { emit, TRACE_KVM_ENTRY } from "../sim/trace";
 import { APF_LEFT_GUEST, ATTENTION_READY, vcpuAttention } from "./apf";
 import { apfReadyBegin, apfReadyStep } from "./apfready";
-import { pageFaultStep, pageFaultToHalt } from "./fault";
+import { pageFaultStep } from "./fault";
+import { pageFaultToHalt } from "./faultend";
 import { VM_BLOCKED_NS, vmCountAdd } from "./stats";
 import {
   setVcpuBlockedSeen,

@@ -3,21 +3,26 @@ import { arenaReserve, PART_SPTES } from "../memory/arena";
 // Pages of sptes and their headers (struct kvm_mmu_page): what every MMU of a VM builds its tables from. A table is 512 entries at a
 // multiple of 4 KiB, so that an entry names it by its address; its header lies in an array beside the tables.
 //
-// pool, 28 bytes                                     header, 64 bytes
+// pool, 36 bytes                                     header, 64 bytes
 //   0      4      8     12     16     20      24       0     4      8        12         16         20         24
 //   +------+------+-----+------+------+-------+------+ +-----+------+--------+----------+----------+----------+----------+
 //   | base | next | end | free | used | heads | bits | | gfn | role | frame  | parents  | hashNext | newer    | older    |
 //   +------+------+-----+------+------+-------+------+ +-----+------+--------+----------+----------+----------+----------+
 //                                                      28          32       36
-//                                                      | rootCount | table  | inUse …
+//                                                      | rootCount | table  | inUse | unsync | floods | nextUnsync | prevUnsync |
 //
 // bits   where the two bits for the entry at address 0 would be (leafbits.ts): those for the entry at `entry` are in the byte at
 //        bits + (entry >> 5)
 //
+//        unsync is the first page that may differ from the guest's table; gfns where, of pages that shadow one, the gfns that the entries
+//        map stand, as many u32 as entries
+//
 // role   0     3  4         5   6 7      8    10 11       12       13      14    15    16           17          18           24  31
 //        +------+----------+-----+------+------+---------+--------+------+-----+-----+-------------+-----------+-----------+------+
-//        | level| 4-byte   | quad|direct|access| invalid | efer_nx|cr0_wp|smep |smap |ad_disabled  |guest_mode |passthrough| smm  |
+//        | level| 4-byte   | quad|direct|access| invalid | efer_nx|cr0_wp|smep |smap |ad_disabled  |guest_mode |passthrough| owner|
 //        +------+----------+-----+------+------+---------+--------+------+-----+-----+-------------+-----------+-----------+------+
+//
+// owner  0, or 1 + the only vCPU that uses the page
 //
 // invariant: a table in use has a header that names it; free ones are all zeroes
 
@@ -28,7 +33,9 @@ const FREE: usize = 12;
 const USED: usize = 16;
 const HEADERS: usize = 20;
 const BITS: usize = 24;
-export const TABLE_POOL_BYTES: usize = 28;
+const UNSYNC_LIST: usize = 28;
+const GFNS: usize = 32;
+export const TABLE_POOL_BYTES: usize = 36;
 
 const GFN: usize = 0;
 const ROLE: usize = 4;
@@ -40,6 +47,10 @@ const OLDER: usize = 24;
 const ROOT_COUNT: usize = 28;
 const TABLE: usize = 32;
 const IN_USE: usize = 36;
+const UNSYNC: usize = 40;
+const FLOODS: usize = 44;
+const NEXT_UNSYNC: usize = 48;
+const PREV_UNSYNC: usize = 52;
 const HEADER_SHIFT: usize = 6;
 
 const TABLE_BYTES: usize = 4096;
@@ -51,14 +62,16 @@ const ROLE_ACCESS_SHIFT: u32 = 8;
 export const ROLE_INVALID: u32 = 1 << 11;
 const ROLE_EFER_NX: u32 = 1 << 12;
 const ROLE_CR0_WP: u32 = 1 << 13;
+const ROLE_OWNER_SHIFT: u32 = 24;
 
-/** Reserves `tables` tables, their headers and two bits for each of their entries. */
-export function tablePoolLayout(pool: usize, tables: u32): void {
+/** Reserves `tables` tables, their headers and two bits for each of their entries; with `shadow` the gfns of the entries too. */
+export function tablePoolLayout(pool: usize, tables: u32, shadow: bool): void {
   const base = arenaReserve(PART_SPTES, (<u64>tables) << 12, TABLE_BYTES);
   store<u32>(pool, <u32>base, BASE);
   store<u32>(pool, <u32>base, NEXT);
   store<u32>(pool, <u32>(base + ((<usize>tables) << 12)), END);
   store<u32>(pool, <u32>arenaReserve(PART_SPTES, (<u64>tables) << HEADER_SHIFT, 64), HEADERS);
+  if (shadow) store<u32>(pool, <u32>arenaReserve(PART_SPTES, (<u64>tables) << 11, 64), GFNS);
   const bits = arenaReserve(PART_SPTES, (<u64>tables) << (12 - BITS_SHIFT), 64);
   store<u32>(pool, <u32>(bits - (base >> BITS_SHIFT)), BITS);
 }
@@ -73,9 +86,21 @@ export function tablesUsed(pool: usize): u32 {
   return load<u32>(pool, USED);
 }
 
+/** Tables that there are. */
+export function tablesMax(pool: usize): u32 {
+  return (load<u32>(pool, END) - load<u32>(pool, BASE)) >> 12;
+}
+
 /** Role of a table of a direct map (kvm_calc_tdp_mmu_root_page_role()): all access, NX and write protection in force. */
 export function roleDirect(level: u32): u32 {
   return level | ROLE_DIRECT | (7 << ROLE_ACCESS_SHIFT) | ROLE_EFER_NX | ROLE_CR0_WP;
+}
+
+/** Role of a page that shadows one of the guest's tables, or, with `direct`, a part of one of its large pages. @param owner see above */
+export function roleShadow(level: u32, access: u32, direct: bool, owner: u32): u32 {
+  const role =
+    level | (access << ROLE_ACCESS_SHIFT) | ROLE_EFER_NX | ROLE_CR0_WP | (owner << ROLE_OWNER_SHIFT);
+  return direct ? role | ROLE_DIRECT : role;
 }
 
 /** Takes a zeroed table for `gfn` and `role`, which costs the host `frame`; returns its header. There is always one. */
@@ -102,7 +127,7 @@ export function spTake(pool: usize, gfn: u32, role: u32, frame: u32): usize {
 
 /** Gives a table back, whatever is in it; returns the host frame that it cost. */
 export function spGive(pool: usize, sp: usize): u32 {
-  assert(load<u32>(sp, IN_USE) === 1 && load<u32>(sp, ROOT_COUNT) === 0);
+  assert(load<u32>(sp, IN_USE) === 1 && load<u32>(sp, ROOT_COUNT) === 0 && load<u32>(sp, UNSYNC) === 0);
   const table = spTable(sp);
   const frame = load<u32>(sp, FRAME);
   memory.fill(table, 0, TABLE_BYTES);
@@ -186,4 +211,78 @@ export function spRootCount(sp: usize): u32 {
 
 export function setSpRootCount(sp: usize, count: u32): void {
   store<u32>(sp, count, ROOT_COUNT);
+}
+
+/** The page shadows one of the guest's tables. */
+export function spIndirect(sp: usize): bool {
+  return (load<u32>(sp, ROLE) & ROLE_DIRECT) === 0;
+}
+
+/** 0, or 1 + the only vCPU that uses the page. */
+export function spOwner(sp: usize): u32 {
+  return load<u32>(sp, ROLE) >> ROLE_OWNER_SHIFT;
+}
+
+/** ACC_* that the guest's entries above leave. */
+export function spAccess(sp: usize): u32 {
+  return (load<u32>(sp, ROLE) >> ROLE_ACCESS_SHIFT) & 7;
+}
+
+// Where the gfn of entry `index` stands.
+function gfnAt(pool: usize, sp: usize, index: u32): usize {
+  const tables = (spTable(sp) - <usize>load<u32>(pool, BASE)) >> 12;
+  return <usize>load<u32>(pool, GFNS) + (tables << 11) + ((<usize>index) << 2);
+}
+
+/** The gfn that leaf `index` maps (kvm_mmu_page_get_gfn()). */
+export function spEntryGfn(pool: usize, sp: usize, index: u32): u32 {
+  if (spIndirect(sp)) return load<u32>(gfnAt(pool, sp, index));
+  return spGfn(sp) + (index << (9 * (spLevel(sp) - 1)));
+}
+
+/** Leaf `index` of a page that shadows a table maps `gfn`. */
+export function setSpEntryGfn(pool: usize, sp: usize, index: u32, gfn: u32): void {
+  if (spIndirect(sp)) store<u32>(gfnAt(pool, sp, index), gfn);
+  else assert(spEntryGfn(pool, sp, index) === gfn);
+}
+
+/** The page may differ from the guest's table until the guest flushes its TLB. */
+export function spUnsync(sp: usize): bool {
+  return load<u32>(sp, UNSYNC) !== 0;
+}
+
+/** The first page that may differ; the others follow through spNextUnsync(). */
+export function firstUnsync(pool: usize): usize {
+  return <usize>load<u32>(pool, UNSYNC_LIST);
+}
+
+export function spNextUnsync(sp: usize): usize {
+  return <usize>load<u32>(sp, NEXT_UNSYNC);
+}
+
+export function setSpUnsync(pool: usize, sp: usize, unsync: bool): void {
+  assert(spUnsync(sp) !== unsync);
+  store<u32>(sp, unsync ? 1 : 0, UNSYNC);
+  if (unsync) {
+    const first = firstUnsync(pool);
+    store<u32>(sp, <u32>first, NEXT_UNSYNC);
+    store<u32>(sp, 0, PREV_UNSYNC);
+    if (first !== 0) store<u32>(first, <u32>sp, PREV_UNSYNC);
+    store<u32>(pool, <u32>sp, UNSYNC_LIST);
+    return;
+  }
+  const next = spNextUnsync(sp);
+  const previous = <usize>load<u32>(sp, PREV_UNSYNC);
+  if (previous === 0) store<u32>(pool, <u32>next, UNSYNC_LIST);
+  else store<u32>(previous, <u32>next, NEXT_UNSYNC);
+  if (next !== 0) store<u32>(next, <u32>previous, PREV_UNSYNC);
+}
+
+/** Writes to the guest's table since the last fault through the page (write_flooding_count). */
+export function spFloods(sp: usize): u32 {
+  return load<u32>(sp, FLOODS);
+}
+
+export function setSpFloods(sp: usize, floods: u32): void {
+  store<u32>(sp, floods, FLOODS);
 }

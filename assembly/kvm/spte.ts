@@ -52,6 +52,11 @@ export function spteAccessed(format: u32): u64 {
   return format === SPTE_EPT ? 1 << 8 : 1 << 5;
 }
 
+/** The bit without which only the guest's kernel may use the page; EPT has none. */
+export function spteUser(format: u32): u64 {
+  return format === SPTE_EPT ? 0 : NPT_USER;
+}
+
 /** Position of the dirty bit. */
 export function spteDirtyShift(format: u32): u64 {
   return format === SPTE_EPT ? 9 : 6;

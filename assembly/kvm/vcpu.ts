@@ -1,10 +1,12 @@
-import { arenaReserve, arenaTake, PART_RECORDS, PART_TLBS } from "../memory/arena";
+import { arenaReserve, arenaTake, PART_RECORDS, PART_SPTES, PART_TLBS } from "../memory/arena";
+import { unitsFor } from "../memory/layout";
 import { ACTOR_MM, MM_CONTEXT_END, PSI_GROUP } from "../mm/context";
 import { spacePsi } from "../mm/space";
 import { ACTOR_VCPU, actorInit } from "../sim/actor";
+import { WALK_BYTES } from "./guestwalk";
 import { memslotHolds } from "./memslot";
 import { memslotSearch, memslotsGeneration } from "./memslots";
-import { vmMm, vmSlots, vmSpace } from "./vm";
+import { vmDirectory, vmGfnEnd, vmIsShadow, vmMm, vmSlots, vmSpace } from "./vm";
 
 // A vCPU: an actor with the kvm floor's region of its record. The notifier's locals come first, because every
 // actor that reclaims has them.
@@ -68,7 +70,20 @@ const APF: usize = NOTIFIER_PC + 180;
 export const PF_ACCESS_GFN: usize = NOTIFIER_PC + 184;
 export const PF_ACCESS_WRITE: usize = NOTIFIER_PC + 188;
 export const PF_HALT: usize = NOTIFIER_PC + 192;
-export const KVM_CONTEXT_END: usize = NOTIFIER_PC + 200;
+/** One u32 a leaf table: where the loop of accesses looks for it (walk.ts, roots.ts). */
+export const DIRECTORY: usize = NOTIFIER_PC + 200;
+// Shadow paging: the page of the access that faults, and how the guest makes it; the CPU's CR3 and what shadows it (roots.ts,
+// shadowfault.ts).
+export const PF_VA: usize = NOTIFIER_PC + 204;
+export const PF_TABLE: usize = NOTIFIER_PC + 208;
+export const CR3: usize = NOTIFIER_PC + 212;
+export const SHADOW_ROOT: usize = NOTIFIER_PC + 216;
+export const DIRECTORY_USED: usize = NOTIFIER_PC + 220;
+export const USER_MODE: usize = NOTIFIER_PC + 224;
+/** The guest handles a page fault of its own: guestfault.ts. */
+export const VCPU_HANDLER: usize = NOTIFIER_PC + 228;
+export const GUEST_WALK: usize = NOTIFIER_PC + 232; // WALK_BYTES
+export const KVM_CONTEXT_END: usize = NOTIFIER_PC + 232 + WALK_BYTES;
 
 /** In the guest, or taken off its CPU there. */
 export const VCPU_IN_GUEST: u32 = 0;
@@ -113,6 +128,9 @@ export function vcpuLayout(vcpu: usize): void {
   const entries = <u64>(load<u32>(vcpu, TLB_SET_MASK) + 1) * load<u32>(vcpu, TLB_WAYS);
   store<u32>(vcpu, <u32>arenaReserve(PART_TLBS, entries << 3, 64), TLB_TAGS);
   store<u32>(vcpu, <u32>arenaReserve(PART_TLBS, entries << 2, 64), TLB_PFNS);
+  const vm = vcpuVm(vcpu);
+  const own = (<u64>unitsFor(vmGfnEnd(vm), 512)) << 2;
+  store<u32>(vcpu, vmIsShadow(vm) ? <u32>arenaReserve(PART_SPTES, own, 64) : <u32>vmDirectory(vm), DIRECTORY);
 }
 
 export function vcpuVm(vcpu: usize): usize {
@@ -189,4 +207,9 @@ export function vcpuBlockedSeen(vcpu: usize): u64 {
 
 export function setVcpuBlockedSeen(vcpu: usize, ns: u64): void {
   store<u64>(vcpu, ns, BLOCKED_SEEN);
+}
+
+/** The guest is in user mode. */
+export function setVcpuUser(vcpu: usize, user: bool): void {
+  store<u32>(vcpu, user ? 1 : 0, USER_MODE);
 }

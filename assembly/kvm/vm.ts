@@ -24,8 +24,8 @@ import { statsLayout, VM_STATS_BYTES } from "./stats";
 //          +----+----+-------+-------+-------+----------+-------+-------+----------+----------+--------+
 //          56          60     64         68        72      76       80       84         88       92       96         100      104
 //          | directory | root | expected | written | slots | gfnEnd | tables | mappings | format | levels | notifier | legacy | huge
-//          108
-//          | table pool | statistics …
+//          108      112         116
+//          | shadow | poolTables | table pool | statistics …
 //
 // pages    of the guest's memory; gfnEnd stands behind the last gfn that a slot has or is going to have
 
@@ -53,7 +53,9 @@ const LEVELS: usize = INVALIDATE_SEQ + 52;
 const NOTIFIER: usize = INVALIDATE_SEQ + 56;
 const LEGACY: usize = INVALIDATE_SEQ + 60;
 const HUGE: usize = INVALIDATE_SEQ + 64;
-const TABLE_POOL: usize = INVALIDATE_SEQ + 68;
+const SHADOW: usize = INVALIDATE_SEQ + 68;
+const POOL_TABLES: usize = INVALIDATE_SEQ + 72;
+const TABLE_POOL: usize = INVALIDATE_SEQ + 76;
 const MONITOR: usize = (TABLE_POOL + TABLE_POOL_BYTES + 7) & ~7;
 const ZAPS: usize = MONITOR + 4;
 const ALIASES: usize = MONITOR + 8;
@@ -166,7 +168,8 @@ export function vmTables(vm: usize): u32 {
 }
 
 export function vmLayout(vm: usize): void {
-  tablePoolLayout(vm + TABLE_POOL, vmTables(vm));
+  const tables = load<u32>(vm, POOL_TABLES);
+  tablePoolLayout(vm + TABLE_POOL, tables === 0 ? vmTables(vm) : tables, vmIsShadow(vm));
   store<u32>(vm, <u32>arenaReserve(PART_SPTES, unitsFor(load<u32>(vm, GFN_END), 512) << 2), DIRECTORY);
   statsLayout(vm + STATS);
 }
@@ -359,6 +362,21 @@ export function vmGuestFile(vm: usize): usize {
 
 export function setVmGuestFile(vm: usize, record: usize): void {
   store<u32>(vm, <u32>record, GUEST_FILE);
+}
+
+/** Record of shadow paging (roots.ts), 0 without. */
+export function vmShadow(vm: usize): usize {
+  return <usize>load<u32>(vm, SHADOW);
+}
+
+/** The guest's own tables are shadowed, by up to `tables` pages of sptes at a time; before vmLayout(). */
+export function setVmShadow(vm: usize, shadow: usize, tables: u32): void {
+  store<u32>(vm, <u32>shadow, SHADOW);
+  store<u32>(vm, tables, POOL_TABLES);
+}
+
+export function vmIsShadow(vm: usize): bool {
+  return load<u32>(vm, SHADOW) !== 0;
 }
 
 /** One u32 a page of the process: the number of its last write; 0 without integrity. */

@@ -20,6 +20,7 @@ import { workersInit } from "../kvm/apfworker";
 import { integrityInit } from "../kvm/integrity";
 import { mmuCreate } from "../kvm/mmu";
 import { monitorCreate } from "../kvm/monitor";
+import { shadowDesign } from "../kvm/roots";
 import { DAEMON_BYTES, setVcpuNext, vcpuCreate } from "../kvm/vcpu";
 import {
   setVmMonitor,
@@ -265,6 +266,11 @@ export function configPaging(
 ): i32 {
   vmDesign(vmAt(id), format, levels, notifier, huge);
   return mmuCreate(vmAt(id), mmu, mmuPages) ? OK : E_NO_MEMORY;
+}
+
+/** VM `id` has shadow paging: see shadowDesign(). */
+export function configShadow(id: u32, ownRoots: bool, preset: bool): void {
+  shadowDesign(vmAt(id), ownRoots, preset);
 }
 
 /** Memslot number `id` of a VM: `pages` frames from `gfn` on; `hva` below 0 for the process' usual place. `flags` are KVM_MEM_*. */

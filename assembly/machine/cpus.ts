@@ -215,6 +215,13 @@ export function cpuWake(actor: usize, time: u64): void {
   if (victim !== 0) store<u32>(victim, 1, RESCHED);
 }
 
+/** An actor that waits for a CPU may have been told to run on another one: it takes that one if it is idle. */
+export function cpuMoved(actor: usize, time: u64): void {
+  if (actorState(actor) !== ACTOR_RUNNABLE) return;
+  const idle = idleCpu(actor);
+  if (idle !== CPU_NONE) assign(cpuAt(idle), idle, actor, time);
+}
+
 function mayRun(actor: usize, cpu: u32): bool {
   return actorOnlyCpu(actor) === CPU_NONE || actorOnlyCpu(actor) === cpu;
 }

@@ -23,6 +23,7 @@ import { workersPeak, workersResetPeak } from "../kvm/apfworker";
 import { VIOLATION_BYTES, VIOLATIONS_KEPT, violationAt, violations } from "../kvm/integrity";
 import { memslotIndex, memslotUnbacked } from "../kvm/memslot";
 import { gfnToMemslot } from "../kvm/memslots";
+import { mmuSpte } from "../kvm/mmu";
 import { sptePresent } from "../kvm/spte";
 import {
   faultCount,
@@ -40,7 +41,6 @@ import {
 import { vcpuMode } from "../kvm/vcpu";
 import { gfnToIndex, vmMm, vmSlots, vmSpace, vmStats, vmUnalias } from "../kvm/vm";
 import { vmAt, vmTableCount } from "../kvm/vmtable";
-import { walkSpte } from "../kvm/walk";
 import { PFN_NONE, TIME_NEVER } from "../memory/layout";
 import { FAULT_KINDS } from "../mm/fault";
 import {
@@ -226,7 +226,7 @@ export function reportPage(id: u32, gfn: u32): void {
   put(REPORT_PAGE_WRITABLE, ptePresent(pte) && pte & PTE_WRITE ? 1 : 0);
   put(REPORT_PAGE_ACCESSED, ptePresent(pte) && pte & PTE_ACCESSED ? 1 : 0);
   put(REPORT_PAGE_DIRTY, ptePresent(pte) && pte & PTE_DIRTY ? 1 : 0);
-  put(REPORT_PAGE_MAPPED, sptePresent(walkSpte(vm, gfn)) ? 1 : 0);
+  put(REPORT_PAGE_MAPPED, sptePresent(mmuSpte(vm, gfn)) ? 1 : 0);
 }
 
 // The host: its counters MM_*, then these.

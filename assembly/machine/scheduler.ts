@@ -68,6 +68,7 @@ import {
   cpuAt,
   cpuContenders,
   cpuCurrent,
+  cpuMoved,
   cpuNextTurn,
   cpuPreempt,
   cpuRelease,
@@ -223,6 +224,7 @@ export function dispatch(kind: u32, subject: usize, time: u64): void {
   } else if (kind === EVENT_PAGER) {
     pagerTimer(userfaultServer(subject), subject, time);
   } else if (kind === EVENT_ACCESS) {
+    cpuMoved(subject, time);
     wakeHalted(subject, time, true);
   } else {
     assert(kind === EVENT_TASK_START);

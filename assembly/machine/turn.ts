@@ -60,7 +60,15 @@ import { faultResume, faultSaved, faultSuspend } from "../kvm/faultsave";
 import { vcpuLeaveGuest } from "../kvm/run";
 import { VM_ACCESSES, vmCountAdd } from "../kvm/stats";
 import { stepIrqsOff, stepPending, stepRun } from "../kvm/step";
-import { setVcpuMode, VCPU_HALTED, vcpuApf, vcpuFaultPending, vcpuIndex, vcpuVm } from "../kvm/vcpu";
+import {
+  setVcpuMode,
+  setVcpuUser,
+  VCPU_HALTED,
+  vcpuApf,
+  vcpuFaultPending,
+  vcpuIndex,
+  vcpuVm,
+} from "../kvm/vcpu";
 import { vmId, vmSpace, vmStats } from "../kvm/vm";
 import { vmAt, vmTableCount } from "../kvm/vmtable";
 import { TIME_NEVER } from "../memory/layout";
@@ -133,6 +141,7 @@ export function turn(vcpu: usize, end: u64, budget: u32): u32 {
     const clock = actorClock(vcpu);
     if (stepPending(vcpu, pending)) {
       if (!pending && clock >= end) return done(TURN_OVER, made);
+      setVcpuUser(vcpu, false);
       if (vcpuApf(vcpu) !== 0)
         store<u32>(vcpuApf(vcpu), stepIrqsOff(vcpu) ? CPL_IRQS_OFF : CPL_NO_TASK, APF_CPL);
       if (!stepRun(vcpu)) return done(TURN_FAULT, made);
@@ -169,6 +178,7 @@ export function turn(vcpu: usize, end: u64, budget: u32): u32 {
       compute(vcpu, task, until);
     } else {
       if (budget === made) return done(TURN_BUDGET, made);
+      setVcpuUser(vcpu, !taskKernel(task));
       if (vcpuApf(vcpu) !== 0) store<u32>(vcpuApf(vcpu), taskKernel(task) ? 0 : 3, APF_CPL);
       if (faultSaved(taskFault(task))) faultResume(vcpu, taskFault(task));
       const paged = taskOwn(task) !== 0;

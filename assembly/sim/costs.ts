@@ -39,13 +39,15 @@ export const COST_AGE_LINEAR_PTE_NS: u32 = 34;
 export const COST_HUGE_FAULT_NS: u32 = 35;
 export const COST_KSM_SCAN_PAGE_NS: u32 = 36;
 export const COST_MIGRATE_PAGE_NS: u32 = 37;
-export const COST_COUNT: u32 = 38;
+export const COST_SHADOW_FAULT_NS: u32 = 38;
+export const COST_SHADOW_PT_WRITE_NS: u32 = 39;
+export const COST_COUNT: u32 = 40;
 
 export const PRESET_BARE_METAL: u32 = 0;
 export const PRESET_NESTED: u32 = 1;
 export const PRESET_NEHALEM_HDD_2010: u32 = 2;
 
-const COSTS: usize = memory.data(4 * 38, 8);
+const COSTS: usize = memory.data(4 * 40, 8);
 
 /** Price of `key`, virtual ns. */
 export function cost(key: u32): u32 {
@@ -99,6 +101,8 @@ export function costsPreset(preset: u32): void {
   costSet(COST_MIGRATE_PAGE_NS, 13100);
   costSet(COST_HUGE_FAULT_NS, 260000);
   costSet(COST_KSM_SCAN_PAGE_NS, 1200);
+  costSet(COST_SHADOW_FAULT_NS, 500 + 3000);
+  costSet(COST_SHADOW_PT_WRITE_NS, 500 + 2000);
   if (preset === PRESET_NESTED) {
     // Measured in a guest of a nested KVM: cpuid p50, cross-CPU wake, random line, refault p50.
     costSet(COST_VM_EXIT_NS, 6800);
@@ -108,11 +112,15 @@ export function costsPreset(preset: u32): void {
     costSet(COST_APF_READY_NS, 6800 + 600 + 500);
     costSet(COST_IRQ_INJECT_IDLE_NS, 6800 + 600);
     costSet(COST_HUGE_FAULT_NS, 420000);
+    costSet(COST_SHADOW_FAULT_NS, 6800 + 3000);
+    costSet(COST_SHADOW_PT_WRITE_NS, 6800 + 2000);
   } else if (preset === PRESET_NEHALEM_HDD_2010) {
     // 2,000 cycles at 2.93 GHz; guests of that year ticked at 1,000 Hz.
     costSet(COST_VM_EXIT_NS, 680);
     costSet(COST_IRQ_INJECT_IDLE_NS, 680 + 600);
     costSet(COST_GUEST_TICK_NS, 1000000);
+    costSet(COST_SHADOW_FAULT_NS, 680 + 3000);
+    costSet(COST_SHADOW_PT_WRITE_NS, 680 + 2000);
     costSet(COST_APF_READY_NS, 680 + 600 + 500);
   }
 }

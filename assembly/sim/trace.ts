@@ -57,7 +57,9 @@ export const TRACE_KVM_INJ_VIRQ: u32 = 54;
 // In the guest.
 export const TRACE_KVM_ASYNC_PF_TASK_WAIT: u32 = 55;
 export const TRACE_KVM_ASYNC_PF_TASK_WAKE: u32 = 56;
-export const TRACE_EVENTS: u32 = 57;
+export const TRACE_KVM_MMU_UNSYNC_PAGE: u32 = 57;
+export const TRACE_KVM_MMU_SYNC_PAGE: u32 = 58;
+export const TRACE_EVENTS: u32 = 59;
 /** Events that there is room for: one bit each in the mask of those that are recorded. */
 const EVENTS_MAX: u32 = 64;
 

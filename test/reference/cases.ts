@@ -91,6 +91,8 @@ export const BARE_METAL: Record<CostKey, number> = {
   ageLinearPteNs: 25,
   ksmScanPageNs: 1200,
   hugeFaultNs: 260_000,
+  shadowFaultNs: 3500,
+  shadowPtWriteNs: 2500,
   migratePageNs: 13_100,
 };
 

@@ -50,8 +50,8 @@ test("what is read out of a captured trace is what its summary says", () => {
       assert.is(found.page_faults, step.page_faults ?? 0, where);
       assert.equal(found.faults_by_error_code, step.page_faults_by_error_code ?? {}, where);
       for (const { name } of places) {
-        const { order = [] } = step.faulted_pages?.[name] ?? {};
-        assert.equal(found.fault_order[name] ?? [], expanded(order ?? []), `${where} faults of ${name}`);
+        const order = step.faulted_pages?.[name]?.order ?? [];
+        assert.equal(found.fault_order[name] ?? [], expanded(order), `${where} faults of ${name}`);
         assert.is(found.sptes_set[name] ?? 0, step.sptes_set?.[name]?.set ?? 0, `${where} sptes of ${name}`);
         assert.is(
           found.unmapped_pages[name] ?? 0,

@@ -1,4 +1,4 @@
-// Commands in which the guest touches pages: access, access2.
+// Commands in which the guest touches pages or its page tables: access, access2, setpte.
 
 import { type Command, cpuOf, type StepInput } from "./guest.js";
 import { PATTERNS, type Pattern, patternPages } from "./patterns.js";
@@ -28,6 +28,12 @@ const access2: Command = (guest, [slot, ...words], step) => {
   }
 };
 
+// setpte <vcpu> <slot> <start> <count> <set> <clear>
+const setpte: Command = (guest, [vcpu, slot, start, count, set, clear], step) => {
+  const bits = { set: Number(set), clear: Number(clear) };
+  guest.editPageTable(Number(vcpu), guest.slot(slot), Number(start), Number(count), bits, cpuOf(step));
+};
+
 /** The pages of a pattern, in the order of the capture where it lists them. */
 function listOf(words: readonly string[], { captured }: StepInput): { pages: number[]; write: boolean } {
   const [pattern = "", start, count, argument, mode] = words;
@@ -44,4 +50,5 @@ function faultCpus({ events }: StepInput): number[] {
 export const accessCommands: readonly (readonly [string, Command])[] = [
   ["access", access],
   ["access2", access2],
+  ["setpte", setpte],
 ];

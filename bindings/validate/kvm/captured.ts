@@ -34,6 +34,7 @@ export const kvmScenarioSchema = v.looseObject({
     }),
   ),
   vcpus: v.optional(whole(1, 64), 1),
+  guest_ad_preset: v.optional(v.boolean(), true),
   steps: v.array(
     v.looseObject({
       step: count,

@@ -7,6 +7,7 @@ import type { Machine } from "../../machine.js";
 import type { MemslotSetting } from "../../memorymap.js";
 import type { MigrateStep } from "../../migration.js";
 import type { PagerSetting } from "../../pager.js";
+import type { EntryBits } from "../../pagetable.js";
 import type { Advice } from "../../stepping.js";
 import type { CapturedStep, KvmScenario, StepSummary } from "./captured.js";
 import type { TraceEvent } from "./tracetext.js";
@@ -101,6 +102,25 @@ export class CapturedGuest {
     for (let page = start; page < start + pages; page++) {
       this.advise(slot, "write", page, 1, cpu, this.contents.written(page, generation));
     }
+  }
+
+  /** The guest writes to every page of a slot, outside of any step. */
+  touchAll(id: number): void {
+    const slot = this.slots.get(id);
+    for (let page = 0; page < (slot?.pages ?? 0); page++) this.access(0, slot!, page, true, 0, false);
+    this.machine.traceText();
+  }
+
+  /** The guest changes its entries for pages of a slot. */
+  editPageTable(
+    vcpu: number,
+    { gfn }: GuestSlot,
+    start: number,
+    pages: number,
+    bits: EntryBits,
+    cpu: number,
+  ): void {
+    this.machine.editPageTable(VM, vcpu, { gfn: gfn + start, pages }, bits, { cpu });
   }
 
   /** Sets a slot, or deletes it. @throws Error with what KVM refuses */

@@ -69,17 +69,24 @@ export function scenarioOf(
         memory: pages * PAGE_BYTES,
         vcpus,
         memslots: slots,
-        mmu: environment.mmu === "legacy" ? "legacy" : "tdp",
+        mmu: environment.mmu === "legacy" || environment.mmu === "shadow" ? environment.mmu : "tdp",
         hugePages: memslots.some(({ thp }) => thp),
         // A vCPU sets tables aside 40 at a time (KVM_ARCH_NR_OBJS_PER_MEMORY_CACHE), and those of a capture have run before they join the cgroup.
         memcg: { chargeTables: true, chargeKvmTables: false, chargeBatch: CHARGE_BATCH },
         ...asyncPfKeys(captured),
+        ...guestKeys(captured),
       },
       ...(activity.pages > 0 ? [{ name: OTHERS, memory: othersPages(activity) * PAGE_BYTES }] : []),
     ],
     ...(merges && { check: { integrity: true } }),
     trace: { events: EVENTS, capacity: RECORDS },
   };
+}
+
+function guestKeys(captured: KvmScenario): Pick<Scenario["vms"][number], "guest"> {
+  const { guest } = asyncPfKeys(captured) as Pick<Scenario["vms"][number], "guest">;
+  if (captured.guest_ad_preset) return guest === undefined ? {} : { guest };
+  return { guest: { ...guest, accessedDirty: "clear" } };
 }
 
 function swapOf(

@@ -1,0 +1,63 @@
+// The guest's own page tables under shadow paging, changed from outside as its kernel would.
+
+import type { Core } from "./core.js";
+import { guard } from "./guard.js";
+import { show } from "./problems.js";
+import type { ResolvedScenario } from "./scenario.js";
+import {
+  type AccessOptions,
+  accessOnce,
+  type GuestRange,
+  stepError,
+  vmNamed,
+  wholeNumber,
+} from "./stepping.js";
+
+/** Bits 0..11 of an entry: 1 present, 2 writable, 4 user, 0x20 accessed, 0x40 dirty. */
+export interface EntryBits {
+  set?: number;
+  clear?: number;
+}
+
+export interface PageTableStep {
+  status: "done" | "oom" | "violation";
+  /** Exits with a page fault that the writes to the tables took. */
+  exits: number;
+}
+
+const NO_TABLE = 0xffffffff;
+
+/** Each entry in turn, then one load of CR3. */
+export function editPageTable(
+  core: Core,
+  scenario: ResolvedScenario,
+  name: string | number,
+  vcpu: number,
+  { gfn, pages = 1 }: GuestRange,
+  { set = 0, clear = 0 }: EntryBits,
+  options: AccessOptions,
+): PageTableStep {
+  const { index, vm } = vmNamed(scenario, name);
+  if (vm.mmu !== "shadow") {
+    throw stepError("vm", `${show(vm.name)} has mmu ${show(vm.mmu)}`, 'a VM with mmu "shadow"');
+  }
+  wholeNumber("vcpu", vcpu, 0, vm.vcpus - 1);
+  wholeNumber("range.gfn", gfn, 0, 2 ** 31 - 1);
+  wholeNumber("range.pages", pages, 1, 2 ** 31);
+  wholeNumber("bits.set", set, 0, 4095);
+  wholeNumber("bits.clear", clear, 0, 4095);
+  const { call } = core;
+  let exits = 0;
+  for (let page = gfn; page < gfn + pages; page++) {
+    const table = call.guestTableOf(index, vcpu, page) >>> 0;
+    if (table === NO_TABLE) {
+      throw stepError("range", `the guest has no table for page ${page}`, "pages of its memslots");
+    }
+    const step = accessOnce(core, scenario, name, vcpu, table, "write", options);
+    exits += step.exits;
+    if (step.status !== "done") return { status: step.status, exits };
+    guard(() => call.guestEdit(index, vcpu, table, page, set, clear));
+  }
+  guard(() => call.guestFlush(index, vcpu));
+  return { status: "done", exits };
+}
