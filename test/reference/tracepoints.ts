@@ -26,6 +26,8 @@ export const FORMATS: Record<string, string> = {
   kvm_mmu_zap_all_fast: "kvm-mmu-valid-gen (?<generation>[01]) used_pages (?<used>[0-9a-f]+)",
   kvm_mmu_get_page: `${SHADOW_PAGE} (?:new|existing)`,
   kvm_mmu_prepare_zap_page: SHADOW_PAGE,
+  kvm_mmu_unsync_page: SHADOW_PAGE,
+  kvm_mmu_sync_page: SHADOW_PAGE,
   fast_page_fault:
     "vcpu (?<vcpu>\\d+) gva (?<gpa>[0-9a-f]+) error_code P\\|W(?:\\|U)? sptep [0-9a-f]{16} old 0x[0-9a-f]+ new [0-9a-f]+ " +
     "spurious [01] fixed [01]",
