@@ -7,6 +7,7 @@ import { COST_KEYS } from "./costkeys.js";
 import { PagevisorError } from "./errors.js";
 import { configEvent, slotsToCome } from "./events.js";
 import type { Trace } from "./files.js";
+import { configHostPaging } from "./hostpaging.js";
 import { flagBits, gfnOfPage, memslotsOf } from "./memslots.js";
 import { startPager } from "./pager.js";
 import { isIdealized } from "./policynames.js";
@@ -89,6 +90,7 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
         vm.guest.timeslice,
       ),
     );
+    done(core, configHostPaging(core, index, vm));
     for (const { id, gfn, pages, hva = -1, flags = [] } of slots) {
       call.configMemslot(index, id, gfn, pages, hva, flagBits(core, flags));
     }
@@ -146,7 +148,7 @@ function configPaging(core: Core, index: number, vendor: "intel" | "amd", vm: Re
     Number(vm.hugePages),
     vm.mmuPages ?? 0,
   );
-  if (vm.mmu === "shadow") core.call.configShadow(index, 0, Number(vm.guest.accessedDirty !== "clear"));
+  if (vm.mmu === "shadow") core.call.configShadow(index, Number(vm.hostPaging === "writepage-2007"), Number(vm.guest.accessedDirty !== "clear"));
   return status;
 }
 

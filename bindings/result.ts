@@ -2,6 +2,7 @@
 // Every latency and time is in virtual nanoseconds, every memory figure in 4 KiB pages unless its name says bytes.
 
 import type { ResolvedEvent } from "./eventschema.js";
+import type { HostPaging2007Result } from "./hostpaging.js";
 import type { ResolvedScenario } from "./scenario.js";
 
 /** Latency of one kind of fault, virtual ns. Percentiles have 3 significant digits (HDR histogram); `max` and `mean` are exact. */
@@ -104,6 +105,8 @@ export interface VmResult {
     outstandingPeak: number;
   };
   notifier: { unmapped: number; aged: number; young: number; flushes: number; retries: number };
+  /** With hostPaging "writepage-2007" alone. */
+  hostPaging2007?: HostPaging2007Result;
   freePages: {
     /** Pages that the guest has freed. */
     freed: number;
@@ -164,7 +167,7 @@ export interface HostResult {
 
 /** One integrity violation with its story. */
 export interface Violation {
-  kind: "lostWrite" | "staleRead" | "unreachablePin" | "arrayOverflow" | "tokenReuse";
+  kind: "lostWrite" | "staleRead" | "unreachablePin" | "arrayOverflow" | "tokenReuse" | "noSlot";
   vm: string;
   gfn: number;
   vcpu: number;

@@ -26,7 +26,8 @@ import {
 import { gfnToMemslot } from "./memslots";
 import { traceSetSpte } from "./mmutrace";
 import { checkRmapList, rmapAdd, rmapCount, rmapFirst, rmapNext } from "./rmap";
-import { roleDirect, spEntryGfn, spLevel, spOlder, spTable } from "./shadowpage";
+import { vmPrivateRoots } from "./roots";
+import { roleDirect, spEntryGfn, spLevel, spOfTable, spOlder, spOwner, spTable } from "./shadowpage";
 import {
   SPTE_NONE,
   SPTE_WRITE,
@@ -40,10 +41,12 @@ import {
   spteWriteProtect,
   spteYoung,
 } from "./spte";
+import { vcpuIndex } from "./vcpu";
 import {
   vmFormat,
   vmGfnEnd,
   vmInvalidating,
+  vmIsShadow,
   vmLevels,
   vmMm,
   vmRoot,

@@ -15,7 +15,7 @@ import {
   pageSet,
   pageTest,
 } from "./page";
-import { pageServedFrom, pageUnlock } from "./pagelock";
+import { pageServedFrom, pageUnlock, pageWritten } from "./pagelock";
 
 // The end of swap I/O: end_swap_bio_read() and end_swap_bio_write() with folio_rotate_reclaimable().
 
