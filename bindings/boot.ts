@@ -148,7 +148,12 @@ function configPaging(core: Core, index: number, vendor: "intel" | "amd", vm: Re
     Number(vm.hugePages),
     vm.mmuPages ?? 0,
   );
-  if (vm.mmu === "shadow") core.call.configShadow(index, Number(vm.hostPaging === "writepage-2007"), Number(vm.guest.accessedDirty !== "clear"));
+  if (vm.mmu === "shadow")
+    core.call.configShadow(
+      index,
+      Number(vm.hostPaging === "writepage-2007"),
+      Number(vm.guest.accessedDirty !== "clear"),
+    );
   return status;
 }
 

@@ -37,6 +37,10 @@ export interface CoreFunctions {
   configMemcg: Call;
   configPaging: Call;
   configShadow: Call;
+  configWritepage: Call;
+  hostPagingZaps: Call;
+  hostPagingLeaked: Call;
+  hostPagingSlotsLost: Call;
   guestTableOf: Call;
   guestEdit: Call;
   guestFlush: Call;

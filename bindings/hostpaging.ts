@@ -61,15 +61,21 @@ export function hostPaging(vm: ResolvedVm, index: number, { host, events }: Reso
   }
   const problems: Problem[] = [];
   const refuse = (at: Problem["path"], value: unknown, allowed: string): void => {
-    problems.push({ path: at, wrong: `${show(value)} is not possible with hostPaging "writepage-2007"`, allowed });
+    problems.push({
+      path: at,
+      wrong: `${show(value)} is not possible with hostPaging "writepage-2007"`,
+      allowed,
+    });
   };
   if (vm.mmu === "tdp") refuse([...path, "mmu"], vm.mmu, '"legacy", "shadow"');
-  if (vm.mmuNotifier !== "seq-retry") refuse([...path, "mmuNotifier"], vm.mmuNotifier, "absent: none is called");
+  if (vm.mmuNotifier !== "seq-retry")
+    refuse([...path, "mmuNotifier"], vm.mmuNotifier, "absent: none is called");
   if (vm.hugePages) refuse([...path, "hugePages"], true, "false");
   if (vm.asyncPf.design !== "off") refuse([...path, "asyncPf", "design"], vm.asyncPf.design, '"off"');
   if (vm.pager !== undefined) refuse([...path, "pager"], vm.pager, "absent");
   if (vm.guest.allocator === "buddy") refuse([...path, "guest", "allocator"], "buddy", '"direct"');
-  if (host.reclaim.policy !== "two-list") refuse(["host", "reclaim", "policy"], host.reclaim.policy, '"two-list"');
+  if (host.reclaim.policy !== "two-list")
+    refuse(["host", "reclaim", "policy"], host.reclaim.policy, '"two-list"');
   if (host.ksm !== undefined) refuse(["host", "ksm"], host.ksm, "absent");
   for (const [place, event] of events.entries()) {
     const at = ["events", place];

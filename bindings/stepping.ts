@@ -178,7 +178,7 @@ function isMergeAdvice(advice: Advice): boolean {
 }
 
 /** The guest's memory is its process' own. @throws PagevisorError E_STEP */
-function ownMemory(vm: ResolvedVm, argument: string): void {
+export function ownMemory(vm: ResolvedVm, argument: string): void {
   if (vm.hostPaging === "mmu-notifier") return;
   throw stepError(argument, `the process of ${show(vm.name)} does not map its guest's memory`, '"pageout"');
 }

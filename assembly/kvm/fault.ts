@@ -45,9 +45,9 @@ import {
   PFERR_WRITE,
 } from "./fastfault";
 import { PAGE_FAULT_CHECK } from "./faultend";
+import { faultLetGo, faultUsed, hostMaps, hostMapsWritable } from "./foundpage";
 import { gfnToPageBegin, gfnToPageStep } from "./gfntopage";
 import { kvmLockDrop, kvmLockTake } from "./guestfile";
-import { faultLetGo, faultUsed, hostMaps, hostMapsWritable } from "./foundpage";
 import { noteViolation, VIOLATION_UNREACHABLE_PIN } from "./integrity";
 import { memslotIndex, memslotInvalid, memslotReadOnly, memslotUnbacked } from "./memslot";
 import { mmuLevel, mmuMap, mmuMissing, mmuReady } from "./mmu";
@@ -65,12 +65,7 @@ import {
 } from "./shadowfault";
 import { addSpare, spareCount } from "./spare";
 import { SPTE_NPT, sptePresent } from "./spte";
-import {
-  VM_MMIO_EXITS,
-  VM_RETRIES,
-  VM_UNREACHABLE_PINS,
-  vmCountAdd,
-} from "./stats";
+import { VM_MMIO_EXITS, VM_RETRIES, VM_UNREACHABLE_PINS, vmCountAdd } from "./stats";
 import {
   PF_EMULATED,
   PF_GFN,

@@ -52,5 +52,7 @@ function pageAt(vm: usize, index: u32): u32 {
   if (entry !== ENTRY_NONE) return swapCacheLookup(vmMm(vm), entry);
   const slots = vmSlots(vm);
   const place = memslotNextInHva(slots, index, index + 1, 0);
-  return place === memslotCount(slots) ? PFN_NONE : cachedPage(vm, memslotGfnOf(memslotByHva(slots, place), index));
+  return place === memslotCount(slots)
+    ? PFN_NONE
+    : cachedPage(vm, memslotGfnOf(memslotByHva(slots, place), index));
 }

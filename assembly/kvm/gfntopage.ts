@@ -1,14 +1,7 @@
 import { PFN_NONE } from "../memory/layout";
 import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
 import { allocated, allocBegin, allocStep } from "../mm/alloc";
-import {
-  FAULT_ENTRY,
-  FAULT_INDEX,
-  FAULT_KIND,
-  FAULT_PC,
-  FAULT_PFN,
-  FAULT_WRITABLE,
-} from "../mm/context";
+import { FAULT_ENTRY, FAULT_INDEX, FAULT_KIND, FAULT_PC, FAULT_PFN, FAULT_WRITABLE } from "../mm/context";
 import { FAULT_MAJOR, FAULT_MINOR, FAULT_SPURIOUS } from "../mm/fault";
 import { pageFree, pagePut } from "../mm/free";
 import { mmStamped, setFrameStamp } from "../mm/instance";
@@ -145,7 +138,8 @@ function failed(vcpu: usize, vm: usize): void {
 // add_to_page_cache(), and what gfn_to_page() does with a page that is new there. The caller's reference goes.
 function inserted(vcpu: usize, vm: usize, pfn: u32): bool {
   const mm = vmMm(vm);
-  if (!fileAdd(mm, spaceFile(vmSpace(vm)), pfn, spaceId(vmSpace(vm)), load<u32>(vcpu, FAULT_INDEX))) return false;
+  if (!fileAdd(mm, spaceFile(vmSpace(vm)), pfn, spaceId(vmSpace(vm)), load<u32>(vcpu, FAULT_INDEX)))
+    return false;
   pageSet(pageOf(mm, pfn), PG_DIRTY);
   found(vcpu, vm, pfn);
   pagePut(mm, pfn, vcpu);

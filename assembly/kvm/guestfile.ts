@@ -168,7 +168,8 @@ export function checkGuestFile(vm: usize): void {
   if (own) assert(fileHost(spaceFile(space)) === spaceId(space));
   for (let gfn: u32 = 0; gfn < vmGfnEnd(vm); gfn++) {
     const pfn = cachedPage(vm, gfn);
-    if (pfn !== PFN_NONE) assert(pageTest(pageOf(vmMm(vm), pfn), PG_FILE) && !pageTest(pageOf(vmMm(vm), pfn), PG_SWAPCACHE));
+    if (pfn !== PFN_NONE)
+      assert(pageTest(pageOf(vmMm(vm), pfn), PG_FILE) && !pageTest(pageOf(vmMm(vm), pfn), PG_SWAPCACHE));
     const slot = gfnToMemslot(vmSlots(vm), gfn);
     if (slot === 0) continue;
     const entry = physMemEntry(vm, memslotIndex(slot, gfn));

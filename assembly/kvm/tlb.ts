@@ -55,7 +55,8 @@ export function tlbPeek(vcpu: usize, gfn: u32): i32 {
   const ways = load<u32>(vcpu, TLB_WAYS);
   const first = (gfn & load<u32>(vcpu, TLB_SET_MASK)) * ways;
   for (let index = first; index < first + ways; index++) {
-    if (tlbMatches(load<u64>(<usize>load<u32>(vcpu, TLB_TAGS) + ((<usize>index) << 3)), key)) return <i32>index;
+    if (tlbMatches(load<u64>(<usize>load<u32>(vcpu, TLB_TAGS) + ((<usize>index) << 3)), key))
+      return <i32>index;
   }
   return -1;
 }

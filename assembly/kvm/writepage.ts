@@ -95,11 +95,7 @@ function zap(vm: usize, actor: usize, gfn: u32): void {
     vcpuZapped(vm, vcpuIndex(vcpu));
     if (!all) flushTlb(vcpu, actor);
   }
-  actorSpend(
-    actor,
-    STAGE_RECLAIM,
-    cost(COST_NOTIFIER_INVALIDATE_NS) + zapped * cost(COST_RMAP_PER_SPTE_NS),
-  );
+  actorSpend(actor, STAGE_RECLAIM, cost(COST_NOTIFIER_INVALIDATE_NS) + zapped * cost(COST_RMAP_PER_SPTE_NS));
   if (all && zapped !== 0) flushRemoteTlbs(vm, actor);
 }
 

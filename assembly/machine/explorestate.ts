@@ -211,7 +211,6 @@ function isWrong(vm: usize, gfn: u32, pfn: u32, settled: bool): bool {
   if (pfn === ZERO_PFN || (ptePresent(pte) && ptePfn(pte) === pfn)) return false;
   const page = pageOf(mm, pfn);
   if (vmGuestFile(vm) !== 0 && cachedPage(vm, gfn) === pfn) return pageOwner(page) !== vmId(vm);
-  const gone =
-    pageRefs(page) === 0 || pageOwner(page) !== spaceId(vmSpace(vm)) || pageIndex(page) !== index;
+  const gone = pageRefs(page) === 0 || pageOwner(page) !== spaceId(vmSpace(vm)) || pageIndex(page) !== index;
   return gone || settled;
 }

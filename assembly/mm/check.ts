@@ -168,7 +168,8 @@ function checkFrames(mm: usize, pinned: u32): void {
       assert(cached);
     }
     if (pageTest(page, PG_PLUGGED)) assert(list === LIST_ISOLATED);
-    const known = pageMaps(page) + (cached || pageTest(page, PG_FILE) ? 1 : 0) + (list === LIST_ISOLATED ? 1 : 0);
+    const known =
+      pageMaps(page) + (cached || pageTest(page, PG_FILE) ? 1 : 0) + (list === LIST_ISOLATED ? 1 : 0);
     assert(pageRefs(page) >= known);
     extra += pageRefs(page) - known;
     if (list === LIST_NONE) assert(pageTest(page, PG_LOCKED) || pageRefs(page) > 0);

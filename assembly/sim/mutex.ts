@@ -1,5 +1,11 @@
 import { actorClock } from "./actor";
-import { WAITQUEUE_BYTES, waitqueueEmpty, waitqueueFirst, waitqueueSleep, waitqueueWakeOne } from "./waitqueue";
+import {
+  WAITQUEUE_BYTES,
+  waitqueueEmpty,
+  waitqueueFirst,
+  waitqueueSleep,
+  waitqueueWakeOne,
+} from "./waitqueue";
 
 // A sleeping lock (struct mutex). Who waits first gets it next: it is handed over, so that nobody overtakes.
 //
