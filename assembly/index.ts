@@ -1,6 +1,7 @@
 import { booksInit } from "./guest/books";
 import { hintingInit } from "./guest/hinting";
 import { reportingInit } from "./guest/reporting";
+import { apfPinInit } from "./kvm/apfpin";
 import { notifierInit } from "./kvm/notifier";
 import { writepageInit } from "./kvm/writepage";
 
@@ -40,6 +41,7 @@ export * from "./machine/zonecase";
 
 notifierInit();
 writepageInit();
+apfPinInit();
 reportingInit();
 hintingInit();
 booksInit();

@@ -4,6 +4,7 @@
 import { type Core, constantName } from "./core.js";
 import type { ParsedScenario } from "./schema.js";
 
+/** The key as it is given. */
 type ParsedAsyncPf = ParsedScenario["vms"][number]["asyncPf"];
 
 /** Every key explicit, but for `off`, where those that were not given stay open for the design that a fork may choose. */
@@ -37,20 +38,20 @@ type AsyncPfCall = (
   limit: number,
   workers: number,
   sendAlways: number,
-  pinHeld: number,
+  pin: number,
   tokenSkipsZero: number,
 ) => number;
 
 /** Hands the design of VM number `vm` to `call`, at set-up or live. Returns the core's status. */
 export function callAsyncPf(core: Core, call: AsyncPfCall, vm: number, asyncPf: ResolvedAsyncPf): number {
-  const { design, perVcpu = 1, workers = 1, sendAlways = false, pin, tokenRule } = asyncPf;
+  const { design, perVcpu = 1, workers = 1, sendAlways = false, pin = "released", tokenRule } = asyncPf;
   return call(
     vm,
     core.constant(`APF_DESIGN_${constantName(design)}`),
     perVcpu,
     workers,
     Number(sendAlways),
-    Number(pin === "held"),
+    core.constant(`APF_PIN_${constantName(pin)}`),
     Number(tokenRule === "now"),
   );
 }

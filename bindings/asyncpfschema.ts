@@ -25,8 +25,9 @@ export const asyncPfSchema = object(
     ),
     pin: v.optional(
       choice(
-        "held: a fetched page is pinned until its completion is consumed, as in 2010. released: it is not. Default: that of the design.",
-        { values: ["released", "held"], later: ["mapping-2013"] },
+        "held: a fetched page is pinned until its completion is consumed, as in 2010. mapping-2013: so too, but its mapping is replaced by one under " +
+          "which it can be migrated, as a patch of 2013 has it. released: it is not. Default: that of the design.",
+        { values: ["released", "held", "mapping-2013"] },
       ),
     ),
     attempts: v.optional(

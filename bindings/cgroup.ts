@@ -25,7 +25,9 @@ const FILES: Record<CgroupFile, string> = {
   "memory.reclaim": "CALL_MEMORY_RECLAIM",
 };
 
+/** What came of a write to a cgroup's file. */
 export interface CgroupStep extends Step {
+  /** Pages that the write has reclaimed. */
   reclaimedPages: number;
   /** Pages charged to the cgroup afterwards, with what CPUs have in stock for it. */
   chargedPages: number;
@@ -59,9 +61,11 @@ export function writeCgroup(
 
 /** What memory.stat says of the lists of pages, in bytes. */
 export interface MemoryStat {
+  /** Bytes on the inactive list. */
   inactiveAnon: number;
+  /** Bytes on the active list. */
   activeAnon: number;
-  /** Pages that their owner has given up (MADV_FREE). */
+  /** Bytes that their owner has given up (MADV_FREE). */
   inactiveFile: number;
 }
 

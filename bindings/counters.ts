@@ -5,6 +5,7 @@ import type { Core } from "./core.js";
 import type { FaultKind, Latency } from "./result.js";
 
 export const FAULT_NAMES = ["minor", "major", "spurious", "writeProtect"] as const;
+/** The kinds of faults, as docs/result.md tells them apart. */
 export type FaultName = (typeof FAULT_NAMES)[number];
 
 /** The stages of a fault, in the order of the core's numbers for them. */

@@ -21,6 +21,7 @@ export const CURVE_PERCENT: readonly number[] = [1, 2, 5, 10, 15, 20, 25, 30, 40
 /** At least this long between two turns for the rest of the program, in ms. */
 const TURN_MS = 16;
 
+/** What {@link curve} computes, and how. */
 export interface CurveOptions {
   /** Policies, in the order of the result; all if undefined. */
   policies?: readonly PolicyName[];
@@ -36,7 +37,9 @@ export interface CurveOptions {
 
 /** A size of memory. */
 export interface CurveSize {
+  /** Pages of 4 KiB. */
   pages: number;
+  /** The same in bytes. */
   bytes: number;
   /** Of the trace's different pages. */
   percent: number;
@@ -44,18 +47,25 @@ export interface CurveSize {
 
 /** One policy: an entry for each size. */
 export interface Curve {
+  /** Its name. */
   policy: PolicyName;
+  /** Number of references that missed, the first one of each page among them; by size, as in {@link CurveResult.sizes}. */
   misses: number[];
+  /** `misses` as a share of all references, 0..1. */
   missRatio: number[];
 }
 
 /** The shape of `pagevisor curve --json`. */
 export interface CurveResult {
+  /** Names this format. */
   schema: "pagevisor.curve/1";
+  /** `interrupted`: the signal came, and `curves` has the policies that were done. */
   status: "done" | "interrupted";
+  /** The trace: hash of its words, number of references, how many of them write, and number of different pages. */
   trace: { sha256: string; references: number; writes: number; pages: number };
   /** By ascending size, each once. */
   sizes: CurveSize[];
+  /** In the order of the options' policies. */
   curves: Curve[];
 }
 

@@ -18,6 +18,7 @@ export type ErrorCode =
 /** Every error that pagevisor throws on purpose. */
 export class PagevisorError extends Error {
   constructor(
+    /** Which error it is; does not change its meaning between versions. */
     readonly code: ErrorCode,
     message: string,
     options?: ErrorOptions,

@@ -103,6 +103,7 @@ export const eventSchema = byKey("do", "What a VM's monitor does.", [
   ),
 ]);
 
+/** An entry of a scenario's `events`. */
 export type ScenarioEvent = v.InferOutput<typeof eventSchema>;
 
 /** An event whose VM is named. */

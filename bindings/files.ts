@@ -11,6 +11,7 @@ export type FileSource = Record<string, Uint8Array> | ((name: string) => Uint8Ar
 
 /** A trace: one word an access, bit 31 set for a write, bits 0..30 the page. */
 export interface Trace {
+  /** The accesses in order. */
   words: Uint32Array;
   /** Largest page + 1. */
   pages: number;

@@ -19,9 +19,12 @@ const REGIONS = [
   "asyncPf",
 ] as const;
 
+/** A part of a machine's state; `tables` is what does not depend on the scenario. */
 type Part = (typeof REGIONS)[number] | "tables";
 
+/** What a machine takes of its core's memory. */
 export interface Footprint {
+  /** The whole, in bytes. */
   bytes: number;
   /** Bytes by part; they sum to `bytes`. `tables` is what does not depend on the scenario: the core's own static data. */
   parts: Record<Part, number>;

@@ -5,7 +5,9 @@ import { FAULT_NAMES, type FaultName, type Reading } from "./counters.js";
 
 /** Latencies of one kind of fault in one VM, virtual ns. Buckets are those of HdrHistogram with 3 significant digits. */
 export interface LatencyHistogram {
+  /** Name of the VM. */
   vm: string;
+  /** Which faults. */
   kind: FaultName;
   /** Faults that are counted. */
   count: number;

@@ -9,6 +9,7 @@ import { vmNamed, wholeNumber } from "./stepping.js";
 
 /** A leaf entry of the secondary MMU. */
 export interface InspectedSpte {
+  /** The guest frame that it maps. */
   gfn: number;
   /** The 64 bits as KVM has them, hexadecimal; "0x0" while nothing is mapped. */
   spte: string;
@@ -35,7 +36,7 @@ export interface InspectedPage {
     generation?: number;
     flags: string[];
   } | null;
-  /** Its swap slot: the pte's, or the copy that the swap cache keeps. */
+  /** Its swap slot: the pte's, or the copy that the swap cache keeps. The area's name, the slot's number in it, and the number of its users. */
   swap: { area: string; slot: number; users: number } | null;
   /** With check.integrity: the number of the last write, and the one that is found. */
   stamp: { expected: number; found: number } | null;

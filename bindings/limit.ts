@@ -5,6 +5,7 @@ import { parseTime } from "./units.js";
 
 /** How far a run goes, counted from now; whichever is reached first. Accesses are summed over all guests, time is virtual. */
 export interface Limit {
+  /** Number of accesses, a whole number from 1. */
   accesses?: number;
   /** ns, or with a unit: "10ms". */
   time?: number | string;

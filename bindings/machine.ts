@@ -33,6 +33,7 @@ import { VERSION } from "./version.js";
 
 export type { Footprint, Limit, Progress, Tick, TickOptions };
 
+/** Where a machine's inputs come from. */
 export interface CreateOptions {
   /** Bytes of the files that `trace` workloads name, or a function that gets them. */
   files?: FileSource;
@@ -44,8 +45,11 @@ export interface CreateOptions {
   traces?: Map<string, Trace>;
 }
 
+/** How a run is watched and ended. */
 export interface RunOptions {
+  /** Ends the run: it resolves with status `interrupted`. Looked at after each 65,536 accesses or 4096 events. */
   signal?: AbortSignal;
+  /** Told how far the run has come, at least every 16 ms. */
   onProgress?: (progress: Progress) => void;
 }
 
@@ -53,6 +57,8 @@ export interface RunOptions {
  * A simulated host with its virtual machines.
  *
  * Made by {@link Machine.create}. Time is virtual and counts in ns; memory in 4 KiB pages where a name does not say bytes.
+ *
+ * Every method can throw a PagevisorError: E_DISPOSED after {@link Machine.dispose}, E_INTERNAL for a bug of pagevisor, and what it names itself.
  */
 export class Machine extends SteppedMachine {
   #core: Core | undefined;
@@ -133,6 +139,8 @@ export class Machine extends SteppedMachine {
   /**
    * As {@link Machine.run}, with the same result and digest, but looks at the event loop at least every 16 ms. An aborted run
    * resolves with status `interrupted`, and the machine can go on.
+   *
+   * @throws PagevisorError E_ENDLESS, E_LIMIT
    */
   async runAsync(limit?: Limit, { signal, onProgress }: RunOptions = {}): Promise<RunResult> {
     if (limit === undefined) await this.warmUp({ ...(signal && { signal }) });
@@ -160,7 +168,7 @@ export class Machine extends SteppedMachine {
     return ticksOf(this, options);
   }
 
-  /** Runs the scenario's `duration.warmUp`, if there is one and it has not been run; then the printed counters start anew. */
+  /** Runs the scenario's `duration.warmUp`, if there is one and it has not been run; then the printed counters start anew. @throws PagevisorError E_DISPOSED */
   async warmUp(options: RunOptions = {}): Promise<void> {
     const { warmUp } = this.#own.scenario.duration;
     if (this.#own.warm || warmUp === null) return;
@@ -168,7 +176,7 @@ export class Machine extends SteppedMachine {
     this.#endWarmUp();
   }
 
-  /** Everything since boot, or since the end of the warm-up; status and reason are those of the latest run. */
+  /** Everything since boot, or since the end of the warm-up; status and reason are those of the latest run. @throws PagevisorError E_DISPOSED */
   result(): RunResult {
     return resultSince(this.core, this.#own, this.#own.base, this.#own.wallMs, false);
   }
@@ -202,6 +210,8 @@ export class Machine extends SteppedMachine {
   /**
    * The machine as bytes, for {@link Machine.restore} by the same version: version, scenario, a checksum, and the memory of the core.
    * They hold everything but the files of the scenario, which have been read.
+   *
+   * @throws PagevisorError E_DISPOSED
    */
   snapshot(): Uint8Array {
     const core = this.core;
@@ -213,6 +223,8 @@ export class Machine extends SteppedMachine {
   /**
    * The latencies of every VM's faults by kind, since boot or the end of the warm-up: what the percentiles of a result come from. A `maxNs`
    * is the longest since boot or the warm-up.
+   *
+   * @throws PagevisorError E_DISPOSED
    */
   histograms(): LatencyHistogram[] {
     const core = this.core;
@@ -220,17 +232,17 @@ export class Machine extends SteppedMachine {
     return histogramsBetween(core, names, this.#own.base, readAll(core, this.#own));
   }
 
-  /** What each vCPU does, and did since boot. */
+  /** What each vCPU does, and did since boot. @throws PagevisorError E_DISPOSED */
   vcpus(): VcpuState[] {
     return vcpuStates(this.core, this.#own);
   }
 
-  /** Bytes of simulator state, whole and by part; exact. */
+  /** Bytes of simulator state, whole and by part; exact. @throws PagevisorError E_DISPOSED */
   footprint(): Footprint {
     return footprintOf(this.core);
   }
 
-  /** ftrace's text of the records written since the last call; `scenario.trace` says which events write records. */
+  /** ftrace's text of the records written since the last call; `scenario.trace` says which events write records. @throws PagevisorError E_DISPOSED */
   traceText(): string {
     const core = this.core;
     const text = traceText(core, this.#own.traceRead, this.#epochNs(), this.#actors());
@@ -238,7 +250,7 @@ export class Machine extends SteppedMachine {
     return text;
   }
 
-  /** The records written since the last call of this or of {@link Machine.traceText}, for programs. */
+  /** The records written since the last call of this or of {@link Machine.traceText}, for programs. @throws PagevisorError E_DISPOSED */
   traceEvents(): TraceEvents {
     const { core } = this;
     const read = traceEvents(core, this.#own.traceRead, this.#epochNs(), this.#actors());
@@ -246,30 +258,32 @@ export class Machine extends SteppedMachine {
     return read;
   }
 
-  /** How often each tracepoint was passed since boot, recorded or not. */
+  /** How often each tracepoint was passed since boot, recorded or not. @throws PagevisorError E_DISPOSED */
   traceCounts(): Record<string, number> {
     return traceCounts(this.core);
   }
 
-  /** Walks every structure and asserts its invariants; does so only in a debug build of the core. For tests. */
+  /** Walks every structure and asserts its invariants; does so only in a debug build of the core. For tests. @throws PagevisorError E_INTERNAL, E_DISPOSED */
   check(): void {
     guard(() => this.core.call.checkAll());
   }
 
-  /** Lets go of the machine's memory. Any later use throws E_DISPOSED; disposing twice does no harm. */
+  /** Lets go of the machine's memory. Any later use throws E_DISPOSED; disposing twice does no harm. Never throws. */
   dispose(): void {
     this.#core = undefined;
   }
 
-  /** {@link Machine.dispose}, for `using machine = await Machine.create(…)`. */
+  /** {@link Machine.dispose}, for `using machine = await Machine.create(…)`. Never throws. */
   [Symbol.dispose](): void {
     this.dispose();
   }
 
+  /** @internal */
   protected get tasks(): Own["tasks"] {
     return this.#own.tasks;
   }
 
+  /** @internal */
   protected get core(): Core {
     if (this.#core === undefined) {
       throw new PagevisorError("E_DISPOSED", "the machine has been disposed of; create or fork another one");

@@ -20,24 +20,30 @@ import {
 export interface MemslotSetting {
   /** First guest frame. */
   gfn: number;
+  /** How many pages, from 1. */
   pages: number;
   /** Where the VM's process maps the memory. Default: where the slot has it now, else the usual place of these frames. */
   hva?: number;
+  /** KVM's flags. Default: none. */
   flags?: readonly MemslotFlag[];
 }
 
 /** What KVM said: nothing to do, a slot more, other flags, other frames, a slot less. */
 export type MemslotChange = "nothing" | "create" | "flags" | "move" | "delete";
 
+/** What came of setting a memslot. */
 export interface MemslotStep extends Step {
+  /** What KVM took the call for; null when it refused. */
   change: MemslotChange | null;
   /** KVM's error, null when there was none. */
   error: "EINVAL" | "EEXIST" | "ENOMEM" | null;
 }
 
+/** What came of taking a dirty log. */
 export interface DirtyLogStep extends Step {
   /** Guest frames written since the last time they were asked for, in ascending order. */
   dirty: number[];
+  /** EINVAL: the slot is not there or keeps no log. */
   error: "EINVAL" | null;
 }
 

@@ -14,6 +14,7 @@ export interface Memslot {
   flags?: readonly MemslotFlag[] | undefined;
 }
 
+/** KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY, or a slot whose memory the kernel maps itself, as in 2008. */
 export type MemslotFlag = (typeof MEMSLOT_FLAGS)[number];
 
 /** The bits that the core has for flags. */

@@ -18,6 +18,7 @@ import {
 } from "./stepping.js";
 import { parseTime } from "./units.js";
 
+/** What came of moving pages. */
 export interface MigrateStep extends Step {
   /** Pages that have another frame now. */
   moved: number;
@@ -25,6 +26,7 @@ export interface MigrateStep extends Step {
   failed: number;
 }
 
+/** What came of taking or dropping references. */
 export interface PinStep extends Step {
   /** Pages whose references the monitor holds now, or has dropped. */
   pages: number;
@@ -44,6 +46,7 @@ export interface HostZone extends FrameRange {
   unit: number;
 }
 
+/** How long to try. */
 export interface OfflineOptions extends StepOptions {
   /** When to give up, as virtual ns or a string with a unit. Default: "120s", as kernels up to 2013 had it. */
   timeout?: number | string;
@@ -53,6 +56,7 @@ export interface OfflineOptions extends StepOptions {
 export interface OfflinePage {
   /** Frame of the host that it was in. */
   frame: number;
+  /** Name of the VM. */
   vm: string;
   /** Number of the page in the memory of the VM's process. */
   page: number;
@@ -62,6 +66,7 @@ export interface OfflinePage {
   now: number | null;
 }
 
+/** What came of taking memory offline. */
 export interface OfflineStep extends Step {
   /** EBUSY: a frame of the range holds something that cannot be moved. EINTR: the time was over. Nothing is offline then. */
   error: "EBUSY" | "EINTR" | null;

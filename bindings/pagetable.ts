@@ -15,11 +15,15 @@ import {
 
 /** Bits 0..11 of an entry: 1 present, 2 writable, 4 user, 0x20 accessed, 0x40 dirty. */
 export interface EntryBits {
+  /** Bits that become 1. Default: none. */
   set?: number;
+  /** Bits that become 0. Default: none. */
   clear?: number;
 }
 
+/** What came of a change of the guest's page tables. */
 export interface PageTableStep {
+  /** As of every step: out of memory, or a read found another content than the last write. */
   status: "done" | "oom" | "violation";
   /** Exits with a page fault that the writes to the tables took. */
   exits: number;

@@ -1,7 +1,9 @@
 // The idealized policies by the names that scenarios, tables and the command line call them, in the order in which lists show them.
 
+/** Names of the idealized policies, in the order in which lists show them. */
 export const POLICIES = ["lru", "fifo", "clock", "sieve", "s3fifo", "arc", "2q", "lfu", "belady"] as const;
 
+/** One of {@link POLICIES}. */
 export type PolicyName = (typeof POLICIES)[number];
 
 /** A policy that sees every access and decides alone what goes, in place of Linux' lists. */

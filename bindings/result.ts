@@ -7,11 +7,17 @@ import type { ResolvedScenario } from "./scenario.js";
 
 /** Latency of one kind of fault, virtual ns. Percentiles have 3 significant digits (HDR histogram); `max` and `mean` are exact. */
 export interface Latency {
+  /** Mean, ns. */
   mean: number;
+  /** Half of the faults took no longer, ns. */
   p50: number;
+  /** 90 % took no longer, ns. */
   p90: number;
+  /** 99 % took no longer, ns. */
   p99: number;
+  /** 99.9 % took no longer, ns. */
   p999: number;
+  /** The longest, ns. */
   max: number;
 }
 
@@ -44,16 +50,23 @@ export interface FaultStages {
 
 /** Faults of one kind: counted once per access that needed one and ended with a mapping. */
 export interface FaultKind {
+  /** How many. */
   count: number;
+  /** How long they took, from the access to its successful repetition as the task sees it. */
   latency: Latency;
+  /** Where that time went. */
   stages: FaultStages;
 }
 
+/** One task of a guest. Times are virtual ns. */
 export interface TaskResult {
+  /** Its name; of several equal ones, with a number. */
   name: string;
+  /** Number of accesses that it made. */
   accesses: number;
   /** CPU ns of `compute` tasks. */
   work: number;
+  /** Virtual time of its start, null while it waits for that. */
   startNs: number | null;
   /** Virtual time of the end, null while the task runs. */
   endNs: number | null;
@@ -67,18 +80,25 @@ export interface TaskResult {
   killed: boolean;
 }
 
+/** What happened in one VM. */
 export interface VmResult {
+  /** Its name. */
   name: string;
+  /** Number of accesses that its guest made. */
   accesses: number;
+  /** Virtual time that passed. */
   virtualTimeNs: number;
   /** Accesses per second of virtual time. */
   throughput: number;
   /** Time that its vCPUs were blocked in the host (swap-in, locks, waiting for a CPU), summed over vCPUs. */
   vcpuBlockedNs: number;
+  /** Its pages: in frames now, the most there were, in swap only, and those that the guest has never touched. */
   memory: { residentPages: number; peakResidentPages: number; swappedPages: number; untouchedPages: number };
   /** Like Linux' PSI: time in which some or all runnable vCPUs were stalled on memory. */
   stall: { someNs: number; fullNs: number };
+  /** Its faults by kind: each counts once, by the most expensive thing that it needed. */
   faults: { minor: FaultKind; major: FaultKind; spurious: FaultKind; writeProtect: FaultKind };
+  /** Asynchronous page faults, in numbers of faults where a line says nothing else. */
   asyncPf: {
     /** Faults that became asynchronous: the guest was told, or the vCPU was halted. */
     notPresent: number;
@@ -103,10 +123,23 @@ export interface VmResult {
     cancelled: number;
     /** The most that one vCPU had outstanding. */
     outstandingPeak: number;
+    /** Pages that are held until their completion is consumed (`pin`). */
+    held: {
+      /** Attempts to move one that were in vain, and pages that have moved all the same (mapping-2013). */
+      stayed: number;
+      moved: number;
+      /** Pages that were dropped as a file's while their mapping was replaced: the process' counters are wrong by so many. */
+      miscounted: number;
+      /** Contexts of replaced mappings, and those that were freed; each of the others belongs to a page that is held, or is lost. */
+      contexts: number;
+      contextsFreed: number;
+    };
   };
+  /** Number of MMU notifier calls on its pages: unmapped, aged (and of these found young), TLB flushes sent, and faults that started over. */
   notifier: { unmapped: number; aged: number; young: number; flushes: number; retries: number };
   /** With hostPaging "writepage-2007" alone. */
   hostPaging2007?: HostPaging2007Result;
+  /** Memory that the guest gives back, by every design of `guest.freePages`: numbers of frees, blocks or pages. */
   freePages: {
     /** Pages that the guest has freed. */
     freed: number;
@@ -148,46 +181,71 @@ export interface VmResult {
     freePages: number;
     /** Clean pages of the page cache dropped because memory was short. */
     cacheDropped: number;
-    /** Tasks killed because there was no memory. */
+    /** Number of tasks killed because there was no memory. */
     killed: number;
   };
+  /** Number of reads that were checked, of writes lost, of reads that saw older contents, and of pages that nothing can reach any more. */
   integrity: { checked: number; lostWrites: number; staleReads: number; unreachablePins: number };
+  /** Its tasks, in the scenario's order. */
   tasks: TaskResult[];
 }
 
+/** What happened in the host. */
 export interface HostResult {
+  /** Free pages now, and the fewest there were. */
   memory: { freePages: number; minFreePages: number };
   /** The most kernel threads that fetched pages for asynchronous page faults at once. */
   asyncPfWorkersPeak: number;
+  /** Number of pages that reclaim looked at, and that it freed on behalf of whoever needed memory or in kswapd. */
   reclaim: { scanned: number; reclaimedDirect: number; reclaimedKswapd: number };
+  /** Number of pages written and read, of slots in use now, and of searches for a slot that found none. */
   swap: { out: number; in: number; slotsUsed: number; allocFailed: number };
+  /** Swap devices: number of requests read and written, time in which they were busy, and the most requests that waited at once. */
   devices: { name: string; reads: number; writes: number; busyNs: number; queuePeak: number }[];
+  /** Number of pages that were to move, that did, and that something held. */
   migrate: { attempted: number; succeeded: number; failedPinned: number };
 }
 
 /** One integrity violation with its story. */
 export interface Violation {
-  kind: "lostWrite" | "staleRead" | "unreachablePin" | "arrayOverflow" | "tokenReuse" | "noSlot";
+  /** What was seen. */
+  kind:
+    | "lostWrite"
+    | "staleRead"
+    | "unreachablePin"
+    | "arrayOverflow"
+    | "tokenReuse"
+    | "swapEntryOverwritten"
+    | "noSlot";
+  /** Name of the VM. */
   vm: string;
+  /** The guest frame. */
   gfn: number;
+  /** The vCPU that saw it, its number in the VM. */
   vcpu: number;
   /** Virtual time at which it was seen. */
   timeNs: number;
-  /** Number of the write that the page should hold, and of the one that it holds. */
+  /** Number of the write that the page should hold. */
   expected: number;
+  /** Number of the write that it holds. */
   got: number;
   /** Virtual time and vCPU of the expected write. */
   writtenAtNs: number;
+  /** Number of the vCPU that wrote what should be there. */
   writtenBy: number;
 }
 
 /** What has become of one of the scenario's events, in their order. */
 export interface EventResult {
+  /** What it does. */
   do: ResolvedEvent["do"];
+  /** Name of the VM. */
   vm: string;
-  /** When it was planned, when the monitor began with it (null: not yet done), and the virtual ns that it took. */
+  /** Virtual time for which it was planned. */
   atNs: number;
+  /** Virtual time at which the monitor began with it; null: not yet. */
   startNs: number | null;
+  /** Virtual ns that it took; null while it is not done. */
   ns: number | null;
   /** The kernel's error. */
   error: "EINVAL" | "EEXIST" | "ENOMEM" | "EAGAIN" | "EBUSY" | "EINTR" | null;
@@ -202,24 +260,38 @@ export interface EventResult {
   passes?: number;
 }
 
+/** How a run ended: `oom` when memory ran out, `violation` when an integrity violation stopped it, `interrupted` by its signal. */
 export type RunStatus = "done" | "oom" | "interrupted" | "violation";
 
+/** What a run has come to; docs/result.md describes every field. */
 export interface RunResult {
+  /** Names this format. */
   schema: "pagevisor.result/1";
+  /** Of pagevisor. */
   version: string;
+  /** The scenario with every default filled in; it runs the same again. */
   scenario: ResolvedScenario;
+  /** Files of traces with the hash of their words. */
   inputs: { file: string; sha256: string }[];
+  /** The scenario's seed. */
   seed: number;
+  /** How the run ended. */
   status: RunStatus;
   /** Why the run ended: `tasks`, `accesses`, `time`, `oom`, `signal`, `violation`. */
   stoppedBy: string;
   /** 16 hexadecimal digits: hash of the logical history up to now. */
   digest: string;
+  /** Virtual time that passed. */
   virtualTimeNs: number;
+  /** Number of accesses of all guests. */
   accesses: number;
+  /** Real time that it took, ms, and its rate. Not part of what is reproduced. */
   wall: { ms: number; accessesPerSecond: number };
+  /** Bytes of simulator state. */
   footprintBytes: number;
+  /** The VMs, in the scenario's order. */
   vms: VmResult[];
+  /** The host. */
   host: HostResult;
   /** Only of a scenario with events. */
   events?: EventResult[];

@@ -20,6 +20,7 @@ const VIOLATION_KINDS = [
   "staleRead",
   "arrayOverflow",
   "tokenReuse",
+  "swapEntryOverwritten",
   "noSlot",
 ] as const;
 
@@ -94,6 +95,13 @@ function vmResult(
       halted: counted("VM_APF_HALTED"),
       cancelled: counted("VM_APF_CANCELLED"),
       outstandingPeak: level("REPORT_VM_APF_PEAK"),
+      held: {
+        stayed: counted("VM_APF_HELD_STAYED"),
+        moved: counted("VM_APF_HELD_MOVED"),
+        miscounted: level("REPORT_VM_MISCOUNTED"),
+        contexts: counted("VM_APF_CONTEXTS"),
+        contextsFreed: counted("VM_APF_CONTEXTS_FREED"),
+      },
     },
     notifier: {
       unmapped: counted("VM_UNMAPPED"),

@@ -14,14 +14,23 @@ import type { ResolvedWorkload } from "./workload.js";
 
 export type { ParsedScenario, ResolvedTask, ResolvedWorkload, Scenario };
 
+/** A VM as it is given, sizes and times in numbers. */
 type ParsedVm = ParsedScenario["vms"][number];
+/** A swap device as it is given, sizes and times in numbers. */
 type ParsedSwap = ParsedScenario["host"]["swap"][number];
 
 /** A swap device: its kind, whose figures the core knows, and the figures that replace them. */
-export type ResolvedSwap = ParsedSwap & { name: string; priority: number };
+export type ResolvedSwap = ParsedSwap & {
+  name: string;
+  /** The kernel's number: areas with a higher one are filled first. */
+  priority: number;
+};
 
+/** A VM with every default filled in. */
 export interface ResolvedVm extends Omit<ParsedVm, "guest" | "asyncPf"> {
+  /** Asynchronous page faults, with what the design decides. */
   asyncPf: ResolvedAsyncPf;
+  /** The guest, its tasks by name. */
   guest: Omit<ParsedVm["guest"], "tasks" | "allocator"> & {
     tasks: ResolvedTask[];
     allocator: "direct" | "buddy";
@@ -31,12 +40,15 @@ export interface ResolvedVm extends Omit<ParsedVm, "guest" | "asyncPf"> {
 /** Every value explicit: sizes in bytes, times in virtual ns, aliases replaced by what they stand for, null for "none". */
 export interface ResolvedScenario
   extends Omit<ParsedScenario, "$schema" | "sweep" | "host" | "vms" | "events"> {
+  /** The host: memory in bytes, a number of CPUs, swap devices by name and priority, reclaim with pages of a readahead window. */
   host: Omit<ParsedScenario["host"], "cpus" | "swap" | "reclaim"> & {
     cpus: number;
     swap: ResolvedSwap[];
     reclaim: ParsedScenario["host"]["reclaim"] & { pageClusterPages: number };
   };
+  /** The VMs, in the order of the input. */
   vms: ResolvedVm[];
+  /** Events, each with its VM. */
   events: ResolvedEvent[];
 }
 

@@ -142,7 +142,7 @@ export abstract class SteppedMachine {
     return pinOnce(this.core, this.scenario, vm, null, options);
   }
 
-  /** The zones of the host's memory, in frames. */
+  /** The zones of the host's memory, in frames. @throws PagevisorError E_DISPOSED */
   hostZones(): HostZone[] {
     return hostZones(this.core);
   }

@@ -21,6 +21,7 @@ export interface Step {
   stages: FaultStages;
 }
 
+/** One access, and what it cost. */
 export interface AccessStep extends Step {
   /** How the access' fault counts; "mmio" when no memory was there for it and the monitor answered; null when it took none. */
   fault: FaultName | "mmio" | null;
@@ -28,6 +29,7 @@ export interface AccessStep extends Step {
   exits: number;
 }
 
+/** One call of a monitor, and what it cost. */
 export interface AdviceStep extends Step {
   /** Faults of the monitor's own accesses. */
   faults: { minor: number; major: number };
@@ -44,6 +46,7 @@ export type Advice =
   | "read"
   | "write";
 
+/** Every {@link Advice}. */
 export const ADVICE: readonly Advice[] = [
   "pageout",
   "cold",
@@ -57,16 +60,19 @@ export const ADVICE: readonly Advice[] = [
 
 /** Guest frames that a step is about. */
 export interface GuestRange {
+  /** First guest frame. */
   gfn: number;
   /** Default: 1. */
   pages?: number;
 }
 
+/** Where a step runs. */
 export interface StepOptions {
   /** The host CPU on which the actor runs from now on. Default: any, or the one that an earlier step named. */
   cpu?: number;
 }
 
+/** What a step of a monitor can be told beside. */
 export interface AdviceOptions extends StepOptions {
   /** What a write writes: a number, the same one for equal contents. Default: something that no page holds yet. */
   content?: number;
@@ -106,7 +112,7 @@ export function wholeNumber(argument: string, value: unknown, least: number, mos
 export interface AccessOptions extends StepOptions {
   /** The guest's interrupts are on meanwhile, so that asynchronous page faults may halt its vCPU. Default: true. */
   interrupts?: boolean;
-  /** What a write writes, as with {@link AdviceOptions}. */
+  /** What a write writes, a number as with {@link AdviceOptions}. */
   content?: number;
 }
 

@@ -10,7 +10,7 @@ export interface ThreadName {
   thread: string;
 }
 
-/** The threads of a scenario; a thread's place is the number that trace records have for it. Workers, made while a machine runs, are not among them. */
+/** The threads of a scenario; a thread's place is the number that trace records have for it. Workers, made while a machine runs, are not among them. Never throws. */
 export function threadsOf({ host, vms }: ResolvedScenario): ThreadName[] {
   return [
     { process: "host", thread: "kswapd0" },

@@ -8,6 +8,7 @@ import type { RunResult } from "./result.js";
 import type { Progress } from "./running.js";
 import { parseTime } from "./units.js";
 
+/** How often to look, and how far to run. */
 export interface TickOptions {
   /** Virtual time between two ticks: ns, or with a unit, as in "10ms". */
   every: number | string;

@@ -115,6 +115,7 @@ export interface TraceEvent {
   cpu: number;
   /** Number of the thread that passed it, and its name: `kswapd0`, `CPU 1/KVM`. */
   actor: number;
+  /** Name of the thread that passed the tracepoint. */
   thread: string;
   /** The fields as ftrace prints them. */
   text: string;
@@ -122,8 +123,9 @@ export interface TraceEvent {
 
 /** What a reading of the ring gives. */
 export interface TraceEvents {
+  /** The records, oldest first. */
   events: TraceEvent[];
-  /** Records that were overwritten before they could be read. */
+  /** Number of records that were overwritten before they could be read. */
   lost: number;
 }
 

@@ -6,6 +6,7 @@ import { readAll } from "./running.js";
 
 /** A vCPU since boot. Times are virtual ns. */
 export interface VcpuState {
+  /** Name of its VM. */
   vm: string;
   /** Its number in the VM, from 0. */
   vcpu: number;

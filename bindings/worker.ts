@@ -11,6 +11,7 @@ import { resolveScenario, type Scenario } from "./scenario.js";
 
 export type { FileSource, Limit, Progress, RunResult, Scenario };
 
+/** How {@link runInWorker} runs. */
 export interface WorkerRunOptions {
   /** How far to run, after the scenario's warm-up; default: the scenario's duration. */
   limit?: Limit;
@@ -37,6 +38,7 @@ export type ToThread =
 export type FromThread =
   | { progress: Progress }
   | { result: RunResult }
+  /** What became an error there. */
   | { error: { code: ErrorCode; message: string } };
 
 interface Thread {

@@ -463,8 +463,8 @@ test("what is not modelled is refused as such, with what is", () => {
   );
   assert.is(vm("pageTableLevels", 6), "vms[0].pageTableLevels: 6 is not allowed. Allowed: 4, 5");
   assert.is(
-    vm("asyncPf", { design: "upstream", pin: "mapping-2013" }),
-    'vms[0].asyncPf.pin: "mapping-2013" is not modelled in this version. Allowed: "released", "held"',
+    vm("asyncPf", { design: "upstream", pin: "mapped" }),
+    'vms[0].asyncPf.pin: "mapped" is not allowed. Allowed: "released", "held", "mapping-2013"',
   );
   assert.match(
     refusal({ ...scenarioOf([]), costs: { hypercallNs: 1 } }),

@@ -36,6 +36,8 @@ export const APF_NO_IO: u32 = 8;
 export const APF_SEND_ALWAYS: u32 = 16;
 /** The worker's reference to the page is kept until the completion is consumed. */
 export const APF_PIN_HELD: u32 = 32;
+/** The mapping of that page is replaced by one under which it can be moved: apfpin.ts. */
+export const APF_PIN_MAPPING: u32 = 2048;
 /** Tokens skip 0, which means "free" in the shared area. */
 export const APF_TOKEN_SKIPS_ZERO: u32 = 64;
 /** The work is scheduled before the guest is told, so that it can be done first. */

@@ -1,5 +1,4 @@
 import { PFN_NONE } from "../memory/layout";
-import { pagePut } from "../mm/free";
 import { GFP_NO_SLEEP, GFP_NO_WAIT } from "../mm/gfp";
 import { checkSlab, SLAB_BYTES, slabGive, slabInit, slabTake } from "../mm/slab";
 import { STAGE_COUNT } from "../sim/actor";
@@ -34,6 +33,7 @@ import {
   WORK_TOKEN,
   WORK_TOLD,
 } from "./apf";
+import { apfPinDrop } from "./apfpin";
 import { vcpuApf, vcpuNext, vcpuVm } from "./vcpu";
 import { vmMm, vmVcpuList } from "./vm";
 
@@ -101,10 +101,8 @@ export function workUnqueue(work: usize): void {
 /** Gives the record back, and with it the page that it holds; `actor` is who does so. */
 export function workFree(work: usize, actor: usize): void {
   const apf = <usize>load<u32>(work, WORK_OWNER);
-  const pfn = load<u32>(work, WORK_PFN);
-  if (pfn !== PFN_NONE) pagePut(vmMm(vcpuVm(apfVcpu(apf))), pfn, actor);
+  apfPinDrop(work, actor);
   slabGive(CACHE);
-  store<u32>(work, PFN_NONE, WORK_PFN);
   store<u32>(work, WORK_FREE, WORK_STATE);
   store<u32>(work, load<u32>(apf, APF_FREE), WORK_NEXT);
   store<u32>(apf, <u32>work, APF_FREE);

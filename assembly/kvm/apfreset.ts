@@ -34,6 +34,7 @@ import {
   WORK_WAITING,
 } from "./apf";
 import { apfEnabled, EN_DELIVERY_AS_INT, EN_ENABLED } from "./apfcondition";
+import { apfPinDrop } from "./apfpin";
 import { apfDoneEmpty, workDone, workFree, workQueue, workUnqueue } from "./apfqueue";
 import { apfTableReset, GFN_NONE } from "./apftable";
 import { apfKick, workUnschedule } from "./apfworker";
@@ -80,6 +81,7 @@ export function apfClear(apf: usize): void {
     if (load<u32>(work, WORK_ALL) === 0) vmCountAdd(vmStats(vcpuVm(vcpu)), VM_APF_CANCELLED, 1);
     if (load<u32>(work, WORK_STATE) === WORK_RUNNING) {
       store<u32>(work, 1, WORK_CANCELLED);
+      apfPinDrop(work, vcpu); // cancel_work_sync() waits until the worker is through
     } else {
       if (load<u32>(work, WORK_STATE) === WORK_WAITING) workUnschedule(work);
       workFree(work, vcpu);

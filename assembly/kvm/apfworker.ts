@@ -3,7 +3,6 @@ import { PFN_NONE } from "../memory/layout";
 import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
 import { ACTOR_MM } from "../mm/context";
 import { faultBegin, faultKind, faultPfn, faultStep, faultTakesOver } from "../mm/fault";
-import { pagePut } from "../mm/free";
 import { spaceHva } from "../mm/space";
 import {
   ACTOR_HALTED,
@@ -23,11 +22,9 @@ import { EVENT_VCPU_KICK, eventPost } from "../sim/events";
 import { emit, TRACE_KVM_ASYNC_PF_COMPLETED } from "../sim/trace";
 import {
   APF_KICKED,
-  APF_PIN_HELD,
   APF_READY_PENDING,
   ATTENTION_READY,
   apfAttend,
-  apfRule,
   apfRules,
   apfVcpu,
   RULES_BUSY,
@@ -51,6 +48,7 @@ import {
   WORK_STATE,
   WORK_WAITING,
 } from "./apf";
+import { apfPinTake } from "./apfpin";
 import { workDone, workFree } from "./apfqueue";
 import { NOTIFIER_PC } from "./vcpu";
 import { vmMm, vmSpace } from "./vm";
@@ -186,9 +184,7 @@ export function workerStep(worker: usize): i32 {
   if (pc !== COMPLETE) {
     const step = faultStep(vmMm(vm), worker);
     if (step !== STEP_DONE) return step;
-    if (apfRule(<usize>load<u32>(work, WORK_OWNER), APF_PIN_HELD))
-      store<u32>(work, faultPfn(worker), WORK_PFN);
-    else pagePut(vmMm(vm), faultPfn(worker), worker);
+    apfPinTake(work, faultPfn(worker), worker, actorClock(worker));
     store<u32>(worker, COMPLETE, PC);
     return STEP_AGAIN; // yield: the page is mapped in the host, nobody has been told
   }

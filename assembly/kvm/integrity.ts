@@ -35,8 +35,10 @@ export const VIOLATION_STALE_READ: u32 = 2;
 export const VIOLATION_ARRAY_OVERFLOW: u32 = 3;
 /** A token of asynchronous page faults that a task still sleeps under: `gfn` is the page of the second one. */
 export const VIOLATION_TOKEN_REUSE: u32 = 4;
+/** A context of mapping-2013 in the private word of a page whose swap entry stood there. */
+export const VIOLATION_SWAP_ENTRY_OVERWRITTEN: u32 = 5;
 /** writepage of 2007 has a page whose gfn is in no slot: the kernel would follow a null pointer. */
-export const VIOLATION_NO_SLOT: u32 = 5;
+export const VIOLATION_NO_SLOT: u32 = 6;
 export const VIOLATION_BYTES: usize = 48;
 export const VIOLATIONS_KEPT: u32 = 16;
 

@@ -40,16 +40,21 @@ export const VM_APF_SYNC_DISABLED: u32 = 22;
 export const VM_APF_SYNC_REINJECTION: u32 = 23;
 export const VM_APF_SYNC_NO_READAHEAD: u32 = 24;
 export const VM_APF_SYNC_ALLOCATION: u32 = 25;
+// Pages that works held: attempts to move them that were in vain, and those that have moved; contexts of mapping-2013.
+export const VM_APF_HELD_STAYED: u32 = 26;
+export const VM_APF_HELD_MOVED: u32 = 27;
+export const VM_APF_CONTEXTS: u32 = 28;
+export const VM_APF_CONTEXTS_FREED: u32 = 29;
 // writepage of 2007 and what follows from it.
-export const VM_WRITEPAGE_CALLS: u32 = 26;
-export const VM_WRITEPAGE_TRYLOCK_FAILED: u32 = 27;
-export const VM_WRITEPAGE_ACTIVATED: u32 = 28;
-export const VM_WRITEPAGE_SWAP_FULL: u32 = 29;
-export const VM_WRITEPAGE_NO_SLOT: u32 = 30;
-export const VM_WRITEBACK_WAITS: u32 = 31;
-export const VM_GFN_TO_PAGE_FAILED: u32 = 32;
-export const VM_STALE_SPTES: u32 = 33;
-export const VM_COUNTS: u32 = 34;
+export const VM_WRITEPAGE_CALLS: u32 = 30;
+export const VM_WRITEPAGE_TRYLOCK_FAILED: u32 = 31;
+export const VM_WRITEPAGE_ACTIVATED: u32 = 32;
+export const VM_WRITEPAGE_SWAP_FULL: u32 = 33;
+export const VM_WRITEPAGE_NO_SLOT: u32 = 34;
+export const VM_WRITEBACK_WAITS: u32 = 35;
+export const VM_GFN_TO_PAGE_FAILED: u32 = 36;
+export const VM_STALE_SPTES: u32 = 37;
+export const VM_COUNTS: u32 = 38;
 
 const FAULTS: usize = 8 * <usize>VM_COUNTS;
 const COUNT: usize = 0;

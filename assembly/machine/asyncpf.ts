@@ -41,6 +41,7 @@ function setRules(rules: usize, flags: u32, limit: u32, workers: u32): void {
  * @param design APF_DESIGN_*
  * @param limit outstanding faults of a vCPU, at least 1
  * @param workers of the VM that may work at once, at least 1
+ * @param pin APF_PIN_*
  */
 export function configAsyncPf(
   vm: u32,
@@ -48,11 +49,11 @@ export function configAsyncPf(
   limit: u32,
   workers: u32,
   sendAlways: bool,
-  pinHeld: bool,
+  pin: u32,
   tokenSkipsZero: bool,
 ): i32 {
   if (!apfCreate(vmAt(vm))) return E_NO_MEMORY;
-  setRules(vmApfRules(vmAt(vm)), apfDesignRules(design, sendAlways, pinHeld, tokenSkipsZero), limit, workers);
+  setRules(vmApfRules(vmAt(vm)), apfDesignRules(design, sendAlways, pin, tokenSkipsZero), limit, workers);
   return workersCreate(vmAt(vm), apfWorkersWanted(vmAt(vm))) ? OK : E_NO_MEMORY;
 }
 
@@ -115,14 +116,14 @@ export function liveAsyncPf(
   limit: u32,
   workers: u32,
   sendAlways: bool,
-  pinHeld: bool,
+  pin: u32,
   tokenSkipsZero: bool,
 ): i32 {
   const vm = vmAt(id);
   const fresh = vmApfRules(vm) === 0;
   if (fresh && !apfCreate(vm)) return E_NO_MEMORY;
   const rules = vmApfRules(vm);
-  const flags = apfDesignRules(design, sendAlways, pinHeld, tokenSkipsZero);
+  const flags = apfDesignRules(design, sendAlways, pin, tokenSkipsZero);
   const same = load<u32>(rules, RULES_FLAGS) === flags;
   setRules(rules, flags, max<u32>(limit, load<u32>(rules, RULES_LIMIT)), workers);
   if (!workersCreate(vm, apfWorkersWanted(vm))) return E_NO_MEMORY;

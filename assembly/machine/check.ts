@@ -2,6 +2,7 @@ import { checkSleepers } from "../guest/apfsleep";
 import { checkGuest } from "../guest/sched";
 import { GUEST_HANDLER } from "../guest/task";
 import { APF_QUEUED, APF_RULES } from "../kvm/apf";
+import { checkApfPins } from "../kvm/apfpin";
 import { apfExpected, checkApfQueue, checkWorks, worksInUse } from "../kvm/apfqueue";
 import { apfTableCount, checkApfTable } from "../kvm/apftable";
 import { checkWorkers, workersHeld, workersMade } from "../kvm/apfworker";
@@ -43,6 +44,7 @@ export function checkAll(): void {
   }
   for (let id: u32 = 0; id < vmTableCount(); id++) pins += mmuHeld(vmAt(id)) + pagesLeaked(vmAt(id));
   checkMm(mm, pins + pinsHeld(mm));
+  checkApfPins(mm);
   for (let type: u32 = 0; type < mmAreas(mm); type++) checkDevice(swapDevice(mmArea(mm, type)));
   let works: u32 = 0;
   for (let id: u32 = 0; id < vmTableCount(); id++) {

@@ -70,6 +70,7 @@ import {
   pteZero,
 } from "../mm/pte";
 import {
+  spaceFileRss,
   spaceMapped,
   spacePsi,
   spacePte,
@@ -111,8 +112,10 @@ export const REPORT_VM_SWAPPED: u32 = VM_COUNTS + 2;
 export const REPORT_VM_UNTOUCHED: u32 = VM_COUNTS + 3;
 /** The most asynchronous faults that one vCPU had outstanding. */
 export const REPORT_VM_APF_PEAK: u32 = VM_COUNTS + 4;
+/** Pages that were dropped as a file's. */
+export const REPORT_VM_MISCOUNTED: u32 = VM_COUNTS + 5;
 /** First kind of fault; each takes REPORT_FAULT_FIELDS: count, sumNs, maxNs, maxNs since the mark, the stages. */
-export const REPORT_VM_FAULTS: u32 = VM_COUNTS + 5;
+export const REPORT_VM_FAULTS: u32 = VM_COUNTS + 6;
 export const REPORT_FAULT_FIELDS: u32 = 4 + STAGE_COUNT;
 
 /** Writes VM `id`: its counters, memory and faults, in the order of FAULT_* kinds. */
@@ -128,6 +131,7 @@ export function reportVm(id: u32): void {
   put(REPORT_VM_SWAPPED, <f64>spaceSwapents(space));
   put(REPORT_VM_UNTOUCHED, <f64>(spaceMapped(space) - spaceRss(space) - spaceSwapents(space)));
   put(REPORT_VM_APF_PEAK, apfPeak(vm));
+  put(REPORT_VM_MISCOUNTED, <f64>-spaceFileRss(space));
   for (let kind: u32 = 0; kind < FAULT_KINDS; kind++) {
     const at = REPORT_VM_FAULTS + kind * REPORT_FAULT_FIELDS;
     put(at, <f64>faultCount(stats, kind));

@@ -44,6 +44,7 @@ import {
   PG_FILE,
   PG_KSM,
   PG_LAZYFREE,
+  PG_MAPPING_REPLACED,
   PG_PLUGGED,
   PG_RECLAIM,
   PG_REFERENCED,
@@ -174,8 +175,9 @@ function check(mm: usize, actor: usize): i32 {
     tally(actor + TALLY_WRITEBACK);
     return activate(mm, actor);
   }
-  if (pageMaps(page) > 1 || pageTest(page, PG_KSM)) {
-    // Left out: unmapping from several places; merged pages stay in memory, and advice does not touch them.
+  if (pageMaps(page) > 1 || pageTest(page, PG_KSM | PG_MAPPING_REPLACED)) {
+    // Left out: unmapping from several places; merged pages stay in memory, and advice does not touch them. A page whose mapping was
+    // replaced is no anonymous one: it gets no swap slot, and nobody is found who maps it.
     pageUnlock(mm, pfn, actorClock(actor));
     return finish(actor, EVICT_KEEP);
   }
@@ -273,6 +275,7 @@ function unmapPte(mm: usize, actor: usize): i32 {
   const pte = spacePte(space, index);
   store<u32>(actor, UNMAP_END, EVICT_PC);
   if (!ptePresent(pte) || ptePfn(pte) !== pfn) return STEP_AGAIN; // its owner has dropped it meanwhile
+  if (pageTest(page, PG_MAPPING_REPLACED)) return STEP_AGAIN; // taken for a file's: nobody maps it
   actorSpend(actor, STAGE_RECLAIM, cost(COST_SWAP_OUT_CPU_NS));
   if (pte & PTE_DIRTY) pageSet(page, PG_DIRTY);
   if (pageTest(page, PG_LAZYFREE)) {
@@ -304,7 +307,12 @@ function write(mm: usize, actor: usize): i32 {
   const pfn = load<u32>(actor, EVICT_PFN);
   const page = pageOf(mm, pfn);
   store<u32>(actor, REMOVE, EVICT_PC);
-  if (pageMaps(page) !== 0) return activate(mm, actor); // it could not be unmapped
+  if (pageMaps(page) !== 0) {
+    // It could not be unmapped. Where nobody was found who maps it (SWAP_AGAIN), it is no sign that it is in use.
+    if (!pageTest(page, PG_MAPPING_REPLACED)) return activate(mm, actor);
+    pageUnlock(mm, pfn, actorClock(actor));
+    return finish(actor, EVICT_KEEP);
+  }
   if (!pageTest(page, PG_DIRTY) || pageTest(page, PG_LAZYFREE)) return remove(mm, actor);
 
   // is_page_cache_freeable(): whoever else holds the page may still write to it.

@@ -20,6 +20,7 @@ import { pageFreeUncharged, pagePut } from "./free";
 import { frameStamp, mmSpace, mmStamped, mmThrottled, setFrameStamp } from "./instance";
 import { lruAddDrain, lruCacheAdd } from "./lrubatch";
 import { memcgUsage, setMemcgUsage } from "./memcg";
+import { notifyMoved, notifyStayed } from "./movehook";
 import { notifyInvalidateEnd, notifyInvalidateStart } from "./notifier";
 import {
   PG_ACTIVE,
@@ -27,6 +28,7 @@ import {
   PG_DIRTY,
   PG_KSM,
   PG_LAZYFREE,
+  PG_MAPPING_REPLACED,
   PG_READAHEAD,
   PG_REFERENCED,
   PG_SWAPCACHE,
@@ -216,7 +218,8 @@ function lock(mm: usize, actor: usize): i32 {
   assert(locked);
   if (pageMaps(page) === 0) {
     goto(actor, MOVE);
-  } else if (pageMaps(page) > 1 || pageTest(page, PG_KSM)) {
+  } else if (pageMaps(page) > 1 || pageTest(page, PG_KSM | PG_MAPPING_REPLACED)) {
+    // try_to_unmap() of a page whose mapping was replaced looks for a file's mappings, and finds none: it stays mapped.
     store<u32>(actor, pfn, MIGRATE_TARGET);
     goto(actor, RESTORE);
   } else {
@@ -255,8 +258,10 @@ function move(mm: usize, actor: usize): void {
   const old = load<u32>(actor, MIGRATE_OLD);
   const page = pageOf(mm, old);
   const cached = pageTest(page, PG_SWAPCACHE);
+  const replaced = pageTest(page, PG_MAPPING_REPLACED);
   store<u32>(actor, old, MIGRATE_TARGET);
-  if (pageMaps(page) !== 0 || pageRefs(page) !== (cached ? 2 : 1)) return;
+  const expected: u32 = (cached ? 2 : 1) + (replaced ? 1 : 0); // its own migrate operation leaves its reference out
+  if (pageMaps(page) !== 0 || pageRefs(page) !== expected) return;
 
   const pfn = load<u32>(actor, MIGRATE_NEW);
   const target = pageOf(mm, pfn);
@@ -272,6 +277,11 @@ function move(mm: usize, actor: usize): void {
     pageGet(target);
   }
   if (mmStamped(mm)) setFrameStamp(mm, pfn, frameStamp(mm, old));
+  if (replaced) {
+    pageClear(page, PG_MAPPING_REPLACED);
+    setPageRefs(page, pageRefs(page) - 1);
+    notifyMoved(mm, old, pfn);
+  }
   const memcg = spaceMemcg(mmSpace(mm, pageOwner(page)));
   setMemcgUsage(memcg, memcgUsage(memcg) + 1); // mem_cgroup_migrate(); the old frame's charge goes with it
   store<u32>(actor, pfn, MIGRATE_TARGET);
@@ -294,7 +304,10 @@ function restore(mm: usize, actor: usize): i32 {
   pageUnlock(mm, load<u32>(actor, MIGRATE_NEW), time);
   pageUnlock(mm, old, time);
   digestAdd(DIGEST_MIGRATE, time, pageOwner(page), pageIndex(page), pfn, moved ? 1 : 0);
-  if (!moved) return giveUp(mm, actor, MIGRATE_AGAIN);
+  if (!moved) {
+    notifyStayed(mm, old);
+    return giveUp(mm, actor, MIGRATE_AGAIN);
+  }
   pagePut(mm, pfn, actor); // its allocation's; the lists, the cache and the pte hold their own
   return finish(actor, MIGRATED);
 }

@@ -77,6 +77,8 @@ export const PG_ACCOUNT: u32 = 1 << 21;
 export const PG_KSM: u32 = 1 << 22;
 /** Somebody outside holds a reference to the page for as long as he likes (get_user_pages() for a device, a pipe): pin.ts. */
 export const PG_PINNED: u32 = 1 << 23;
+/** page->mapping is somebody else's, so that PageAnon() is false: movehook.ts. */
+export const PG_MAPPING_REPLACED: u32 = 1 << 29;
 
 // Under generations (mglru.ts) the flags hold the slot of the page's generation plus one, 0 for none, and its counted uses.
 const GEN_SHIFT: u32 = 24;
@@ -84,7 +86,7 @@ const GEN_MASK: u32 = 7 << GEN_SHIFT;
 const USED_SHIFT: u32 = 27;
 const USED_MASK: u32 = 3 << USED_SHIFT;
 /** In the page cache of a file: pagecache.ts. */
-export const PG_FILE: u32 = 1 << 29;
+export const PG_FILE: u32 = 1 << 30;
 /** Most uses that the flags can hold. */
 export const PAGE_USED_MAX: u32 = 3;
 

@@ -25,7 +25,9 @@ import { PSI_BYTES } from "./psi";
 //          | id | ptes | pages | tables | rss | rssMax | swapEnts  | first | mappings | policy | huge | userfault | memcg …
 //          +----+------+-------+--------+-----+--------+-----------+-------+----------+--------+------+-----------+-------
 //
-// invariant: rss and swapEnts count the present and the swapped entries
+// rss is MM_ANONPAGES; MM_FILEPAGES stands behind the others, for pages that were taken for a file's (movehook.ts).
+//
+// invariant: both together count the present entries, swapEnts the swapped ones
 
 const ID: usize = 0;
 const PTES: usize = 4;
@@ -43,9 +45,10 @@ const MEMCG: usize = 48;
 const PSI: usize = (MEMCG + MEMCG_BYTES + 7) & ~7;
 const OWN_MAPPING: usize = PSI + PSI_BYTES;
 const KSM: usize = OWN_MAPPING + MAPPING_TABLE_BYTES;
-const FILE: usize = KSM + 4;
-const SLOTS_LOST: usize = KSM + 8;
-const SPACE_BYTES: usize = KSM + 12;
+const FILE_RSS: usize = KSM + 4; // i32
+const FILE: usize = KSM + 8;
+const SLOTS_LOST: usize = KSM + 12;
+const SPACE_BYTES: usize = KSM + 16;
 
 const PTES_PER_TABLE_SHIFT: u32 = 9;
 
@@ -231,9 +234,19 @@ export function setSpacePolicy(space: usize, policy: usize): void {
   store<u32>(space, <u32>policy, POLICY);
 }
 
-/** Present pages. */
+/** Present pages (get_mm_rss()). */
 export function spaceRss(space: usize): u32 {
-  return load<u32>(space, RSS);
+  return load<u32>(space, RSS) + load<i32>(space, FILE_RSS);
+}
+
+/** Present pages of files, as they were counted: without any file, not 0 when an anonymous page was taken for a file's. */
+export function spaceFileRss(space: usize): i32 {
+  return load<i32>(space, FILE_RSS);
+}
+
+/** Adds to the resident pages of files. */
+export function spaceAccountFile(space: usize, rss: i32): void {
+  store<i32>(space, load<i32>(space, FILE_RSS) + rss, FILE_RSS);
 }
 
 export function spaceRssPeak(space: usize): u32 {
@@ -241,7 +254,7 @@ export function spaceRssPeak(space: usize): u32 {
 }
 
 export function spaceResetPeak(space: usize): void {
-  store<u32>(space, load<u32>(space, RSS), RSS_PEAK);
+  store<u32>(space, spaceRss(space), RSS_PEAK);
 }
 
 export function spaceSwapents(space: usize): u32 {
@@ -250,8 +263,8 @@ export function spaceSwapents(space: usize): u32 {
 
 /** Adds to the resident and the swapped pages, modulo 2^32 for negative amounts. */
 export function spaceAccount(space: usize, rss: i32, swapents: i32): void {
-  const resident = load<u32>(space, RSS) + rss;
-  store<u32>(space, resident, RSS);
+  store<u32>(space, load<u32>(space, RSS) + rss, RSS);
+  const resident = spaceRss(space);
   if (resident > load<u32>(space, RSS_PEAK)) store<u32>(space, resident, RSS_PEAK);
   store<u32>(space, load<u32>(space, SWAPENTS) + swapents, SWAPENTS);
 }

@@ -2,10 +2,19 @@ import { actorClock, actorCpu } from "../sim/actor";
 import { pagePut } from "./free";
 import { lruAddDrain } from "./lrubatch";
 import { memcgEvents } from "./memcgstat";
-import { PG_ANON_EXCLUSIVE, PG_LOCKED, pageClear, pageMaps, pageOf, pageTest, setPageMaps } from "./page";
+import {
+  PG_ANON_EXCLUSIVE,
+  PG_LOCKED,
+  PG_MAPPING_REPLACED,
+  pageClear,
+  pageMaps,
+  pageOf,
+  pageTest,
+  setPageMaps,
+} from "./page";
 import { PTE_NONE, pteEntry, pteMigration, ptePfn, ptePresent, pteSwapped, pteZero } from "./pte";
 import { spaceUnmapped } from "./residency";
-import { setSpacePte, spaceAccount, spacePte } from "./space";
+import { setSpacePte, spaceAccount, spaceAccountFile, spacePte } from "./space";
 import { swapCacheReclaim, swapCacheTryFree } from "./swapcache";
 import { swapFree } from "./swapmap";
 import { thpZap } from "./thp";
@@ -26,6 +35,7 @@ export function zapRange(mm: usize, actor: usize, space: usize, start: u32, end:
       zapEntry(mm, actor, space, index);
     } else if (pteZero(pte)) {
       setSpacePte(space, index, PTE_NONE);
+      spaceUnmapped(space, index);
     } else if (pteMigration(pte)) {
       // It holds no reference: whoever migrates the page finds that nobody wants it any more.
       setSpacePte(space, index, PTE_NONE);
@@ -38,7 +48,9 @@ export function zapRange(mm: usize, actor: usize, space: usize, start: u32, end:
     if (!ptePresent(pte)) continue;
     setSpacePte(space, index, PTE_NONE);
     spaceUnmapped(space, index);
-    spaceAccount(space, -1, 0);
+    // By PageAnon(): a page whose mapping was replaced counts as a file's.
+    if (pageTest(pageOf(mm, ptePfn(pte)), PG_MAPPING_REPLACED)) spaceAccountFile(space, -1);
+    else spaceAccount(space, -1, 0);
     zapPage(mm, actor, ptePfn(pte));
   }
 }

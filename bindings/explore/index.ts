@@ -14,6 +14,7 @@ import { type FoundViolation, World } from "./world.js";
 export type { Actor, Exploration, Operation } from "./program.js";
 export type { FoundViolation, ViolationKind } from "./world.js";
 
+/** How far {@link explore} goes. */
 export interface ExploreOptions {
   /** Steps of an interleaving at most. Default: 200. */
   depth?: number;
@@ -29,6 +30,7 @@ export interface ExploreOptions {
 
 /** One step of an interleaving. */
 export interface ExploredStep {
+  /** Who took it. */
   actor: string;
   /** Tracepoints that the step passed. */
   did: string[];
@@ -38,9 +40,11 @@ export interface ExploredStep {
   page: string;
 }
 
+/** What an exploration has found. */
 export interface ExploreResult extends Omit<Found, "edges"> {
   /** Steps taken from a state to a next one. */
   transitions: number;
+  /** The violation that takes the fewest steps; null when none was found. */
   violation: FoundViolation | null;
   /** The shortest interleaving that ends in the violation, or the one that was replayed. */
   steps: ExploredStep[];

@@ -14,12 +14,15 @@ export interface Actor {
   vm?: string;
   /** The vCPU that runs it; absent: the VM's monitor. */
   vcpu?: number;
+  /** What it does, one operation after another. */
   program: Operation[];
 }
 
 /** A tiny machine to be explored. */
 export interface Exploration {
+  /** For readers. */
   description?: string;
+  /** The machine; its tasks do not run. */
   scenario: Scenario;
   /** Programs that run before, one after another, as in a run. */
   before?: Actor[];

@@ -23,10 +23,13 @@ export interface SearchOptions {
   merge: boolean;
 }
 
+/** What a search through all orders has found. */
 export interface Found {
+  /** Number of different states that were met. */
   states: number;
   /** Steps taken from a state to a next one. */
   edges: number;
+  /** Most steps from the root to one of them. */
   depth: number;
   /** Every state has been seen. */
   complete: boolean;
@@ -34,7 +37,7 @@ export interface Found {
   violation: FoundViolation | null;
   /** The choices that lead to it. */
   schedule: number[];
-  /** Ways from the root to an end, and those that end in a violation; null when they are endless, or not all have been seen. */
+  /** Number of ways from the root to an end, and those that end in a violation; null when they are endless, or not all have been seen. */
   interleavings: { all: number; violating: number } | null;
 }
 

@@ -4,6 +4,7 @@ import type { Core } from "../core.js";
 import { guard } from "../guard.js";
 import { operationDone, startOperation, type Walker } from "./program.js";
 
+/** What can be found to be wrong. */
 export type ViolationKind =
   | "lostWrite"
   | "staleRead"
@@ -13,7 +14,9 @@ export type ViolationKind =
   | "deadlock"
   | "brokenCheck";
 
+/** Something wrong, and where. */
 export interface FoundViolation {
+  /** Which kind it is. */
   kind: ViolationKind;
   /** The page; null where it is about none. */
   gfn: number | null;

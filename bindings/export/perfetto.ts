@@ -81,14 +81,14 @@ export class PerfettoWriter {
     this.#threads = threads;
   }
 
-  /** What stands first: the tracks of the threads that are there from the beginning. */
+  /** What stands first: the tracks of the threads that are there from the beginning, as bytes. Never throws. */
   head(): Uint8Array {
     const writer = new BinaryWriter();
     for (const [actor, { thread }] of this.#threads.entries()) this.#threadTrack(writer, actor, thread);
     return writer.finish();
   }
 
-  /** The packets of some records, which come after those given before. Records that the ring has lost are an instant that says how many. */
+  /** The packets of some records, which come after those given before. Records that the ring has lost are an instant that says how many. Never throws. */
   packets({ events, lost }: TraceEvents): Uint8Array {
     const writer = new BinaryWriter();
     const first = events[0];

@@ -7,6 +7,7 @@ import { SCRIPT, STYLE } from "./assets.js";
 import { seriesOf } from "./figures.js";
 import type { RunRecord } from "./record.js";
 
+/** What a report shows. */
 export interface HtmlOptions {
   /** What was run, as the reader knows it. Default: the scenario's name. */
   title?: string;
@@ -16,7 +17,7 @@ export interface HtmlOptions {
 
 const VCPUS_SHOWN = 8;
 
-/** The report of a record, as the text of an HTML file. */
+/** The report of a record, as the text of an HTML file. Never throws for what {@link recordRun} gave. */
 export function reportHtml(record: RunRecord, options: HtmlOptions = {}): string {
   const { result } = record.moments.at(-1) ?? record.first;
   const title = options.title ?? result.scenario.name ?? "pagevisor";

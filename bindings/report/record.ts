@@ -13,8 +13,11 @@ import type { VcpuState } from "../vcpus.js";
 export interface Moment {
   /** Virtual ns since the start. */
   timeNs: number;
+  /** The counters. */
   result: RunResult;
+  /** The latencies of every kind of fault. */
   histograms: LatencyHistogram[];
+  /** What each vCPU does and did. */
   vcpus: VcpuState[];
 }
 
@@ -26,10 +29,13 @@ export interface RunRecord {
   moments: Moment[];
 }
 
+/** How far to run, and how finely to look. */
 export interface RecordOptions {
   /** How far to run, after the warm-up; default: the scenario's duration. */
   limit?: Limit;
+  /** Ends the run; the record then ends there. */
   signal?: AbortSignal;
+  /** Told how far the run has come, at least every 16 ms. */
   onProgress?: (progress: Progress) => void;
   /** Most moments that are kept, an even number from 2. Default: 400. */
   moments?: number;
@@ -38,7 +44,7 @@ export interface RecordOptions {
 /** The distance to begin with: what happens within 10 us is one moment of any run. */
 const SHORTEST_NS = 10_000;
 
-/** Runs a machine to its end, the warm-up first, and keeps what it was like on the way. The digest is that of the run alone. */
+/** Runs a machine to its end, the warm-up first, and keeps what it was like on the way. The digest is that of the run alone. @throws PagevisorError E_ENDLESS, E_LIMIT, E_DISPOSED */
 export async function recordRun(machine: Machine, options: RecordOptions = {}): Promise<RunRecord> {
   const { limit, signal, onProgress, moments: most = 400 } = options;
   await machine.warmUp({ ...(signal && { signal }), ...(onProgress && { onProgress }) });

@@ -11,6 +11,7 @@ import { U32_MAX } from "../values.js";
 import { VERSION } from "../version.js";
 import type { SweepPoint } from "./row.js";
 
+/** What a sweep varies. */
 export interface PlanOptions {
   /** Values by dotted path. Default: those of the scenario's key `sweep`. */
   vary?: Readonly<Record<string, readonly unknown[]>>;

@@ -10,6 +10,7 @@ import type { SweepRow } from "./row.js";
 
 const WORKERS_MAX = 1024;
 
+/** Who runs a sweep's points. */
 export interface RunPlanOptions {
   /** Worker threads; 1 runs in the caller's own. Default: as many as the machine runs at once. A browser has one. */
   workers?: number;
@@ -19,6 +20,7 @@ export interface RunPlanOptions {
   module?: WebAssembly.Module;
 }
 
+/** What a sweep varies, and who runs its points. */
 export type SweepOptions = PlanOptions & RunPlanOptions;
 
 /**

@@ -9,6 +9,7 @@ import type { CaseResult, Replayer, SkippedCase, ValidateResult } from "./result
 import { compareTable, type TableResult, withoutTrace } from "./table.js";
 import { readTable, readTableTrace } from "./tables.js";
 
+/** With what, and how long, {@link validate} replays. */
 export interface ValidateOptions {
   /** The compiled core; the one that comes with the package if undefined. */
   module?: WebAssembly.Module;

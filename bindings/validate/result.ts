@@ -14,7 +14,9 @@ export interface Difference {
 
 /** Agreement with one captured case. */
 export interface CaseResult {
+  /** Its folder's or file's name. */
   name: string;
+  /** The capture's format, which says who replays it. */
   format: string;
   /** Steps of which every compared field agrees. */
   agree: number;
@@ -28,7 +30,9 @@ export interface CaseResult {
 
 /** A case that was found and not replayed. */
 export interface SkippedCase {
+  /** Its folder's or file's name. */
   name: string;
+  /** Why it was not replayed, in words. */
   why: string;
   /** How the trace of a table can be made, where the table says so. */
   madeBy?: string;
@@ -36,19 +40,25 @@ export interface SkippedCase {
 
 /** Agreement with all cases that were found. */
 export interface ValidateResult {
+  /** Names this format. */
   schema: "pagevisor.validate/1";
-  /** Over all cases. */
+  /** Number of steps that agree, over all cases. */
   agree: number;
-  /** Over all cases. */
+  /** Number of steps of which something was compared, over all cases. */
   steps: number;
+  /** Cases that were found and not replayed. */
   skipped: SkippedCase[];
+  /** Cases that were replayed, in the order of their paths. */
   cases: CaseResult[];
 }
 
 /** A captured case as it was read: nothing but its being JSON objects has been checked. */
 export interface CaseInput {
+  /** Its folder's name. */
   name: string;
+  /** What case.json holds. */
   caseJson: unknown;
+  /** The lines of steps.jsonl, in order. */
   steps: readonly Record<string, unknown>[];
   /** The text of another file of the case; undefined when it has no such file. */
   text?: (file: string) => string | undefined;

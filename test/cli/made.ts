@@ -56,6 +56,7 @@ export function madeVm(name: string, given: Partial<VmResult> = {}): VmResult {
       halted: 0,
       cancelled: 0,
       outstandingPeak: 0,
+      held: { stayed: 0, moved: 0, miscounted: 0, contexts: 0, contextsFreed: 0 },
     },
     notifier: { unmapped: 0, aged: 0, young: 0, flushes: 0, retries: 0 },
     freePages: {
