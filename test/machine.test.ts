@@ -754,4 +754,16 @@ test("a module can be shared, and another one is not ours", async () => {
   assertSame(a.run(), b.run());
 });
 
+test("a vCPU that has run alone for long is not made to wait until the others have run as long", async () => {
+  const compute = (start: string): Task => ({ workload: { kind: "compute" }, start });
+  const machine = await create({
+    host: { memory: "16MiB", cpus: 1 },
+    duration: { time: "200ms" },
+    vms: [vm("first", [compute("0ms")]), ...["a", "b", "c"].map((name) => vm(name, [compute("100ms")]))],
+  });
+  const ran = machine.run().vms.map(({ tasks }) => tasks[0]!.work / 1e6);
+  const shares = [ran[0]! - 100, ...ran.slice(1)];
+  for (const share of shares) assert.ok(share > 20 && share < 30, `${shares} of 100 ms`);
+});
+
 test.run();

@@ -185,7 +185,8 @@ function leastVruntime(except: usize): u64 {
   for (let actor = firstActor(); actor !== 0; actor = actorNext(actor)) {
     if (actor === except || actorKind(actor) !== ACTOR_VCPU) continue;
     if (actorCpu(actor) === CPU_NONE && actorState(actor) !== ACTOR_RUNNABLE) continue;
-    least = min<u64>(least, actorVruntime(actor));
+    const running = actorCpu(actor) === CPU_NONE ? 0 : actorClock(actor) - actorOnCpuAt(actor);
+    least = min<u64>(least, actorVruntime(actor) + running);
   }
   return least === TIME_NEVER ? 0 : least;
 }
@@ -194,15 +195,14 @@ function leastVruntime(except: usize): u64 {
 export function cpuWake(actor: usize, time: u64): void {
   assert(actorCpu(actor) === CPU_NONE);
   setRunnable(actor);
+  const vcpu = actorKind(actor) === ACTOR_VCPU;
+  if (vcpu) setActorVruntime(actor, max<u64>(actorVruntime(actor), leastVruntime(actor)));
   const idle = idleCpu(actor);
   if (idle !== CPU_NONE) {
     assign(cpuAt(idle), idle, actor, time);
     return;
   }
-  if (actorKind(actor) === ACTOR_VCPU) {
-    setActorVruntime(actor, max<u64>(actorVruntime(actor), leastVruntime(actor)));
-    return;
-  }
+  if (vcpu) return;
   // A kernel thread preempts the vCPU that is furthest behind, at that vCPU's next boundary.
   let victim: usize = 0;
   for (let index: u32 = 0; index < cpuCount(); index++) {

@@ -302,7 +302,7 @@ function unmapPte(mm: usize, actor: usize): i32 {
 }
 
 // pageout(): a clean page of the swap cache needs no write. A synchronous device has written when this returns; another
-// one gets the request when the reclaimer's plug is flushed, at the end of the batch.
+// one gets the request when the reclaimer's plug is flushed.
 function write(mm: usize, actor: usize): i32 {
   const pfn = load<u32>(actor, EVICT_PFN);
   const page = pageOf(mm, pfn);

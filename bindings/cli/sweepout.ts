@@ -8,6 +8,7 @@ import type { Plan } from "../sweep/plan.js";
 import type { SweepRow } from "../sweep/row.js";
 import { throughputCell } from "./compared.js";
 import { count, NONE, pages, share, time } from "./numbers.js";
+import { eventLines } from "./sweepevents.js";
 import { type Figures, figuresOf } from "./sweepfigures.js";
 import { type Column, table, WIDTH, wrap } from "./table.js";
 import type { Colors } from "./terminal.js";
@@ -116,18 +117,22 @@ export function sweepTable(plan: Plan, rows: SweepRow[], colors: Colors): string
     ...["ratio", "throughput", "major p99", "swap-ins", "swapped in", "swapped out", "stalled"].map(right),
   ];
   const first = rows.find(({ result }) => result !== null)?.result;
-  const cells = rows.map(({ point, result }) => [
+  const pointCells = ({ point }: SweepRow): string[] => [
     ...Object.values(point.set).map((value) => (typeof value === "string" ? value : JSON.stringify(value))),
     ...(plan.seeds > 1 ? [String(point.seed)] : []),
-    ...(result === null
+  ];
+  const cells = rows.map((row) => [
+    ...pointCells(row),
+    ...(row.result === null
       ? ["", "error", "", "", "", "", ""]
-      : figureCells(figuresOf(result), throughputCell(result, first))),
+      : figureCells(figuresOf(row.result), throughputCell(row.result, first))),
   ]);
   const [head = "", ...lines] = table(columns, cells);
   const errors = rows.flatMap(({ point, error }) =>
     error === null ? [] : ["", ...wrap(`point ${point.index}: ${error.message}`, WIDTH).map(colors.red)],
   );
-  return `${[colors.bold(head), ...lines, ...errors].join("\n")}\n`;
+  const events = eventLines([...names, ...seed], rows, pointCells);
+  return `${[colors.bold(head), ...lines, ...events, ...errors].join("\n")}\n`;
 }
 
 function figureCells(figures: Figures, relative: string): string[] {

@@ -46,6 +46,28 @@ test("a table by default: a line for each point, the error of one that failed be
   assert.match(out, /^point 4: host\.memory: /m);
 });
 
+test("a preset with memory that goes offline: a second table says what became of it, by design", async () => {
+  const { exitCode, out } = await pagevisor([
+    ...["headlines/apf-offline", "--workers", "1", "--vary", "vms.guest.guest.tasks.store.count=63"],
+    ...["--vary", "vms.guest.asyncPf.pin=held,mapping-2013,released"],
+  ]);
+  assert.is(exitCode, 0);
+  const [head, ...lines] = linesOf(out).slice(5);
+  assert.match(head!, / event +moved +failed +passes +time +held: in vain +held: moved +ended$/);
+  const [held, mapping, released] = lines.map((line) => {
+    assert.match(line, / done$/);
+    const cells = line.replaceAll(",", "").replaceAll("–", "0").split(/ +/).slice(3, -1);
+    return cells.map(Number.parseFloat);
+  });
+  const [moved, failed, passes, ms, vain] = [0, 1, 2, 3, 4] as const;
+  for (const row of [held!, mapping!]) {
+    assert.ok(row[moved]! > 3000 && row[failed]! > 20 && row[passes]! > 200, `${row}`);
+    assert.ok(row[vain]! >= 10 * row[failed]! && row[ms]! > 1.5 * released![ms]!, `${row}`);
+  }
+  assert.equal([released![failed], released![vain]], [0, 0]);
+  assert.ok(released![passes]! < 30);
+});
+
 test("--ndjson: a whole result a line, in the order of the points", async ({ file }) => {
   const { exitCode, out } = await pagevisor([file, ...VARY, "--seeds", "2", "--ndjson", "--accesses", "900"]);
   assert.is(exitCode, 1);

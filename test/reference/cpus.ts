@@ -60,6 +60,7 @@ export class Cpus {
   /** The actor wants a CPU from `time` on. */
   wake(actor: Actor, time: number): void {
     actor.state = "runnable";
+    if (!this.placement.isThread(actor)) actor.vruntime = Math.max(actor.vruntime, this.least(actor));
     const idle = this.idleFor(actor);
     if (idle !== undefined) {
       this.place(actor, idle, time);
@@ -69,17 +70,20 @@ export class Cpus {
       );
       const victim = candidates.sort((a, b) => a.current!.clock - b.current!.clock)[0];
       if (victim !== undefined) victim.wanted = true;
-    } else {
-      // A sleeper does not come back with more credit than the least of those who run or want to.
-      const others = this.actors.filter(
-        (other) =>
-          other !== actor &&
-          !this.placement.isThread(other) &&
-          (other.cpu !== null || other.state === "runnable"),
-      );
-      const least = Math.min(...others.map(({ vruntime }) => vruntime));
-      if (Number.isFinite(least)) actor.vruntime = Math.max(actor.vruntime, least);
     }
+  }
+
+  // A sleeper does not come back with more credit than the least of those who run or want to.
+  private least(actor: Actor): number {
+    const others = this.actors.filter(
+      (other) =>
+        other !== actor &&
+        !this.placement.isThread(other) &&
+        (other.cpu !== null || other.state === "runnable"),
+    );
+    const running = (other: Actor): number => (other.cpu === null ? 0 : other.clock - other.onCpuSince);
+    const least = Math.min(...others.map((other) => other.vruntime + running(other)));
+    return Number.isFinite(least) ? least : 0;
   }
 
   private idleFor(actor: Actor): Cpu | undefined {
