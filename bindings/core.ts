@@ -165,6 +165,7 @@ export interface CoreFunctions {
   exploreSleeps: Call;
   exploreActorOf: Call;
   exploreHash: Call;
+  exploreSettle: Call;
   exploreWrongEntry: Call;
   exploreContent: Call;
   exploreLocks: Call;

@@ -46,8 +46,9 @@ export interface HostPaging2007Result {
   gfnToPageFailed: number;
   /** Entries that were dropped after their page had gone: the kernel's rmap_remove() would have stopped there. */
   staleSptes: number;
-  /** Pages that nobody gives back, and swap slots that nothing names any more, since boot. */
+  /** Pages that nobody gives back, since boot. */
   leakedPages: number;
+  /** Swap slots that nothing names any more, since boot. */
   lostSlots: number;
 }
 
