@@ -12,6 +12,7 @@ import { flagBits, gfnOfPage, memslotsOf } from "./memslots.js";
 import { startPager } from "./pager.js";
 import { isIdealized } from "./policynames.js";
 import type { ResolvedScenario, ResolvedVm, ResolvedWorkload } from "./scenario.js";
+import { guestTables, ownSpaces } from "./shadowrules.js";
 import { placeTasks, type Task } from "./tasks.js";
 import { traceMask } from "./tracepoints.js";
 import { formatBytes } from "./units.js";
@@ -33,6 +34,9 @@ export interface BootedTask {
   name: string;
   /** Number of the task in the core. */
   id: number;
+  /** Its pages in the guest's addresses; of a guest that allocates, in its own. */
+  first: number;
+  pages: number;
 }
 
 /** Which page tables the VM's cgroup is charged for. */
@@ -73,7 +77,7 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
 
   const tasks: BootedTask[] = [];
   const starts: { id: number; vm: ResolvedVm; task: Task }[] = [];
-  const prefaults: { vm: number; task: Task }[] = [];
+  const prefaults: { vm: number; task: Task; id: number }[] = [];
   for (const [index, vm] of scenario.vms.entries()) {
     const max = vm.memoryMax === null ? UNLIMITED : Math.floor(vm.memoryMax / PAGE_BYTES);
     const { entries, ways } = vm.tlb;
@@ -104,6 +108,7 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
     done(core, configPaging(core, index, scenario.host.vendor, vm));
     const buddy = vm.guest.allocator === "buddy";
     const tasksPlaced = placeTasks(vm, (file) => traces.get(file)!.pages);
+    if (vm.mmu === "shadow") configShadow(core, index, vm, tasksPlaced);
     if (buddy) done(core, configGuest(core, index, vm, tasksPlaced));
     for (const placed of tasksPlaced) {
       // Page numbers of a guest that allocates are its own; the others are gfns.
@@ -111,16 +116,25 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
       const { workload, prefault, mode, manual } = vm.guest.tasks[task.index]!;
       const id = done(core, configTask(core, index, task, workload, traces, handles));
       if (vm.guest.allocator === "buddy" && task.pages > 0) done(core, configPaged(core, id, workload));
+      if (ownSpaces(vm) && task.pages > 0) call.configSpace(id, id);
       if (mode === "kernel") call.configKernelMode(id);
       if (manual) call.configManual(id);
-      tasks.push({ vm: index, vcpu: task.vcpu, name: task.name, id });
+      tasks.push({
+        vm: index,
+        vcpu: task.vcpu,
+        name: task.name,
+        id,
+        first: task.firstPage,
+        pages: task.pages,
+      });
       starts.push({ id, vm, task });
-      if (prefault && task.pages > 0) prefaults.push({ vm: index, task });
+      if (prefault && task.pages > 0) prefaults.push({ vm: index, task, id });
     }
   }
   configStarts(core, scenario, tasks, starts);
-  for (const { vm, task } of prefaults) {
-    done(core, call.configPrefault(vm, task.vcpu, task.firstPage, task.pages));
+  for (const { vm, task, id } of prefaults) {
+    const prefault = done(core, call.configPrefault(vm, task.vcpu, task.firstPage, task.pages));
+    if (ownSpaces(scenario.vms[vm]!)) call.configSpace(prefault, id);
   }
   for (const event of scenario.events) {
     const vm = scenario.vms.findIndex(({ name }) => name === event.vm);
@@ -148,13 +162,16 @@ function configPaging(core: Core, index: number, vendor: "intel" | "amd", vm: Re
     Number(vm.hugePages),
     vm.mmuPages ?? 0,
   );
-  if (vm.mmu === "shadow")
-    core.call.configShadow(
-      index,
-      Number(vm.hostPaging === "writepage-2007"),
-      Number(vm.guest.accessedDirty !== "clear"),
-    );
   return status;
+}
+
+function configShadow(core: Core, index: number, vm: ResolvedVm, tasks: readonly Task[]): void {
+  const { own, spaces } = guestTables(vm, tasks);
+  const preset = vm.guest.accessedDirty !== "clear";
+  // In 2007 there were no other tables.
+  const ownRoots =
+    (vm.mmuRoots ?? (vm.hostPaging === "writepage-2007" ? "per-vcpu" : "shared")) === "per-vcpu";
+  core.call.configShadow(index, Number(ownRoots), Number(preset), own, spaces);
 }
 
 /** Applies the cost table of a scenario through the calls given, at set-up or live. */

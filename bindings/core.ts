@@ -41,6 +41,10 @@ export interface CoreFunctions {
   hostPagingZaps: Call;
   hostPagingLeaked: Call;
   hostPagingSlotsLost: Call;
+  configSpace: Call;
+  stepSpace: Call;
+  guestKernelAt: Call;
+  guestHoldsTable: Call;
   guestTableOf: Call;
   guestEdit: Call;
   guestFlush: Call;

@@ -317,7 +317,7 @@ function holeProblem(vm: ResolvedVm, index: number, tasks: readonly Task[]): Pro
 function tableProblem(vm: ResolvedVm, index: number, tasks: readonly Task[]): Problem | undefined {
   if (vm.mmu !== "shadow") return undefined;
   const map = memslotsOf(vm);
-  const tables = guestTables(map);
+  const tables = guestTables(vm, tasks);
   for (const task of tasks) {
     // One that is started from outside may only keep pages for others.
     if (task.pages === 0 || vm.guest.tasks[task.index]!.manual) continue;

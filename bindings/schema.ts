@@ -10,7 +10,7 @@ import { hostPagingKeys } from "./hostpaging.js";
 import { ksmSchema } from "./ksmschema.js";
 import { aliasSchema, memslotSchema } from "./memslotschema.js";
 import { pagerSchema } from "./pagerschema.js";
-import { accessedDirty, pagingKeys } from "./paging.js";
+import { accessedDirty, pageTables, pagingKeys } from "./paging.js";
 import { POLICIES } from "./policynames.js";
 import { taskSchema } from "./taskschema.js";
 import {
@@ -216,6 +216,7 @@ const guest = object("What runs in the VM.", {
   freePages: v.optional(freePages),
   balloon: v.optional(balloon),
   accessedDirty: v.optional(accessedDirty),
+  pageTables: v.optional(pageTables),
 });
 
 const vm = object("A virtual machine.", {

@@ -114,6 +114,8 @@ export interface AccessOptions extends StepOptions {
   interrupts?: boolean;
   /** What a write writes, a number as with {@link AdviceOptions}. */
   content?: number;
+  /** Under shadow paging, the task in whose address space it is made. Default: the kernel's, in which a frame is at its own address. */
+  task?: string;
 }
 
 /** One access of vCPU `vcpu`, before the next one of its guest's tasks. */

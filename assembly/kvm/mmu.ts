@@ -21,7 +21,7 @@ import { KVM_MEM_LOG_DIRTY_PAGES, memslotFlags, memslotHolds, memslotIndex } fro
 import { gfnToMemslot } from "./memslots";
 import { traceSpteRequested, traceZapAllFast } from "./mmutrace";
 import { rmapFirst, rmapNext } from "./rmap";
-import { shadowCreate, vmGuestTables } from "./roots";
+import { shadowCreate, vmGuestTableFrames, vmGuestTables } from "./roots";
 import { shadowMissing } from "./shadow";
 import { checkShadow, shadowStart } from "./shadowstart";
 import { addSpare, spareCount } from "./spare";
@@ -37,7 +37,6 @@ import {
   vmSlots,
   vmSpace,
   vmSpteRefs,
-  vmTables,
   vmUnalias,
   vmVcpuList,
   vmZapped,
@@ -61,7 +60,7 @@ export function mmuCreate(vm: usize, kind: u32, limit: u32): bool {
 
 export function mmuLayout(vm: usize): void {
   if (vmIsLegacy(vm)) legacyLayout(vm);
-  if (vmIsShadow(vm)) guestTablesLayout(vmGuestTables(vm), vmTables(vm));
+  if (vmIsShadow(vm)) guestTablesLayout(vmGuestTables(vm), vmGuestTableFrames(vm));
 }
 
 /** Loads the root table, which costs `frame`; under shadow paging the guest first maps its memory. */

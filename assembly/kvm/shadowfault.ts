@@ -12,7 +12,7 @@ import {
   COST_VM_EXIT_NS,
   cost,
 } from "../sim/costs";
-import { emit, TRACE_KVM_INJ_EXCEPTION } from "../sim/trace";
+import { emit, TRACE_KVM_EXIT, TRACE_KVM_INJ_EXCEPTION } from "../sim/trace";
 import { gfnToPageBegin, gfnToPageStep } from "./gfntopage";
 import { GPTE_PRESENT, GUEST_LEVELS, gpteGfn, gpteIsLeaf } from "./gpte";
 import { cachedPage } from "./guestfile";
@@ -61,6 +61,9 @@ export const SHADOW_INJECTS: u32 = 2;
 /** A write to a protected table: it is emulated. */
 export const SHADOW_EMULATES: u32 = 3;
 
+/** As the reason of an exit: the guest writes to CR3. */
+const EXIT_CR3: u32 = 3;
+
 // The rights of the access whose fault is being handled.
 function accessKind(vcpu: usize): u32 {
   const kernel = load<u32>(vcpu, VCPU_HANDLER) | load<u32>(vcpu, PF_PREFETCH);
@@ -93,7 +96,8 @@ export function shadowWalk(vcpu: usize): u32 {
   const kind = accessKind(vcpu);
   const tables = vmGuestTables(vm);
   if (!guestWalk(walk, tables, vcpuCr3(vcpu), load<u32>(vcpu, PF_VA), kind, CPU_WP | CPU_NX)) {
-    emit(TRACE_KVM_INJ_EXCEPTION, actorClock(vcpu), vcpuIndex(vcpu), 14, walkError(walk), 0);
+    if (load<u32>(vcpu, PF_PREFETCH) === 0)
+      emit(TRACE_KVM_INJ_EXCEPTION, actorClock(vcpu), vcpuIndex(vcpu), 14, walkError(walk), 0);
     actorSpend(vcpu, STAGE_MAP, shadowMapNs());
     return SHADOW_INJECTS;
   }
@@ -148,6 +152,7 @@ export function shadowCurrent(vcpu: usize): bool {
 /** The guest loads CR3: its TLB is flushed, and what it has written to its tables counts from now on. */
 export function guestLoadCr3(vcpu: usize, cr3: u32): void {
   const vm = vcpuVm(vcpu);
+  emit(TRACE_KVM_EXIT, actorClock(vcpu), vcpuIndex(vcpu), 0, 0, EXIT_CR3);
   actorSpend(vcpu, STAGE_EXIT, cost(COST_VM_EXIT_NS));
   if (cr3 !== vcpuCr3(vcpu) || vcpuRoot(vcpu) === 0) {
     setVcpuCr3(vcpu, cr3);
@@ -171,10 +176,10 @@ export function guestStore(vcpu: usize, gfn: u32, index: u32, gpte: u64): void {
   tableWritten(vm, gfn, index, vcpu);
 }
 
-/** Frame of the guest's table of level 1 in which `page` has its entry, below the vCPU's CR3; u32.MAX_VALUE when there is none. */
-export function guestLeafTable(vcpu: usize, page: u32): u32 {
-  const tables = vmGuestTables(vcpuVm(vcpu));
-  let gfn = vcpuCr3(vcpu);
+/** Frame of the guest's table of level 1 in which `page` has its entry, below the table in `root`; u32.MAX_VALUE when there is none. */
+export function guestLeafTable(vm: usize, root: u32, page: u32): u32 {
+  const tables = vmGuestTables(vm);
+  let gfn = root;
   for (let level = GUEST_LEVELS; level > 1; level--) {
     const entry = guestEntryAt(tables, gfn, page, level);
     const gpte = entry === 0 ? 0 : load<u64>(entry);

@@ -1,7 +1,16 @@
 import { guestStart } from "../guest/sched";
-import { taskCompute, taskPrefault, taskVcpu, taskWorkload } from "../guest/task";
+import {
+  setTaskRoot,
+  taskCompute,
+  taskHasSpace,
+  taskPrefault,
+  taskRoot,
+  taskVcpu,
+  taskWorkload,
+} from "../guest/task";
 import { dirtyLayout, dirtyLogged } from "../kvm/dirtylog";
 import { guestFileExtend, guestFileLayout } from "../kvm/guestfile";
+import { guestSpaceCreate } from "../kvm/guestspace";
 import { memslotAt, memslotCount } from "../kvm/memslots";
 import { mmuLayout, mmuLoadRoot } from "../kvm/mmu";
 import { vcpuLayout, vcpuNext, vcpuVm } from "../kvm/vcpu";
@@ -224,6 +233,16 @@ function startMemory(mm: usize): i32 {
   return OK;
 }
 
+// Under shadow paging, each task that has an address space of its own gets it.
+function startSpaces(): void {
+  for (let index: u32 = 0; index < taskCount(); index++) {
+    const task = taskAt(index);
+    if (!taskHasSpace(task)) continue;
+    const as = taskRoot(task);
+    setTaskRoot(task, as === index ? guestSpaceCreate(vcpuVm(taskVcpu(task))) : taskRoot(taskAt(as)));
+  }
+}
+
 function startTasks(): void {
   exponentialInit();
   for (let index: u32 = 0; index < taskCount(); index++) {
@@ -258,6 +277,7 @@ export function boot(traceRecords: u32, traceLow: u32, traceHigh: u32): i32 {
   if (status !== OK) return status;
   traceEnable(traceLow, traceHigh);
   for (let id: u32 = 0; id < vmTableCount(); id++) givebackStart(vmAt(id));
+  startSpaces();
   startTasks();
   for (let id: u32 = 0; id < vmTableCount(); id++) asyncPfBoot(vmAt(id));
   for (let id: u32 = 0; id < vmTableCount(); id++) {

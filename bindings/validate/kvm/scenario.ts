@@ -91,8 +91,10 @@ export function scenarioOf(
 
 function guestKeys(captured: KvmScenario): Pick<Scenario["vms"][number], "guest"> {
   const { guest } = asyncPfKeys(captured) as Pick<Scenario["vms"][number], "guest">;
-  if (captured.guest_ad_preset) return guest === undefined ? {} : { guest };
-  return { guest: { ...guest, accessedDirty: "clear" } };
+  if (captured.environment.mmu !== "shadow") return guest === undefined ? {} : { guest };
+  return {
+    guest: { ...guest, pageTables: "shared", ...(!captured.guest_ad_preset && { accessedDirty: "clear" }) },
+  };
 }
 
 function swapOf(
