@@ -30,6 +30,7 @@ export * from "./machine/pager";
 export * from "./machine/planned";
 export * from "./machine/policycase";
 export * from "./machine/report";
+export * from "./machine/reportguest";
 export * from "./machine/scheduler";
 export * from "./machine/slotcase";
 export * from "./machine/stepping";

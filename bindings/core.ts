@@ -70,6 +70,8 @@ export interface CoreFunctions {
   configTask: Call;
   configTrace: Call;
   configGuest: Call;
+  configBalloonDevice: Call;
+  configBalloonDriver: Call;
   configPaged: Call;
   configChurn: Call;
   configChurnOrder: Call;

@@ -172,9 +172,13 @@ export interface VmResult {
     swappedWhileFree: number;
     /** Pages allocated again after the host had dropped them: each faults in the host. */
     refaults: number;
+    /** Pages of requests that the host has answered and not dropped: it takes the queue for another one, or the guest poisons its pages. */
+    unheard: number;
   };
   /** The balloon: pages in it now, requests, pages that went into it and came back. */
   balloon: { pages: number; requests: number; inflated: number; deflated: number };
+  /** The balloon device as the guest's driver has found it; null when there is none, or the driver has given it up. */
+  balloonDevice: BalloonDeviceResult | null;
   /** The guest's own memory management; all 0 with allocator direct. */
   guestMemory: {
     /** Pages that are free now. */
@@ -188,6 +192,37 @@ export interface VmResult {
   integrity: { checked: number; lostWrites: number; staleReads: number; unreachablePins: number };
   /** Its tasks, in the scenario's order. */
   tasks: TaskResult[];
+}
+
+/** A queue of a virtio balloon. */
+export type BalloonQueue = "inflate" | "deflate" | "stats" | "freePage" | "reporting" | "hinting";
+
+/** A balloon device as the driver of its guest has found it. */
+export interface BalloonDeviceResult {
+  /** Feature bits that both sides have, as the driver calls them. */
+  features: string[];
+  /** The queues by number: what the driver takes each for, and what the device does. */
+  queues: { driver: BalloonQueue; device: BalloonQueue }[];
+  /** Pages that the host was told of as hints for a migration. */
+  hintedPages: number;
+  /** Pages that the driver holds for that now. */
+  heldPages: number;
+  /** Times that the host was sent statistics. */
+  statsSent: number;
+  /** The last ones: bytes, and faults since boot. */
+  stats: Record<
+    | "swapIn"
+    | "swapOut"
+    | "majorFaults"
+    | "minorFaults"
+    | "free"
+    | "total"
+    | "available"
+    | "caches"
+    | "hugeGiven"
+    | "hugeFailed",
+    number
+  > | null;
 }
 
 /** What happened in the host. */
@@ -216,6 +251,7 @@ export interface Violation {
     | "arrayOverflow"
     | "tokenReuse"
     | "swapEntryOverwritten"
+    | "misreadQueue"
     | "noSlot";
   /** Name of the VM. */
   vm: string;

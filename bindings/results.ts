@@ -3,6 +3,7 @@
 import type { BootedTask } from "./boot.js";
 import type { Core } from "./core.js";
 import { FAULT_NAMES, type FaultName, faultBetween, type Reading, type VmReading } from "./counters.js";
+import { guestResult } from "./guestresult.js";
 import { hostPagingResult } from "./hostpaging.js";
 import type { FaultKind, HostResult, TaskResult, Violation, VmResult } from "./result.js";
 import type { ResolvedScenario, ResolvedVm } from "./scenario.js";
@@ -21,6 +22,7 @@ const VIOLATION_KINDS = [
   "arrayOverflow",
   "tokenReuse",
   "swapEntryOverwritten",
+  "misreadQueue",
   "noSlot",
 ] as const;
 
@@ -119,53 +121,6 @@ function vmResult(
       unreachablePins: counted("VM_UNREACHABLE_PINS"),
     },
     tasks,
-  };
-}
-
-function guestResult(
-  core: Core,
-  before: Float64Array,
-  after: Float64Array,
-): Pick<VmResult, "freePages" | "balloon" | "guestMemory"> {
-  const counted = (counter: string): number => difference(core, `GUEST_${counter}`, before, after);
-  const level = (constant: string): number => after[core.constant(constant)]!;
-  const released = counted("RELEASED");
-  const orders = core.constant("REPORT_GUEST_ORDERS");
-  return {
-    freePages: {
-      freed: counted("FREED"),
-      captured: counted("CAPTURED"),
-      dropped: counted("DROPPED"),
-      scans: counted("SCANS"),
-      scanNs: counted("SCAN_NS"),
-      isolated: counted("ISOLATED"),
-      isolateFailed: counted("ISOLATE_FAILED"),
-      isolatedPeakPages: level("GUEST_ISOLATED_PEAK"),
-      requests: counted("REQUESTS"),
-      blocks: counted("BLOCKS"),
-      pagesReported: counted("REPORTED"),
-      pagesByOrder: Array.from(
-        { length: 11 },
-        (_, order) => after[orders + order]! - before[orders + order]!,
-      ),
-      neverReported: level("REPORT_GUEST_UNREPORTED"),
-      discarded: counted("DISCARDED"),
-      released,
-      releaseMeanNs: released === 0 ? 0 : counted("RELEASE_NS") / released,
-      swappedWhileFree: counted("SWAPPED_FREE"),
-      refaults: counted("REFAULTS"),
-    },
-    balloon: {
-      pages: level("REPORT_GUEST_BALLOON"),
-      requests: counted("BALLOON_REQUESTS"),
-      inflated: counted("INFLATED"),
-      deflated: counted("DEFLATED"),
-    },
-    guestMemory: {
-      freePages: level("REPORT_GUEST_FREE"),
-      cacheDropped: counted("CACHE_DROPPED"),
-      killed: counted("KILLED"),
-    },
   };
 }
 

@@ -37,8 +37,10 @@ export const VIOLATION_ARRAY_OVERFLOW: u32 = 3;
 export const VIOLATION_TOKEN_REUSE: u32 = 4;
 /** A context of mapping-2013 in the private word of a page whose swap entry stood there. */
 export const VIOLATION_SWAP_ENTRY_OVERWRITTEN: u32 = 5;
+/** A balloon device and its driver take a queue for different ones, and the host has read what is no array of free pages. */
+export const VIOLATION_MISREAD_QUEUE: u32 = 6;
 /** writepage of 2007 has a page whose gfn is in no slot: the kernel would follow a null pointer. */
-export const VIOLATION_NO_SLOT: u32 = 6;
+export const VIOLATION_NO_SLOT: u32 = 7;
 export const VIOLATION_BYTES: usize = 48;
 export const VIOLATIONS_KEPT: u32 = 16;
 
