@@ -3,6 +3,9 @@
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
+import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
 import { fileURLToPath } from "node:url";
 import { Machine, type Scenario } from "#dist/index.js";
@@ -63,6 +66,8 @@ export async function stopMs(
 /** ms from Ctrl-C to the end of the process, its output read. */
 async function processMs(): Promise<number> {
   const cli = fileURLToPath(import.meta.resolve("#dist/cli.js"));
+  const folder = mkdtempSync(join(tmpdir(), "pagevisor-stop-"));
+  const series = join(folder, "series.ndjson");
   const child = spawn(process.execPath, [
     cli,
     "run",
@@ -70,14 +75,22 @@ async function processMs(): Promise<number> {
     "--set",
     "vms.cache.guest.tasks.0.workload.accesses=1000000000",
     "--json",
+    "--series",
+    series,
+    "--every",
+    "1s",
   ]);
   child.stdout.resume();
-  await sleep(1500);
+  // The file is there when the run begins; by then the process listens.
+  while (!existsSync(series)) await sleep(10);
+  await sleep(200);
   const pressed = performance.now();
   child.kill("SIGINT");
   const [code] = (await once(child, "close")) as [number];
+  const ms = performance.now() - pressed;
+  rmSync(folder, { recursive: true });
   if (code !== 130) throw new Error(`the process ended with code ${code}`);
-  return performance.now() - pressed;
+  return ms;
 }
 
 function row(what: string, times: number[]): StopResult {
