@@ -8,6 +8,7 @@ import { COST_KEYS } from "./costkeys.js";
 import { PagevisorError } from "./errors.js";
 import { configEvent, slotsToCome } from "./events.js";
 import type { Trace } from "./files.js";
+import { configHostPaging } from "./hostpaging.js";
 import { flagBits, gfnOfPage, memslotsOf } from "./memslots.js";
 import { startPager } from "./pager.js";
 import { isIdealized } from "./policynames.js";
@@ -94,6 +95,7 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
         vm.guest.timeslice,
       ),
     );
+    done(core, configHostPaging(core, index, vm));
     for (const { id, gfn, pages, hva = -1, flags = [] } of slots) {
       call.configMemslot(index, id, gfn, pages, hva, flagBits(core, flags));
     }
@@ -171,7 +173,10 @@ function configPaging(core: Core, index: number, vendor: "intel" | "amd", vm: Re
 function configShadow(core: Core, index: number, vm: ResolvedVm, tasks: readonly Task[]): void {
   const { own, spaces } = guestTables(vm, tasks);
   const preset = vm.guest.accessedDirty !== "clear";
-  core.call.configShadow(index, Number(vm.mmuRoots === "per-vcpu"), Number(preset), own, spaces);
+  // In 2007 there were no other tables.
+  const ownRoots =
+    (vm.mmuRoots ?? (vm.hostPaging === "writepage-2007" ? "per-vcpu" : "shared")) === "per-vcpu";
+  core.call.configShadow(index, Number(ownRoots), Number(preset), own, spaces);
 }
 
 /** Applies the cost table of a scenario through the calls given, at set-up or live. */

@@ -2,6 +2,7 @@
 // Every latency and time is in virtual nanoseconds, every memory figure in 4 KiB pages unless its name says bytes.
 
 import type { ResolvedEvent } from "./eventschema.js";
+import type { HostPaging2007Result } from "./hostpaging.js";
 import type { ResolvedScenario } from "./scenario.js";
 
 /** Latency of one kind of fault, virtual ns. Percentiles have 3 significant digits (HDR histogram); `max` and `mean` are exact. */
@@ -136,6 +137,8 @@ export interface VmResult {
   };
   /** Number of MMU notifier calls on its pages: unmapped, aged (and of these found young), TLB flushes sent, and faults that started over. */
   notifier: { unmapped: number; aged: number; young: number; flushes: number; retries: number };
+  /** With hostPaging "writepage-2007" alone. */
+  hostPaging2007?: HostPaging2007Result;
   /** Memory that the guest gives back, by every design of `guest.freePages`: numbers of frees, blocks or pages. */
   freePages: {
     /** Pages that the guest has freed. */
@@ -248,7 +251,8 @@ export interface Violation {
     | "arrayOverflow"
     | "tokenReuse"
     | "swapEntryOverwritten"
-    | "misreadQueue";
+    | "misreadQueue"
+    | "noSlot";
   /** Name of the VM. */
   vm: string;
   /** The guest frame. */

@@ -4,8 +4,9 @@ import type { BootedTask } from "./boot.js";
 import type { Core } from "./core.js";
 import { FAULT_NAMES, type FaultName, faultBetween, type Reading, type VmReading } from "./counters.js";
 import { guestResult } from "./guestresult.js";
+import { hostPagingResult } from "./hostpaging.js";
 import type { FaultKind, HostResult, TaskResult, Violation, VmResult } from "./result.js";
-import type { ResolvedScenario } from "./scenario.js";
+import type { ResolvedScenario, ResolvedVm } from "./scenario.js";
 
 /** What the results of one machine have in common. */
 export interface Subject {
@@ -22,6 +23,7 @@ const VIOLATION_KINDS = [
   "tokenReuse",
   "swapEntryOverwritten",
   "misreadQueue",
+  "noSlot",
 ] as const;
 
 function difference(core: Core, constant: string, before: Float64Array, after: Float64Array): number {
@@ -46,13 +48,14 @@ export function vmResults(subject: Subject, before: Reading, after: Reading, sin
   const virtualTimeNs = timeBetween(subject.core, before, after);
   return subject.scenario.vms.map((vm, id) => {
     const tasks = taskResults(subject, id, before, after);
-    return vmResult(subject.core, vm.name, virtualTimeNs, before.vms[id]!, after.vms[id]!, tasks, sinceMark);
+    return vmResult(subject.core, vm, id, virtualTimeNs, before.vms[id]!, after.vms[id]!, tasks, sinceMark);
   });
 }
 
 function vmResult(
   core: Core,
-  name: string,
+  vm: ResolvedVm,
+  id: number,
   virtualTimeNs: number,
   before: VmReading,
   after: VmReading,
@@ -66,7 +69,7 @@ function vmResult(
     FAULT_NAMES.map((kind) => [kind, faultBetween(core, before.faults[kind], after.faults[kind], sinceMark)]),
   ) as Record<FaultName, FaultKind>;
   return {
-    name,
+    name: vm.name,
     accesses,
     virtualTimeNs,
     throughput: virtualTimeNs === 0 ? 0 : (accesses * 1e9) / virtualTimeNs,
@@ -109,6 +112,7 @@ function vmResult(
       flushes: counted("VM_FLUSHES"),
       retries: counted("VM_RETRIES"),
     },
+    ...hostPagingResult(core, id, vm, counted),
     ...guestResult(core, before.guest, after.guest),
     integrity: {
       checked: counted("VM_CHECKED"),

@@ -7,6 +7,7 @@ import { asyncPfSchema } from "./asyncpfschema.js";
 import { COST_KEYS, COST_MEANINGS, type CostKey, LATER_COST_KEYS } from "./costkeys.js";
 import { eventSchema } from "./eventschema.js";
 import { balloonDeviceSchema, balloonSchema, freePagesSchema } from "./giveschema.js";
+import { hostPagingKeys } from "./hostpaging.js";
 import { ksmSchema } from "./ksmschema.js";
 import { aliasSchema, memslotSchema } from "./memslotschema.js";
 import { pagerSchema } from "./pagerschema.js";
@@ -238,14 +239,7 @@ const vm = object("A virtual machine.", {
     {},
   ),
   ...pagingKeys,
-  hostPaging: v.optional(
-    choice("How the host takes guest pages away. mmu-notifier: reclaim calls KVM through MMU notifiers.", {
-      values: ["mmu-notifier"],
-      aliases: { upstream: "mmu-notifier" },
-      later: ["writepage-2007"],
-    }),
-    "mmu-notifier",
-  ),
+  ...hostPagingKeys,
   asyncPf: v.optional(asyncPfSchema, {}),
   pager: v.optional(pagerSchema),
   memslots: v.optional(

@@ -37,7 +37,7 @@ function refusal(input: unknown): string {
 }
 
 const VM_KEYS =
-  "name, memory, vcpus, memoryMax, memcg, tlb, mmu, mmuPages, mmuRoots, pageTableLevels, hugePages, mmuNotifier, hostPaging, asyncPf, pager, memslots, aliases, balloonDevice, guest";
+  "name, memory, vcpus, memoryMax, memcg, tlb, mmu, mmuPages, mmuRoots, pageTableLevels, hugePages, mmuNotifier, hostPaging, hostPaging2007, asyncPf, pager, memslots, aliases, balloonDevice, guest";
 const SIZE = "a multiple of 4KiB from 4KiB to 8TiB, in bytes or with a unit (B, KiB, MiB, GiB, TiB)";
 const SOME_TIME = "a time of at least 1ns, in ns or with a unit (ns, us, ms, s, min)";
 const THINK_TIME = SOME_TIME.replace("1ns,", "1ns, at most 400000000ns,");
