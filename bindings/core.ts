@@ -172,6 +172,7 @@ export interface CoreFunctions {
   exploreActorOf: Call;
   exploreHash: Call;
   exploreSettle: Call;
+  exploreTrylocks: Call;
   exploreWrongEntry: Call;
   exploreContent: Call;
   exploreLocks: Call;
