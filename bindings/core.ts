@@ -182,6 +182,7 @@ export interface CoreFunctions {
   exploreActorOf: Call;
   exploreHash: Call;
   exploreSettle: Call;
+  exploreTrylocks: Call;
   exploreWrongEntry: Call;
   exploreContent: Call;
   exploreLocks: Call;
