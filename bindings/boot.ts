@@ -2,11 +2,13 @@
 // checked, and what it means is the core's business.
 
 import { callAsyncPf } from "./asyncpf.js";
+import { configGuest } from "./bootguest.js";
 import { type Core, constantName } from "./core.js";
 import { COST_KEYS } from "./costkeys.js";
 import { PagevisorError } from "./errors.js";
 import { configEvent, slotsToCome } from "./events.js";
 import type { Trace } from "./files.js";
+import { configHostPaging } from "./hostpaging.js";
 import { flagBits, gfnOfPage, memslotsOf } from "./memslots.js";
 import { startPager } from "./pager.js";
 import { isIdealized } from "./policynames.js";
@@ -93,6 +95,7 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
         vm.guest.timeslice,
       ),
     );
+    done(core, configHostPaging(core, index, vm));
     for (const { id, gfn, pages, hva = -1, flags = [] } of slots) {
       call.configMemslot(index, id, gfn, pages, hva, flagBits(core, flags));
     }
@@ -107,7 +110,11 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
     const buddy = vm.guest.allocator === "buddy";
     const tasksPlaced = placeTasks(vm, (file) => traces.get(file)!.pages);
     if (vm.mmu === "shadow") configShadow(core, index, vm, tasksPlaced);
-    if (buddy) done(core, configGuest(core, index, vm, tasksPlaced));
+    if (buddy)
+      done(
+        core,
+        configGuest(core, index, vm, Math.max(1, ...tasksPlaced.map((task) => task.firstPage + task.pages))),
+      );
     for (const placed of tasksPlaced) {
       // Page numbers of a guest that allocates are its own; the others are gfns.
       const task = buddy ? placed : { ...placed, firstPage: gfnOfPage(slots, placed.firstPage).gfn };
@@ -166,7 +173,10 @@ function configPaging(core: Core, index: number, vendor: "intel" | "amd", vm: Re
 function configShadow(core: Core, index: number, vm: ResolvedVm, tasks: readonly Task[]): void {
   const { own, spaces } = guestTables(vm, tasks);
   const preset = vm.guest.accessedDirty !== "clear";
-  core.call.configShadow(index, Number(vm.mmuRoots === "per-vcpu"), Number(preset), own, spaces);
+  // In 2007 there were no other tables.
+  const ownRoots =
+    (vm.mmuRoots ?? (vm.hostPaging === "writepage-2007" ? "per-vcpu" : "shared")) === "per-vcpu";
+  core.call.configShadow(index, Number(ownRoots), Number(preset), own, spaces);
 }
 
 /** Applies the cost table of a scenario through the calls given, at set-up or live. */
@@ -249,28 +259,6 @@ function configTask(
     call.configHotcold(id, probability(workload.hotProbability), workload.phaseAccesses ?? 0);
   }
   return id;
-}
-
-/** The VM's memory management of its own, for all the pages that its tasks may touch. */
-function configGuest(core: Core, index: number, vm: ResolvedVm, tasks: readonly Task[]): number {
-  const { freePages, balloon } = vm.guest;
-  const pages = tasks.reduce((end, { firstPage, pages }) => Math.max(end, firstPage + pages), 1);
-  const { design = "off", minOrder = 0 } = freePages ?? {};
-  return core.call.configGuest(
-    index,
-    pages,
-    core.constant(`FREE_${constantName(design)}`),
-    minOrder ?? 0,
-    Number(balloon !== undefined),
-    balloonPages(vm),
-    Number(balloon?.deflateOnOom ?? false),
-    Number(freePages?.pagePoison ?? false),
-  );
-}
-
-/** Pages that a VM's balloon shall hold. */
-export function balloonPages({ guest }: ResolvedVm): number {
-  return (guest.balloon?.target ?? 0) / PAGE_BYTES;
 }
 
 /** What a task does in a guest that allocates: its kind of life, its pauses, the blocks of churn. */

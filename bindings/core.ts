@@ -37,6 +37,10 @@ export interface CoreFunctions {
   configMemcg: Call;
   configPaging: Call;
   configShadow: Call;
+  configWritepage: Call;
+  hostPagingZaps: Call;
+  hostPagingLeaked: Call;
+  hostPagingSlotsLost: Call;
   configSpace: Call;
   stepSpace: Call;
   guestKernelAt: Call;
@@ -66,6 +70,8 @@ export interface CoreFunctions {
   configTask: Call;
   configTrace: Call;
   configGuest: Call;
+  configBalloonDevice: Call;
+  configBalloonDriver: Call;
   configPaged: Call;
   configChurn: Call;
   configChurnOrder: Call;
@@ -165,6 +171,7 @@ export interface CoreFunctions {
   exploreSleeps: Call;
   exploreActorOf: Call;
   exploreHash: Call;
+  exploreSettle: Call;
   exploreWrongEntry: Call;
   exploreContent: Call;
   exploreLocks: Call;

@@ -23,7 +23,7 @@ export const pagingKeys = {
   mmuRoots: v.optional(
     choice(
       "Under shadow paging, who walks a page of sptes. shared: every vCPU, by the guest's table and the rights that lead to it. per-vcpu: as in 2007, " +
-        "each vCPU has pages of its own, and maps for itself what another one has mapped. Absent: shared.",
+        "each vCPU has pages of its own, and maps for itself what another one has mapped. Absent: shared, and per-vcpu with hostPaging writepage-2007.",
       { values: ["shared", "per-vcpu"] },
     ),
   ),

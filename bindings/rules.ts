@@ -3,6 +3,7 @@
 
 import { eventProblems } from "./eventschema.js";
 import { guestMemory } from "./guestrules.js";
+import { hostPaging } from "./hostpaging.js";
 import { ksmProblems } from "./ksmschema.js";
 import { gfnOfPage, memslotsOf } from "./memslots.js";
 import { ALIAS_SLOTS, kernelSlot } from "./memslotschema.js";
@@ -35,6 +36,7 @@ export function ruleProblems(parsed: ParsedScenario, resolved: ResolvedScenario)
         overhead(vm, index),
         guestMemory(vm, index),
         shadowPaging(vm, index),
+        hostPaging(vm, index, resolved),
         slots(vm, index),
         aliases(vm, index),
         pagerProblems(vm, index),

@@ -161,6 +161,7 @@ export function adviseOnce(
   if (isMergeAdvice(advice) && scenario.host.ksm === undefined) {
     throw stepError("advice", `${show(advice)} is for hosts that merge pages`, "a scenario with host.ksm");
   }
+  if (advice !== "pageout") ownMemory(vm, "advice");
   contentNumber(content, advice);
   const pages = pagesIn(memslotsOf(vm), range);
   const start = core.call.reportPageNumber(index, range.gfn) >>> 0;
@@ -184,6 +185,12 @@ function isMergeAdvice(advice: Advice): boolean {
   return advice === "mergeable" || advice === "unmergeable";
 }
 
+/** The guest's memory is its process' own. @throws PagevisorError E_STEP */
+export function ownMemory(vm: ResolvedVm, argument: string): void {
+  if (vm.hostPaging === "mmu-notifier") return;
+  throw stepError(argument, `the process of ${show(vm.name)} does not map its guest's memory`, '"pageout"');
+}
+
 /** The pages of the VM's process behind guest frames; none for null. */
 export function pageRange(
   core: Core,
@@ -192,6 +199,7 @@ export function pageRange(
   range: GuestRange | null,
 ): { index: number; start: number; end: number } {
   const { index, vm } = vmNamed(scenario, name);
+  ownMemory(vm, "vm");
   if (range === null) return { index, start: 0, end: 0 };
   const pages = pagesIn(memslotsOf(vm), range);
   const start = core.call.reportPageNumber(index, range.gfn) >>> 0;

@@ -205,6 +205,10 @@ test("mistakes are told", async () => {
     'events[0].do: the guest of "guest" has no balloon',
   );
   assert.match(
+    await refusal([{ at: 1, do: "freePageHint", command: "start" }]),
+    'events[0].do: the device of "guest" does not offer it',
+  );
+  assert.match(
     await refusal([{ at: 1, do: "advise", advice: "cold", gfn: 2048 }]),
     "events[0].gfn: 2048 is in no memslot",
   );

@@ -1,3 +1,4 @@
+import { PFN_NONE } from "../memory/layout";
 import { STEP_DONE } from "../memory/status";
 import { faultBegin, faultPfn, faultStep } from "../mm/fault";
 import { pagePut } from "../mm/free";
@@ -12,7 +13,9 @@ import {
   cost,
 } from "../sim/costs";
 import { emit, TRACE_KVM_EXIT, TRACE_KVM_INJ_EXCEPTION } from "../sim/trace";
+import { gfnToPageBegin, gfnToPageStep } from "./gfntopage";
 import { GPTE_PRESENT, GUEST_LEVELS, gpteGfn, gpteIsLeaf } from "./gpte";
+import { cachedPage } from "./guestfile";
 import { guestEntryAt } from "./guesttables";
 import {
   CPU_NX,
@@ -45,7 +48,7 @@ import {
   vcpuIndex,
   vcpuVm,
 } from "./vcpu";
-import { vmMm, vmSlots, vmSpace } from "./vm";
+import { vmGuestFile, vmMm, vmSlots, vmSpace } from "./vm";
 import { traceWalk } from "./walktrace";
 
 // What a fault under shadow paging does before it asks the host for a page, and what the guest does with its tables beside accesses.
@@ -116,9 +119,10 @@ function tablesThere(vcpu: usize, vm: usize): bool {
   let gfn = vcpuCr3(vcpu);
   for (let level = GUEST_LEVELS; level > 0; level--) {
     const slot = gfnToMemslot(vmSlots(vm), gfn);
-    if (slot !== 0 && !ptePresent(spacePte(vmSpace(vm), memslotIndex(slot, gfn)))) {
+    if (slot !== 0 && !tableThere(vm, slot, gfn)) {
       store<u32>(vcpu, gfn, PF_TABLE);
-      faultBegin(vcpu, vmSpace(vm), memslotIndex(slot, gfn), true);
+      if (vmGuestFile(vm) !== 0) gfnToPageBegin(vcpu, gfn);
+      else faultBegin(vcpu, vmSpace(vm), memslotIndex(slot, gfn), true);
       return false;
     }
     const entry = guestEntryAt(tables, gfn, page, level);
@@ -129,8 +133,14 @@ function tablesThere(vcpu: usize, vm: usize): bool {
   return true;
 }
 
+function tableThere(vm: usize, slot: usize, gfn: u32): bool {
+  if (vmGuestFile(vm) !== 0) return cachedPage(vm, gfn) !== PFN_NONE;
+  return ptePresent(spacePte(vmSpace(vm), memslotIndex(slot, gfn)));
+}
+
 /** Goes on bringing in the table that the walk waits for. Returns STEP_*. */
 export function shadowTableStep(vcpu: usize): i32 {
+  if (vmGuestFile(vcpuVm(vcpu)) !== 0) return gfnToPageStep(vcpu);
   const mm = vmMm(vcpuVm(vcpu));
   const step = faultStep(mm, vcpu);
   if (step === STEP_DONE) pagePut(mm, faultPfn(vcpu), vcpu);

@@ -9,6 +9,7 @@ import {
   taskWorkload,
 } from "../guest/task";
 import { dirtyLayout, dirtyLogged } from "../kvm/dirtylog";
+import { guestFileExtend, guestFileLayout } from "../kvm/guestfile";
 import { guestSpaceCreate } from "../kvm/guestspace";
 import { memslotAt, memslotCount } from "../kvm/memslots";
 import { mmuLayout, mmuLoadRoot } from "../kvm/mmu";
@@ -114,7 +115,10 @@ function layout(traceRecords: u32): void {
   let events: u32 = 4 * actorCount() + 2 * taskCount() + plannedCount() + 16;
   mmLayout(mm);
   if (integrity()) mmStampsLayout(mm);
-  for (let id: u32 = 0; id < vmTableCount(); id++) vmPlaceSlots(vmAt(id));
+  for (let id: u32 = 0; id < vmTableCount(); id++) {
+    vmPlaceSlots(vmAt(id));
+    guestFileExtend(vmAt(id));
+  }
   for (let id: u32 = 0; id < mmSpaces(mm); id++) {
     spaceLayout(mmSpace(mm, id));
     if (vmHuge(vmAt(id))) spaceHugeLayout(mmSpace(mm, id));
@@ -128,6 +132,7 @@ function layout(traceRecords: u32): void {
     vmLayout(vmAt(id));
     dirtyLogsLayout(vmAt(id));
     mmuLayout(vmAt(id));
+    guestFileLayout(vmAt(id));
     if (integrity()) vmStampsLayout(vmAt(id));
     asyncPfLayout(vmAt(id));
     events += asyncPfEvents(vmAt(id));
