@@ -145,6 +145,16 @@ export interface CoreFunctions {
   reportDevice: Call;
   reportTask: Call;
   reportVcpu: Call;
+  surveyFrames: Call;
+  surveyFreeBlocks: Call;
+  surveyTable: Call;
+  surveyTaskShare: Call;
+  surveyTaskState: Call;
+  surveyTaskToken: Call;
+  surveyVcpu: Call;
+  surveyWork: Call;
+  surveyZone: Call;
+  surveyZones: Call;
   reportMark: Call;
   reportDigest: Call;
   reportHistogram: Call;

@@ -53,6 +53,7 @@ export {
   QUEUES_MOST,
 } from "../guest/negotiation";
 export { HINT_DONE, HINT_FIRST_ID, HINT_STOP } from "../guest/pagehints";
+export { WORK_DONE, WORK_QUEUED, WORK_RUNNING, WORK_WAITING } from "../kvm/apf";
 export {
   APF_DESIGN_2010,
   APF_DESIGN_HALT_ONLY,
@@ -127,7 +128,7 @@ export {
   VM_WRITEPAGE_TRYLOCK_FAILED,
   VM_YOUNG,
 } from "../kvm/stats";
-export { VCPU_HALTED, VCPU_IN_FAULT, VCPU_IN_GUEST } from "../kvm/vcpu";
+export { VCPU_APF_HALTED, VCPU_HALTED, VCPU_IN_FAULT, VCPU_IN_GUEST, VCPU_IN_READY } from "../kvm/vcpu";
 export { NOTIFIER_2008, NOTIFIER_NO_RETRY, NOTIFIER_SEQ_RETRY } from "../kvm/vm";
 export {
   E_HOST_TOO_SMALL,
