@@ -167,5 +167,6 @@ export const OFFLINE_PASSES: usize = ACTOR_BYTES + 848;
 export const OFFLINE_STATUS: usize = ACTOR_BYTES + 852;
 export const OFFLINE_UNTIL: usize = ACTOR_BYTES + 856; // u64
 export const OFFLINE_FAILED: usize = ACTOR_BYTES + 864;
+export const MIGRATES_LIMIT: usize = ACTOR_BYTES + 868; // migratepages.ts
 
 export const MM_CONTEXT_END: usize = ACTOR_BYTES + 872;

@@ -10,6 +10,9 @@ export type ViolationKind =
   | "staleRead"
   | "freedFrame"
   | "pinnedForEver"
+  | "heldPage"
+  | "misledUnmap"
+  | "miscountedPage"
   | "lostWakeUp"
   | "deadlock"
   | "brokenCheck";
@@ -33,6 +36,8 @@ export interface Image {
 export class World {
   /** Of each walker: operations begun. */
   private places: number[];
+  /** VMs of whose pages the last step has ended a migration in vain. */
+  private readonly failed = new Set<number>();
 
   constructor(
     readonly core: Core,
@@ -63,9 +68,13 @@ export class World {
   /** Makes choice number `choice` of the last choices() happen. */
   step(choice: number): void {
     guard(() => this.core.call.exploreStep(choice));
+    this.failed.clear();
     this.walkers.forEach((walker, index) => {
       const begun = this.places[index]!;
-      if (begun <= walker.program.length && operationDone(this.core, walker, index)) this.next(index);
+      if (begun > walker.program.length || !operationDone(this.core, walker, index)) return;
+      const migrated = walker.program[begun - 1]![0] === "migrate";
+      if (migrated && this.core.call.exploreCallFailed(index) > 0) this.failed.add(walker.of);
+      this.next(index);
     });
   }
 
@@ -93,7 +102,7 @@ export class World {
           text: "an spte keeps a frame that the host no longer maps, and nobody will name it again",
         };
     }
-    return settled ? this.stuck() : null;
+    return this.held() ?? (settled ? this.stuck() : null);
   }
 
   /** Locks that walker `index` holds or waits for. */
@@ -101,6 +110,33 @@ export class World {
     const { vm, vcpu } = this.walkers[index]!;
     const bits = this.core.call.exploreLocks(vm, vcpu);
     return (bits & 1) !== 0 ? "mmu_lock" : (bits & 2) !== 0 ? "(waits)" : "";
+  }
+
+  // A migration that has just ended in vain, for a page of which nobody does anything: its fault's completion waits to be consumed; and what a
+  // replaced mapping has misled.
+  private held(): FoundViolation | null {
+    const { call } = this.core;
+    for (const of of new Set(this.walkers.map((walker) => walker.of))) {
+      if (call.exploreMiscounted(of) !== 0) {
+        const text =
+          "a page was dropped as a file's while its mapping was replaced: the process' counters are wrong";
+        return { kind: "miscountedPage", gfn: null, text };
+      }
+      const held = call.exploreHeld(of) - 1;
+      if (held < 0 || !this.failed.has(of)) continue;
+      return call.exploreReplaced(of) !== 0
+        ? {
+            kind: "misledUnmap",
+            gfn: held,
+            text: "a pass found nobody who maps the page whose mapping is replaced",
+          }
+        : {
+            kind: "heldPage",
+            gfn: held,
+            text: "a pass in vain: a completion that waits to be consumed holds the page",
+          };
+    }
+    return null;
   }
 
   private stuck(): FoundViolation | null {
@@ -133,6 +169,9 @@ export class World {
   private nameOf(actor: number): string {
     const { call } = this.core;
     const found = this.walkers.find(({ vm, vcpu }) => call.exploreActorOf(vm, vcpu) >>> 0 === actor);
-    return found?.name ?? (actor === 0xffffffff ? "device" : `actor ${actor}`);
+    if (found !== undefined) return found.name;
+    if (actor === 0xffffffff) return "device";
+    const worker = actor - this.core.constant("WORKER_ID_BASE");
+    return worker >= 0 ? `worker ${worker}` : `actor ${actor}`;
   }
 }
