@@ -3,6 +3,7 @@ import { hintingInit } from "./guest/hinting";
 import { reportingInit } from "./guest/reporting";
 import { apfPinInit } from "./kvm/apfpin";
 import { notifierInit } from "./kvm/notifier";
+import { writepageInit } from "./kvm/writepage";
 
 // The exports of the core: numbers and addresses only. What a number means is told by the constants exported beside it.
 
@@ -18,6 +19,7 @@ export * from "./machine/exploreapf";
 export * from "./machine/explorestate";
 export * from "./machine/givecase";
 export * from "./machine/guesttables";
+export * from "./machine/hostpaging";
 export * from "./machine/inspect";
 export * from "./machine/kvmcase";
 export * from "./machine/live";
@@ -29,6 +31,7 @@ export * from "./machine/pager";
 export * from "./machine/planned";
 export * from "./machine/policycase";
 export * from "./machine/report";
+export * from "./machine/reportguest";
 export * from "./machine/scheduler";
 export * from "./machine/slotcase";
 export * from "./machine/stepping";
@@ -39,6 +42,7 @@ export * from "./machine/walkcase";
 export * from "./machine/zonecase";
 
 notifierInit();
+writepageInit();
 apfPinInit();
 reportingInit();
 hintingInit();

@@ -2,15 +2,18 @@
 // checked, and what it means is the core's business.
 
 import { callAsyncPf } from "./asyncpf.js";
+import { configGuest } from "./bootguest.js";
 import { type Core, constantName } from "./core.js";
 import { COST_KEYS } from "./costkeys.js";
 import { PagevisorError } from "./errors.js";
 import { configEvent, slotsToCome } from "./events.js";
 import type { Trace } from "./files.js";
+import { configHostPaging } from "./hostpaging.js";
 import { flagBits, gfnOfPage, memslotsOf } from "./memslots.js";
 import { startPager } from "./pager.js";
 import { isIdealized } from "./policynames.js";
 import type { ResolvedScenario, ResolvedVm, ResolvedWorkload } from "./scenario.js";
+import { guestTables, ownSpaces } from "./shadowrules.js";
 import { placeTasks, type Task } from "./tasks.js";
 import { traceMask } from "./tracepoints.js";
 import { formatBytes } from "./units.js";
@@ -32,6 +35,9 @@ export interface BootedTask {
   name: string;
   /** Number of the task in the core. */
   id: number;
+  /** Its pages in the guest's addresses; of a guest that allocates, in its own. */
+  first: number;
+  pages: number;
 }
 
 /** Which page tables the VM's cgroup is charged for. */
@@ -72,7 +78,7 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
 
   const tasks: BootedTask[] = [];
   const starts: { id: number; vm: ResolvedVm; task: Task }[] = [];
-  const prefaults: { vm: number; task: Task }[] = [];
+  const prefaults: { vm: number; task: Task; id: number }[] = [];
   for (const [index, vm] of scenario.vms.entries()) {
     const max = vm.memoryMax === null ? UNLIMITED : Math.floor(vm.memoryMax / PAGE_BYTES);
     const { entries, ways } = vm.tlb;
@@ -89,6 +95,7 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
         vm.guest.timeslice,
       ),
     );
+    done(core, configHostPaging(core, index, vm));
     for (const { id, gfn, pages, hva = -1, flags = [] } of slots) {
       call.configMemslot(index, id, gfn, pages, hva, flagBits(core, flags));
     }
@@ -102,23 +109,37 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
     done(core, configPaging(core, index, scenario.host.vendor, vm));
     const buddy = vm.guest.allocator === "buddy";
     const tasksPlaced = placeTasks(vm, (file) => traces.get(file)!.pages);
-    if (buddy) done(core, configGuest(core, index, vm, tasksPlaced));
+    if (vm.mmu === "shadow") configShadow(core, index, vm, tasksPlaced);
+    if (buddy)
+      done(
+        core,
+        configGuest(core, index, vm, Math.max(1, ...tasksPlaced.map((task) => task.firstPage + task.pages))),
+      );
     for (const placed of tasksPlaced) {
       // Page numbers of a guest that allocates are its own; the others are gfns.
       const task = buddy ? placed : { ...placed, firstPage: gfnOfPage(slots, placed.firstPage).gfn };
       const { workload, prefault, mode, manual } = vm.guest.tasks[task.index]!;
       const id = done(core, configTask(core, index, task, workload, traces, handles));
       if (vm.guest.allocator === "buddy" && task.pages > 0) done(core, configPaged(core, id, workload));
+      if (ownSpaces(vm) && task.pages > 0) call.configSpace(id, id);
       if (mode === "kernel") call.configKernelMode(id);
       if (manual) call.configManual(id);
-      tasks.push({ vm: index, vcpu: task.vcpu, name: task.name, id });
+      tasks.push({
+        vm: index,
+        vcpu: task.vcpu,
+        name: task.name,
+        id,
+        first: task.firstPage,
+        pages: task.pages,
+      });
       starts.push({ id, vm, task });
-      if (prefault && task.pages > 0) prefaults.push({ vm: index, task });
+      if (prefault && task.pages > 0) prefaults.push({ vm: index, task, id });
     }
   }
   configStarts(core, scenario, tasks, starts);
-  for (const { vm, task } of prefaults) {
-    done(core, call.configPrefault(vm, task.vcpu, task.firstPage, task.pages));
+  for (const { vm, task, id } of prefaults) {
+    const prefault = done(core, call.configPrefault(vm, task.vcpu, task.firstPage, task.pages));
+    if (ownSpaces(scenario.vms[vm]!)) call.configSpace(prefault, id);
   }
   for (const event of scenario.events) {
     const vm = scenario.vms.findIndex(({ name }) => name === event.vm);
@@ -146,8 +167,16 @@ function configPaging(core: Core, index: number, vendor: "intel" | "amd", vm: Re
     Number(vm.hugePages),
     vm.mmuPages ?? 0,
   );
-  if (vm.mmu === "shadow") core.call.configShadow(index, 0, Number(vm.guest.accessedDirty !== "clear"));
   return status;
+}
+
+function configShadow(core: Core, index: number, vm: ResolvedVm, tasks: readonly Task[]): void {
+  const { own, spaces } = guestTables(vm, tasks);
+  const preset = vm.guest.accessedDirty !== "clear";
+  // In 2007 there were no other tables.
+  const ownRoots =
+    (vm.mmuRoots ?? (vm.hostPaging === "writepage-2007" ? "per-vcpu" : "shared")) === "per-vcpu";
+  core.call.configShadow(index, Number(ownRoots), Number(preset), own, spaces);
 }
 
 /** Applies the cost table of a scenario through the calls given, at set-up or live. */
@@ -230,28 +259,6 @@ function configTask(
     call.configHotcold(id, probability(workload.hotProbability), workload.phaseAccesses ?? 0);
   }
   return id;
-}
-
-/** The VM's memory management of its own, for all the pages that its tasks may touch. */
-function configGuest(core: Core, index: number, vm: ResolvedVm, tasks: readonly Task[]): number {
-  const { freePages, balloon } = vm.guest;
-  const pages = tasks.reduce((end, { firstPage, pages }) => Math.max(end, firstPage + pages), 1);
-  const { design = "off", minOrder = 0 } = freePages ?? {};
-  return core.call.configGuest(
-    index,
-    pages,
-    core.constant(`FREE_${constantName(design)}`),
-    minOrder ?? 0,
-    Number(balloon !== undefined),
-    balloonPages(vm),
-    Number(balloon?.deflateOnOom ?? false),
-    Number(freePages?.pagePoison ?? false),
-  );
-}
-
-/** Pages that a VM's balloon shall hold. */
-export function balloonPages({ guest }: ResolvedVm): number {
-  return (guest.balloon?.target ?? 0) / PAGE_BYTES;
 }
 
 /** What a task does in a guest that allocates: its kind of life, its pauses, the blocks of churn. */

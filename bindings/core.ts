@@ -37,6 +37,14 @@ export interface CoreFunctions {
   configMemcg: Call;
   configPaging: Call;
   configShadow: Call;
+  configWritepage: Call;
+  hostPagingZaps: Call;
+  hostPagingLeaked: Call;
+  hostPagingSlotsLost: Call;
+  configSpace: Call;
+  stepSpace: Call;
+  guestKernelAt: Call;
+  guestHoldsTable: Call;
   guestTableOf: Call;
   guestEdit: Call;
   guestFlush: Call;
@@ -62,6 +70,8 @@ export interface CoreFunctions {
   configTask: Call;
   configTrace: Call;
   configGuest: Call;
+  configBalloonDevice: Call;
+  configBalloonDriver: Call;
   configPaged: Call;
   configChurn: Call;
   configChurnOrder: Call;
@@ -166,6 +176,7 @@ export interface CoreFunctions {
   exploreSleeps: Call;
   exploreActorOf: Call;
   exploreHash: Call;
+  exploreSettle: Call;
   exploreWrongEntry: Call;
   exploreContent: Call;
   exploreLocks: Call;

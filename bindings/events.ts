@@ -30,6 +30,10 @@ export function configEvent(core: Core, vm: number, event: ResolvedEvent, memory
       return plan("MEMORY_RECLAIM", 0, pages(event.size, 0));
     case "balloon":
       return plan("BALLOON", 0, pages(event.size, 0));
+    case "freePageHint": {
+      const commands = { start: "FIRST_ID", stop: "STOP", done: "DONE" } as const;
+      return plan("FREE_PAGE_HINT", 0, core.constant(`HINT_${commands[event.command]}`));
+    }
     case "memslot": {
       const { gfn, pages, hva = -1, flags } = event.slot ?? { gfn: 0, pages: 0, flags: [] };
       const status = plan("MEMSLOT", gfn, pages);

@@ -58,6 +58,14 @@ export const eventSchema = byKey("do", "What a VM's monitor does.", [
     do: tag("The balloon gets a target.", "balloon"),
     size: maybe(size("Memory that the balloon shall hold. Absent: none.")),
   }),
+  object("The balloon device asks the guest for hints on free pages, as a migration does.", {
+    ...common,
+    do: tag("Hints on free pages.", "freePageHint"),
+    command: choice(
+      "start: a round begins. stop: no more hints are wanted. done: the guest may have its blocks back.",
+      { values: ["start", "stop", "done"] },
+    ),
+  }),
   object("The monitor sets a memslot, or deletes it (KVM_SET_USER_MEMORY_REGION).", {
     ...common,
     do: tag("A memslot changes.", "memslot"),
@@ -139,6 +147,10 @@ function wrongIn(event: ResolvedEvent, vm: ResolvedVm, memory: number, path: Pat
   if (event.do === "balloon" && vm.guest.balloon === undefined) {
     const allowed = `a VM with guest.balloon, be it {}`;
     return [{ path: [...path, "do"], wrong: `the guest of ${show(vm.name)} has no balloon`, allowed }];
+  }
+  if (event.do === "freePageHint" && !vm.balloonDevice?.offers.includes("free-page-hint")) {
+    const wrong = `the device of ${show(vm.name)} does not offer it`;
+    return [{ path: [...path, "do"], wrong, allowed: 'a VM whose balloonDevice offers "free-page-hint"' }];
   }
   if (event.do === "memslot" && event.slot?.flags.includes("kernel")) {
     return kernelSlot(vm.mmuNotifier, event.slot.hva, [...path, "slot"]);

@@ -21,6 +21,14 @@ export type MsrName = "async-pf-en";
 const RESERVED = 0x30;
 const VALUE_MAX = 2 ** 43 - 1;
 
+/** The task of that name of VM `index`. @throws PagevisorError E_STEP */
+export function taskNamed(tasks: readonly BootedTask[], index: number, name: string): BootedTask {
+  const own = tasks.filter(({ vm }) => vm === index);
+  const task = own.find((each) => each.name === name);
+  if (task !== undefined) return task;
+  throw stepError("task", `there is no task ${show(name)}`, own.map((each) => show(each.name)).join(", "));
+}
+
 /** Starts a task that waits for it. @throws PagevisorError E_STEP */
 export function startTask(
   core: Core,
@@ -31,15 +39,7 @@ export function startTask(
   { cpu }: StepOptions,
 ): void {
   const { index } = vmNamed(scenario, name);
-  const own = tasks.filter(({ vm }) => vm === index);
-  const task = own.find((each) => each.name === taskName);
-  if (task === undefined) {
-    throw stepError(
-      "task",
-      `there is no task ${show(taskName)}`,
-      own.map((each) => show(each.name)).join(", "),
-    );
-  }
+  const task = taskNamed(tasks, index, taskName);
   placeOn(core, scenario, index, task.vcpu, cpu);
   if (core.call.taskStart(task.id) === 0) {
     throw stepError("task", `${show(taskName)} does not wait for this`, "a manual task, once");

@@ -6,18 +6,29 @@ import type { ParsedScenario, ResolvedVm } from "./scenario.js";
 /** Workloads that only a guest with memory management of its own can run. */
 const ALLOCATING = ["process", "churn", "pagecache"];
 
-/** Does the guest's default have memory management of its own? With the keys freePages and balloon also when they change nothing. */
-export function needsBuddy({ freePages, balloon, tasks }: ParsedScenario["vms"][number]["guest"]): boolean {
-  if (freePages !== undefined || balloon !== undefined) return true;
+type ParsedVm = ParsedScenario["vms"][number];
+
+/** Does the guest's default have memory management of its own? With the keys freePages, balloon and balloonDevice also when they change nothing. */
+export function needsBuddy(
+  { freePages, balloon, tasks }: ParsedVm["guest"],
+  device: ParsedVm["balloonDevice"],
+): boolean {
+  if (freePages !== undefined || balloon !== undefined || device !== undefined) return true;
   return tasks.some(({ workload }) => ALLOCATING.includes(workload.kind));
 }
 
 /** Everything that a VM's way of giving out its memory does not allow. */
 export function guestMemory(vm: ResolvedVm, index: number): Problem[] {
-  return [allocator(vm, index), minOrder(vm, index), ownPages(vm, index), churn(vm, index)].flat();
+  return [
+    allocator(vm, index),
+    minOrder(vm, index),
+    device(vm, index),
+    ownPages(vm, index),
+    churn(vm, index),
+  ].flat();
 }
 
-function allocator({ guest, memslots }: ResolvedVm, index: number): Problem[] {
+function allocator({ guest, memslots, balloonDevice }: ResolvedVm, index: number): Problem[] {
   const problems: Problem[] = [];
   const path = ["vms", index, "guest"];
   const { freePages } = guest;
@@ -27,6 +38,7 @@ function allocator({ guest, memslots }: ResolvedVm, index: number): Problem[] {
       problems.push({ path: [...path, "allocator"], wrong: `"direct" cannot serve ${what}`, allowed });
     if (freePages !== undefined && freePages.design !== "off") needs(`freePages ${show(freePages.design)}`);
     if (guest.balloon !== undefined) needs("a balloon");
+    if (balloonDevice !== undefined) needs("a balloonDevice");
     for (const { workload, name } of guest.tasks) {
       if (ALLOCATING.includes(workload.kind)) needs(`the ${workload.kind} ${show(name)}`);
     }
@@ -49,6 +61,20 @@ function minOrder({ guest: { freePages } }: ResolvedVm, index: number): Problem[
     }
   }
   return problems;
+}
+
+function device({ balloonDevice }: ResolvedVm, index: number): Problem[] {
+  const offers = balloonDevice?.offers ?? [];
+  const path = ["vms", index, "balloonDevice", "offers"];
+  const twice = offers.findIndex((feature, at) => offers.indexOf(feature) < at);
+  if (twice >= 0) {
+    return [
+      { path: [...path, twice], wrong: `${show(offers[twice])} stands there twice`, allowed: "each once" },
+    ];
+  }
+  if (!offers.includes("reporting") || !offers.includes("hinting-2019")) return [];
+  const wrong = '"reporting" and "hinting-2019" are one bit';
+  return [{ path, wrong, allowed: "one of them" }];
 }
 
 /** What allocates by itself shares its pages with nobody, and has none before it starts. */

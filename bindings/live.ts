@@ -1,7 +1,8 @@
 // The keys that a fork may change, and the calls that put them into a living core. Every other key is fixed at boot.
 
 import { callAsyncPf, openAsyncPf } from "./asyncpf.js";
-import { balloonPages, configCosts, requireRoom } from "./boot.js";
+import { configCosts, requireRoom } from "./boot.js";
+import { balloonPages } from "./bootguest.js";
 import type { Core } from "./core.js";
 import { PagevisorError } from "./errors.js";
 import type { ResolvedScenario, ResolvedVm, Scenario } from "./scenario.js";

@@ -6,6 +6,7 @@ import { guard } from "./guard.js";
 import type { ResolvedScenario } from "./scenario.js";
 import {
   type GuestRange,
+  ownMemory,
   pageRange,
   placeOn,
   runStep,
@@ -135,6 +136,7 @@ export function offlineOnce(
   { frame, frames }: FrameRange,
   { cpu, timeout = LONGEST }: OfflineOptions,
 ): OfflineStep {
+  for (const vm of scenario.vms) ownMemory(vm, "machine");
   const zones = hostZones(core);
   const allowed = zones.map((zone) => `${zone.frame}..${zone.frame + zone.frames - 1}`).join(", ");
   const zone = zones.find((each) => frame >= each.frame && frame < each.frame + each.frames);

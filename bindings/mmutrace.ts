@@ -9,11 +9,12 @@ export const hex16 = (value: bigint): string => `0x${value.toString(16).padStart
 const bare = (value: bigint): string => value.toString(16);
 const bit = (value: bigint, position: number): boolean => ((value >> BigInt(position)) & 1n) === 1n;
 
-/** Format 1 is that of NPT, 2 that of shadow paging where an exit is meant. */
+/** Format 1 is that of NPT; where an exit is meant, 2 that of shadow paging, and 3 a write to CR3. */
 const isNpt = (format: bigint): boolean => format === 1n;
 
 /** Reason and information of an exit for a page fault: the qualification of EPT, or what NPT's hardware says. */
 export function faultExit(error: bigint, gpa: bigint, format: bigint): string {
+  if (format === 3n) return `reason write_cr3 rip 0x0 info1 ${hex16(0n)} info2 ${hex16(0n)}`;
   if (format === 2n) return `reason PF excp rip 0x0 info1 ${hex16(error)} info2 ${hex16(gpa)}`;
   if (isNpt(format)) return `reason npf rip 0x0 info1 ${hex16(error)} info2 ${hex16(gpa)}`;
   // Read or write; what the entry allows: read and execute; the linear address is valid, and was being translated.

@@ -1,7 +1,9 @@
 // The guest's own page tables under shadow paging, changed from outside as its kernel would.
 
+import type { BootedTask } from "./boot.js";
 import type { Core } from "./core.js";
 import { guard } from "./guard.js";
+import { taskNamed } from "./guestcalls.js";
 import { show } from "./problems.js";
 import type { ResolvedScenario } from "./scenario.js";
 import {
@@ -30,6 +32,37 @@ export interface PageTableStep {
 }
 
 const NO_TABLE = 0xffffffff;
+const NO_TASK = 0xffffffff;
+const [PRESENT, WRITABLE] = [1, 2];
+
+/** Under shadow paging, the vCPU's steps are made in the address space of a task from now on; without one in the kernel's. */
+export function enterSpace(
+  core: Core,
+  scenario: ResolvedScenario,
+  tasks: readonly BootedTask[],
+  name: string | number,
+  vcpu: number,
+  task: string | undefined,
+  range: GuestRange,
+): void {
+  const { index, vm } = vmNamed(scenario, name);
+  if (vm.mmu !== "shadow") {
+    if (task === undefined) return;
+    throw stepError("task", `${show(vm.name)} has mmu ${show(vm.mmu)}`, 'absent, or a VM with mmu "shadow"');
+  }
+  wholeNumber("vcpu", vcpu, 0, vm.vcpus - 1);
+  if (task === undefined) {
+    core.call.stepSpace(index, vcpu, NO_TASK);
+    return;
+  }
+  const { id, first, pages } = taskNamed(tasks, index, task);
+  const last = range.gfn + (range.pages ?? 1) - 1;
+  if (range.gfn < first || last >= first + pages) {
+    const allowed = pages === 0 ? "a task with pages" : `${first}..${first + pages - 1}`;
+    throw stepError("range", `${range.gfn} to ${last} are not pages of ${show(task)}`, allowed);
+  }
+  core.call.stepSpace(index, vcpu, id);
+}
 
 /** Each entry in turn, then one load of CR3. */
 export function editPageTable(
@@ -52,12 +85,34 @@ export function editPageTable(
   wholeNumber("bits.clear", clear, 0, 4095);
   const { call } = core;
   let exits = 0;
+  if (clear & (PRESENT | WRITABLE) && options.task === undefined) {
+    for (let page = gfn; page < gfn + pages; page++) {
+      if (call.guestHoldsTable(index, page) === 0) continue;
+      throw stepError(
+        "range",
+        `page ${page} holds a page table, which the guest must be able to write`,
+        "other pages",
+      );
+    }
+  }
   for (let page = gfn; page < gfn + pages; page++) {
     const table = call.guestTableOf(index, vcpu, page) >>> 0;
     if (table === NO_TABLE) {
-      throw stepError("range", `the guest has no table for page ${page}`, "pages of its memslots");
+      throw stepError(
+        "range",
+        `the guest has no table for page ${page}`,
+        "pages of its memslots, or of a task those that it has touched a neighbour of",
+      );
     }
-    const step = accessOnce(core, scenario, name, vcpu, table, "write", options);
+    const step = accessOnce(
+      core,
+      scenario,
+      name,
+      vcpu,
+      call.guestKernelAt(index, vcpu, table),
+      "write",
+      options,
+    );
     exits += step.exits;
     if (step.status !== "done") return { status: step.status, exits };
     guard(() => call.guestEdit(index, vcpu, table, page, set, clear));

@@ -20,6 +20,13 @@ export const pagingKeys = {
       { min: 16, max: U32_MAX },
     ),
   ),
+  mmuRoots: v.optional(
+    choice(
+      "Under shadow paging, who walks a page of sptes. shared: every vCPU, by the guest's table and the rights that lead to it. per-vcpu: as in 2007, " +
+        "each vCPU has pages of its own, and maps for itself what another one has mapped. Absent: shared, and per-vcpu with hostPaging writepage-2007.",
+      { values: ["shared", "per-vcpu"] },
+    ),
+  ),
   pageTableLevels: v.optional(oneOf("Levels of KVM's page table.", [4, 5]), 4),
   hugePages: v.optional(
     flag(
@@ -37,6 +44,13 @@ export const pagingKeys = {
     "seq-retry",
   ),
 };
+
+/** A key of the guest: whose page tables its tasks have. */
+export const pageTables = choice(
+  "Under shadow paging, whose page tables a task has. per-task: its own, empty at first, which the guest fills when it touches a page; a switch " +
+    "to another task loads CR3. shared: those of the kernel, which map all memory from the start. Absent: per-task.",
+  { values: ["per-task", "shared"] },
+);
 
 /** A key of the guest: how it writes the entries of its page tables. */
 export const accessedDirty = choice(

@@ -2,6 +2,7 @@
 // Every latency and time is in virtual nanoseconds, every memory figure in 4 KiB pages unless its name says bytes.
 
 import type { ResolvedEvent } from "./eventschema.js";
+import type { HostPaging2007Result } from "./hostpaging.js";
 import type { ResolvedScenario } from "./scenario.js";
 
 /** Latency of one kind of fault, virtual ns. Percentiles have 3 significant digits (HDR histogram); `max` and `mean` are exact. */
@@ -136,6 +137,8 @@ export interface VmResult {
   };
   /** Number of MMU notifier calls on its pages: unmapped, aged (and of these found young), TLB flushes sent, and faults that started over. */
   notifier: { unmapped: number; aged: number; young: number; flushes: number; retries: number };
+  /** With hostPaging "writepage-2007" alone. */
+  hostPaging2007?: HostPaging2007Result;
   /** Memory that the guest gives back, by every design of `guest.freePages`: numbers of frees, blocks or pages. */
   freePages: {
     /** Pages that the guest has freed. */
@@ -169,9 +172,13 @@ export interface VmResult {
     swappedWhileFree: number;
     /** Pages allocated again after the host had dropped them: each faults in the host. */
     refaults: number;
+    /** Pages of requests that the host has answered and not dropped: it takes the queue for another one, or the guest poisons its pages. */
+    unheard: number;
   };
   /** The balloon: pages in it now, requests, pages that went into it and came back. */
   balloon: { pages: number; requests: number; inflated: number; deflated: number };
+  /** The balloon device as the guest's driver has found it; null when there is none, or the driver has given it up. */
+  balloonDevice: BalloonDeviceResult | null;
   /** The guest's own memory management; all 0 with allocator direct. */
   guestMemory: {
     /** Pages that are free now. */
@@ -185,6 +192,37 @@ export interface VmResult {
   integrity: { checked: number; lostWrites: number; staleReads: number; unreachablePins: number };
   /** Its tasks, in the scenario's order. */
   tasks: TaskResult[];
+}
+
+/** A queue of a virtio balloon. */
+export type BalloonQueue = "inflate" | "deflate" | "stats" | "freePage" | "reporting" | "hinting";
+
+/** A balloon device as the driver of its guest has found it. */
+export interface BalloonDeviceResult {
+  /** Feature bits that both sides have, as the driver calls them. */
+  features: string[];
+  /** The queues by number: what the driver takes each for, and what the device does. */
+  queues: { driver: BalloonQueue; device: BalloonQueue }[];
+  /** Pages that the host was told of as hints for a migration. */
+  hintedPages: number;
+  /** Pages that the driver holds for that now. */
+  heldPages: number;
+  /** Times that the host was sent statistics. */
+  statsSent: number;
+  /** The last ones: bytes, and faults since boot. */
+  stats: Record<
+    | "swapIn"
+    | "swapOut"
+    | "majorFaults"
+    | "minorFaults"
+    | "free"
+    | "total"
+    | "available"
+    | "caches"
+    | "hugeGiven"
+    | "hugeFailed",
+    number
+  > | null;
 }
 
 /** What happened in the host. */
@@ -212,7 +250,9 @@ export interface Violation {
     | "unreachablePin"
     | "arrayOverflow"
     | "tokenReuse"
-    | "swapEntryOverwritten";
+    | "swapEntryOverwritten"
+    | "misreadQueue"
+    | "noSlot";
   /** Name of the VM. */
   vm: string;
   /** The guest frame. */

@@ -3,8 +3,10 @@
 import type { BootedTask } from "./boot.js";
 import type { Core } from "./core.js";
 import { FAULT_NAMES, type FaultName, faultBetween, type Reading, type VmReading } from "./counters.js";
+import { guestResult } from "./guestresult.js";
+import { hostPagingResult } from "./hostpaging.js";
 import type { FaultKind, HostResult, TaskResult, Violation, VmResult } from "./result.js";
-import type { ResolvedScenario } from "./scenario.js";
+import type { ResolvedScenario, ResolvedVm } from "./scenario.js";
 
 /** What the results of one machine have in common. */
 export interface Subject {
@@ -20,6 +22,8 @@ const VIOLATION_KINDS = [
   "arrayOverflow",
   "tokenReuse",
   "swapEntryOverwritten",
+  "misreadQueue",
+  "noSlot",
 ] as const;
 
 function difference(core: Core, constant: string, before: Float64Array, after: Float64Array): number {
@@ -44,13 +48,14 @@ export function vmResults(subject: Subject, before: Reading, after: Reading, sin
   const virtualTimeNs = timeBetween(subject.core, before, after);
   return subject.scenario.vms.map((vm, id) => {
     const tasks = taskResults(subject, id, before, after);
-    return vmResult(subject.core, vm.name, virtualTimeNs, before.vms[id]!, after.vms[id]!, tasks, sinceMark);
+    return vmResult(subject.core, vm, id, virtualTimeNs, before.vms[id]!, after.vms[id]!, tasks, sinceMark);
   });
 }
 
 function vmResult(
   core: Core,
-  name: string,
+  vm: ResolvedVm,
+  id: number,
   virtualTimeNs: number,
   before: VmReading,
   after: VmReading,
@@ -64,7 +69,7 @@ function vmResult(
     FAULT_NAMES.map((kind) => [kind, faultBetween(core, before.faults[kind], after.faults[kind], sinceMark)]),
   ) as Record<FaultName, FaultKind>;
   return {
-    name,
+    name: vm.name,
     accesses,
     virtualTimeNs,
     throughput: virtualTimeNs === 0 ? 0 : (accesses * 1e9) / virtualTimeNs,
@@ -107,6 +112,7 @@ function vmResult(
       flushes: counted("VM_FLUSHES"),
       retries: counted("VM_RETRIES"),
     },
+    ...hostPagingResult(core, id, vm, counted),
     ...guestResult(core, before.guest, after.guest),
     integrity: {
       checked: counted("VM_CHECKED"),
@@ -115,53 +121,6 @@ function vmResult(
       unreachablePins: counted("VM_UNREACHABLE_PINS"),
     },
     tasks,
-  };
-}
-
-function guestResult(
-  core: Core,
-  before: Float64Array,
-  after: Float64Array,
-): Pick<VmResult, "freePages" | "balloon" | "guestMemory"> {
-  const counted = (counter: string): number => difference(core, `GUEST_${counter}`, before, after);
-  const level = (constant: string): number => after[core.constant(constant)]!;
-  const released = counted("RELEASED");
-  const orders = core.constant("REPORT_GUEST_ORDERS");
-  return {
-    freePages: {
-      freed: counted("FREED"),
-      captured: counted("CAPTURED"),
-      dropped: counted("DROPPED"),
-      scans: counted("SCANS"),
-      scanNs: counted("SCAN_NS"),
-      isolated: counted("ISOLATED"),
-      isolateFailed: counted("ISOLATE_FAILED"),
-      isolatedPeakPages: level("GUEST_ISOLATED_PEAK"),
-      requests: counted("REQUESTS"),
-      blocks: counted("BLOCKS"),
-      pagesReported: counted("REPORTED"),
-      pagesByOrder: Array.from(
-        { length: 11 },
-        (_, order) => after[orders + order]! - before[orders + order]!,
-      ),
-      neverReported: level("REPORT_GUEST_UNREPORTED"),
-      discarded: counted("DISCARDED"),
-      released,
-      releaseMeanNs: released === 0 ? 0 : counted("RELEASE_NS") / released,
-      swappedWhileFree: counted("SWAPPED_FREE"),
-      refaults: counted("REFAULTS"),
-    },
-    balloon: {
-      pages: level("REPORT_GUEST_BALLOON"),
-      requests: counted("BALLOON_REQUESTS"),
-      inflated: counted("INFLATED"),
-      deflated: counted("DEFLATED"),
-    },
-    guestMemory: {
-      freePages: level("REPORT_GUEST_FREE"),
-      cacheDropped: counted("CACHE_DROPPED"),
-      killed: counted("KILLED"),
-    },
   };
 }
 

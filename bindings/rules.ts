@@ -3,6 +3,7 @@
 
 import { eventProblems } from "./eventschema.js";
 import { guestMemory } from "./guestrules.js";
+import { hostPaging } from "./hostpaging.js";
 import { ksmProblems } from "./ksmschema.js";
 import { gfnOfPage, memslotsOf } from "./memslots.js";
 import { ALIAS_SLOTS, kernelSlot } from "./memslotschema.js";
@@ -35,6 +36,7 @@ export function ruleProblems(parsed: ParsedScenario, resolved: ResolvedScenario)
         overhead(vm, index),
         guestMemory(vm, index),
         shadowPaging(vm, index),
+        hostPaging(vm, index, resolved),
         slots(vm, index),
         aliases(vm, index),
         pagerProblems(vm, index),
@@ -315,7 +317,7 @@ function holeProblem(vm: ResolvedVm, index: number, tasks: readonly Task[]): Pro
 function tableProblem(vm: ResolvedVm, index: number, tasks: readonly Task[]): Problem | undefined {
   if (vm.mmu !== "shadow") return undefined;
   const map = memslotsOf(vm);
-  const tables = guestTables(map);
+  const tables = guestTables(vm, tasks);
   for (const task of tasks) {
     // One that is started from outside may only keep pages for others.
     if (task.pages === 0 || vm.guest.tasks[task.index]!.manual) continue;

@@ -95,14 +95,14 @@ function fillIn(parsed: ParsedScenario): ResolvedScenario {
     vms: scenario.vms.map((vm) => ({
       ...vm,
       asyncPf: fillInAsyncPf(vm.asyncPf, vm.vcpus),
-      guest: fillInGuest(vm.guest),
+      guest: fillInGuest(vm.guest, vm.balloonDevice),
     })),
     // In the order of the schema, so that a resolved scenario resolves to the same text.
     events: scenario.events.map(({ at, vm = scenario.vms[0]!.name, ...event }) => ({ at, vm, ...event })),
   };
 }
 
-function fillInGuest(guest: ParsedVm["guest"]): ResolvedVm["guest"] {
+function fillInGuest(guest: ParsedVm["guest"], device: ParsedVm["balloonDevice"]): ResolvedVm["guest"] {
   const tasks = guest.tasks.map((task, index) => {
     const { name = defaultName(task.workload.kind, index), ...others } = task;
     return { name, ...others };
@@ -112,7 +112,7 @@ function fillInGuest(guest: ParsedVm["guest"]): ResolvedVm["guest"] {
     tasks: _,
     timeslice,
     scheduler,
-    allocator = needsBuddy(guest) ? "buddy" : "direct",
+    allocator = needsBuddy(guest, device) ? "buddy" : "direct",
     freePages,
     ...others
   } = guest;

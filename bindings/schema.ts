@@ -6,10 +6,12 @@ import * as v from "valibot";
 import { asyncPfSchema } from "./asyncpfschema.js";
 import { COST_KEYS, COST_MEANINGS, type CostKey, LATER_COST_KEYS } from "./costkeys.js";
 import { eventSchema } from "./eventschema.js";
+import { balloonDeviceSchema, balloonSchema, freePagesSchema } from "./giveschema.js";
+import { hostPagingKeys } from "./hostpaging.js";
 import { ksmSchema } from "./ksmschema.js";
 import { aliasSchema, memslotSchema } from "./memslotschema.js";
 import { pagerSchema } from "./pagerschema.js";
-import { accessedDirty, pagingKeys } from "./paging.js";
+import { accessedDirty, pageTables, pagingKeys } from "./paging.js";
 import { POLICIES } from "./policynames.js";
 import { taskSchema } from "./taskschema.js";
 import {
@@ -169,33 +171,6 @@ function cost(key: CostKey) {
   return v.optional(time(COST_MEANINGS[key], { min: key === "guestTickNs" ? 1 : 0, max: U32_MAX }));
 }
 
-const freePages = object("How the guest tells the host about free memory.", {
-  design: choice("Free page hinting or reporting.", {
-    values: ["off", "hinting-2019", "hinting-2019-min-order", "reporting", "oracle"],
-    aliases: { upstream: "reporting" },
-  }),
-  pagePoison: v.optional(
-    flag(
-      "The guest poisons its free pages: then it does not report them, as it would find zeroes afterwards.",
-    ),
-    false,
-  ),
-  minOrder: maybe(
-    count(
-      "Least order of a block that is told. Default: 9 for reporting, 10 for hinting-2019-min-order; 0, and nothing else, for the other designs.",
-      { min: 0, max: 10 },
-    ),
-  ),
-});
-
-const balloon = object("A virtio balloon: pages that the guest lends to the host.", {
-  target: maybe(size("Memory that the balloon shall hold. Absent: none.")),
-  deflateOnOom: v.optional(
-    flag("Pages of the balloon come back when the guest has no memory left (DEFLATE_ON_OOM)."),
-    false,
-  ),
-});
-
 const guest = object("What runs in the VM.", {
   tasks: v.optional(list("Tasks. None: the VM is driven by machine.access().", "task", taskSchema), []),
   timeslice: v.optional(time("Granularity of the guest's scheduler.", { min: 1, max: U32_MAX }), "4ms"),
@@ -212,9 +187,10 @@ const guest = object("What runs in the VM.", {
       { values: ["direct", "buddy"] },
     ),
   ),
-  freePages: v.optional(freePages),
-  balloon: v.optional(balloon),
+  freePages: v.optional(freePagesSchema),
+  balloon: v.optional(balloonSchema),
   accessedDirty: v.optional(accessedDirty),
+  pageTables: v.optional(pageTables),
 });
 
 const vm = object("A virtual machine.", {
@@ -263,14 +239,7 @@ const vm = object("A virtual machine.", {
     {},
   ),
   ...pagingKeys,
-  hostPaging: v.optional(
-    choice("How the host takes guest pages away. mmu-notifier: reclaim calls KVM through MMU notifiers.", {
-      values: ["mmu-notifier"],
-      aliases: { upstream: "mmu-notifier" },
-      later: ["writepage-2007"],
-    }),
-    "mmu-notifier",
-  ),
+  ...hostPagingKeys,
   asyncPf: v.optional(asyncPfSchema, {}),
   pager: v.optional(pagerSchema),
   memslots: v.optional(
@@ -289,6 +258,7 @@ const vm = object("A virtual machine.", {
     ),
     [],
   ),
+  balloonDevice: v.optional(balloonDeviceSchema),
   guest: v.optional(guest, {}),
 });
 

@@ -27,7 +27,7 @@ import {
   pinOnce,
 } from "./migration.js";
 import { type PagerSetting, setPager } from "./pager.js";
-import { type EntryBits, editPageTable, type PageTableStep } from "./pagetable.js";
+import { type EntryBits, editPageTable, enterSpace, type PageTableStep } from "./pagetable.js";
 import type { ResolvedScenario } from "./scenario.js";
 import {
   type AccessOptions,
@@ -65,6 +65,7 @@ export abstract class SteppedMachine {
     mode: "read" | "write",
     options: AccessOptions = {},
   ): AccessStep {
+    enterSpace(this.core, this.scenario, this.tasks, vm, vcpu, options.task, { gfn });
     return accessOnce(this.core, this.scenario, vm, vcpu, gfn, mode, options);
   }
 
@@ -81,6 +82,7 @@ export abstract class SteppedMachine {
     bits: EntryBits,
     options: AccessOptions = {},
   ): PageTableStep {
+    enterSpace(this.core, this.scenario, this.tasks, vm, vcpu, options.task, range);
     return editPageTable(this.core, this.scenario, vm, vcpu, range, bits, options);
   }
 

@@ -114,6 +114,8 @@ export interface AccessOptions extends StepOptions {
   interrupts?: boolean;
   /** What a write writes, a number as with {@link AdviceOptions}. */
   content?: number;
+  /** Under shadow paging, the task in whose address space it is made. Default: the kernel's, in which a frame is at its own address. */
+  task?: string;
 }
 
 /** One access of vCPU `vcpu`, before the next one of its guest's tasks. */
@@ -159,6 +161,7 @@ export function adviseOnce(
   if (isMergeAdvice(advice) && scenario.host.ksm === undefined) {
     throw stepError("advice", `${show(advice)} is for hosts that merge pages`, "a scenario with host.ksm");
   }
+  if (advice !== "pageout") ownMemory(vm, "advice");
   contentNumber(content, advice);
   const pages = pagesIn(memslotsOf(vm), range);
   const start = core.call.reportPageNumber(index, range.gfn) >>> 0;
@@ -182,6 +185,12 @@ function isMergeAdvice(advice: Advice): boolean {
   return advice === "mergeable" || advice === "unmergeable";
 }
 
+/** The guest's memory is its process' own. @throws PagevisorError E_STEP */
+export function ownMemory(vm: ResolvedVm, argument: string): void {
+  if (vm.hostPaging === "mmu-notifier") return;
+  throw stepError(argument, `the process of ${show(vm.name)} does not map its guest's memory`, '"pageout"');
+}
+
 /** The pages of the VM's process behind guest frames; none for null. */
 export function pageRange(
   core: Core,
@@ -190,6 +199,7 @@ export function pageRange(
   range: GuestRange | null,
 ): { index: number; start: number; end: number } {
   const { index, vm } = vmNamed(scenario, name);
+  ownMemory(vm, "vm");
   if (range === null) return { index, start: 0, end: 0 };
   const pages = pagesIn(memslotsOf(vm), range);
   const start = core.call.reportPageNumber(index, range.gfn) >>> 0;

@@ -37,7 +37,7 @@ function refusal(input: unknown): string {
 }
 
 const VM_KEYS =
-  "name, memory, vcpus, memoryMax, memcg, tlb, mmu, mmuPages, pageTableLevels, hugePages, mmuNotifier, hostPaging, asyncPf, pager, memslots, aliases, guest";
+  "name, memory, vcpus, memoryMax, memcg, tlb, mmu, mmuPages, mmuRoots, pageTableLevels, hugePages, mmuNotifier, hostPaging, hostPaging2007, asyncPf, pager, memslots, aliases, balloonDevice, guest";
 const SIZE = "a multiple of 4KiB from 4KiB to 8TiB, in bytes or with a unit (B, KiB, MiB, GiB, TiB)";
 const SOME_TIME = "a time of at least 1ns, in ns or with a unit (ns, us, ms, s, min)";
 const THINK_TIME = SOME_TIME.replace("1ns,", "1ns, at most 400000000ns,");
@@ -483,6 +483,20 @@ test("a guest that allocates has what it needs", () => {
   assert.is(
     guest({ allocator: "direct", balloon: {} }),
     `${path}.allocator: "direct" cannot serve a balloon. Allowed: "buddy", or absent`,
+  );
+  const device = (offers: string[], value: object = {}) =>
+    refusal(scenarioOf([], { balloonDevice: { offers }, guest: value } as object));
+  assert.is(
+    device([], { allocator: "direct" }),
+    `${path}.allocator: "direct" cannot serve a balloonDevice. Allowed: "buddy", or absent`,
+  );
+  assert.is(
+    device(["reporting", "stats", "hinting-2019"]),
+    'vms[0].balloonDevice.offers: "reporting" and "hinting-2019" are one bit. Allowed: one of them',
+  );
+  assert.is(
+    device(["stats", "stats"]),
+    'vms[0].balloonDevice.offers[1]: "stats" stands there twice. Allowed: each once',
   );
   assert.is(
     guest({ allocator: "direct", tasks: [{ workload: process }] }),

@@ -12,6 +12,7 @@ import {
   actorInit,
   actorSpend,
   actorWake,
+  STAGE_CPU,
   STAGE_QUEUE,
   STAGE_RECLAIM,
 } from "../sim/actor";
@@ -19,54 +20,129 @@ import {
   COST_BALLOON_INFLATE_PAGE_NS,
   COST_IRQ_INJECT_IDLE_NS,
   COST_MADVISE_DONTNEED_NS,
+  COST_MEM_HIT_NS,
   COST_VIRTQ_KICK_NS,
   COST_VM_EXIT_NS,
   cost,
 } from "../sim/costs";
 import { EVENT_GUEST_WAKE, eventPost } from "../sim/events";
-import { noteBlock, noteReleased, noteRequest } from "./books";
-import { guestVm, pfnToGfn } from "./guest";
+import { statsRead } from "./balloonstats";
+import {
+  GUEST_BALLOON_REQUESTS,
+  GUEST_HINTED,
+  GUEST_STATS_SENT,
+  GUEST_UNHEARD,
+  guestCountAdd,
+  noteBlock,
+  noteReleased,
+  noteRequest,
+} from "./books";
+import { guestHints, guestStats, guestVm, pfnToGfn } from "./guest";
 import {
   kthreadAnswer,
   kthreadCount,
-  kthreadDeflates,
   kthreadGuest,
   kthreadList,
   kthreadNext,
   kthreadPairs,
+  kthreadQueue,
   kthreadSent,
   kthreadTask,
   setKthreadNext,
 } from "./kthread";
+import {
+  poisonValue,
+  QUEUE_DEFLATE,
+  QUEUE_FREE_PAGE,
+  QUEUE_HINTING,
+  QUEUE_INFLATE,
+  QUEUE_REPORTING,
+  QUEUE_STATS,
+  servedAs,
+} from "./negotiation";
+import {
+  HINT_COMMAND,
+  HINT_DONE,
+  HINT_FIRST_ID,
+  HINT_ORDER,
+  HINT_PAGES,
+  HINT_STOP,
+  hintsNext,
+  hintsPop,
+} from "./pagehints";
 
-// The host's side of a VM's balloon device: one thread of the VM's process that takes requests off the device's queues, in the order of
-// the queues, and drops each range with madvise(MADV_DONTNEED), one call a range (virtio_balloon_handle_report(),
-// virtio_balloon_handle_output()). Deflation is announced and costs the host nothing but the request.
+// The host's side of a VM's balloon device: one thread of the VM's process that takes requests off the device's queues and does with each
+// what it takes the queue for (virtio_balloon_handle_report(), virtio_balloon_handle_output()). What it drops goes range by range, one
+// madvise(MADV_DONTNEED) each. It reads descriptors that the driver has made readable (an array of pfns, of (pfn, order), an id, figures),
+// and takes writable ones for free memory: the pages of a report, of a hint. A queue of hints of 2019 is read as an array; when the
+// driver has sent something else that is readable, the host would drop whatever it finds there, so the run ends (deviceMisread()).
+// Deflation is announced and costs the host nothing but the request; statistics are kept until they are due again.
 //
 // The actor's record ends with
-//          0       4          8         12      16
-//          +-------+----------+---------+-------+-------+
-//          | pc    | kthreads | current | index | woken |
-//          +-------+----------+---------+-------+-------+
+//          0       4          8         12      16      20     24          32           36      40
+//          +-------+----------+---------+-------+-------+------+-----------+------------+-------+---------+
+//          | pc    | kthreads | current | index | woken | link | stats, ns | command id | hints | misread |
+//          +-------+----------+---------+-------+-------+------+-----------+------------+-------+---------+
+//
+// link         negotiation.ts
+// stats        the host asks for statistics so long after it has got them
+// hints        the driver has sent the id of the present round of hints, and has not ended them
 
 const PC: usize = DAEMON_BYTES;
 const KTHREADS: usize = DAEMON_BYTES + 4;
 const CURRENT: usize = DAEMON_BYTES + 8;
 const INDEX: usize = DAEMON_BYTES + 12;
 const WOKEN: usize = DAEMON_BYTES + 16;
-const DEVICE_BYTES: usize = DAEMON_BYTES + 24;
+const LINK: usize = DAEMON_BYTES + 20;
+const STATS_NS: usize = DAEMON_BYTES + 24; // u64
+const COMMAND_ID: usize = DAEMON_BYTES + 32;
+const HINTS: usize = DAEMON_BYTES + 36;
+const MISREAD: usize = DAEMON_BYTES + 40;
+const DEVICE_BYTES: usize = DAEMON_BYTES + 48;
 
 const IDLE: u32 = 0;
 const ENTRY: u32 = 1;
 const DISCARD: u32 = 2;
 
-/** Takes the actor of VM `vm`'s device; 0 when memory is exhausted. */
-export function balloonDeviceCreate(vm: usize, actorId: u32): usize {
+// Words of the migration's bitmap that stand for a block of hints.
+const BITMAP_WORDS: u32 = HINT_PAGES / 64;
+
+/** Takes the actor of VM `vm`'s device, with what it offers and how often it asks for statistics; 0 when memory is exhausted. */
+export function balloonDeviceCreate(vm: usize, actorId: u32, link: usize, statsNs: u64): usize {
   const device = arenaTake(PART_RECORDS, DEVICE_BYTES);
   if (device === 0) return 0;
   actorInit(device, ACTOR_BALLOON, actorId);
   store<u32>(device, <u32>vmMm(vm), ACTOR_MM);
+  store<u32>(device, <u32>link, LINK);
+  store<u64>(device, statsNs, STATS_NS);
+  store<u32>(device, HINT_FIRST_ID - 1, COMMAND_ID);
   return device;
+}
+
+/** What it has agreed on with its driver. */
+export function deviceLink(device: usize): usize {
+  return <usize>load<u32>(device, LINK);
+}
+
+/** Does its thread run, or is it about to? */
+export function deviceAwake(device: usize): bool {
+  return load<u32>(device, WOKEN) !== 0;
+}
+
+/** The queue kind that the driver meant where the host has read something that is no array of hints; 0 while all is well. */
+export function deviceMisread(device: usize): bool {
+  return load<u32>(device, MISREAD) !== 0;
+}
+
+/** The host begins a round of hints, wants no more, or is done: what the driver finds in the configuration then. */
+export function deviceHintCommand(device: usize, command: u32): u32 {
+  if (command === HINT_STOP || command === HINT_DONE) {
+    store<u32>(device, 0, HINTS);
+    return command;
+  }
+  const id = load<u32>(device, COMMAND_ID) + 1;
+  store<u32>(device, id, COMMAND_ID);
+  return id;
 }
 
 /** First thread of the guest that has a queue of the device; kthreadNext() has the others. */
@@ -101,18 +177,15 @@ export function balloonDeviceStep(device: usize): i32 {
     const pc = load<u32>(device, PC);
     if (pc === IDLE) {
       const kthread = nextRequest(device);
-      if (kthread === 0) {
+      if (kthread === 0 || deviceMisread(device)) {
         store<u32>(device, 0, WOKEN);
         actorBlock(device, STAGE_QUEUE);
         return STEP_BLOCKED;
       }
-      store<u32>(device, <u32>kthread, CURRENT);
-      store<u32>(device, 0, INDEX);
-      store<u32>(device, ENTRY, PC);
-      noteRequest(kthreadGuest(kthread), kthreadCount(kthread), kthreadPairs(kthread));
+      begin(device, kthread);
     } else if (pc === ENTRY) {
       const kthread = <usize>load<u32>(device, CURRENT);
-      if (load<u32>(device, INDEX) === kthreadCount(kthread) || kthreadDeflates(kthread)) {
+      if (load<u32>(device, INDEX) === blocksOf(kthread)) {
         answer(device, kthread);
         if (!actorGoesOn(device)) return STEP_AGAIN;
       } else {
@@ -134,11 +207,73 @@ function nextRequest(device: usize): usize {
   return kthread;
 }
 
+// Takes a request. What drops nothing is done with at once.
+function begin(device: usize, kthread: usize): void {
+  const guest = kthreadGuest(kthread);
+  const queue = kthreadQueue(kthread);
+  const served = servedAs(deviceLink(device), queue);
+  store<u32>(device, <u32>kthread, CURRENT);
+  store<u32>(device, ENTRY, PC);
+  const drops = drop(device, kthread, queue, served);
+  store<u32>(device, drops ? 0 : blocksOf(kthread), INDEX);
+  if (queue === QUEUE_INFLATE || queue === QUEUE_DEFLATE) guestCountAdd(guest, GUEST_BALLOON_REQUESTS, 1);
+  if (queue === QUEUE_HINTING || queue === QUEUE_REPORTING) {
+    noteRequest(guest, kthreadCount(kthread));
+    for (let index: u32 = 0; index < kthreadCount(kthread); index++) {
+      noteBlock(guest, orderAt(kthread, index));
+      if (!drops) guestCountAdd(guest, GUEST_UNHEARD, 1 << orderAt(kthread, index));
+    }
+  }
+  if (queue === QUEUE_STATS) {
+    statsRead(guestStats(guest));
+    guestCountAdd(guest, GUEST_STATS_SENT, 1);
+  }
+}
+
+// Does the host, which takes the queue for `served`, drop what the driver has put on its `queue`?
+function drop(device: usize, kthread: usize, queue: u32, served: u32): bool {
+  if (queue === QUEUE_INFLATE) return true;
+  if (queue === QUEUE_DEFLATE || queue === QUEUE_STATS) return false;
+  const entry = queue === QUEUE_FREE_PAGE ? hintsNext(guestHints(kthreadGuest(kthread))) : 0;
+  const command = (entry & HINT_COMMAND) !== 0;
+  const readable = queue === QUEUE_HINTING || command;
+  if (served === QUEUE_FREE_PAGE) {
+    const id = command ? entry & ~HINT_COMMAND : readable ? pfnToGfn(pfnAt(kthread, 0)) : 0;
+    takeHint(device, kthreadGuest(kthread), readable, id, kthread);
+    return false;
+  }
+  // What is dropped comes back as zeroes: no use to a guest that expects its poison.
+  if (served === QUEUE_REPORTING) return !readable && poisonValue(deviceLink(device)) === 0;
+  if (command) store<u32>(device, 1, MISREAD);
+  return queue === QUEUE_HINTING;
+}
+
+// virtio_balloon_handle_free_page_vq(): an id begins the hints of its round and any other one ends them; a block that comes in between is
+// one that the migration need not send.
+function takeHint(device: usize, guest: usize, readable: bool, id: u32, kthread: usize): void {
+  if (readable) {
+    const begins = id >= HINT_FIRST_ID && id === load<u32>(device, COMMAND_ID);
+    store<u32>(device, begins ? 1 : 0, HINTS);
+  } else if (load<u32>(device, HINTS) !== 0) {
+    let pages: u32 = 0;
+    for (let index: u32 = 0; index < blocksOf(kthread); index++) pages += 1 << orderAt(kthread, index);
+    guestCountAdd(guest, GUEST_HINTED, pages);
+    actorSpend(device, STAGE_CPU, BITMAP_WORDS * cost(COST_MEM_HIT_NS));
+  }
+}
+
+// Ranges of a request; a ring of hints is taken one by one.
+function blocksOf(kthread: usize): u32 {
+  return kthreadQueue(kthread) === QUEUE_FREE_PAGE ? 1 : kthreadCount(kthread);
+}
+
 function pfnAt(kthread: usize, index: u32): u32 {
+  if (kthreadQueue(kthread) === QUEUE_FREE_PAGE) return hintsNext(guestHints(kthreadGuest(kthread)));
   return load<u32>(kthreadList(kthread) + ((<usize>index) << (kthreadPairs(kthread) ? 3 : 2)));
 }
 
 function orderAt(kthread: usize, index: u32): u32 {
+  if (kthreadQueue(kthread) === QUEUE_FREE_PAGE) return HINT_ORDER;
   return kthreadPairs(kthread) ? load<u32>(kthreadList(kthread) + ((<usize>index) << 3), 4) : 0;
 }
 
@@ -147,7 +282,7 @@ function discard(device: usize, kthread: usize): void {
   const vm = guestVm(kthreadGuest(kthread));
   const first = gfnToIndex(vm, pfnToGfn(pfnAt(kthread, index)));
   const pages: u32 = 1 << orderAt(kthread, index);
-  if (!kthreadPairs(kthread)) {
+  if (kthreadQueue(kthread) === QUEUE_INFLATE) {
     // What handling one pfn of an inflation takes beside the call that drops the page.
     const rest = cost(COST_BALLOON_INFLATE_PAGE_NS);
     const call = cost(COST_MADVISE_DONTNEED_NS);
@@ -159,18 +294,32 @@ function discard(device: usize, kthread: usize): void {
 
 function discarded(device: usize, kthread: usize): void {
   const index = load<u32>(device, INDEX);
-  const order = orderAt(kthread, index);
   const guest = kthreadGuest(kthread);
-  if (kthreadPairs(kthread)) noteBlock(guest, order);
-  noteReleased(guest, pfnAt(kthread, index), order, dontneedPages(device), actorClock(device));
+  noteReleased(
+    guest,
+    pfnAt(kthread, index),
+    orderAt(kthread, index),
+    dontneedPages(device),
+    actorClock(device),
+  );
   store<u32>(device, index + 1, INDEX);
   store<u32>(device, ENTRY, PC);
 }
 
-// The used ring and the interrupt.
+// The used ring and the interrupt. A buffer of statistics comes back when the host wants the next ones; the ring of hints needs none.
 function answer(device: usize, kthread: usize): void {
   store<u32>(device, IDLE, PC);
   store<u32>(device, 0, CURRENT);
+  const queue = kthreadQueue(kthread);
+  if (queue === QUEUE_FREE_PAGE) {
+    hintsPop(guestHints(kthreadGuest(kthread)));
+    return;
+  }
   kthreadAnswer(kthread);
-  eventPost(actorClock(device) + cost(COST_IRQ_INJECT_IDLE_NS), EVENT_GUEST_WAKE, <u32>kthreadTask(kthread));
+  const later = queue === QUEUE_STATS ? load<u64>(device, STATS_NS) : 0;
+  eventPost(
+    actorClock(device) + later + cost(COST_IRQ_INJECT_IDLE_NS),
+    EVENT_GUEST_WAKE,
+    <u32>kthreadTask(kthread),
+  );
 }

@@ -45,7 +45,15 @@ export const GUEST_DEFLATED: u32 = 18;
 export const GUEST_BALLOON_REQUESTS: u32 = 19;
 /** Free pages of the guest that the host has written to swap. */
 export const GUEST_SWAPPED_FREE: u32 = 20;
-export const GUEST_COUNTS: u32 = 21;
+/** Pages of requests that the host has answered and not dropped. */
+export const GUEST_UNHEARD: u32 = 21;
+/** Times that the host was sent statistics. */
+export const GUEST_STATS_SENT: u32 = 22;
+/** Pages that the host was told of as hints for a migration. */
+export const GUEST_HINTED: u32 = 23;
+/** Pages of tasks that got a frame. */
+export const GUEST_FAULTS: u32 = 24;
+export const GUEST_COUNTS: u32 = 25;
 
 const STAMP_SHIFT: u64 = 10;
 
@@ -112,12 +120,8 @@ export function noteReleased(guest: usize, pfn: u32, order: u32, pages: u32, tim
   guestCountAdd(guest, GUEST_DISCARDED, pages);
 }
 
-/** The host takes a request with `blocks` blocks, or pages of the balloon; noteBlock() tells of each block. */
-export function noteRequest(guest: usize, blocks: u32, report: bool): void {
-  if (!report) {
-    guestCountAdd(guest, GUEST_BALLOON_REQUESTS, 1);
-    return;
-  }
+/** The host takes a request with `blocks` blocks; noteBlock() tells of each. */
+export function noteRequest(guest: usize, blocks: u32): void {
   guestCountAdd(guest, GUEST_REQUESTS, 1);
   guestCountAdd(guest, GUEST_BLOCKS, blocks);
 }

@@ -10,6 +10,7 @@ import { actorSpend, STAGE_CPU } from "../sim/actor";
 //          +----+------+-------+------+----------------+---------+-------+-------+------+--------+---------+----+--------+-------+
 //          | mm | vpns | table | cpus | page cache list|reporting|hinting|balloon| debt | design | minOrder| vm | device | books |
 //          +----+------+-------+------+----------------+---------+-------+-------+------+--------+---------+----+--------+-------+
+//          behind the books: records of the hints for a migration and of the balloon's statistics
 //
 // table     per page of the tasks' regions (vpn): the frame that holds it, PFN_NONE before the first touch; 4 bytes each
 // debt      ns of guest CPU time that a hook in the free path has taken and nobody has paid yet
@@ -32,8 +33,10 @@ const VM: usize = DEBT + 16;
 const DEVICE: usize = DEBT + 20;
 export const GUEST_BOOKS: usize = DEBT + 24;
 /** Room for books.ts. */
-export const GUEST_BOOKS_BYTES: usize = 8 + 8 * 11 + 8 * 24;
-const GUEST_BYTES: usize = GUEST_BOOKS + GUEST_BOOKS_BYTES;
+export const GUEST_BOOKS_BYTES: usize = 8 + 8 * 11 + 8 * 28;
+const HINTS: usize = GUEST_BOOKS + GUEST_BOOKS_BYTES;
+const STATS: usize = HINTS + 4;
+const GUEST_BYTES: usize = HINTS + 8;
 
 export const FREE_OFF: u32 = 0;
 export const FREE_HINTING_2019: u32 = 1;
@@ -105,6 +108,24 @@ export function guestHinting(guest: usize): usize {
 
 export function setGuestHinting(guest: usize, records: usize): void {
   store<u32>(guest, <u32>records, HINTING);
+}
+
+/** Record of pagehints.ts, 0 for none. */
+export function guestHints(guest: usize): usize {
+  return <usize>load<u32>(guest, HINTS);
+}
+
+export function setGuestHints(guest: usize, hints: usize): void {
+  store<u32>(guest, <u32>hints, HINTS);
+}
+
+/** Record of balloonstats.ts, 0 for none. */
+export function guestStats(guest: usize): usize {
+  return <usize>load<u32>(guest, STATS);
+}
+
+export function setGuestStats(guest: usize, stats: usize): void {
+  store<u32>(guest, <u32>stats, STATS);
 }
 
 /** Actor of balloondev.ts, 0 for none. */

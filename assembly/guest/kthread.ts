@@ -1,45 +1,20 @@
 import { vcpuIndex } from "../kvm/vcpu";
 import { arenaTake, PART_RECORDS } from "../memory/arena";
-import { actorClock, actorSpend, STAGE_CPU, STAGE_EXIT } from "../sim/actor";
-import {
-  COST_BUDDY_ALLOC_NS,
-  COST_ISOLATE_PAGE_NS,
-  COST_PCP_ALLOC_NS,
-  COST_REPORT_DELAY_NS,
-  COST_VM_EXIT_NS,
-  cost,
-} from "../sim/costs";
+import { COST_REPORT_DELAY_NS, cost } from "../sim/costs";
 import { EVENT_GUEST_WAKE, eventPost } from "../sim/events";
+import { balloonPages, balloonTarget } from "./balloon";
+import { guestBalloon, guestHints, guestReporting } from "./guest";
+import { hintingDue, hintingOf } from "./hinting";
 import {
-  BALLOON_ARRAY,
-  balloonFill,
-  balloonLeak,
-  balloonPages,
-  balloonRelease,
-  balloonRequest,
-  balloonTarget,
-  setBalloonBusy,
-} from "./balloon";
-import { GUEST_DEFLATED, GUEST_INFLATED, guestCountAdd, noteAlloc, noteFree, noteIsolated } from "./books";
-import { guestBalloon, guestPay, guestReporting } from "./guest";
-import {
-  HINTING_OVERFLOW,
-  HINTING_REQUEST,
-  HINTING_SLEEPS,
-  hintingBlocks,
-  hintingDue,
-  hintingOf,
-  hintingRequest,
-  hintingReturn,
-  hintingStep,
-} from "./hinting";
-import {
-  REPORTING_REQUESTED,
-  reportingBegin,
-  reportingRequest,
-  reportingState,
-  reportingStep,
-} from "./reporting";
+  QUEUE_DEFLATE,
+  QUEUE_FREE_PAGE,
+  QUEUE_HINTING,
+  QUEUE_INFLATE,
+  QUEUE_REPORTING,
+  QUEUE_STATS,
+} from "./negotiation";
+import { hintsDue, hintsSent } from "./pagehints";
+import { REPORTING_REQUESTED, reportingState } from "./reporting";
 import { guestPreempt, guestWake } from "./sched";
 import {
   setTaskOwn,
@@ -51,9 +26,9 @@ import {
   taskVcpu,
 } from "./task";
 
-// Kernel threads of a guest that give memory back: one a CPU for hinting, one for free page reporting, one for the balloon. A thread
-// runs as a task on its vCPU, so its work takes the guest's time. It hands the host a request, sleeps until the host's interrupt, and
-// goes on: each is one virtqueue whose descriptor the thread's record stands for.
+// Kernel threads of a guest that give memory back: one a CPU for hinting, one each for free page reporting, the balloon, its statistics and
+// hints for a migration. A thread runs as a task on its vCPU, so its work takes the guest's time: drivers.ts. It hands the host a request,
+// sleeps until the host's interrupt, and goes on: the thread's record stands for the descriptors. Only hints have a ring of their own.
 //
 // record   0      4       8      12   16      20     24      28     32      36        40
 //          +------+-------+------+----+-------+------+-------+------+-------+---------+-----------+
@@ -80,22 +55,11 @@ const KTHREAD_BYTES: usize = 48;
 export const KTHREAD_HINTING: u32 = 0;
 export const KTHREAD_REPORTING: u32 = 1;
 export const KTHREAD_BALLOON: u32 = 2;
-
-// What kthreadRun() came to.
-/** Its time on the vCPU is up. */
-export const KTHREAD_OVER: u32 = 0;
-/** It sleeps. */
-export const KTHREAD_SLEEPS: u32 = 1;
-/** It has handed a request to the host, and sleeps. */
-export const KTHREAD_KICKS: u32 = 2;
-/** hinting.ts HINTING_OVERFLOW. */
-export const KTHREAD_CORRUPTS: u32 = 3;
+export const KTHREAD_STATS: u32 = 3;
+export const KTHREAD_FREE_PAGE: u32 = 4;
 
 const WORK: u32 = 0;
 const ANSWERED: u32 = 1;
-
-/** "Out of puff": the balloon driver tries again after this. */
-const PUFF_NS: u64 = 200000000;
 
 /** Takes a thread with task number `id` on `vcpu`, asleep; 0 when memory is exhausted. */
 export function kthreadCreate(kind: u32, guest: usize, vcpu: usize, id: u32): usize {
@@ -126,9 +90,36 @@ export function kthreadTask(kthread: usize): usize {
   return <usize>load<u32>(kthread, TASK);
 }
 
+export function kthreadKind(kthread: usize): u32 {
+  return load<u32>(kthread, KIND);
+}
+
+/** The queue that the present request is on, as the driver sees it. */
+export function kthreadQueue(kthread: usize): u32 {
+  const kind = kthreadKind(kthread);
+  if (kind === KTHREAD_HINTING) return QUEUE_HINTING;
+  if (kind === KTHREAD_REPORTING) return QUEUE_REPORTING;
+  if (kind === KTHREAD_STATS) return QUEUE_STATS;
+  if (kind === KTHREAD_FREE_PAGE) return QUEUE_FREE_PAGE;
+  return kthreadDeflates(kthread) ? QUEUE_DEFLATE : QUEUE_INFLATE;
+}
+
 /** A request is with the host. */
 export function kthreadSent(kthread: usize): bool {
+  if (kthreadKind(kthread) === KTHREAD_FREE_PAGE) return hintsSent(guestHints(kthreadGuest(kthread))) !== 0;
   return load<u32>(kthread, SENT) !== 0;
+}
+
+/** Hands a request to the host: `count` blocks at `list`, or single pages, or figures. */
+export function kthreadSend(kthread: usize, list: usize, count: u32, pairs: bool): void {
+  store<u32>(kthread, <u32>list, LIST);
+  store<u32>(kthread, count, COUNT);
+  store<u32>(kthread, pairs ? 1 : 0, PAIRS);
+  store<u32>(kthread, 1, SENT);
+}
+
+export function setKthreadDeflates(kthread: usize, deflates: bool): void {
+  store<u32>(kthread, deflates ? 1 : 0, DEFLATE);
 }
 
 export function kthreadList(kthread: usize): usize {
@@ -156,14 +147,21 @@ export function kthreadAnswer(kthread: usize): void {
   store<u32>(kthread, ANSWERED, PC);
 }
 
+/** Has the host answered since the last look? */
+export function kthreadTakeAnswer(kthread: usize): bool {
+  const answered = load<u32>(kthread, PC) === ANSWERED;
+  store<u32>(kthread, WORK, PC);
+  return answered;
+}
+
 /** Wakes the thread if it sleeps and there is something to do for it at `time`; `vcpu` runs its CPU. */
 export function kthreadPoke(kthread: usize, vcpu: usize, time: u64): void {
   const task = kthreadTask(kthread);
-  if (taskVcpu(task) !== vcpu && load<u32>(kthread, KIND) === KTHREAD_HINTING) return;
-  if (taskState(task) !== TASK_WAITING || kthreadSent(kthread) || load<u32>(kthread, PC) === ANSWERED) return;
-  if (load<u32>(kthread, SCHEDULED) !== 0) return;
+  if (taskVcpu(task) !== vcpu && kthreadKind(kthread) === KTHREAD_HINTING) return;
+  if (taskState(task) !== TASK_WAITING || load<u32>(kthread, SENT) !== 0) return;
+  if (load<u32>(kthread, PC) === ANSWERED || load<u32>(kthread, SCHEDULED) !== 0) return;
   const guest = kthreadGuest(kthread);
-  const kind = load<u32>(kthread, KIND);
+  const kind = kthreadKind(kthread);
   if (kind === KTHREAD_HINTING) {
     if (!hintingDue(hintingOf(guest, vcpuIndex(vcpu)))) return;
     guestWake(vcpu, task);
@@ -171,6 +169,10 @@ export function kthreadPoke(kthread: usize, vcpu: usize, time: u64): void {
   } else if (kind === KTHREAD_REPORTING) {
     if (reportingState(guestReporting(guest)) !== REPORTING_REQUESTED) return;
     schedule(kthread, time + cost(COST_REPORT_DELAY_NS));
+  } else if (kind === KTHREAD_FREE_PAGE) {
+    if (hintsDue(guestHints(guest))) schedule(kthread, time);
+  } else if (kind === KTHREAD_STATS) {
+    return; // the host asks for them
   } else if (balloonTarget(guestBalloon(guest)) !== balloonPages(guestBalloon(guest))) {
     schedule(kthread, time);
   }
@@ -188,118 +190,4 @@ export function kthreadWoken(kthread: usize): void {
   const task = kthreadTask(kthread);
   guestWake(taskVcpu(task), task);
   guestPreempt(taskVcpu(task));
-}
-
-/** Runs the thread until the vCPU's clock reaches `until`. Returns KTHREAD_*. */
-export function kthreadRun(vcpu: usize, kthread: usize, until: u64): u32 {
-  const kind = load<u32>(kthread, KIND);
-  while (actorClock(vcpu) < until) {
-    const result =
-      kind === KTHREAD_HINTING
-        ? hint(vcpu, kthread)
-        : kind === KTHREAD_REPORTING
-          ? report(vcpu, kthread)
-          : inflate(vcpu, kthread);
-    if (result !== KTHREAD_OVER) return result;
-  }
-  return KTHREAD_OVER;
-}
-
-// virtqueue_kick(): the exit is the vCPU's; the host's thread is woken by who runs the machine.
-function send(vcpu: usize, kthread: usize, list: usize, count: u32, pairs: bool): u32 {
-  store<u32>(kthread, <u32>list, LIST);
-  store<u32>(kthread, count, COUNT);
-  store<u32>(kthread, pairs ? 1 : 0, PAIRS);
-  store<u32>(kthread, 1, SENT);
-  if (load<u32>(kthread, KIND) === KTHREAD_BALLOON) setBalloonBusy(guestBalloon(kthreadGuest(kthread)), true);
-  actorSpend(vcpu, STAGE_EXIT, cost(COST_VM_EXIT_NS));
-  return KTHREAD_KICKS;
-}
-
-function hint(vcpu: usize, kthread: usize): u32 {
-  const guest = kthreadGuest(kthread);
-  const hinting = hintingOf(guest, vcpuIndex(vcpu));
-  if (load<u32>(kthread, PC) === ANSWERED) {
-    actorSpend(vcpu, STAGE_CPU, hintingBlocks(hinting) * cost(COST_BUDDY_ALLOC_NS));
-    hintingReturn(hinting);
-    store<u32>(kthread, WORK, PC);
-    return KTHREAD_SLEEPS;
-  }
-  if (!hintingDue(hinting)) return KTHREAD_SLEEPS;
-  const result = hintingStep(hinting);
-  guestPay(guest, vcpu);
-  if (result === HINTING_OVERFLOW) return KTHREAD_CORRUPTS;
-  if (result === HINTING_SLEEPS) return KTHREAD_SLEEPS;
-  if (result !== HINTING_REQUEST) return KTHREAD_OVER;
-  return send(vcpu, kthread, hintingRequest(hinting), hintingBlocks(hinting), true);
-}
-
-// page_reporting_process()
-function report(vcpu: usize, kthread: usize): u32 {
-  const guest = kthreadGuest(kthread);
-  const reporting = guestReporting(guest);
-  if (load<u32>(kthread, PC) === ANSWERED) {
-    countIsolated(kthread, -1);
-    store<u32>(kthread, WORK, PC);
-  } else if (reportingState(reporting) !== REPORTING_REQUESTED) {
-    return KTHREAD_SLEEPS;
-  } else {
-    reportingBegin(reporting);
-  }
-  const blocks = reportingStep(reporting, vcpuIndex(vcpu));
-  if (blocks !== 0) {
-    actorSpend(vcpu, STAGE_CPU, blocks * cost(COST_ISOLATE_PAGE_NS));
-    send(vcpu, kthread, reportingRequest(reporting), blocks, true);
-    countIsolated(kthread, 1);
-    return KTHREAD_KICKS;
-  }
-  if (reportingState(reporting) === REPORTING_REQUESTED) {
-    schedule(kthread, actorClock(vcpu) + cost(COST_REPORT_DELAY_NS));
-  }
-  return KTHREAD_SLEEPS;
-}
-
-function countIsolated(kthread: usize, sign: i32): void {
-  for (let index: u32 = 0; index < kthreadCount(kthread); index++) {
-    noteIsolated(
-      kthreadGuest(kthread),
-      sign * (1 << load<u32>(kthreadList(kthread) + ((<usize>index) << 3), 4)),
-    );
-  }
-}
-
-// update_balloon_size_func()
-function inflate(vcpu: usize, kthread: usize): u32 {
-  const guest = kthreadGuest(kthread);
-  const balloon = guestBalloon(guest);
-  if (load<u32>(kthread, PC) === ANSWERED) {
-    store<u32>(kthread, WORK, PC);
-    setBalloonBusy(balloon, false);
-    if (kthreadDeflates(kthread)) {
-      for (let index: u32 = 0; index < kthreadCount(kthread); index++) {
-        noteFree(guest, load<u32>(kthreadList(kthread) + ((<usize>index) << 2)), 0, actorClock(vcpu));
-      }
-      balloonRelease(balloon, vcpuIndex(vcpu));
-      actorSpend(vcpu, STAGE_CPU, kthreadCount(kthread) * cost(COST_PCP_ALLOC_NS));
-      guestPay(guest, vcpu);
-      guestCountAdd(guest, GUEST_DEFLATED, kthreadCount(kthread));
-    }
-  }
-  const pages = balloonPages(balloon);
-  const target = balloonTarget(balloon);
-  if (pages === target) return KTHREAD_SLEEPS;
-  store<u32>(kthread, pages > target ? 1 : 0, DEFLATE);
-  if (pages > target)
-    return send(vcpu, kthread, balloonRequest(balloon), balloonLeak(balloon, pages - target), false);
-  const taken = balloonFill(balloon, vcpuIndex(vcpu), min<u32>(target - pages, BALLOON_ARRAY));
-  if (taken === 0) {
-    schedule(kthread, actorClock(vcpu) + PUFF_NS);
-    return KTHREAD_SLEEPS;
-  }
-  for (let index: u32 = 0; index < taken; index++) {
-    noteAlloc(guest, load<u32>(balloonRequest(balloon) + ((<usize>index) << 2)), 0);
-  }
-  actorSpend(vcpu, STAGE_CPU, taken * cost(COST_PCP_ALLOC_NS));
-  guestCountAdd(guest, GUEST_INFLATED, taken);
-  return send(vcpu, kthread, balloonRequest(balloon), taken, false);
 }

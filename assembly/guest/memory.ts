@@ -40,14 +40,16 @@ import {
 } from "./balloon";
 import {
   checkBooks,
+  GUEST_BALLOON_REQUESTS,
   GUEST_CACHE_DROPPED,
   GUEST_DEFLATED,
+  GUEST_FAULTS,
   guestCountAdd,
   noteAlloc,
   noteBlock,
   noteFree,
+  noteIsolated,
   noteReleased,
-  noteRequest,
 } from "./books";
 import {
   FREE_ORACLE,
@@ -58,12 +60,14 @@ import {
   guestBalloon,
   guestCreate,
   guestDesign,
+  guestHints,
   guestMm,
   guestOwe,
   guestPay,
   guestVm,
   pfnToGfn,
 } from "./guest";
+import { HINT_ORDER, HINT_PAGES, hintsLayout, hintsReturn } from "./pagehints";
 
 // A guest's own memory management: an instance of mm/ over the guest's frames, the page table of its tasks, its page cache. Zones as a PC
 // has them: DMA below 16 MiB, DMA32 below 4 GiB, Normal above.
@@ -92,6 +96,7 @@ function addZone(mm: usize, index: u32, start: u32, end: u32, cpus: u32): bool {
 
 export function guestMemoryLayout(guest: usize): void {
   mmLayout(guestMm(guest));
+  if (guestHints(guest) !== 0) hintsLayout(guestHints(guest));
   store<u32>(guest, <u32>arenaReserve(PART_FRAMES, (<u64>load<u32>(guest, GUEST_VPNS)) << 2), GUEST_TABLE);
 }
 
@@ -143,6 +148,7 @@ export function guestAlloc(guest: usize, vcpu: usize, cpu: u32, order: u32, gfp:
     drainAllPages(mm);
     pfn = allocPagesNoReclaim(mm, cpu, order, gfp);
   }
+  while (pfn === PFN_NONE && hintGivesWay(guest, vcpu, cpu)) pfn = allocPagesNoReclaim(mm, cpu, order, gfp);
   const balloon = guestBalloon(guest);
   while (pfn === PFN_NONE && balloon !== 0 && balloonGivesWay(balloon)) {
     giveWay(guest, balloon, vcpu, cpu);
@@ -158,6 +164,16 @@ export function guestAlloc(guest: usize, vcpu: usize, cpu: u32, order: u32, gfp:
   return pfn;
 }
 
+// The shrinker of hints (virtio_balloon_shrinker_scan()): a block goes back, whether the host has done with it or not.
+function hintGivesWay(guest: usize, vcpu: usize, cpu: u32): bool {
+  const hints = guestHints(guest);
+  const pfn = hints === 0 ? PFN_NONE : hintsReturn(hints, cpu);
+  if (pfn === PFN_NONE) return false;
+  noteFree(guest, pfn, HINT_ORDER, actorClock(vcpu));
+  noteIsolated(guest, -(<i32>HINT_PAGES));
+  return true;
+}
+
 // Who finds no memory gets 256 pages of the balloon: the host is told, and answers while the vCPU waits. The balloon keeps the size that it has
 // come to until the host sets another one.
 function giveWay(guest: usize, balloon: usize, vcpu: usize, cpu: u32): void {
@@ -168,7 +184,7 @@ function giveWay(guest: usize, balloon: usize, vcpu: usize, cpu: u32): void {
     noteFree(guest, load<u32>(balloonRequest(balloon) + ((<usize>place) << 2)), 0, actorClock(vcpu));
   }
   balloonRelease(balloon, cpu);
-  noteRequest(guest, pages, false);
+  guestCountAdd(guest, GUEST_BALLOON_REQUESTS, 1);
   guestCountAdd(guest, GUEST_DEFLATED, pages);
 }
 
@@ -201,6 +217,7 @@ export function guestFault(guest: usize, vcpu: usize, cpu: u32, vpn: u32, cached
   assert(guestPage(guest, vpn) === PFN_NONE);
   const pfn = guestAlloc(guest, vcpu, cpu, 0, GFP_USER_PAGE);
   if (pfn === PFN_NONE) return PFN_NONE;
+  guestCountAdd(guest, GUEST_FAULTS, 1);
   store<u32>(entryAt(guest, vpn), pfn);
   setPageOwner(pageOf(guestMm(guest), pfn), 0, vpn);
   if (cached) listAddTail(guestMm(guest), guest + GUEST_CACHE, LIST_CACHE, pfn);

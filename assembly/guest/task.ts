@@ -12,12 +12,13 @@ import { TIME_NEVER } from "../memory/layout";
 //          72         80      88     96          104      112     116      120     124
 //          | accesses | limit | work | workLimit | startAt | after | waiters| first  | workload |
 //          128     132    136      140         144      148
-//          | force | think| stream | streamLeft| thinks | flags | own | pad | sleeper | fault …
+//          | force | think| stream | streamLeft| thinks | flags | own | root| sleeper | fault …
 //
 // sleeper     the task among those that wait for a page: apfsleep.ts
 // fault       its access that has faulted, while the task is not on its vCPU: kvm/faultsave.ts
 // stream      address of the next access, streamLeft of them are there (workload/fill.ts puts more)
 // first       first gfn of the task's region, first page of it when the guest has memory management of its own
+// root        under shadow paging, the frame of the task's table of level 4 when it has an address space of its own; else 0
 // own         record of paged.ts or kthread.ts: what the task does in such a guest; 0 for none
 
 const ID: usize = 0;
@@ -46,6 +47,7 @@ const STREAM_LEFT: usize = 140;
 const THINKS: usize = 144;
 const FLAGS: usize = 148;
 const OWN: usize = 152;
+const ROOT: usize = 156;
 const SLEEPER: usize = 160;
 export const SLEEPER_BYTES: usize = 16;
 const FAULT: usize = SLEEPER + SLEEPER_BYTES;
@@ -68,6 +70,8 @@ export const TASK_KERNEL: u32 = 4;
 export const TASK_KTHREAD: u32 = 8;
 /** It starts when somebody outside says so. */
 export const TASK_MANUAL: u32 = 16;
+/** It has an address space of its own, or that of another task. */
+export const TASK_SPACE: u32 = 32;
 
 // The guest floor's region of a vCPU's record: guest/sched.ts.
 export const GUEST_CURRENT: usize = KVM_CONTEXT_END;
@@ -105,6 +109,26 @@ export function taskCreate(id: u32, vcpu: usize, flags: u32): usize {
     store<u32>(last, <u32>task, NEXT);
   }
   return task;
+}
+
+/** See the record. */
+export function taskRoot(task: usize): u32 {
+  return load<u32>(task, ROOT);
+}
+
+export function setTaskRoot(task: usize, root: u32): void {
+  store<u32>(task, root, ROOT);
+}
+
+/** It has an address space of its own. */
+export function taskHasSpace(task: usize): bool {
+  return (load<u32>(task, FLAGS) & TASK_SPACE) !== 0;
+}
+
+/** Before boot: it shall have one, or that of task number `as`. */
+export function setTaskSpace(task: usize, as: u32): void {
+  store<u32>(task, load<u32>(task, FLAGS) | TASK_SPACE, FLAGS);
+  store<u32>(task, as, ROOT);
 }
 
 export function taskId(task: usize): u32 {

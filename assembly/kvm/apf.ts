@@ -129,7 +129,10 @@ export const WORK_READING: usize = 44;
 export const WORK_KIND: usize = 48;
 export const WORK_INDEX: usize = 52; // the page of the process that is fetched
 export const WORK_STAGES: usize = 56; // u64 × STAGE_COUNT: where the worker's time went
-const WORK_BYTES: u64 = 56 + 8 * <u64>STAGE_COUNT;
+// Under shadow paging: the page of the access, and CR3 then.
+export const WORK_VA: usize = WORK_STAGES + 8 * <usize>STAGE_COUNT;
+export const WORK_CR3: usize = WORK_VA + 4;
+const WORK_BYTES: u64 = 64 + 8 * <u64>STAGE_COUNT;
 
 export const WORK_FREE: u32 = 0;
 export const WORK_WAITING: u32 = 1;

@@ -17,6 +17,7 @@ import {
   TOKEN_ALL,
   WORK_ALL,
   WORK_CANCELLED,
+  WORK_CR3,
   WORK_DONE,
   WORK_DONE_NEXT,
   WORK_FREE,
@@ -32,9 +33,10 @@ import {
   WORK_STATE,
   WORK_TOKEN,
   WORK_TOLD,
+  WORK_VA,
 } from "./apf";
 import { apfPinDrop } from "./apfpin";
-import { vcpuApf, vcpuNext, vcpuVm } from "./vcpu";
+import { CR3, PF_VA, vcpuApf, vcpuNext, vcpuVm } from "./vcpu";
 import { vmMm, vmVcpuList } from "./vm";
 
 // The lists of a vCPU's asynchronous page faults: `queue` holds every work until its completion is consumed, `done` those whose
@@ -62,6 +64,8 @@ export function workQueue(apf: usize, gfn: u32, token: u32): usize {
   assert(load<u32>(work, WORK_STATE) === WORK_FREE);
   store<u32>(work, WORK_QUEUED, WORK_STATE);
   store<u32>(work, gfn, WORK_GFN);
+  store<u32>(work, load<u32>(apfVcpu(apf), PF_VA), WORK_VA);
+  store<u32>(work, load<u32>(apfVcpu(apf), CR3), WORK_CR3);
   store<u32>(work, token, WORK_TOKEN);
   store<u32>(work, 0, WORK_ALL);
   store<u32>(work, 0, WORK_TOLD);

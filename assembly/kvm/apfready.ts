@@ -26,9 +26,11 @@ import {
   apfRule,
   EXCEPTION_READY,
   WORK_ALL,
+  WORK_CR3,
   WORK_GFN,
   WORK_TOKEN,
   WORK_TOLD,
+  WORK_VA,
 } from "./apf";
 import { apfEnabled, apfMayDequeue } from "./apfcondition";
 import { apfDoneEmpty, workFree, workNextDone, workOfToken, workUnqueue } from "./apfqueue";
@@ -40,7 +42,7 @@ import { faultCredit } from "./faultsave";
 import { guestAccessBegin, guestAccessStep } from "./guestwrite";
 import { gfnToMemslot } from "./memslots";
 import { VM_APF_READY, vmCountAdd } from "./stats";
-import { vcpuApf, vcpuIndex, vcpuVm } from "./vcpu";
+import { CR3, vcpuApf, vcpuIndex, vcpuVm } from "./vcpu";
 import { vmSlots, vmStats, vmUnalias } from "./vm";
 
 // Completions are consumed on their vCPU, before its guest goes on: kvm_check_async_pf_completion() with
@@ -110,11 +112,12 @@ function next(apf: usize, vcpu: usize): bool {
   store<u32>(apf, <u32>work, APF_WORK);
   if (
     load<u32>(work, WORK_ALL) !== 0 ||
-    gfnToMemslot(vmSlots(vm), vmUnalias(vm, load<u32>(work, WORK_GFN))) === 0
+    gfnToMemslot(vmSlots(vm), vmUnalias(vm, load<u32>(work, WORK_GFN))) === 0 ||
+    load<u32>(work, WORK_CR3) !== load<u32>(vcpu, CR3) // kvm_arch_async_page_ready(): of another address space
   ) {
     store<u32>(apf, PRESENT, APF_PC);
   } else {
-    prefetchBegin(vcpu, load<u32>(work, WORK_GFN));
+    prefetchBegin(vcpu, load<u32>(work, WORK_VA));
     store<u32>(apf, MAP, APF_PC);
   }
   return true;

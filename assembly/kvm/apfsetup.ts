@@ -1,5 +1,13 @@
 import { STEP_AGAIN, STEP_DONE } from "../memory/status";
-import { faultReading } from "../mm/fault";
+import {
+  FAULT_MAJOR,
+  FAULT_NOIO,
+  FAULT_NOWAIT,
+  faultKind,
+  faultMode,
+  faultNowait,
+  faultReading,
+} from "../mm/fault";
 import { actorClock, actorSpend, STAGE_ASYNC } from "../sim/actor";
 import { COST_APF_INJECT_NS, cost } from "../sim/costs";
 import {
@@ -19,6 +27,7 @@ import {
   APF_LATE,
   APF_LATE_TOKEN,
   APF_MARKS_DIRTY,
+  APF_NO_IO,
   APF_PC,
   APF_QUEUED,
   APF_SCHEDULE_FIRST,
@@ -36,7 +45,7 @@ import {
   WORK_TOKEN,
   WORK_TOLD,
 } from "./apf";
-import { apfMayTell, apfMayTry, MAY_TRY } from "./apfcondition";
+import { apfMayTell, apfMayTry, apfOn, MAY_TRY } from "./apfcondition";
 import { apfDoneEmpty, workQueue } from "./apfqueue";
 import { apfTableAdd, apfTableFind } from "./apftable";
 import { apfNextToken } from "./apftoken";
@@ -48,6 +57,7 @@ import {
   VM_APF_REPEATED,
   VM_APF_SYNC_ALLOCATION,
   VM_APF_SYNC_LIMIT,
+  VM_APF_SYNC_NO_READAHEAD,
   vmCountAdd,
 } from "./stats";
 import { PF_GFN, vcpuApf, vcpuIndex, vcpuVm } from "./vcpu";
@@ -198,4 +208,17 @@ export function apfTell(apf: usize, token: u32): void {
   apfAttend(apf, ATTENTION_EXCEPTION);
   const vcpu = apfVcpu(apf);
   emit(TRACE_KVM_INJ_EXCEPTION, actorClock(vcpu), vcpuIndex(vcpu), 14, 0, 0);
+}
+
+/** With asynchronous page faults the primary MMU is asked first not to wait (FOLL_NOWAIT), or in 2010 not to read. */
+export function asyncTry(vcpu: usize): void {
+  const apf = vcpuApf(vcpu);
+  if (apf === 0 || !apfOn(apf)) return;
+  faultNowait(vcpu, apfRule(apf, APF_NO_IO) ? FAULT_NOIO : FAULT_NOWAIT);
+}
+
+/** A page that had to be read, and was there without waiting: the read was synchronous, because nothing was read ahead. */
+export function asyncNote(vcpu: usize): void {
+  if (faultMode(vcpu) !== FAULT_NOWAIT || faultKind(vcpu) !== FAULT_MAJOR) return;
+  vmCountAdd(vmStats(vcpuVm(vcpu)), VM_APF_SYNC_NO_READAHEAD, 1);
 }

@@ -1,25 +1,18 @@
+import { PFN_NONE } from "../memory/layout";
 import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
 import { allocated, allocStep, allocTableBegin } from "../mm/alloc";
 import {
-  FAULT_MAJOR,
-  FAULT_MINOR,
-  FAULT_NOIO,
-  FAULT_NOWAIT,
   FAULT_SPURIOUS,
   FAULT_WRITE_PROTECT,
   faultBegin,
   faultGaveUp,
   faultGoOn,
   faultKind,
-  faultMode,
-  faultNowait,
   faultPfn,
   faultStep,
   faultWritable,
 } from "../mm/fault";
-import { pagePut } from "../mm/free";
-import { PTE_WRITE, ptePfn, ptePresent, ZERO_PFN } from "../mm/pte";
-import { spacePte } from "../mm/space";
+import { ZERO_PFN } from "../mm/pte";
 import {
   ACTOR_HOST,
   actorClearStages,
@@ -33,9 +26,15 @@ import {
 import { COST_EPT_MAP_NS, COST_VM_EXIT_NS, cost } from "../sim/costs";
 import { lockRead, lockWrite, unlockRead, unlockWrite } from "../sim/lock";
 import { emit, TRACE_KVM_EXIT, TRACE_KVM_PAGE_FAULT } from "../sim/trace";
-import { APF_NO_IO, apfRule } from "./apf";
-import { apfOn } from "./apfcondition";
-import { apfSetupBegin, apfSetupResult, apfSetupStep, SETUP_HALT, SETUP_SYNC } from "./apfsetup";
+import {
+  apfSetupBegin,
+  apfSetupResult,
+  apfSetupStep,
+  asyncNote,
+  asyncTry,
+  SETUP_HALT,
+  SETUP_SYNC,
+} from "./apfsetup";
 import { dirtyMark } from "./dirtylog";
 import {
   FAST_FIXED,
@@ -47,6 +46,8 @@ import {
 } from "./fastfault";
 import { PAGE_FAULT_CHECK } from "./faultend";
 import { faultLetGo, faultUsed, hostMaps, hostMapsWritable } from "./foundpage";
+import { gfnToPageBegin, gfnToPageStep } from "./gfntopage";
+import { kvmLockDrop, kvmLockTake } from "./guestfile";
 import { noteViolation, VIOLATION_UNREACHABLE_PIN } from "./integrity";
 import { memslotIndex, memslotInvalid, memslotReadOnly, memslotUnbacked } from "./memslot";
 import { mmuLevel, mmuMap, mmuMissing, mmuReady } from "./mmu";
@@ -64,13 +65,7 @@ import {
 } from "./shadowfault";
 import { addSpare, spareCount } from "./spare";
 import { SPTE_NPT, sptePresent } from "./spte";
-import {
-  VM_APF_SYNC_NO_READAHEAD,
-  VM_MMIO_EXITS,
-  VM_RETRIES,
-  VM_UNREACHABLE_PINS,
-  vmCountAdd,
-} from "./stats";
+import { VM_MMIO_EXITS, VM_RETRIES, VM_UNREACHABLE_PINS, vmCountAdd } from "./stats";
 import {
   PF_EMULATED,
   PF_GFN,
@@ -90,15 +85,14 @@ import {
   setVcpuMode,
   VCPU_HANDLER,
   VCPU_IN_FAULT,
-  vcpuApf,
   vcpuIndex,
   vcpuMemslot,
   vcpuVm,
 } from "./vcpu";
 import {
-  gfnToIndex,
   vmExpected,
   vmFormat,
+  vmGuestFile,
   vmId,
   vmInvalidateRetry,
   vmInvalidateSeq,
@@ -118,7 +112,8 @@ import { LEVEL_4K, levelPages, walkSpte } from "./walk";
 // host swaps in, or the fault becomes asynchronous (apfsetup.ts). The access that faulted is repeated when the fault has been
 // handled; only when that repetition succeeds is the fault counted, once, by the most expensive thing it needed.
 //
-// Under shadow paging the guest's tables are walked after CHECK (shadowfault.ts).
+// Under shadow paging the guest's tables are walked after CHECK (shadowfault.ts). In the design of 2007 kvm->lock is held all the time, in place of mmu_lock,
+// and the page comes from the VM's file (gfntopage.ts).
 //
 //   EXIT → CHECK → TOPUP → RESOLVE → RESOLVED → LOCK → MAP → UNLOCK → guest
 //     ^                       |                   |
@@ -135,6 +130,7 @@ const RESOLVED: u32 = 7;
 const ASYNC: u32 = 8;
 const GUEST_TABLES: u32 = 9;
 const GUEST_TABLE: u32 = 10;
+const GFN_TO_PAGE: u32 = 11;
 
 /** As the reason of an exit: the exception that the guest's access raises, not a fault of a second dimension. */
 const EXIT_SHADOW: u32 = 2;
@@ -193,6 +189,12 @@ function needed(vcpu: usize, kind: u32): void {
 
 /** Goes on with the vCPU's fault. STEP_DONE: the vCPU may go back to the guest. Returns STEP_*. */
 export function pageFaultStep(vcpu: usize): i32 {
+  const step = handle(vcpu);
+  if (step === STEP_DONE && vmGuestFile(vcpuVm(vcpu)) !== 0) kvmLockDrop(vcpuVm(vcpu), vcpu);
+  return step;
+}
+
+function handle(vcpu: usize): i32 {
   const vm = vcpuVm(vcpu);
   const mm = vmMm(vm);
   let gfn = load<u32>(vcpu, PF_GFN);
@@ -202,6 +204,7 @@ export function pageFaultStep(vcpu: usize): i32 {
   while (true) {
     const pc = load<u32>(vcpu, PF_PC);
     if (pc === PAGE_FAULT_CHECK) {
+      if (vmGuestFile(vm) !== 0 && !kvmLockTake(vm, vcpu)) return STEP_BLOCKED;
       if (vmIsShadow(vm)) {
         goto(vcpu, GUEST_TABLES);
         continue;
@@ -251,6 +254,11 @@ export function pageFaultStep(vcpu: usize): i32 {
         if (!prefetch) emulate(vcpu);
         return STEP_DONE;
       }
+      if (vmGuestFile(vm) !== 0) {
+        gfnToPageBegin(vcpu, frame);
+        goto(vcpu, GFN_TO_PAGE);
+        continue;
+      }
       const index = memslotIndex(slot, frame);
       store<u32>(vcpu, hostMapsWritable(vm, index) ? 0 : 1, PF_SLOW);
       faultBegin(vcpu, vmSpace(vm), index, write);
@@ -271,6 +279,15 @@ export function pageFaultStep(vcpu: usize): i32 {
       goto(vcpu, RESOLVED);
       // yield: the frame is held, no spte names it yet; the page may be taken away here (the 2008 get_user_pages window)
       if (!actorGoesOn(vcpu)) return STEP_AGAIN;
+    } else if (pc === GFN_TO_PAGE) {
+      const step = gfnToPageStep(vcpu);
+      if (step !== STEP_DONE) return step;
+      needed(vcpu, faultKind(vcpu));
+      actorSpend(vcpu, STAGE_MAP, beforeLock(vm));
+      goto(vcpu, LOCKED);
+      if (faultPfn(vcpu) !== PFN_NONE) continue;
+      kvmLockDrop(vm, vcpu);
+      if (!retry(vcpu)) return STEP_AGAIN;
     } else if (pc === RESOLVED) {
       goto(vcpu, LOCKED);
       if (!lock(vm, vcpu)) return STEP_BLOCKED;
@@ -310,25 +327,14 @@ export function pageFaultStep(vcpu: usize): i32 {
   }
 }
 
-// With asynchronous page faults the primary MMU is asked first not to wait (FOLL_NOWAIT), or in 2010 not to read.
-function asyncTry(vcpu: usize): void {
-  const apf = vcpuApf(vcpu);
-  if (apf === 0 || !apfOn(apf)) return;
-  faultNowait(vcpu, apfRule(apf, APF_NO_IO) ? FAULT_NOIO : FAULT_NOWAIT);
-}
-
-// A page that had to be read, and was there without waiting: the read was synchronous, because nothing was read ahead.
-function asyncNote(vcpu: usize): void {
-  if (faultMode(vcpu) !== FAULT_NOWAIT || faultKind(vcpu) !== FAULT_MAJOR) return;
-  vmCountAdd(vmStats(vcpuVm(vcpu)), VM_APF_SYNC_NO_READAHEAD, 1);
-}
-
 // The TDP MMU installs entries by exchange and needs the lock for reading only.
 function lock(vm: usize, vcpu: usize): bool {
+  if (vmGuestFile(vm) !== 0) return true;
   return vmIsLegacy(vm) ? lockWrite(vmMmuLock(vm), vcpu) : lockRead(vmMmuLock(vm), vcpu);
 }
 
 function unlock(vm: usize, vcpu: usize): void {
+  if (vmGuestFile(vm) !== 0) return;
   if (vmIsLegacy(vm)) unlockWrite(vmMmuLock(vm), vcpu);
   else unlockRead(vmMmuLock(vm), vcpu);
 }

@@ -16,7 +16,7 @@ import {
 } from "../sim/costs";
 import { VM_FLUSHES, vmCountAdd } from "./stats";
 import { tlbFlush } from "./tlb";
-import { setVcpuFlushRequest, vcpuNext } from "./vcpu";
+import { setVcpuFlushRequest, vcpuNext, vcpuVm } from "./vcpu";
 import { vmStats, vmVcpuList } from "./vm";
 
 // The TLB shootdown of a VM.
@@ -29,17 +29,36 @@ export function flushRemoteTlbs(vm: usize, actor: usize): void {
   let kicked: u32 = 0;
   let boundary: u64 = 0;
   for (let vcpu = vmVcpuList(vm); vcpu !== 0; vcpu = vcpuNext(vcpu)) {
-    tlbFlush(vcpu);
-    if (actorState(vcpu) !== ACTOR_GUEST) {
-      setVcpuFlushRequest(vcpu, true);
-      continue;
-    }
+    if (!drop(vcpu)) continue;
     kicked++;
     boundary = max<u64>(boundary, actorClock(vcpu));
-    actorSpend(vcpu, STAGE_EXIT, cost(COST_VM_EXIT_NS));
-    actorSpend(vcpu, STAGE_FLUSH, cost(COST_TLB_FLUSH_ALL_NS));
+    leave(vcpu);
   }
-  if (kicked === 0) return;
+  if (kicked !== 0) wait(vm, actor, kicked, boundary);
+}
+
+/** The same for one vCPU: the others of its VM keep their translations. */
+export function flushTlb(vcpu: usize, actor: usize): void {
+  if (!drop(vcpu)) return;
+  const boundary = actorClock(vcpu);
+  leave(vcpu);
+  wait(vcpuVm(vcpu), actor, 1, boundary);
+}
+
+// True when the vCPU runs the guest, and has to be kicked out of it.
+function drop(vcpu: usize): bool {
+  tlbFlush(vcpu);
+  if (actorState(vcpu) === ACTOR_GUEST) return true;
+  setVcpuFlushRequest(vcpu, true);
+  return false;
+}
+
+function leave(vcpu: usize): void {
+  actorSpend(vcpu, STAGE_EXIT, cost(COST_VM_EXIT_NS));
+  actorSpend(vcpu, STAGE_FLUSH, cost(COST_TLB_FLUSH_ALL_NS));
+}
+
+function wait(vm: usize, actor: usize, kicked: u32, boundary: u64): void {
   vmCountAdd(vmStats(vm), VM_FLUSHES, 1);
   actorWaitUntil(actor, STAGE_FLUSH, boundary);
   actorSpend(actor, STAGE_FLUSH, cost(COST_SHOOTDOWN_BASE_NS) + kicked * cost(COST_SHOOTDOWN_PER_CPU_NS));

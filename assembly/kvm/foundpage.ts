@@ -4,7 +4,7 @@ import { PTE_WRITE, ptePfn, ptePresent } from "../mm/pte";
 import { spacePte } from "../mm/space";
 import { mmuLevel } from "./mmu";
 import { pfnAccessed } from "./release";
-import { gfnToIndex, vmMm, vmSpace, vmSpteRefs } from "./vm";
+import { gfnToIndex, vmGuestFile, vmMm, vmSpace, vmSpteRefs } from "./vm";
 
 // The page that the host's page table has for a fault (hva_to_pfn()): how it is found there, and that it has been used.
 
@@ -27,6 +27,7 @@ export function faultUsed(vcpu: usize, vm: usize, gfn: u32): void {
 
 /** kvm_release_pfn_clean(): the page was used, and is let go of. In 2008 its spte tells of use when it goes. */
 export function faultLetGo(vcpu: usize, vm: usize, gfn: u32): void {
+  if (vmGuestFile(vm) !== 0) return; // gfn_to_page() of 2007 returns a page that nobody holds
   if (!vmSpteRefs(vm)) faultUsed(vcpu, vm, gfn);
   pagePut(vmMm(vm), faultPfn(vcpu), vcpu);
 }

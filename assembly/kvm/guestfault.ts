@@ -1,5 +1,6 @@
 import { actorSpend, STAGE_CPU } from "../sim/actor";
 import { COST_GUEST_EXCEPTION_NS, COST_MEM_DRAM_NS, cost } from "../sim/costs";
+import { APF_CPL } from "./apf";
 import { pageFaultBegin } from "./fault";
 import {
   GPTE_ACCESSED,
@@ -12,12 +13,13 @@ import {
   gpteIsLeaf,
   gpteOf,
 } from "./gpte";
+import { guestKernelPage } from "./guestspace";
 import { guestEntryAt, guestTableTake } from "./guesttables";
 import { spteSet } from "./leafbits";
 import { shadowLeaf, vcpuCr3, vmGuestTables, vmPresetBits } from "./roots";
 import { guestStore } from "./shadowfault";
 import { spteAccessed, spteAllows, spteDirty } from "./spte";
-import { PF_EMULATED, PF_VA, PF_WRITE, USER_MODE, VCPU_HANDLER, vcpuVm } from "./vcpu";
+import { PF_EMULATED, PF_VA, PF_WRITE, USER_MODE, VCPU_HANDLER, vcpuApf, vcpuVm } from "./vcpu";
 import { vmFormat } from "./vm";
 
 // The guest's own handler of page faults: it gives the page that an access wants to the one that wants it. Its stores to the tables are
@@ -46,9 +48,11 @@ export function guestHandle(vcpu: usize, page: u32, write: bool): bool {
     if (load<u32>(vcpu, PF_EMULATED) !== 0) {
       store<u32>(vcpu, 0, PF_EMULATED);
     } else {
-      const leaf = shadowLeaf(vcpu, gfn);
+      const at = guestKernelPage(vm, vcpuCr3(vcpu), gfn);
+      const leaf = shadowLeaf(vcpu, at);
       if (leaf === 0 || !spteAllows(load<u64>(leaf), true)) {
-        pageFaultBegin(vcpu, gfn, true);
+        setPrivilege(vcpu, 0);
+        pageFaultBegin(vcpu, at, true);
         return false;
       }
       const format = vmFormat(vm);
@@ -58,10 +62,17 @@ export function guestHandle(vcpu: usize, page: u32, write: bool): bool {
     make(vcpu, page, write);
   }
   actorSpend(vcpu, STAGE_CPU, cost(COST_GUEST_EXCEPTION_NS));
+  setPrivilege(vcpu, load<u32>(vcpu, USER_MODE) !== 0 ? 3 : 0);
   store<u32>(vcpu, 0, VCPU_HANDLER);
   store<u32>(vcpu, page, PF_VA);
   store<u32>(vcpu, write ? 1 : 0, PF_WRITE);
   return true;
+}
+
+// Where a task could be put to sleep: not in the handler.
+function setPrivilege(vcpu: usize, cpl: u32): void {
+  const apf = vcpuApf(vcpu);
+  if (apf !== 0 && load<u32>(apf, APF_CPL) <= 3) store<u32>(apf, cpl, APF_CPL);
 }
 
 // What an entry on the way must have.

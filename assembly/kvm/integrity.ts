@@ -4,8 +4,19 @@ import { migrationPfn, PTE_NONE, pteEntry, pteMigration, ptePfn, ptePresent } fr
 import { spacePte } from "../mm/space";
 import { slotStamp } from "../mm/swaparea";
 import { swapCacheLookup } from "../mm/swapmap";
+import { cachedPage } from "./guestfile";
 import { VM_CHECKED, VM_LOST_WRITES, VM_STALE_READS, vmCountAdd } from "./stats";
-import { gfnToIndex, vmExpected, vmId, vmMm, vmSpace, vmStats, vmWritten } from "./vm";
+import {
+  gfnToIndex,
+  vmExpected,
+  vmGuestFile,
+  vmId,
+  vmMm,
+  vmSpace,
+  vmStats,
+  vmUnalias,
+  vmWritten,
+} from "./vm";
 
 // Content stamps: each write to a guest page has a number, or a name for what it writes, the same for equal contents; the stamp stands with the frame and travels to swap slots and
 // back as the bytes would. A read must find the number of the page's last write. If it does not, the primary MMU is asked
@@ -26,6 +37,10 @@ export const VIOLATION_ARRAY_OVERFLOW: u32 = 3;
 export const VIOLATION_TOKEN_REUSE: u32 = 4;
 /** A context of mapping-2013 in the private word of a page whose swap entry stood there. */
 export const VIOLATION_SWAP_ENTRY_OVERWRITTEN: u32 = 5;
+/** A balloon device and its driver take a queue for different ones, and the host has read what is no array of free pages. */
+export const VIOLATION_MISREAD_QUEUE: u32 = 6;
+/** writepage of 2007 has a page whose gfn is in no slot: the kernel would follow a null pointer. */
+export const VIOLATION_NO_SLOT: u32 = 7;
 export const VIOLATION_BYTES: usize = 48;
 export const VIOLATIONS_KEPT: u32 = 16;
 
@@ -137,6 +152,10 @@ function wrote(vm: usize, index: u32, pfn: u32, writer: u32, content: u32, time:
 // The stamp of a page where the primary MMU has it: in a frame, in the swap cache, in its slot, or nowhere yet.
 function contentOf(vm: usize, gfn: u32): u32 {
   const mm = vmMm(vm);
+  if (vmGuestFile(vm) !== 0) {
+    const resident = cachedPage(vm, vmUnalias(vm, gfn));
+    if (resident !== PFN_NONE) return frameStamp(mm, resident);
+  }
   const pte = spacePte(vmSpace(vm), gfnToIndex(vm, gfn));
   if (pte === PTE_NONE) return 0;
   if (ptePresent(pte)) return frameStamp(mm, ptePfn(pte));

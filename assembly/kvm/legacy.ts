@@ -26,7 +26,8 @@ import {
 import { gfnToMemslot } from "./memslots";
 import { traceSetSpte } from "./mmutrace";
 import { checkRmapList, rmapAdd, rmapCount, rmapFirst, rmapNext } from "./rmap";
-import { roleDirect, spEntryGfn, spLevel, spOlder, spTable } from "./shadowpage";
+import { vmPrivateRoots } from "./roots";
+import { roleDirect, spEntryGfn, spLevel, spOfTable, spOlder, spOwner, spTable } from "./shadowpage";
 import {
   SPTE_NONE,
   SPTE_WRITE,
@@ -40,10 +41,12 @@ import {
   spteWriteProtect,
   spteYoung,
 } from "./spte";
+import { vcpuIndex } from "./vcpu";
 import {
   vmFormat,
   vmGfnEnd,
   vmInvalidating,
+  vmIsShadow,
   vmLevels,
   vmMm,
   vmRoot,
@@ -189,6 +192,29 @@ function zapRmap(vm: usize, gfn: u32, level: u32, actor: usize): u32 {
     zapped++;
   }
   return zapped;
+}
+
+/** kvm_mmu_zap_pagetbl() of 2007: drops what maps `gfn` in the tables that `vcpu` walks. Returns the entries dropped. */
+export function legacyZapVcpu(vm: usize, gfn: u32, vcpu: usize, actor: usize): u32 {
+  const rmap = legacyRmap(vm);
+  let zapped: u32 = 0;
+  let entry = rmapFirst(rmap, gfn, LEVEL_4K);
+  while (entry !== 0) {
+    if (!vcpuWalks(vm, vcpu, entry)) {
+      entry = rmapNext(rmap, gfn, LEVEL_4K, entry);
+      continue;
+    }
+    legacyDrop(vm, entry, gfn, LEVEL_4K, actor);
+    zapped++;
+    entry = rmapFirst(rmap, gfn, LEVEL_4K);
+  }
+  return zapped;
+}
+
+// Does the entry stand in the vCPU's own tables, or in those of all?
+function vcpuWalks(vm: usize, vcpu: usize, entry: usize): bool {
+  if (!vmIsShadow(vm) || !vmPrivateRoots(vm)) return true;
+  return spOwner(spOfTable(vmTablePool(vm), entry)) === vcpuIndex(vcpu) + 1;
 }
 
 /**

@@ -8,7 +8,7 @@ import { traceGetPage, tracePrepareZap } from "./mmutrace";
 import { pteListAdd, pteListAt, pteListCount, pteListFirst, pteListRemove } from "./ptelist";
 import { spteReleased } from "./release";
 import { RMAP_BYTES, rmapLayout, rmapPool, rmapRemove } from "./rmap";
-import { rootsForget, rootsUnload, vmTableSets } from "./roots";
+import { rootsForget, rootsUnload, vmFrameMaps } from "./roots";
 import {
   firstUnsync,
   roleDirect,
@@ -86,7 +86,7 @@ const FREE_MIN: u32 = 5;
 const REFILL: u32 = 25;
 const SPARE_DESCRIPTORS: u32 = 16;
 /** Entries of a descriptor. */
-const DESCRIPTOR_ENTRIES: u32 = 4;
+const DESCRIPTOR_ENTRIES: u32 = 14;
 
 /** Takes the record; false when memory is exhausted. `limit` 0: what KVM chooses for the size of the VM. */
 export function legacyCreate(vm: usize, limit: u32): bool {
@@ -110,12 +110,17 @@ export function legacyLayout(vm: usize): void {
   rmapLayout(legacy + RMAP, vmGfnEnd(vm), vmTables(vm), descriptors, vmSpteRefs(vm));
 }
 
-// Several sets of tables may map the same frame: a list that ever had two entries keeps a descriptor until it is empty.
+// Several entries may map the same frame: a list that ever had two keeps a descriptor until it is empty, and of 2008's descriptors each may be
+// down to one entry. Tables have as many lists of parents.
 function shadowLists(vm: usize): u32 {
-  if (!vmIsShadow(vm) || vmTableSets(vm) === 1) return 0;
+  if (!vmIsShadow(vm)) return 0;
+  const maps = vmFrameMaps(vm);
   const tables = tablesMax(vmTablePool(vm));
-  const entries = tables * TABLE_ENTRIES;
-  return min<u32>(entries, vmPages(vm)) + entries / DESCRIPTOR_ENTRIES + tables;
+  const most = <u64>vmPages(vm) * maps;
+  const entries = <u32>min<u64>(<u64>tables * TABLE_ENTRIES, most);
+  if (maps === 1) return 2 * tables;
+  if (vmSpteRefs(vm)) return entries + 2 * tables;
+  return min<u32>(entries, vmPages(vm)) + entries / DESCRIPTOR_ENTRIES + 2 * tables;
 }
 
 /** The VM's reverse map. */

@@ -20,12 +20,12 @@ import {
 import { KVM_MEM_LOG_DIRTY_PAGES, memslotFlags, memslotHolds, memslotIndex } from "./memslot";
 import { gfnToMemslot } from "./memslots";
 import { traceSpteRequested, traceZapAllFast } from "./mmutrace";
-import { rmapFirst } from "./rmap";
-import { shadowCreate, vmGuestTables } from "./roots";
+import { rmapFirst, rmapNext } from "./rmap";
+import { shadowCreate, vmGuestTableFrames, vmGuestTables } from "./roots";
 import { shadowMissing } from "./shadow";
 import { checkShadow, shadowStart } from "./shadowstart";
 import { addSpare, spareCount } from "./spare";
-import { SPTE_NONE, SPTE_PAGE_SIZE, spteMayWrite } from "./spte";
+import { SPTE_NONE, SPTE_PAGE_SIZE, spteMayWrite, sptePresent } from "./spte";
 import { checkTdp, tdpAgeRange, tdpLoadRoot, tdpMap, tdpWriteProtect, tdpZapRange } from "./tdp";
 import {
   vmFormat,
@@ -37,12 +37,11 @@ import {
   vmSlots,
   vmSpace,
   vmSpteRefs,
-  vmTables,
   vmUnalias,
   vmVcpuList,
   vmZapped,
 } from "./vm";
-import { LEVEL_2M, LEVEL_4K, walkMissing, walkSpte } from "./walk";
+import { LEVEL_2M, LEVEL_4K, walkAny, walkMissing, walkSpte } from "./walk";
 
 // Which MMU a VM has: chosen once at boot, asked for once an operation. Accesses do not come here: they walk the same tables
 // whoever builds them (walk.ts).
@@ -61,7 +60,7 @@ export function mmuCreate(vm: usize, kind: u32, limit: u32): bool {
 
 export function mmuLayout(vm: usize): void {
   if (vmIsLegacy(vm)) legacyLayout(vm);
-  if (vmIsShadow(vm)) guestTablesLayout(vmGuestTables(vm), vmTables(vm));
+  if (vmIsShadow(vm)) guestTablesLayout(vmGuestTables(vm), vmGuestTableFrames(vm));
 }
 
 /** Loads the root table, which costs `frame`; under shadow paging the guest first maps its memory. */
@@ -90,6 +89,18 @@ export function mmuReady(vm: usize, vcpu: usize, gfn: u32, level: u32): bool {
 /** Tables that have to be set aside before the vCPU's fault can map `gfn` at `level`. */
 export function mmuMissing(vm: usize, vcpu: usize, gfn: u32, level: u32): u32 {
   return vmIsShadow(vm) ? shadowMissing(vm, vcpu) : walkMissing(vm, gfn, level);
+}
+
+/** Address of the first entry that maps `gfn` in any vCPU's tables, 0 when none does. */
+export function mmuFirst(vm: usize, gfn: u32): usize {
+  if (vmIsShadow(vm)) return rmapFirst(legacyRmap(vm), gfn, LEVEL_4K);
+  const entry = walkAny(vm, gfn);
+  return entry !== 0 && sptePresent(load<u64>(entry)) ? entry : 0;
+}
+
+/** The entry after `entry`, of the walk that mmuFirst() began; 0 at the end. */
+export function mmuNext(vm: usize, gfn: u32, entry: usize): usize {
+  return vmIsShadow(vm) ? rmapNext(legacyRmap(vm), gfn, LEVEL_4K, entry) : 0;
 }
 
 /** An entry that maps `gfn`, SPTE_NONE when none does. */

@@ -48,11 +48,12 @@ import {
   setCallStart,
 } from "./call";
 import { cgroupCallStep } from "./cgroupcalls";
+import { filePageoutStep } from "./filepageout";
 import { hostTouched } from "./integrity";
 import { migrateCallStep } from "./migratecalls";
 import { dirtyCallStep, memslotCallStep } from "./slotcalls";
 import { CALL_PC, DAEMON_BYTES, setVcpuVm, vcpuVm } from "./vcpu";
-import { vmMm, vmSpace } from "./vm";
+import { vmGuestFile, vmMm, vmSpace } from "./vm";
 
 // The monitor of a VM: the thread of its process that is no vCPU. It makes the calls of call.ts one after another, in the order in
 // which they came, and sleeps when there is none.
@@ -132,7 +133,9 @@ export function monitorCall(monitor: usize): usize {
 // STEP_DONE: the call has been made.
 function goOn(monitor: usize, call: usize, pc: u32): i32 {
   const kind = callKind(call);
-  if (kind === CALL_PAGEOUT) return pageout(monitor, call, pc);
+  if (kind === CALL_PAGEOUT) {
+    return vmGuestFile(vcpuVm(monitor)) === 0 ? pageout(monitor, call, pc) : filePageoutStep(monitor, call);
+  }
   if (kind === CALL_COLD) return cold(monitor, call);
   if (kind === CALL_DONTNEED || kind === CALL_FREE) return drop(monitor, call, pc);
   if (kind === CALL_MEMORY_MAX || kind === CALL_MEMORY_RECLAIM) return cgroupCallStep(monitor, call);

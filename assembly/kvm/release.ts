@@ -4,8 +4,10 @@ import { PG_DIRTY, pageOf, pageSet } from "../mm/page";
 import { ZERO_PFN } from "../mm/pte";
 import { actorClock } from "../sim/actor";
 import { DIGEST_INVALIDATE, digestAdd } from "../sim/digest";
+import { cachedPage } from "./guestfile";
 import { SPTE_PAGE_SIZE, spteAccessed, spteDirty, sptePfn } from "./spte";
-import { vmFormat, vmId, vmMm, vmSpteRefs } from "./vm";
+import { VM_STALE_SPTES, vmCountAdd } from "./stats";
+import { vmFormat, vmGuestFile, vmId, vmMm, vmSpteRefs, vmStats } from "./vm";
 import { LEVEL_2M, LEVEL_4K, levelPages } from "./walk";
 
 // What a page gets back from an spte that goes: what the hardware has noted in it, and, in the design of 2008, its reference. The page of zeroes
@@ -16,6 +18,11 @@ export function spteReleased(vm: usize, gfn: u32, spte: u64, actor: usize): void
   const pfn = sptePfn(spte);
   digestAdd(DIGEST_INVALIDATE, actorClock(actor), vmId(vm), gfn, pfn, 0);
   if (pfn === ZERO_PFN) return;
+  // In 2007 the page may have gone while a vCPU's entry stayed: rmap_remove() finds a swap entry where its list began.
+  if (vmGuestFile(vm) !== 0 && cachedPage(vm, gfn) !== pfn) {
+    vmCountAdd(vmStats(vm), VM_STALE_SPTES, 1);
+    return;
+  }
   const mm = vmMm(vm);
   const level = spte & SPTE_PAGE_SIZE ? LEVEL_2M : LEVEL_4K;
   if (spte & spteDirty(vmFormat(vm))) {

@@ -4,16 +4,18 @@ import { GUEST_TABLES_BYTES } from "./guesttables";
 import { setSpRootCount, spEntryGfn, spOfTable, spRootCount, spTable } from "./shadowpage";
 import { sptePresent, spteTableAddress } from "./spte";
 import { CR3, DIRECTORY, DIRECTORY_USED, SHADOW_ROOT, vcpuNext, vcpuVm } from "./vcpu";
-import { setVmShadow, vmGfnEnd, vmShadow, vmTablePool, vmVcpuList, vmVcpus } from "./vm";
+import { setVmShadow, vmGfnEnd, vmShadow, vmTablePool, vmTables, vmVcpuList, vmVcpus } from "./vm";
 import { entryOf, LEVEL_4K } from "./walk";
 
 // Shadow paging: each vCPU walks what shadows the guest's tables below its CR3. A root may serve several vCPUs with the same CR3, or each has
 // its own, with everything below it.
 //
-// record   0      4         8          12     16
-//          +------+---------+----------+------+--------------+
-//          | root | private | preset   | sets | guest tables |      root: the frame of the tables that map all of the guest
-//          +------+---------+----------+------+--------------+
+// record   0      4         8          12     16     20     24
+//          +------+---------+----------+------+------+-----+--------------+
+//          | root | private | preset   | own  | maps | pad | guest tables |      root: the frame of the tables that map all of the guest
+//          +------+---------+----------+------+------+-----+--------------+
+//
+// own      frames for tables of tasks beside those of root; maps: entries that may map the same frame, other pages of sptes left aside
 //
 // A vCPU's directory of leaf tables is a memory of its walks, as a CPU's paging-structure caches are: it is forgotten with the TLB, and
 // when a table is linked nowhere any more.
@@ -23,8 +25,9 @@ import { entryOf, LEVEL_4K } from "./walk";
 const ROOT: usize = 0;
 const PRIVATE: usize = 4;
 const PRESET: usize = 8;
-const SETS: usize = 12;
-const TABLES: usize = 16;
+const OWN: usize = 12;
+const MAPS: usize = 16;
+const TABLES: usize = 24;
 const SHADOW_BYTES: usize = TABLES + GUEST_TABLES_BYTES;
 
 const LEVELS: u32 = 4;
@@ -36,17 +39,29 @@ export function shadowCreate(vm: usize, limit: u32): bool {
   const shadow = arenaTake(PART_RECORDS, SHADOW_BYTES);
   if (shadow === 0) return false;
   store<u32>(shadow, 1, PRESET);
-  store<u32>(shadow, 1, SETS);
+  store<u32>(shadow, 1, MAPS);
   setVmShadow(vm, shadow, limit + FAULT_PAGES);
   return true;
 }
 
-/** Before boot. @param ownRoots each vCPU has a set of pages of its own @param preset the guest sets accessed and dirty when it maps */
-export function shadowDesign(vm: usize, ownRoots: bool, preset: bool): void {
+/**
+ * Before boot.
+ * @param ownRoots each vCPU has a set of pages of its own
+ * @param preset the guest sets accessed and dirty when it maps
+ * @param own frames for tables of tasks
+ * @param spaces address spaces that may map the same frame
+ */
+export function shadowDesign(vm: usize, ownRoots: bool, preset: bool, own: u32, spaces: u32): void {
   const shadow = vmShadow(vm);
   store<u32>(shadow, ownRoots ? 1 : 0, PRIVATE);
   store<u32>(shadow, preset ? 1 : 0, PRESET);
-  store<u32>(shadow, ownRoots ? vmVcpus(vm) : 1, SETS);
+  store<u32>(shadow, own, OWN);
+  store<u32>(shadow, ownRoots ? spaces * vmVcpus(vm) : spaces, MAPS);
+}
+
+/** Frames that hold the guest's page tables. */
+export function vmGuestTableFrames(vm: usize): u32 {
+  return vmTables(vm) + load<u32>(vmShadow(vm), OWN);
 }
 
 /** The contents of the guest's tables: guesttables.ts. */
@@ -63,9 +78,9 @@ export function setVmGuestRoot(vm: usize, gfn: u32): void {
   store<u32>(vmShadow(vm), gfn, ROOT);
 }
 
-/** Sets of pages of sptes that may map the same frames. */
-export function vmTableSets(vm: usize): u32 {
-  return load<u32>(vmShadow(vm), SETS);
+/** Entries that may map the same frame. */
+export function vmFrameMaps(vm: usize): u32 {
+  return load<u32>(vmShadow(vm), MAPS);
 }
 
 /** Each vCPU has pages of sptes of its own. */

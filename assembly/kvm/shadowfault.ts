@@ -1,3 +1,4 @@
+import { PFN_NONE } from "../memory/layout";
 import { STEP_DONE } from "../memory/status";
 import { faultBegin, faultPfn, faultStep } from "../mm/fault";
 import { pagePut } from "../mm/free";
@@ -11,8 +12,10 @@ import {
   COST_VM_EXIT_NS,
   cost,
 } from "../sim/costs";
-import { emit, TRACE_KVM_INJ_EXCEPTION } from "../sim/trace";
+import { emit, TRACE_KVM_EXIT, TRACE_KVM_INJ_EXCEPTION } from "../sim/trace";
+import { gfnToPageBegin, gfnToPageStep } from "./gfntopage";
 import { GPTE_PRESENT, GUEST_LEVELS, gpteGfn, gpteIsLeaf } from "./gpte";
+import { cachedPage } from "./guestfile";
 import { guestEntryAt } from "./guesttables";
 import {
   CPU_NX,
@@ -45,7 +48,7 @@ import {
   vcpuIndex,
   vcpuVm,
 } from "./vcpu";
-import { vmMm, vmSlots, vmSpace } from "./vm";
+import { vmGuestFile, vmMm, vmSlots, vmSpace } from "./vm";
 
 // What a fault under shadow paging does before it asks the host for a page, and what the guest does with its tables beside accesses.
 
@@ -57,6 +60,9 @@ export const SHADOW_MAPS: u32 = 1;
 export const SHADOW_INJECTS: u32 = 2;
 /** A write to a protected table: it is emulated. */
 export const SHADOW_EMULATES: u32 = 3;
+
+/** As the reason of an exit: the guest writes to CR3. */
+const EXIT_CR3: u32 = 3;
 
 // The rights of the access whose fault is being handled.
 function accessKind(vcpu: usize): u32 {
@@ -90,7 +96,8 @@ export function shadowWalk(vcpu: usize): u32 {
   const kind = accessKind(vcpu);
   const tables = vmGuestTables(vm);
   if (!guestWalk(walk, tables, vcpuCr3(vcpu), load<u32>(vcpu, PF_VA), kind, CPU_WP | CPU_NX)) {
-    emit(TRACE_KVM_INJ_EXCEPTION, actorClock(vcpu), vcpuIndex(vcpu), 14, walkError(walk), 0);
+    if (load<u32>(vcpu, PF_PREFETCH) === 0)
+      emit(TRACE_KVM_INJ_EXCEPTION, actorClock(vcpu), vcpuIndex(vcpu), 14, walkError(walk), 0);
     actorSpend(vcpu, STAGE_MAP, shadowMapNs());
     return SHADOW_INJECTS;
   }
@@ -109,9 +116,10 @@ function tablesThere(vcpu: usize, vm: usize): bool {
   let gfn = vcpuCr3(vcpu);
   for (let level = GUEST_LEVELS; level > 0; level--) {
     const slot = gfnToMemslot(vmSlots(vm), gfn);
-    if (slot !== 0 && !ptePresent(spacePte(vmSpace(vm), memslotIndex(slot, gfn)))) {
+    if (slot !== 0 && !tableThere(vm, slot, gfn)) {
       store<u32>(vcpu, gfn, PF_TABLE);
-      faultBegin(vcpu, vmSpace(vm), memslotIndex(slot, gfn), true);
+      if (vmGuestFile(vm) !== 0) gfnToPageBegin(vcpu, gfn);
+      else faultBegin(vcpu, vmSpace(vm), memslotIndex(slot, gfn), true);
       return false;
     }
     const entry = guestEntryAt(tables, gfn, page, level);
@@ -122,8 +130,14 @@ function tablesThere(vcpu: usize, vm: usize): bool {
   return true;
 }
 
+function tableThere(vm: usize, slot: usize, gfn: u32): bool {
+  if (vmGuestFile(vm) !== 0) return cachedPage(vm, gfn) !== PFN_NONE;
+  return ptePresent(spacePte(vmSpace(vm), memslotIndex(slot, gfn)));
+}
+
 /** Goes on bringing in the table that the walk waits for. Returns STEP_*. */
 export function shadowTableStep(vcpu: usize): i32 {
+  if (vmGuestFile(vcpuVm(vcpu)) !== 0) return gfnToPageStep(vcpu);
   const mm = vmMm(vcpuVm(vcpu));
   const step = faultStep(mm, vcpu);
   if (step === STEP_DONE) pagePut(mm, faultPfn(vcpu), vcpu);
@@ -138,6 +152,7 @@ export function shadowCurrent(vcpu: usize): bool {
 /** The guest loads CR3: its TLB is flushed, and what it has written to its tables counts from now on. */
 export function guestLoadCr3(vcpu: usize, cr3: u32): void {
   const vm = vcpuVm(vcpu);
+  emit(TRACE_KVM_EXIT, actorClock(vcpu), vcpuIndex(vcpu), 0, 0, EXIT_CR3);
   actorSpend(vcpu, STAGE_EXIT, cost(COST_VM_EXIT_NS));
   if (cr3 !== vcpuCr3(vcpu) || vcpuRoot(vcpu) === 0) {
     setVcpuCr3(vcpu, cr3);
@@ -161,10 +176,10 @@ export function guestStore(vcpu: usize, gfn: u32, index: u32, gpte: u64): void {
   tableWritten(vm, gfn, index, vcpu);
 }
 
-/** Frame of the guest's table of level 1 in which `page` has its entry, below the vCPU's CR3; u32.MAX_VALUE when there is none. */
-export function guestLeafTable(vcpu: usize, page: u32): u32 {
-  const tables = vmGuestTables(vcpuVm(vcpu));
-  let gfn = vcpuCr3(vcpu);
+/** Frame of the guest's table of level 1 in which `page` has its entry, below the table in `root`; u32.MAX_VALUE when there is none. */
+export function guestLeafTable(vm: usize, root: u32, page: u32): u32 {
+  const tables = vmGuestTables(vm);
+  let gfn = root;
   for (let level = GUEST_LEVELS; level > 1; level--) {
     const entry = guestEntryAt(tables, gfn, page, level);
     const gpte = entry === 0 ? 0 : load<u64>(entry);

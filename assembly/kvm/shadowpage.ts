@@ -218,6 +218,11 @@ export function spIndirect(sp: usize): bool {
   return (load<u32>(sp, ROLE) & ROLE_DIRECT) === 0;
 }
 
+/** 0, or 1 + the only vCPU that uses the page. */
+export function spOwner(sp: usize): u32 {
+  return load<u32>(sp, ROLE) >> ROLE_OWNER_SHIFT;
+}
+
 /** ACC_* that the guest's entries above leave. */
 export function spAccess(sp: usize): u32 {
   return (load<u32>(sp, ROLE) >> ROLE_ACCESS_SHIFT) & 7;

@@ -4,30 +4,40 @@ import { gpteAccess } from "./guestwalk";
 import { legacyNewest } from "./legacypages";
 import { memslotGfn, memslotPages } from "./memslot";
 import { memslotAt, memslotCount } from "./memslots";
-import { checkRoots, setVcpuCr3, setVmGuestRoot, vmGuestTables, vmPresetBits } from "./roots";
+import {
+  checkRoots,
+  setVcpuCr3,
+  setVmGuestRoot,
+  vmGuestTableFrames,
+  vmGuestTables,
+  vmPresetBits,
+} from "./roots";
 import { spAccess, spEntryGfn, spGfn, spIndirect, spLevel, spOlder, spTable, spUnsync } from "./shadowpage";
 import { ACC_USER, ACC_WRITE, SPTE_WRITE, sptePresent, spteUser } from "./spte";
 import { checkProtected } from "./unsync";
-import { vcpuNext } from "./vcpu";
-import { vmFormat, vmSlots, vmTablePool, vmTables, vmVcpuList } from "./vm";
+import { STEP_ROOT, vcpuNext } from "./vcpu";
+import { vmFormat, vmSlots, vmTablePool, vmVcpuList } from "./vm";
 import { LEVEL_4K, TABLE_ENTRIES } from "./walk";
 
 // The guest's tables as they are when time starts: one set, in the last frames of the lowest slot, that maps every slot at its own
-// addresses. All vCPUs begin with it.
+// addresses. All vCPUs begin with it; those of tasks (guestspace.ts) come behind it.
 
 /** Fills the tables in and points every vCPU's CR3 to them. */
 export function shadowStart(vm: usize): void {
   const tables = vmGuestTables(vm);
   const slots = vmSlots(vm);
   const home = lowest(slots);
-  guestTablesPlace(tables, memslotGfn(home) + memslotPages(home) - vmTables(vm));
+  guestTablesPlace(tables, memslotGfn(home) + memslotPages(home) - vmGuestTableFrames(vm));
   const root = guestTableTake(tables);
   setVmGuestRoot(vm, root);
   for (let place: u32 = 0; place < memslotCount(slots); place++) {
     const slot = memslotAt(slots, place);
     guestMapIdentity(tables, root, memslotGfn(slot), memslotPages(slot), vmPresetBits(vm));
   }
-  for (let vcpu = vmVcpuList(vm); vcpu !== 0; vcpu = vcpuNext(vcpu)) setVcpuCr3(vcpu, root);
+  for (let vcpu = vmVcpuList(vm); vcpu !== 0; vcpu = vcpuNext(vcpu)) {
+    setVcpuCr3(vcpu, root);
+    store<u32>(vcpu, root, STEP_ROOT);
+  }
 }
 
 function lowest(slots: usize): usize {

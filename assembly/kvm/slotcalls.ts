@@ -21,6 +21,7 @@ import {
 } from "./call";
 import { dirtyBegin, dirtyLayout, dirtyLogged, dirtyTake } from "./dirtylog";
 import { flushRemoteTlbs } from "./flush";
+import { freePhysMem, kvmLockDrop, kvmLockTake } from "./guestfile";
 import { contentForget } from "./integrity";
 import {
   KVM_MEM_KERNEL,
@@ -49,7 +50,7 @@ import {
 import { memslotUpdateKind, UPDATE_DELETE, UPDATE_MOVE, UPDATE_NOTHING } from "./memslotupdate";
 import { mmuZapAll } from "./mmu";
 import { CALL_PC, vcpuVm } from "./vcpu";
-import { vmDefaultHva, vmMmuLock, vmSlots, vmSpace } from "./vm";
+import { vmDefaultHva, vmGuestFile, vmMmuLock, vmSlots, vmSpace } from "./vm";
 
 // The calls of a monitor that change the memory map or ask for its dirty log: the second half of __kvm_set_memory_region() with
 // kvm_arch_commit_memory_region(), and kvm_vm_ioctl_get_dirty_log(). A set of slots is not changed while an MMU notifier is open, so that
@@ -97,6 +98,14 @@ function kindOf(vm: usize, call: usize): i32 {
 /** Goes on with CALL_MEMSLOT. Returns STEP_*. */
 export function memslotCallStep(monitor: usize, call: usize): i32 {
   const vm = vcpuVm(monitor);
+  if (vmGuestFile(vm) === 0) return changeMap(monitor, call, vm);
+  if (!kvmLockTake(vm, monitor)) return STEP_BLOCKED;
+  const step = changeMap(monitor, call, vm);
+  if (step === STEP_DONE) kvmLockDrop(vm, monitor);
+  return step;
+}
+
+function changeMap(monitor: usize, call: usize, vm: usize): i32 {
   const slots = vmSlots(vm);
   const slot = memslotById(slots, callSlot(call));
   while (true) {
@@ -140,6 +149,10 @@ export function memslotCallStep(monitor: usize, call: usize): i32 {
     } else if (pc === COMMIT) {
       if (!settled(monitor, slots)) return STEP_BLOCKED;
       const deleted = slot !== 0 && callEnd(call) === 0;
+      if (deleted && vmGuestFile(vm) !== 0) {
+        freePhysMem(vm, slot, monitor);
+        contentForget(vm, memslotFirst(slot), memslotFirst(slot) + memslotPages(slot));
+      }
       if (deleted && (memslotFlags(slot) & KVM_MEM_KERNEL) !== 0) {
         const first = memslotFirst(slot);
         const pages = memslotPages(slot);
@@ -217,6 +230,14 @@ function commit(vm: usize, call: usize, slot: usize): bool {
 /** Goes on with CALL_DIRTY_LOG. Returns STEP_*. */
 export function dirtyCallStep(monitor: usize, call: usize): i32 {
   const vm = vcpuVm(monitor);
+  if (vmGuestFile(vm) === 0) return takeLog(monitor, call, vm);
+  if (!kvmLockTake(vm, monitor)) return STEP_BLOCKED;
+  const step = takeLog(monitor, call, vm);
+  if (step === STEP_DONE) kvmLockDrop(vm, monitor);
+  return step;
+}
+
+function takeLog(monitor: usize, call: usize, vm: usize): i32 {
   const slot = memslotById(vmSlots(vm), callSlot(call));
   const pc = load<u32>(monitor, CALL_PC);
   if (pc === BEGIN) {

@@ -45,7 +45,16 @@ export const VM_APF_HELD_STAYED: u32 = 26;
 export const VM_APF_HELD_MOVED: u32 = 27;
 export const VM_APF_CONTEXTS: u32 = 28;
 export const VM_APF_CONTEXTS_FREED: u32 = 29;
-export const VM_COUNTS: u32 = 30;
+// writepage of 2007 and what follows from it.
+export const VM_WRITEPAGE_CALLS: u32 = 30;
+export const VM_WRITEPAGE_TRYLOCK_FAILED: u32 = 31;
+export const VM_WRITEPAGE_ACTIVATED: u32 = 32;
+export const VM_WRITEPAGE_SWAP_FULL: u32 = 33;
+export const VM_WRITEPAGE_NO_SLOT: u32 = 34;
+export const VM_WRITEBACK_WAITS: u32 = 35;
+export const VM_GFN_TO_PAGE_FAILED: u32 = 36;
+export const VM_STALE_SPTES: u32 = 37;
+export const VM_COUNTS: u32 = 38;
 
 const FAULTS: usize = 8 * <usize>VM_COUNTS;
 const COUNT: usize = 0;

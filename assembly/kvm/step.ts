@@ -1,5 +1,6 @@
 import { actorClock } from "../sim/actor";
 import { ACCESS_FAULT, accessRun, accessStop } from "./access";
+import { guestEnter } from "./guestspace";
 import {
   PF_EMULATED,
   PF_KIND,
@@ -8,9 +9,12 @@ import {
   STEP_FAULTS,
   STEP_GFN,
   STEP_IRQS_OFF,
+  STEP_ROOT,
   STEP_STATE,
   STEP_WORD,
+  vcpuVm,
 } from "./vcpu";
+import { vmIsShadow } from "./vm";
 
 // A single access that somebody outside has a vCPU make, between two accesses of its guest's tasks: machine.access().
 
@@ -18,6 +22,11 @@ const NONE: u32 = 0;
 const WANTED: u32 = 1;
 const BEGUN: u32 = 2;
 const DONE: u32 = 3;
+
+/** Under shadow paging, the vCPU's accesses of this kind are made in the address space of `root` from now on. */
+export function setStepRoot(vcpu: usize, root: u32): void {
+  store<u32>(vcpu, root, STEP_ROOT);
+}
 
 /** The vCPU is to access `gfn` before anything else of its guest, perhaps with the guest's interrupts off. */
 export function stepWanted(vcpu: usize, gfn: u32, write: bool, irqsOff: bool): void {
@@ -41,6 +50,7 @@ export function stepRun(vcpu: usize): bool {
   if (load<u32>(vcpu, STEP_STATE) === WANTED) {
     store<u64>(vcpu, actorClock(vcpu), STEP_BEGAN);
     store<u32>(vcpu, BEGUN, STEP_STATE);
+    if (vmIsShadow(vcpuVm(vcpu))) guestEnter(vcpu, load<u32>(vcpu, STEP_ROOT));
   }
   if (load<u32>(vcpu, PF_EMULATED) !== 0) store<u32>(vcpu, 1, STEP_EMULATED);
   const made = accessRun(vcpu, vcpu + STEP_WORD, 1, load<u32>(vcpu, STEP_GFN), 0, 0, 0, u64.MAX_VALUE);

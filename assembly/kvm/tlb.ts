@@ -49,6 +49,18 @@ export function tlbLookup(vcpu: usize, gfn: u32, write: u32): i32 {
   return -1;
 }
 
+/** Index of the entry that translates reads of `gfn`, which stays where it is; -1 for none. */
+export function tlbPeek(vcpu: usize, gfn: u32): i32 {
+  const key = tlbKey(vcpu, gfn, 0);
+  const ways = load<u32>(vcpu, TLB_WAYS);
+  const first = (gfn & load<u32>(vcpu, TLB_SET_MASK)) * ways;
+  for (let index = first; index < first + ways; index++) {
+    if (tlbMatches(load<u64>(<usize>load<u32>(vcpu, TLB_TAGS) + ((<usize>index) << 3)), key))
+      return <i32>index;
+  }
+  return -1;
+}
+
 /** Puts a translation in front of its set, in place of the set's oldest or of an older entry for the same gfn. */
 export function tlbFill(vcpu: usize, gfn: u32, dirty: u32, pfn: u32): void {
   const ways = load<u32>(vcpu, TLB_WAYS);

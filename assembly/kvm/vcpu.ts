@@ -47,6 +47,8 @@ export const SPARE_COUNT: usize = NOTIFIER_PC + 84;
 export const SPARE_PFNS: usize = NOTIFIER_PC + 88; // u32 × 4
 const BLOCKED_SEEN: usize = NOTIFIER_PC + 104; // u64
 const MODE: usize = NOTIFIER_PC + 112;
+/** The address space of that access, under shadow paging: frame of its table (guestspace.ts). */
+export const STEP_ROOT: usize = NOTIFIER_PC + 116;
 // An access beside the guest's own: step.ts.
 export const STEP_STATE: usize = NOTIFIER_PC + 124;
 export const STEP_WORD: usize = NOTIFIER_PC + 128;

@@ -59,6 +59,7 @@ const TABLE_POOL: usize = INVALIDATE_SEQ + 76;
 const MONITOR: usize = (TABLE_POOL + TABLE_POOL_BYTES + 7) & ~7;
 const ZAPS: usize = MONITOR + 4;
 const ALIASES: usize = MONITOR + 8;
+const GUEST_FILE: usize = MONITOR + 12;
 const STATS: usize = MONITOR + 16;
 const VM_BYTES: usize = STATS + VM_STATS_BYTES;
 
@@ -352,6 +353,15 @@ export function setVmLegacy(vm: usize, legacy: usize): void {
 
 export function vmIsLegacy(vm: usize): bool {
   return load<u32>(vm, LEGACY) !== 0;
+}
+
+/** Record of guestfile.ts, 0 where the process' own memory backs the guest. */
+export function vmGuestFile(vm: usize): usize {
+  return <usize>load<u32>(vm, GUEST_FILE);
+}
+
+export function setVmGuestFile(vm: usize, record: usize): void {
+  store<u32>(vm, <u32>record, GUEST_FILE);
 }
 
 /** Record of shadow paging (roots.ts), 0 without. */

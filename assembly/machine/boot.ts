@@ -1,6 +1,16 @@
 import { guestStart } from "../guest/sched";
-import { taskCompute, taskPrefault, taskVcpu, taskWorkload } from "../guest/task";
+import {
+  setTaskRoot,
+  taskCompute,
+  taskHasSpace,
+  taskPrefault,
+  taskRoot,
+  taskVcpu,
+  taskWorkload,
+} from "../guest/task";
 import { dirtyLayout, dirtyLogged } from "../kvm/dirtylog";
+import { guestFileExtend, guestFileLayout } from "../kvm/guestfile";
+import { guestSpaceCreate } from "../kvm/guestspace";
 import { memslotAt, memslotCount } from "../kvm/memslots";
 import { mmuLayout, mmuLoadRoot } from "../kvm/mmu";
 import { vcpuLayout, vcpuNext, vcpuVm } from "../kvm/vcpu";
@@ -105,7 +115,10 @@ function layout(traceRecords: u32): void {
   let events: u32 = 4 * actorCount() + 2 * taskCount() + plannedCount() + 16;
   mmLayout(mm);
   if (integrity()) mmStampsLayout(mm);
-  for (let id: u32 = 0; id < vmTableCount(); id++) vmPlaceSlots(vmAt(id));
+  for (let id: u32 = 0; id < vmTableCount(); id++) {
+    vmPlaceSlots(vmAt(id));
+    guestFileExtend(vmAt(id));
+  }
   for (let id: u32 = 0; id < mmSpaces(mm); id++) {
     spaceLayout(mmSpace(mm, id));
     if (vmHuge(vmAt(id))) spaceHugeLayout(mmSpace(mm, id));
@@ -119,6 +132,7 @@ function layout(traceRecords: u32): void {
     vmLayout(vmAt(id));
     dirtyLogsLayout(vmAt(id));
     mmuLayout(vmAt(id));
+    guestFileLayout(vmAt(id));
     if (integrity()) vmStampsLayout(vmAt(id));
     asyncPfLayout(vmAt(id));
     events += asyncPfEvents(vmAt(id));
@@ -219,6 +233,16 @@ function startMemory(mm: usize): i32 {
   return OK;
 }
 
+// Under shadow paging, each task that has an address space of its own gets it.
+function startSpaces(): void {
+  for (let index: u32 = 0; index < taskCount(); index++) {
+    const task = taskAt(index);
+    if (!taskHasSpace(task)) continue;
+    const as = taskRoot(task);
+    setTaskRoot(task, as === index ? guestSpaceCreate(vcpuVm(taskVcpu(task))) : taskRoot(taskAt(as)));
+  }
+}
+
 function startTasks(): void {
   exponentialInit();
   for (let index: u32 = 0; index < taskCount(); index++) {
@@ -253,6 +277,7 @@ export function boot(traceRecords: u32, traceLow: u32, traceHigh: u32): i32 {
   if (status !== OK) return status;
   traceEnable(traceLow, traceHigh);
   for (let id: u32 = 0; id < vmTableCount(); id++) givebackStart(vmAt(id));
+  startSpaces();
   startTasks();
   for (let id: u32 = 0; id < vmTableCount(); id++) asyncPfBoot(vmAt(id));
   for (let id: u32 = 0; id < vmTableCount(); id++) {

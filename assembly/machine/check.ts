@@ -7,6 +7,7 @@ import { apfExpected, checkApfQueue, checkWorks, worksInUse } from "../kvm/apfqu
 import { apfTableCount, checkApfTable } from "../kvm/apftable";
 import { checkWorkers, workersHeld, workersMade } from "../kvm/apfworker";
 import { checkVm } from "../kvm/check";
+import { pagesLeaked } from "../kvm/guestfile";
 import { mmuHeld } from "../kvm/mmu";
 import { vcpuApf, vcpuNext } from "../kvm/vcpu";
 import { vmSpace, vmVcpuList } from "../kvm/vm";
@@ -41,7 +42,7 @@ export function checkAll(): void {
     }
     pins += workersHeld(vmAt(id));
   }
-  for (let id: u32 = 0; id < vmTableCount(); id++) pins += mmuHeld(vmAt(id));
+  for (let id: u32 = 0; id < vmTableCount(); id++) pins += mmuHeld(vmAt(id)) + pagesLeaked(vmAt(id));
   checkMm(mm, pins + pinsHeld(mm));
   checkApfPins(mm);
   for (let type: u32 = 0; type < mmAreas(mm); type++) checkDevice(swapDevice(mmArea(mm, type)));

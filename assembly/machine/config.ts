@@ -6,6 +6,7 @@ import {
   setTaskKernel,
   setTaskLimit,
   setTaskOwn,
+  setTaskSpace,
   setTaskStart,
   setTaskThinkNs,
   setTaskWorkLimit,
@@ -269,8 +270,13 @@ export function configPaging(
 }
 
 /** VM `id` has shadow paging: see shadowDesign(). */
-export function configShadow(id: u32, ownRoots: bool, preset: bool): void {
-  shadowDesign(vmAt(id), ownRoots, preset);
+export function configShadow(id: u32, ownRoots: bool, preset: bool, own: u32, spaces: u32): void {
+  shadowDesign(vmAt(id), ownRoots, preset, own, spaces);
+}
+
+/** Under shadow paging, the task has page tables of its own, or those of an earlier task `as`. */
+export function configSpace(task: u32, as: u32): void {
+  setTaskSpace(taskAt(task), as);
 }
 
 /** Memslot number `id` of a VM: `pages` frames from `gfn` on; `hva` below 0 for the process' usual place. `flags` are KVM_MEM_*. */

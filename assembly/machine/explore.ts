@@ -8,6 +8,7 @@ import {
   callStart,
   setCallSlot,
 } from "../kvm/call";
+import { kvmLock } from "../kvm/guestfile";
 import {
   VIOLATION_LOST_WRITE,
   VIOLATION_STALE_READ,
@@ -18,8 +19,9 @@ import {
 import { MIGRATE_ONCE } from "../kvm/migratecalls";
 import { stepDone, stepPending, stepWanted } from "../kvm/step";
 import { vcpuFaultPending } from "../kvm/vcpu";
-import { vmMonitor } from "../kvm/vm";
-import { vmAt } from "../kvm/vmtable";
+import { vmGuestFile, vmMonitor } from "../kvm/vm";
+import { vmAt, vmTableCount } from "../kvm/vmtable";
+import { lruAddDrainAll } from "../mm/lrubatch";
 import {
   ACTOR_BLOCKED,
   ACTOR_GUEST,
@@ -49,10 +51,11 @@ import {
   eventTimeAt,
   setEventHorizon,
 } from "../sim/events";
+import { mutexOwner } from "../sim/mutex";
 import { traceActor } from "../sim/trace";
 import { vcpuAt } from "./lookup";
 import { dispatch, stepOnce } from "./scheduler";
-import { firstActor, now, STOP_NONE, setNow, setStop, stopReason } from "./state";
+import { firstActor, host, now, STOP_NONE, setNow, setStop, stopReason } from "./state";
 import { mix } from "./statehash";
 import { TURN_FAULT, turn, turnResult } from "./turn";
 
@@ -68,6 +71,11 @@ const CHOICES: usize = memory.data(64 * 8, 8); // event index or TURN, actor
 const CALLS: usize = memory.data(8 * 72, 8);
 
 const TURN: u32 = 0xffffffff;
+
+/** What was done beforehand is over: pages that wait in a batch of some CPU are on their lists (lru_add_drain_all()). */
+export function exploreSettle(): void {
+  lruAddDrainAll(host(), vmMonitor(vmAt(0)));
+}
 
 /** Counts what could happen next. */
 export function exploreChoices(): u32 {
@@ -183,11 +191,15 @@ export function exploreActorOf(vm: u32, vcpu: i32): u32 {
   return actorId(vcpu < 0 ? vmMonitor(owner) : vcpuAt(owner, <u32>vcpu));
 }
 
-/** Bit 0: the actor of a program holds mmu_lock; bit 1: it spins for it. */
+/** Bit 0: the actor of a program holds mmu_lock; bit 1: it spins for it; bit 2: it holds kvm->lock, of whatever VM. */
 export function exploreLocks(vm: u32, vcpu: i32): u32 {
   const owner = vmAt(vm);
   const actor = vcpu < 0 ? vmMonitor(owner) : vcpuAt(owner, <u32>vcpu);
-  return (actorSpinLocks(actor) !== 0 ? 1 : 0) | (actorState(actor) === ACTOR_SPINNING ? 2 : 0);
+  let locks: u32 = (actorSpinLocks(actor) !== 0 ? 1 : 0) | (actorState(actor) === ACTOR_SPINNING ? 2 : 0);
+  for (let id: u32 = 0; id < vmTableCount(); id++) {
+    if (vmGuestFile(vmAt(id)) !== 0 && mutexOwner(kvmLock(vmAt(id))) === actor) locks |= 4;
+  }
+  return locks;
 }
 
 /** Address of the first noted read that found another content than the last write; 0 for none. */

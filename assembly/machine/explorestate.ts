@@ -1,7 +1,9 @@
+import { cachedPage } from "../kvm/guestfile";
 import { legacyRmap } from "../kvm/legacypages";
 import { gfnToMemslot } from "../kvm/memslots";
+import { mmuFirst, mmuNext } from "../kvm/mmu";
 import { rmapFirst, rmapNext } from "../kvm/rmap";
-import { sptePresent } from "../kvm/spte";
+import { tlbPeek, tlbPfn } from "../kvm/tlb";
 import {
   DAEMON_BYTES,
   KVM_CONTEXT_END,
@@ -11,11 +13,14 @@ import {
   TLB_SET_MASK,
   TLB_TAGS,
   TLB_WAYS,
+  vcpuNext,
 } from "../kvm/vcpu";
 import {
   gfnToIndex,
   vmExpected,
   vmGfnEnd,
+  vmGuestFile,
+  vmId,
   vmInvalidateSeq,
   vmInvalidating,
   vmIsLegacy,
@@ -23,9 +28,10 @@ import {
   vmMmuLock,
   vmSlots,
   vmSpace,
+  vmVcpuList,
 } from "../kvm/vm";
 import { vmAt, vmTableCount } from "../kvm/vmtable";
-import { LEVEL_4K, leafPfn, walkSpte } from "../kvm/walk";
+import { LEVEL_4K, leafPfn } from "../kvm/walk";
 import { THROTTLED_AT } from "../mm/context";
 import { frameStamp } from "../mm/instance";
 import {
@@ -113,11 +119,15 @@ function mixVm(vm: usize): void {
     if (gfnToMemslot(vmSlots(vm), gfn) === 0) continue;
     const pte = spacePte(vmSpace(vm), gfnToIndex(vm, gfn));
     mix(pte);
-    const spte = walkSpte(vm, gfn);
-    mix(spte);
     if (pteSwapped(pte)) mix(swapCount(vmMm(vm), pteEntry(pte)));
+    if (vmGuestFile(vm) !== 0) mix(cachedPage(vm, gfn));
     if (vmIsLegacy(vm)) mixRmap(vm, gfn);
-    if (vmExpected(vm) !== 0) mixContents(vm, gfn, pte, spte);
+    for (let entry = mmuFirst(vm, gfn); entry !== 0; entry = mmuNext(vm, gfn, entry)) {
+      mix(load<u64>(entry));
+      if (vmExpected(vm) !== 0) mixMapped(vm, gfn, load<u64>(entry));
+    }
+    mix(0);
+    if (vmExpected(vm) !== 0) mixContents(vm, gfn, pte);
   }
 }
 
@@ -132,10 +142,20 @@ function mixRmap(vm: usize, gfn: u32): void {
   }
 }
 
-// Which of a page's places hold its last write: the frame of the host's entry, the frame of KVM's, the swap slot.
-function mixContents(vm: usize, gfn: u32, pte: u64, spte: u64): void {
+function lastWrite(vm: usize, gfn: u32): u32 {
+  return load<u32>(vmExpected(vm) + ((<usize>gfnToIndex(vm, gfn)) << 2));
+}
+
+// Which of a page's places hold its last write: the frame of an entry of KVM's …
+function mixMapped(vm: usize, gfn: u32, spte: u64): void {
+  const mapped = leafPfn(spte, gfn);
+  mix(mapped !== ZERO_PFN && frameStamp(vmMm(vm), mapped) === lastWrite(vm, gfn) ? 1 : 0);
+}
+
+// … the frame that the host has for it, the swap slot.
+function mixContents(vm: usize, gfn: u32, pte: u64): void {
   const mm = vmMm(vm);
-  const last = load<u32>(vmExpected(vm) + ((<usize>gfnToIndex(vm, gfn)) << 2));
+  const last = lastWrite(vm, gfn);
   let pfn: u32 = ptePresent(pte) ? ptePfn(pte) : 0;
   let entry: u32 = 0;
   if (pteSwapped(pte)) {
@@ -144,11 +164,12 @@ function mixContents(vm: usize, gfn: u32, pte: u64, spte: u64): void {
   } else if (pfn !== 0 && pfn !== ZERO_PFN && pageTest(pageOf(mm, pfn), PG_SWAPCACHE)) {
     entry = pagePrivate(pageOf(mm, pfn));
   }
+  if (vmGuestFile(vm) !== 0 && cachedPage(vm, gfn) !== 0) {
+    const cached = cachedPage(vm, gfn);
+    mix(frameStamp(mm, cached) === last ? 3 : 2);
+  }
   mix(pfn !== 0 && pfn !== ZERO_PFN && frameStamp(mm, pfn) === last ? 1 : 0);
   mix(entry !== 0 && slotStamp(mm, entry) === last ? 1 : 0);
-  if (!sptePresent(spte)) return;
-  const mapped = leafPfn(spte, gfn);
-  mix(mapped !== ZERO_PFN && frameStamp(mm, mapped) === last ? 1 : 0);
 }
 
 function mixFrames(): void {
@@ -159,24 +180,31 @@ function mixFrames(): void {
 }
 
 /**
- * An entry of VM `vm` whose frame is not the one of its page: plus one, its gfn; 0 for none. With `settled` false only
+ * A translation of VM `vm`, of an entry or in a TLB, whose frame is not the one of its page: plus one, its gfn; 0 for none. With `settled` false only
  * one whose frame is free, or another page's; true: any, for nobody is left to take it away.
  */
 export function exploreWrongEntry(vm: u32, settled: bool): u32 {
   const owner = vmAt(vm);
-  const mm = vmMm(owner);
   for (let gfn: u32 = 0; gfn < vmGfnEnd(owner); gfn++) {
     if (gfnToMemslot(vmSlots(owner), gfn) === 0) continue;
-    const spte = walkSpte(owner, gfn);
-    if (!sptePresent(spte)) continue;
-    const pfn = leafPfn(spte, gfn);
-    const index = gfnToIndex(owner, gfn);
-    const pte = spacePte(vmSpace(owner), index);
-    if (pfn === ZERO_PFN || (ptePresent(pte) && ptePfn(pte) === pfn)) continue;
-    const page = pageOf(mm, pfn);
-    const gone =
-      pageRefs(page) === 0 || pageOwner(page) !== spaceId(vmSpace(owner)) || pageIndex(page) !== index;
-    if (gone || settled) return gfn + 1;
+    for (let entry = mmuFirst(owner, gfn); entry !== 0; entry = mmuNext(owner, gfn, entry)) {
+      if (isWrong(owner, gfn, leafPfn(load<u64>(entry), gfn), settled)) return gfn + 1;
+    }
+    for (let vcpu = vmVcpuList(owner); vcpu !== 0; vcpu = vcpuNext(vcpu)) {
+      const hit = tlbPeek(vcpu, gfn);
+      if (hit >= 0 && isWrong(owner, gfn, tlbPfn(vcpu, hit), settled)) return gfn + 1;
+    }
   }
   return 0;
+}
+
+function isWrong(vm: usize, gfn: u32, pfn: u32, settled: bool): bool {
+  const mm = vmMm(vm);
+  const index = gfnToIndex(vm, gfn);
+  const pte = spacePte(vmSpace(vm), index);
+  if (pfn === ZERO_PFN || (ptePresent(pte) && ptePfn(pte) === pfn)) return false;
+  const page = pageOf(mm, pfn);
+  if (vmGuestFile(vm) !== 0 && cachedPage(vm, gfn) === pfn) return pageOwner(page) !== vmId(vm);
+  const gone = pageRefs(page) === 0 || pageOwner(page) !== spaceId(vmSpace(vm)) || pageIndex(page) !== index;
+  return gone || settled;
 }

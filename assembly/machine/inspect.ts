@@ -1,5 +1,6 @@
 import { ALIAS_SLOTS, aliasOf } from "../kvm/alias";
 import { dirtyLogged, dirtyMarked } from "../kvm/dirtylog";
+import { cachedPage } from "../kvm/guestfile";
 import {
   memslotFlags,
   memslotGfn,
@@ -11,8 +12,9 @@ import {
   memslotUnbacked,
 } from "../kvm/memslot";
 import { gfnToMemslot, memslotByHva, memslotCount, memslotNextInHva } from "../kvm/memslots";
-import { mmuSpte } from "../kvm/mmu";
-import { vmAliases, vmExpected, vmMm, vmSlots, vmSpace, vmUnalias } from "../kvm/vm";
+import { mmuFirst, mmuNext } from "../kvm/mmu";
+import { SPTE_NONE } from "../kvm/spte";
+import { vmAliases, vmExpected, vmGuestFile, vmMm, vmSlots, vmSpace, vmUnalias } from "../kvm/vm";
 import { vmAt } from "../kvm/vmtable";
 import { PFN_NONE } from "../memory/layout";
 import { frameStamp, mmSpace, mmStamped } from "../mm/instance";
@@ -116,17 +118,24 @@ export function inspectPage(id: u32, gfn: u32): void {
     }
   }
   put(INSPECT_FRAMES, frames);
-  hostSide(vm, index);
+  hostSide(vm, frame, index);
 }
 
 function shown(vm: usize, gfn: u32, frames: u32): u32 {
-  put(INSPECT_FIELDS + 2 * frames, gfn);
-  put(INSPECT_FIELDS + 2 * frames + 1, mmuSpte(vm, gfn));
-  return frames + 1;
+  let entry = mmuFirst(vm, gfn);
+  let next = frames;
+  while (next < MOST_FRAMES) {
+    put(INSPECT_FIELDS + 2 * next, gfn);
+    put(INSPECT_FIELDS + 2 * next + 1, entry === 0 ? SPTE_NONE : load<u64>(entry));
+    next++;
+    if (entry !== 0) entry = mmuNext(vm, gfn, entry);
+    if (entry === 0) break;
+  }
+  return next;
 }
 
-// The primary MMU's side: entry, frame, swap slot, contents.
-function hostSide(vm: usize, index: u32): void {
+// The primary MMU's side: entry, frame, swap slot, contents. `gfn` is no alias.
+function hostSide(vm: usize, gfn: u32, index: u32): void {
   const mm = vmMm(vm);
   const pte = spacePte(vmSpace(vm), index);
   put(INSPECT_PTE, pte);
@@ -137,6 +146,7 @@ function hostSide(vm: usize, index: u32): void {
     entry = pteEntry(pte);
     pfn = swapCacheLookup(mm, entry);
   }
+  if (vmGuestFile(vm) !== 0 && cachedPage(vm, gfn) !== PFN_NONE) pfn = cachedPage(vm, gfn);
   put(INSPECT_PFN, pfn);
   if (pfn !== PFN_NONE && pfn !== ZERO_PFN) {
     const page = pageOf(mm, pfn);

@@ -1,6 +1,7 @@
 import {
   CALL_BALLOON,
   CALL_BYTES,
+  CALL_FREE_PAGE_HINT,
   CALL_MEMSLOT,
   CALL_OFFLINE,
   callBegan,
@@ -35,7 +36,7 @@ import { mmPfnFirst } from "../mm/page";
 import { ACTOR_BLOCKED, actorSleepUntil, actorState, STAGE_RECLAIM } from "../sim/actor";
 import { EVENT_CALL, eventPost } from "../sim/events";
 import { cpuWake } from "./cpus";
-import { givebackTarget } from "./giveback";
+import { givebackHint, givebackTarget } from "./giveback";
 import { host } from "./state";
 
 // What a scenario has planned: calls of the VMs' monitors, each at a time of its own after the regions have been written.
@@ -138,12 +139,14 @@ function number(call: usize): void {
   setCallStart(call, page);
 }
 
-/** EVENT_CALL: the monitor has another call to make. A target of the balloon takes no work of its own: the device tells the guest. */
+/** EVENT_CALL: the monitor has another call to make. What it writes into the balloon's configuration takes no work of its own: the device tells the guest. */
 export function callDue(call: usize, time: u64): void {
   const vm = vmAt(callVm(call));
-  if (callKind(call) === CALL_BALLOON) {
+  const target = callKind(call) === CALL_BALLOON;
+  if (target || callKind(call) === CALL_FREE_PAGE_HINT) {
     setCallBegan(call, time);
-    givebackTarget(vm, callEnd(call), time);
+    if (target) givebackTarget(vm, callEnd(call), time);
+    else givebackHint(vm, callEnd(call), time);
     setCallEnded(call, time);
     return;
   }

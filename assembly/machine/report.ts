@@ -1,6 +1,5 @@
-import { balloonPages } from "../guest/balloon";
-import { GUEST_COUNTS, guestCount, guestReportedOrder, guestUnreported } from "../guest/books";
-import { guestBalloon, guestMemory, guestMm } from "../guest/guest";
+import { GUEST_COUNTS, guestCount } from "../guest/books";
+import { guestMemory } from "../guest/guest";
 import {
   TASK_READY,
   TASK_RUNNING,
@@ -90,19 +89,14 @@ import { TRACE_RECORD_BYTES, traceCapacity, traceRing, traceWritten } from "../s
 import { pagedKilled } from "../workload/paged";
 import { vcpuAt } from "./lookup";
 import { epoch, host, now, oomOverLimit, oomVm, taskAt, taskCount } from "./state";
+import { put, table } from "./table";
 
 // What a machine tells of itself: each report writes a row of f64 into one table, which the binding reads through a view.
 // The positions in a row are exported constants.
 
-const TABLE: usize = memory.data(8 * 128, 8);
-
 /** Address of the table of f64. */
 export function reportTable(): usize {
-  return TABLE;
-}
-
-function put(index: u32, value: f64): void {
-  store<f64>(TABLE + ((<usize>index) << 3), value);
+  return table();
 }
 
 // A VM: its counters VM_*, then these.
@@ -141,29 +135,6 @@ export function reportVm(id: u32): void {
     for (let stage: u32 = 0; stage < STAGE_COUNT; stage++) {
       put(at + 4 + stage, <f64>faultStageNs(stats, kind, stage));
     }
-  }
-}
-
-// A guest with memory management of its own: its counters GUEST_*, then these.
-export const REPORT_GUEST_FREE: u32 = GUEST_COUNTS;
-export const REPORT_GUEST_UNREPORTED: u32 = GUEST_COUNTS + 1;
-export const REPORT_GUEST_BALLOON: u32 = GUEST_COUNTS + 2;
-/** First of the pages reported by order, 0..10. */
-export const REPORT_GUEST_ORDERS: u32 = GUEST_COUNTS + 3;
-
-/** Writes the guest of VM `id`; all 0 when it has no memory management of its own. */
-export function reportGuest(id: u32): void {
-  const guest = guestMemory(vmAt(id));
-  if (guest === 0) {
-    for (let field: u32 = 0; field < REPORT_GUEST_ORDERS + MAX_ORDER; field++) put(field, 0);
-    return;
-  }
-  for (let counter: u32 = 0; counter < GUEST_COUNTS; counter++) put(counter, <f64>guestCount(guest, counter));
-  put(REPORT_GUEST_FREE, <f64>mmFree(guestMm(guest)));
-  put(REPORT_GUEST_UNREPORTED, <f64>guestUnreported(guest));
-  put(REPORT_GUEST_BALLOON, guestBalloon(guest) === 0 ? 0 : <f64>balloonPages(guestBalloon(guest)));
-  for (let order: u32 = 0; order < MAX_ORDER; order++) {
-    put(REPORT_GUEST_ORDERS + order, <f64>guestReportedOrder(guest, order));
   }
 }
 

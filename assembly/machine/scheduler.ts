@@ -1,4 +1,3 @@
-import { balloonDeviceStep } from "../guest/balloondev";
 import { kthreadWoken } from "../guest/kthread";
 import { guestStart, guestWake } from "../guest/sched";
 import { GUEST_TICK_PENDING, taskKthread, taskOwn, taskVcpu } from "../guest/task";
@@ -76,6 +75,7 @@ import {
   cpuWake,
   cpuYieldFrom,
 } from "./cpus";
+import { deviceStep } from "./giveback";
 import { callDue } from "./planned";
 import {
   firstActor,
@@ -302,7 +302,7 @@ export function stepOnce(kind: u32, actor: usize): bool {
 function stepOf(kind: u32, actor: usize): i32 {
   if (kind === ACTOR_VCPU) return vcpuStep(actor);
   if (kind === ACTOR_WORKER) return workerStep(actor);
-  if (kind === ACTOR_BALLOON) return balloonDeviceStep(actor);
+  if (kind === ACTOR_BALLOON) return deviceStep(actor);
   if (kind === ACTOR_PAGER) return pagerStep(actor);
   if (kind === ACTOR_KSMD) return ksmdStep(actor);
   return kind === ACTOR_KSWAPD ? kswapdStep(actor) : monitorStep(actor);

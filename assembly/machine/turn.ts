@@ -37,6 +37,7 @@ import {
   taskManual,
   taskOwn,
   taskPrefault,
+  taskRoot,
   taskStartAt,
   taskStream,
   taskStreamLeft,
@@ -57,6 +58,7 @@ import {
 } from "../kvm/apf";
 import { CPL_IRQS_OFF, CPL_NO_TASK } from "../kvm/apfcondition";
 import { faultResume, faultSaved, faultSuspend } from "../kvm/faultsave";
+import { guestEnter } from "../kvm/guestspace";
 import { vcpuLeaveGuest } from "../kvm/run";
 import { VM_ACCESSES, vmCountAdd } from "../kvm/stats";
 import { stepIrqsOff, stepPending, stepRun } from "../kvm/step";
@@ -179,6 +181,7 @@ export function turn(vcpu: usize, end: u64, budget: u32): u32 {
     } else {
       if (budget === made) return done(TURN_BUDGET, made);
       setVcpuUser(vcpu, !taskKernel(task));
+      if (taskRoot(task) !== 0) guestEnter(vcpu, taskRoot(task));
       if (vcpuApf(vcpu) !== 0) store<u32>(vcpuApf(vcpu), taskKernel(task) ? 0 : 3, APF_CPL);
       if (faultSaved(taskFault(task))) faultResume(vcpu, taskFault(task));
       const paged = taskOwn(task) !== 0;

@@ -27,6 +27,7 @@ import {
   PG_ACCOUNT,
   PG_ANON_EXCLUSIVE,
   PG_BUDDY,
+  PG_FILE,
   PG_KSM,
   PG_LOCKED,
   PG_LRU,
@@ -46,6 +47,7 @@ import {
   pageTest,
 } from "./page";
 import { checkBlocks } from "./pagealloc";
+import { checkFile } from "./pagecache";
 import { checkPcp } from "./pcp";
 import {
   migrationPfn,
@@ -59,7 +61,16 @@ import {
   pteZero,
 } from "./pte";
 import { checkResidency } from "./residency";
-import { spaceMemcg, spacePages, spacePolicy, spacePte, spaceRss, spaceSwapents } from "./space";
+import {
+  spaceFile,
+  spaceMemcg,
+  spacePages,
+  spacePolicy,
+  spacePte,
+  spaceRss,
+  spaceSlotsLost,
+  spaceSwapents,
+} from "./space";
 import { stockedPages } from "./stock";
 import { checkSwap, swapUsers } from "./swap";
 import { swapCacheLookup, swapCount } from "./swapmap";
@@ -83,7 +94,7 @@ export function checkMm(mm: usize, pinned: u32): void {
   let users: u32 = 0;
   for (let id: u32 = 0; id < mmSpaces(mm); id++) {
     checkSpace(mm, id);
-    users += spaceSwapents(mmSpace(mm, id));
+    users += spaceSwapents(mmSpace(mm, id)) + spaceSlotsLost(mmSpace(mm, id));
   }
   assert(users === swapUsers(mm));
   checkFrames(mm, pinned + checkLruBatches(mm, swapCpus(mm)));
@@ -96,7 +107,7 @@ function checkSpace(mm: usize, id: u32): void {
   checkList(mm, lruInactive(memcg), LIST_INACTIVE);
   checkList(mm, lruActive(memcg), LIST_ACTIVE);
   checkList(mm, lruInactiveFile(memcg), LIST_INACTIVE_FILE);
-  let rss: u32 = 0;
+  let rss: u32 = spaceFile(space) === 0 ? 0 : checkFile(mm, spaceFile(space), id);
   let swapents: u32 = 0;
   for (let index: u32 = 0; index < spacePages(space); index++) {
     const pte = spacePte(space, index);
@@ -157,7 +168,8 @@ function checkFrames(mm: usize, pinned: u32): void {
       assert(cached);
     }
     if (pageTest(page, PG_PLUGGED)) assert(list === LIST_ISOLATED);
-    const known = pageMaps(page) + (cached ? 1 : 0) + (list === LIST_ISOLATED ? 1 : 0);
+    const known =
+      pageMaps(page) + (cached || pageTest(page, PG_FILE) ? 1 : 0) + (list === LIST_ISOLATED ? 1 : 0);
     assert(pageRefs(page) >= known);
     extra += pageRefs(page) - known;
     if (list === LIST_NONE) assert(pageTest(page, PG_LOCKED) || pageRefs(page) > 0);

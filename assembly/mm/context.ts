@@ -10,7 +10,7 @@ export const ALLOC_PFN: usize = ACTOR_BYTES + 4;
 export const ALLOC_RETRIES: usize = ACTOR_BYTES + 8;
 export const ALLOC_MEMCG: usize = ACTOR_BYTES + 12;
 
-// resolve a fault of the primary MMU: fault.ts
+// resolve a fault of the primary MMU: fault.ts; or of a VM's file: kvm/gfntopage.ts
 export const FAULT_PC: usize = ACTOR_BYTES + 16;
 export const FAULT_SPACE: usize = ACTOR_BYTES + 20;
 export const FAULT_INDEX: usize = ACTOR_BYTES + 24;
@@ -169,4 +169,8 @@ export const OFFLINE_UNTIL: usize = ACTOR_BYTES + 856; // u64
 export const OFFLINE_FAILED: usize = ACTOR_BYTES + 864;
 export const MIGRATES_LIMIT: usize = ACTOR_BYTES + 868; // migratepages.ts
 
-export const MM_CONTEXT_END: usize = ACTOR_BYTES + 872;
+// write one page of a file: an upper floor's machine (writepage.ts)
+export const WRITEPAGE_PC: usize = ACTOR_BYTES + 868;
+export const WRITEPAGE_RESULT: usize = ACTOR_BYTES + 872;
+
+export const MM_CONTEXT_END: usize = ACTOR_BYTES + 880;

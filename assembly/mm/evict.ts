@@ -41,6 +41,7 @@ import {
   PG_ACTIVE,
   PG_ANON_EXCLUSIVE,
   PG_DIRTY,
+  PG_FILE,
   PG_KSM,
   PG_LAZYFREE,
   PG_MAPPING_REPLACED,
@@ -81,11 +82,12 @@ import { swapCacheAdd, swapCacheDelete, swapCacheTryFree } from "./swapcache";
 import { swapDup } from "./swapmap";
 import { thpMapped, thpSplitBegin, thpSplitStep, thpYoung } from "./thp";
 import { workingsetEviction } from "./workingset";
+import { callWritepage, callWritepageBegin, WRITEPAGE_ACTIVATE, writepageResult } from "./writepage";
 
 // What reclaim does with one isolated page: shrink_page_list() for an anonymous page, try_to_unmap_one(), pageout() and
 // __remove_mapping(). A machine of steps: time passes, and others may act, between the reference check, the notifier's
 // start, the change of the pte, the notifier's end, the write and the freeing. The page is locked throughout.
-// Left out for now: file pages, demotion, mlock; a huge page is split first (thp.ts), never swapped whole.
+// Left out for now: file pages but a VM's (writepage.ts), demotion, mlock; a huge page is split first (thp.ts), never swapped whole.
 
 /** The page is free. */
 export const EVICT_FREED: u32 = 0;
@@ -101,6 +103,7 @@ const UNMAP_END: u32 = 3;
 const WRITE: u32 = 4;
 const REMOVE: u32 = 5;
 const SPLIT: u32 = 6;
+const WRITEPAGE: u32 = 7;
 const OUTCOME: u32 = 8; // OUTCOME + EVICT_*: the machine is done
 
 /** `chosen`: the page goes whether it was used or not. */
@@ -133,6 +136,7 @@ export function evictStep(mm: usize, actor: usize): i32 {
       if (pc === CHECK) step = check(mm, actor);
       else if (pc === UNMAP_PTE) step = unmapPte(mm, actor);
       else if (pc === WRITE) step = write(mm, actor);
+      else if (pc === WRITEPAGE) step = writepage(mm, actor);
       else step = remove(mm, actor);
       if (step === STEP_AGAIN && actorGoesOn(actor)) continue;
       return step;
@@ -190,6 +194,16 @@ function check(mm: usize, actor: usize): i32 {
     tally(actor + TALLY_REFERENCED);
     pageUnlock(mm, pfn, actorClock(actor));
     return finish(actor, EVICT_KEEP);
+  }
+  if (pageTest(page, PG_FILE)) {
+    // A dirty page that was referenced waits a round; who else holds one may still write to it (is_page_cache_freeable()).
+    if ((looks && referenced) || pageRefs(page) !== 2) {
+      pageUnlock(mm, pfn, actorClock(actor));
+      return finish(actor, EVICT_KEEP);
+    }
+    callWritepageBegin(actor);
+    store<u32>(actor, WRITEPAGE, EVICT_PC);
+    return STEP_AGAIN; // yield: the page is locked
   }
   if (!pageTest(page, PG_SWAPCACHE | PG_LAZYFREE)) {
     const entry = swapAlloc(mm, actor);
@@ -288,7 +302,7 @@ function unmapPte(mm: usize, actor: usize): i32 {
 }
 
 // pageout(): a clean page of the swap cache needs no write. A synchronous device has written when this returns; another
-// one gets the request when the reclaimer's plug is flushed, at the end of the batch.
+// one gets the request when the reclaimer's plug is flushed.
 function write(mm: usize, actor: usize): i32 {
   const pfn = load<u32>(actor, EVICT_PFN);
   const page = pageOf(mm, pfn);
@@ -328,6 +342,13 @@ function write(mm: usize, actor: usize): i32 {
   setMmWriteback(mm, mmWriteback(mm) + 1);
   pageUnlock(mm, pfn, time);
   return finish(actor, EVICT_KEEP);
+}
+
+// pageout() for a page of a file: when the file has let go of it, the page is dirty in the swap cache, for the next scan to write.
+function writepage(mm: usize, actor: usize): i32 {
+  const step = callWritepage(actor, load<u32>(actor, EVICT_PFN));
+  if (step !== STEP_DONE) return step;
+  return writepageResult(actor) === WRITEPAGE_ACTIVATE ? activate(mm, actor) : finish(actor, EVICT_KEEP);
 }
 
 // The space whose cgroup's limit is the reason for this reclaim, 0 when it is the host's memory, or advice.

@@ -1,5 +1,5 @@
 import { PFN_NONE } from "../memory/layout";
-import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
+import { STEP_AGAIN, STEP_DONE } from "../memory/status";
 import { actorClock, actorGoesOn, actorSpend, STAGE_RECLAIM } from "../sim/actor";
 import { COST_RECLAIM_SCAN_PAGE_NS, cost } from "../sim/costs";
 import { emit, TRACE_MM_VMSCAN_LRU_ISOLATE } from "../sim/trace";
@@ -78,13 +78,13 @@ import {
   pageSet,
   pageTest,
 } from "./page";
+import { plugFlush } from "./plug";
 import {
   DEF_PRIORITY,
   RECLAIM_KSWAPD,
   shrinkBatch,
   shrinkEvict,
   shrinkIsolated,
-  shrinkSubmit,
   shrinkTrace,
 } from "./shrink";
 import { spaceMemcg } from "./space";
@@ -94,7 +94,7 @@ import { hostHigh } from "./watermark";
 // 64 pages at a time, which go through evict.ts one by one; those that stay are young again. Between batches a new generation is made when
 // too few are left (mglruaging.ts).
 //
-//   LOOK → (AGE →) isolate → EVICT → PUTBACK → LOOK … until as many pages have been scanned as the priority asks for
+//   LOOK → (AGE →) isolate → EVICT → PUTBACK → LOOK … until as many pages have been scanned as the priority asks for → FLUSH
 //
 // Left out: retrying pages whose write ended within the batch, unevictable pages.
 
@@ -105,7 +105,8 @@ const LOOK: u32 = 0;
 const AGE: u32 = 1;
 const EVICT: u32 = 2;
 const PUTBACK: u32 = 3;
-const DONE: u32 = 4;
+const FLUSH: u32 = 4;
+const DONE: u32 = 5;
 
 function gensOf(actor: usize): usize {
   return memcgGenerations(spaceMemcg(<usize>load<u32>(actor, SHRINK_SPACE)));
@@ -141,7 +142,11 @@ export function mglruShrinkStep(mm: usize, actor: usize): i32 {
     else if (pc === EVICT) {
       step = shrinkEvict(mm, actor);
       if (step === STEP_DONE) store<u32>(actor, PUTBACK, MGLRU_PC);
-    } else step = putback(mm, actor);
+    } else if (pc === PUTBACK) step = putback(mm, actor);
+    else {
+      step = plugFlush(mm, actor);
+      if (step === STEP_DONE) store<u32>(actor, DONE, MGLRU_PC);
+    }
     if (step === STEP_DONE || (step === STEP_AGAIN && actorGoesOn(actor))) continue;
     return step;
   }
@@ -149,7 +154,7 @@ export function mglruShrinkStep(mm: usize, actor: usize): i32 {
 
 function finish(actor: usize): i32 {
   store<u32>(actor, 0, MGLRU_WALKED);
-  store<u32>(actor, DONE, MGLRU_PC);
+  store<u32>(actor, FLUSH, MGLRU_PC);
   return STEP_DONE;
 }
 
@@ -275,7 +280,6 @@ function putback(mm: usize, actor: usize): i32 {
   const list = actor + SHRINK_KEPT;
   const memcg = spaceMemcg(<usize>load<u32>(actor, SHRINK_SPACE));
   for (let pfn = listHead(list); pfn !== PFN_NONE; pfn = listHead(list)) {
-    if (!shrinkSubmit(mm, actor, pfn)) return STEP_BLOCKED;
     const page = pageOf(mm, pfn);
     listRemove(mm, list, pfn);
     if (pageRefs(page) > 1) {

@@ -85,6 +85,8 @@ const GEN_SHIFT: u32 = 24;
 const GEN_MASK: u32 = 7 << GEN_SHIFT;
 const USED_SHIFT: u32 = 27;
 const USED_MASK: u32 = 3 << USED_SHIFT;
+/** In the page cache of a file: pagecache.ts. */
+export const PG_FILE: u32 = 1 << 30;
 /** Most uses that the flags can hold. */
 export const PAGE_USED_MAX: u32 = 3;
 

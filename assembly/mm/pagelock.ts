@@ -8,7 +8,7 @@ import {
 } from "../sim/actor";
 import { waitqueueFirst, waitqueueSleepFor, waitqueueWakeFor } from "../sim/waitqueue";
 import { mmPageWaiters } from "./instance";
-import { PG_LOCKED, PG_WAITERS, pageClear, pageOf, pageSet, pageTest } from "./page";
+import { PG_LOCKED, PG_WAITERS, PG_WRITEBACK, pageClear, pageOf, pageSet, pageTest } from "./page";
 
 // The page lock: a sleeping lock in the page's flags, held while a page is read in or evicted.
 
@@ -43,4 +43,16 @@ export function pageWaitLocked(mm: usize, pfn: u32, actor: usize, stage: u32): v
   assert(pageTest(pageOf(mm, pfn), PG_LOCKED));
   pageSet(pageOf(mm, pfn), PG_WAITERS);
   waitqueueSleepFor(mmPageWaiters(mm), actor, pfn, stage);
+}
+
+/** The actor, which holds the page's lock, sleeps until the page has been written (wait_on_page_writeback()). */
+export function pageWaitWritten(mm: usize, pfn: u32, actor: usize, stage: u32): void {
+  assert(pageTest(pageOf(mm, pfn), PG_WRITEBACK) && pageTest(pageOf(mm, pfn), PG_LOCKED));
+  pageSet(pageOf(mm, pfn), PG_WAITERS);
+  waitqueueSleepFor(mmPageWaiters(mm), actor, pfn, stage);
+}
+
+/** The page has been written at `time`: who waits for that goes on, who waits for the lock looks again. */
+export function pageWritten(mm: usize, pfn: u32, time: u64): void {
+  if (pageTest(pageOf(mm, pfn), PG_WAITERS)) waitqueueWakeFor(mmPageWaiters(mm), pfn, time);
 }

@@ -9,7 +9,7 @@ import { swapCacheLookup } from "./swapmap";
 
 // The plug of an actor that writes many pages to swap (struct blk_plug): writes to slots that follow each other become one
 // request, and requests wait until the plug is flushed. It is flushed at the end, and before a request is added when there
-// are 32 already or the last one is large. Left out: the largest request that a device takes.
+// are 32 already or the last one is large. A request takes so many pages and no more.
 //
 // runs     0       4
 //          +-------+-------+
@@ -22,6 +22,8 @@ import { swapCacheLookup } from "./swapmap";
 const PLUG_MAX: u32 = 32;
 /** BLK_PLUG_FLUSH_SIZE (128 KiB), in pages. */
 const LARGE: u32 = 32;
+/** Pages of the largest request: a virtio disk's queue of 256 descriptors less its two for header and status. */
+const REQUEST_PAGES: u32 = 254;
 
 function run(actor: usize, place: u32): usize {
   return actor + PLUG_RUNS + ((<usize>place) << 3);
@@ -33,7 +35,8 @@ function follows(actor: usize, entry: u32): bool {
   if (count === 0) return false;
   const last = run(actor, count - 1);
   const first = load<u32>(last);
-  return entryType(entry) === entryType(first) && entry === first + load<u32>(last, 4);
+  const pages = load<u32>(last, 4);
+  return pages < REQUEST_PAGES && entryType(entry) === entryType(first) && entry === first + pages;
 }
 
 /** True when the plug is to be flushed before the write of `entry` is added. Source: blk_add_rq_to_plug(). */

@@ -1,8 +1,7 @@
 import { PFN_NONE } from "../memory/layout";
-import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
+import { STEP_AGAIN, STEP_DONE } from "../memory/status";
 import { actorClock, actorCpu, actorGoesOn, actorSpend, STAGE_RECLAIM } from "../sim/actor";
 import { COST_RECLAIM_SCAN_PAGE_NS, cost } from "../sim/costs";
-import { deviceSubmit, deviceWaitTag } from "../sim/device";
 import {
   emit,
   TRACE_MM_VMSCAN_LRU_ISOLATE,
@@ -55,15 +54,13 @@ import {
   pageTest,
 } from "./page";
 import { plugAdd, plugFlush, plugFull } from "./plug";
-import { entryOffset } from "./pte";
 import { inactiveIsLow, scanCount } from "./scancount";
 import { spaceMemcg } from "./space";
-import { swapArea, swapDevice } from "./swaparea";
 import { noteAnonCost, workingsetActivated } from "./workingset";
 
 // One cgroup's lists under reclaim: shrink_lruvec() with shrink_inactive_list() and shrink_active_list(), in batches of 32.
-// A batch is isolated, its pages go through evict.ts one by one, those that stay go back to the lists, and the writes that
-// were plugged are submitted together. Left out for now: file lists.
+// A batch is isolated, its pages go through evict.ts one by one, and those that stay go back to the lists. The writes of all
+// batches gather in one plug, which is flushed when the pass ends. Left out for now: file lists.
 //
 // SHRINK_LIST: isolated, not yet looked at; SHRINK_KEPT: looked at, going back. An isolated page is off the LRU and carries
 // a reference of the reclaimer.
@@ -95,7 +92,8 @@ const BATCH: u32 = 0;
 const EVICT: u32 = 1;
 const PUTBACK: u32 = 2;
 const ACTIVE: u32 = 3;
-const DONE: u32 = 4;
+const FLUSH: u32 = 4;
+const DONE: u32 = 5;
 
 /** Starts a pass over the lists of `space`; target, priority and flags stand in the reclaim region. */
 export function shrinkBegin(mm: usize, actor: usize, space: usize): void {
@@ -154,7 +152,8 @@ export function shrinkStep(mm: usize, actor: usize): i32 {
     if (pc === BATCH) step = batch(mm, actor);
     else if (pc === EVICT) step = shrinkEvict(mm, actor);
     else if (pc === PUTBACK) step = putback(mm, actor);
-    else step = active(mm, actor);
+    else if (pc === ACTIVE) step = active(mm, actor);
+    else step = flush(mm, actor);
     if (step === STEP_DONE || (step === STEP_AGAIN && actorGoesOn(actor))) continue;
     return step;
   }
@@ -164,7 +163,7 @@ export function shrinkStep(mm: usize, actor: usize): i32 {
 function batch(mm: usize, actor: usize): i32 {
   const wanted = min<u32>(load<u32>(actor, SHRINK_INACTIVE), RECLAIM_BATCH);
   if (wanted === 0) {
-    finish(mm, actor);
+    store<u32>(actor, FLUSH, SHRINK_PC);
     return STEP_DONE;
   }
   const memcg = spaceMemcg(<usize>load<u32>(actor, SHRINK_SPACE));
@@ -203,10 +202,8 @@ export function shrinkBatch(actor: usize): void {
 export function shrinkEvict(mm: usize, actor: usize): i32 {
   while (true) {
     if (load<u32>(actor, SHRINK_BUSY) === 0) {
-      if (advised(actor)) {
-        const step = plugLast(mm, actor);
-        if (step !== STEP_DONE) return step;
-      }
+      const step = plugLast(mm, actor);
+      if (step !== STEP_DONE) return step;
       const list = actor + SHRINK_LIST;
       const pfn = listHead(list);
       if (pfn === PFN_NONE) {
@@ -240,7 +237,7 @@ function advised(actor: usize): bool {
   return (load<u32>(actor, RECLAIM_FLAGS) & RECLAIM_ADVICE) !== 0;
 }
 
-// Advice has one plug for its whole range: the write of the page that was looked at last goes there.
+// One plug serves the whole pass, or the whole range of an advice: the write of the page that was looked at last goes there.
 function plugLast(mm: usize, actor: usize): i32 {
   const pfn = listTail(actor + SHRINK_KEPT);
   if (pfn === PFN_NONE || !pageTest(pageOf(mm, pfn), PG_PLUGGED)) return STEP_DONE;
@@ -254,21 +251,7 @@ function plugLast(mm: usize, actor: usize): i32 {
   return STEP_DONE;
 }
 
-/** Submits the write of a page that stays, if it waits in the plug. False when the reclaimer has to wait for a free tag. */
-export function shrinkSubmit(mm: usize, actor: usize, pfn: u32): bool {
-  const page = pageOf(mm, pfn);
-  if (!pageTest(page, PG_PLUGGED)) return true;
-  const entry = pagePrivate(page);
-  const device = swapDevice(swapArea(mm, entry));
-  if (!deviceSubmit(device, true, pfn, entryOffset(entry), 0, actorCpu(actor), actorClock(actor))) {
-    deviceWaitTag(device, actor);
-    return false;
-  }
-  pageClear(page, PG_PLUGGED);
-  return true;
-}
-
-// move_folios_to_lru() and the end of the plug. A write without a free tag makes the reclaimer wait here.
+// move_folios_to_lru()
 function putback(mm: usize, actor: usize): i32 {
   const list = actor + SHRINK_KEPT;
   const space = <usize>load<u32>(actor, SHRINK_SPACE);
@@ -276,7 +259,6 @@ function putback(mm: usize, actor: usize): i32 {
   const cpu = actorCpu(actor);
   const advice = advised(actor);
   for (let pfn = listHead(list); pfn !== PFN_NONE; pfn = listHead(list)) {
-    if (!shrinkSubmit(mm, actor, pfn)) return STEP_BLOCKED;
     const page = pageOf(mm, pfn);
     listRemove(mm, list, pfn);
     // reclaim_folio_list() puts back as if the page were new: folio_putback_lru().
@@ -289,7 +271,7 @@ function putback(mm: usize, actor: usize): i32 {
     pagePut(mm, pfn, actor);
   }
   if (load<u32>(actor, RECLAIM_FLAGS) & (RECLAIM_ADVICE | RECLAIM_CHOSEN)) {
-    store<u32>(actor, DONE, SHRINK_PC);
+    store<u32>(actor, advice ? DONE : FLUSH, SHRINK_PC); // the advice goes on, with its plug
     return STEP_DONE;
   }
   const freed = freedNow(actor);
@@ -325,18 +307,21 @@ function active(mm: usize, actor: usize): i32 {
   const direct = (flags & (RECLAIM_GLOBAL | RECLAIM_KSWAPD)) === RECLAIM_GLOBAL;
   const proportional = direct && load<u32>(actor, RECLAIM_PRIORITY) === DEF_PRIORITY;
   if (load<u32>(actor, SHRINK_FREED) >= load<u32>(actor, RECLAIM_TARGET) && !proportional) {
-    finish(mm, actor);
+    store<u32>(actor, FLUSH, SHRINK_PC);
   }
   return step;
 }
 
-// The end of shrink_lruvec(): age the active list a little when the inactive one runs low.
-function finish(mm: usize, actor: usize): void {
-  const lruvec = lruvecOf(mm, <usize>load<u32>(actor, SHRINK_SPACE));
-  if (inactiveIsLow(lruvecInactive(lruvec), lruvecActive(lruvec))) {
-    shrinkActive(mm, actor, RECLAIM_BATCH);
-  }
+// blk_finish_plug(), where a write without a free tag makes the reclaimer wait. Then the active list is aged a little when the inactive
+// one runs low: the end of shrink_lruvec().
+function flush(mm: usize, actor: usize): i32 {
+  const step = plugFlush(mm, actor);
+  if (step !== STEP_DONE) return step;
   store<u32>(actor, DONE, SHRINK_PC);
+  if (load<u32>(actor, RECLAIM_FLAGS) & RECLAIM_CHOSEN) return STEP_DONE;
+  const lruvec = lruvecOf(mm, <usize>load<u32>(actor, SHRINK_SPACE));
+  if (!inactiveIsLow(lruvecInactive(lruvec), lruvecActive(lruvec))) return STEP_DONE;
+  return shrinkActive(mm, actor, RECLAIM_BATCH);
 }
 
 // shrink_active_list(): anonymous pages are deactivated whether they were used or not; the look clears their accessed bits.

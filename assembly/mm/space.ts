@@ -46,7 +46,9 @@ const PSI: usize = (MEMCG + MEMCG_BYTES + 7) & ~7;
 const OWN_MAPPING: usize = PSI + PSI_BYTES;
 const KSM: usize = OWN_MAPPING + MAPPING_TABLE_BYTES;
 const FILE_RSS: usize = KSM + 4; // i32
-const SPACE_BYTES: usize = FILE_RSS + 4;
+const FILE: usize = KSM + 8;
+const SLOTS_LOST: usize = KSM + 12;
+const SPACE_BYTES: usize = KSM + 16;
 
 const PTES_PER_TABLE_SHIFT: u32 = 9;
 
@@ -96,6 +98,24 @@ export function spaceKsm(space: usize): usize {
 
 export function setSpaceKsm(space: usize, items: usize): void {
   store<u32>(space, <u32>items, KSM);
+}
+
+/** The file of pagecache.ts whose pages back the guest, 0 where the process' own memory does. */
+export function spaceFile(space: usize): usize {
+  return <usize>load<u32>(space, FILE);
+}
+
+export function setSpaceFile(space: usize, file: usize): void {
+  store<u32>(space, <u32>file, FILE);
+}
+
+/** Swap slots that nobody will ever free: the only word that named each has been written over. */
+export function spaceSlotsLost(space: usize): u32 {
+  return load<u32>(space, SLOTS_LOST);
+}
+
+export function spaceSlotLost(space: usize): void {
+  store<u32>(space, spaceSlotsLost(space) + 1, SLOTS_LOST);
 }
 
 /** One u8 for every 2 MiB; 0 without huge pages. */

@@ -15,7 +15,7 @@ import {
   pageSet,
   pageTest,
 } from "./page";
-import { pageServedFrom, pageUnlock } from "./pagelock";
+import { pageServedFrom, pageUnlock, pageWritten } from "./pagelock";
 
 // The end of swap I/O: end_swap_bio_read() and end_swap_bio_write() with folio_rotate_reclaimable().
 
@@ -45,4 +45,5 @@ function endWrite(mm: usize, pfn: u32, cpu: u32, time: u64): void {
   setMmWriteback(mm, mmWriteback(mm) - 1);
   memcgEvents(mm, cpu, 1); // NR_WRITEBACK
   if (rotate) lruRotate(mm, cpu, time, pfn);
+  pageWritten(mm, pfn, time);
 }

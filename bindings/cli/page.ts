@@ -234,8 +234,10 @@ function violations(found: Violation[], colors: Colors): string[] {
         one.kind,
         one.kind === "arrayOverflow"
           ? overflow(one)
-          : `${one.vm} gfn 0x${one.gfn.toString(16)}, seen by vCPU ${one.vcpu} at ${formatNs(one.timeNs)}: ` +
-            `holds write ${one.got}, not write ${one.expected} (by vCPU ${one.writtenBy} at ${formatNs(one.writtenAtNs)})`,
+          : one.kind === "misreadQueue"
+            ? `${one.vm} at ${formatNs(one.timeNs)}: the host has read a queue of the balloon as hints of 2019 that its driver uses for another one`
+            : `${one.vm} gfn 0x${one.gfn.toString(16)}, seen by vCPU ${one.vcpu} at ${formatNs(one.timeNs)}: ` +
+              `holds write ${one.got}, not write ${one.expected} (by vCPU ${one.writtenBy} at ${formatNs(one.writtenAtNs)})`,
       ]),
     ),
   ];

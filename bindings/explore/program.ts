@@ -52,26 +52,28 @@ export interface Walker {
   program: Operation[];
 }
 
-/** Runs the programs of `before` to their ends. */
+/** Runs the programs of `before` to their ends, the monitors' on the host's first CPU, those of vCPUs on one of their own each. */
 export function prepare(core: Core, scenario: ResolvedScenario, before: Actor[]): void {
+  const first = scenario.vms.map((_, vm) =>
+    scenario.vms.slice(0, vm).reduce((sum, { vcpus }) => sum + vcpus, 1),
+  );
   for (const { vm = 0, vcpu, program } of before) {
+    const cpu = vcpu === undefined ? 0 : first[vmNamed(scenario, vm).index]! + vcpu;
     for (const [what, gfn, pages = 1] of program) {
       if (what === "wait") {
         runFor(core, gfn * 1000);
-        continue;
+      } else if (what === "reclaim") {
+        writeCgroup(core, scenario, vm, "memory.reclaim", gfn * PAGE_BYTES, { cpu });
+      } else if (what === "migrate") {
+        migrateOnce(core, scenario, vm, { gfn, pages }, { cpu });
+      } else if (vcpu === undefined) {
+        adviseOnce(core, scenario, vm, what, { gfn, pages }, { cpu });
+      } else {
+        accessOnce(core, scenario, vm, vcpu, gfn, what as "read" | "write", { cpu });
       }
-      if (what === "reclaim") {
-        writeCgroup(core, scenario, vm, "memory.reclaim", gfn * PAGE_BYTES, { cpu: 0 });
-        continue;
-      }
-      // One CPU for all: what another CPU has in its LRU batch is on no list yet, and advice leaves it alone.
-      if (vcpu === undefined && what === "migrate") {
-        migrateOnce(core, scenario, vm, { gfn, pages }, { cpu: 0 });
-      } else if (vcpu === undefined)
-        adviseOnce(core, scenario, vm, what as Advice, { gfn, pages }, { cpu: 0 });
-      else accessOnce(core, scenario, vm, vcpu, gfn, what as "read" | "write", { cpu: 0 });
     }
   }
+  core.call.exploreSettle();
 }
 
 function runFor(core: Core, ns: number): void {

@@ -1,7 +1,7 @@
 // Breadth first through the states of a world: the first violation that is met is the end of a shortest interleaving. A state is kept as
 // the way to it from the root; the machine walks that way again when the state's turn comes.
 
-import type { FoundViolation, World } from "./world.js";
+import type { FoundViolation, Image, World } from "./world.js";
 
 /** A state that has been reached. */
 interface Node {
@@ -45,6 +45,7 @@ export function search(world: World, { depth, states, merge }: SearchOptions): F
   const root = world.image();
   const nodes: Node[] = [];
   const known = new Map<string, number>();
+  let here: Image | undefined;
   let edges = 0;
   let complete = true;
   const add = (parent: number, choice: number, settled: boolean): number => {
@@ -71,7 +72,7 @@ export function search(world: World, { depth, states, merge }: SearchOptions): F
       world.choices();
       world.step(choice);
     }
-    const here = world.image();
+    here = world.image(here);
     const count = world.choices().length;
     for (let choice = 0; choice < count; choice++) {
       if (choice > 0) {

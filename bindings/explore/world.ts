@@ -47,8 +47,12 @@ export class World {
     for (let index = 0; index < walkers.length; index++) this.next(index);
   }
 
-  image(): Image {
-    return { bytes: new Uint8Array(this.core.memory.buffer).slice(), places: [...this.places] };
+  /** The present state, in the memory of an older image if there is one: memory that is new is dear. */
+  image(old?: Image): Image {
+    const now = new Uint8Array(this.core.memory.buffer);
+    const bytes = old?.bytes ?? new Uint8Array(now.length);
+    bytes.set(now);
+    return { bytes, places: [...this.places] };
   }
 
   restore({ bytes, places }: Image): void {
@@ -109,7 +113,8 @@ export class World {
   locks(index: number): string {
     const { vm, vcpu } = this.walkers[index]!;
     const bits = this.core.call.exploreLocks(vm, vcpu);
-    return (bits & 1) !== 0 ? "mmu_lock" : (bits & 2) !== 0 ? "(waits)" : "";
+    const held = [(bits & 1) !== 0 ? "mmu_lock" : "", (bits & 4) !== 0 ? "kvm->lock" : ""].filter(Boolean);
+    return held.length > 0 ? held.join(", ") : (bits & 2) !== 0 ? "(waits)" : "";
   }
 
   // A migration that has just ended in vain, for a page of which nobody does anything: its fault's completion waits to be consumed; and what a

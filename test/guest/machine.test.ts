@@ -11,6 +11,7 @@ import { parameters } from "../reference/report.js";
 import { debugModule } from "../scenes.js";
 
 const DESIGNS = ["off", "hinting-2019", "hinting-2019-min-order", "reporting", "oracle"] as const;
+const OFFERS = ["stats", "deflate-on-oom", "free-page-hint", "page-poison"] as const;
 const module = await debugModule;
 
 const pause = fc.constantFrom("0ns", "100us", "3ms");
@@ -50,11 +51,27 @@ const guest = fc
     tasks: fc.array(fc.record({ workload, prefault: fc.boolean() }), { minLength: 1, maxLength: 3 }),
     balloon: fc.constantFrom(undefined, "2MiB", "12MiB"),
     large: fc.boolean(),
+    // Mostly what the guest's design can use; else any set of features, two meanings of bit 5 included.
+    device: fc.option(
+      fc.record({
+        offers: fc
+          .subarray([...OFFERS, "bit 5"] as const)
+          .chain((some) =>
+            fc
+              .constantFrom("reporting", "hinting-2019")
+              .map((bit5) => some.map((each) => (each === "bit 5" ? bit5 : each))),
+          ),
+        ring: fc.constantFrom(2, 32, 128),
+        statsInterval: fc.constantFrom(null, "1ms"),
+      }),
+      { nil: undefined },
+    ),
   })
-  .map(({ design, vcpus, tasks, balloon, large }) => ({
+  .map(({ design, vcpus, tasks, balloon, large, device }) => ({
     // A guest below 64 MiB never reports; most are small, so that memory runs out.
     memory: large ? "96MiB" : "16MiB",
     vcpus,
+    ...(device !== undefined && { balloonDevice: device }),
     guest: {
       freePages: { design },
       ...(balloon !== undefined && { balloon: { target: balloon } }),
@@ -72,16 +89,37 @@ const scenarios = fc
     host: fc.constantFrom("8MiB", "16MiB", "128MiB"),
     swap: fc.constantFrom("nvme" as const, "zram-lz4" as const),
     cpus: fc.integer({ min: 1, max: 3 }),
+    hints: fc.array(
+      fc.record({
+        at: fc.nat(20).map((ms) => `${ms}ms`),
+        command: fc.constantFrom("start" as const, "stop" as const, "done" as const),
+      }),
+      { maxLength: 4 },
+    ),
   })
   .map(
-    ({ seed, guests, host, swap, cpus }): Scenario => ({
+    ({ seed, guests, host, swap, cpus, hints }): Scenario => ({
       seed,
       host: { memory: host, cpus, swap: [{ kind: swap, size: "512MiB" }] },
       costs: { reportDelayNs: "500us" },
       check: { integrity: true },
       vms: guests.map((each, index) => ({ ...each, name: `g${index}` }) as Scenario["vms"][number]),
+      events: guests.flatMap(({ balloonDevice }, index) =>
+        balloonDevice?.offers.includes("free-page-hint") && !crosses(balloonDevice.offers, guests[index]!)
+          ? hints.map((hint) => ({ ...hint, vm: `g${index}`, do: "freePageHint" as const }))
+          : [],
+      ),
     }),
   );
+
+/** Hints of one meaning on a queue of the other: they may end a run, and do so in negotiation.test.ts. */
+function crosses(
+  offers: readonly string[],
+  { guest: { freePages } }: { guest: { freePages: { design: string } } },
+): boolean {
+  const patched = freePages.design.startsWith("hinting-2019");
+  return patched ? offers.includes("reporting") : offers.includes("hinting-2019");
+}
 
 function endOf({ digest, status, stoppedBy, virtualTimeNs, accesses, vms, host }: RunResult): unknown {
   return { digest, status, stoppedBy, virtualTimeNs, accesses, vms, host };

@@ -76,11 +76,16 @@ test("held pages are unmapped ten times in vain, those of 2013 not even once, re
     if (pin === "released") {
       assert.equal([failed, stayed], [0, 0]);
     } else {
-      assert.ok(failed > 3 && stayed >= 10 * failed, `${pin}: ${failed} failed, ${stayed} attempts`);
+      // Ten times each; one or the other is held by somebody else.
+      assert.ok(failed > 3 && stayed > 8 * failed, `${pin}: ${failed} failed, ${stayed} attempts`);
     }
     // Attempts on pages whose mapping was replaced, before migration had the lock, come to no unmapping.
     if (pin === "mapping-2013") assert.ok(unmapped - moved < 10, `${unmapped} for ${moved}`);
-    else assert.is(unmapped - moved, stayed);
+    else
+      assert.ok(
+        unmapped - moved >= stayed && unmapped - moved <= 10 * failed,
+        `${unmapped} for ${moved}, ${stayed}`,
+      );
   }
 });
 
@@ -139,7 +144,7 @@ test("an unmapped page moves with its reference, under its own mapping", async (
 
 test("two works of one page are one reference more than the patch leaves out, and one context is lost", async () => {
   const machine = await machineOf("mapping-2013");
-  for (let time = 0; time < 50; time++) machine.run({ time: 50_000 });
+  for (let time = 0; time < 120; time++) machine.run({ time: 300_000 });
   const { contexts, contextsFreed } = heldOf(machine);
   const outstanding = vmOf(machine.result()).asyncPf.outstandingPeak * 4;
   assert.ok(contexts - contextsFreed > outstanding, `${contexts} made, ${contextsFreed} freed`);

@@ -177,11 +177,17 @@ test("what shadow paging has not got is refused, and so are pages where the gues
       "is not modelled with shadow paging",
     );
   }
-  const reach = "reach the guest's page tables from gfn 508 on";
-  assert.match(await refusal(() => shadow([scan(MEMORY_PAGES)]), "E_SCENARIO"), reach);
-  const machine = await shadow([scan(MEMORY_PAGES - TABLES)]);
-  assert.is(vmOf(machine.run()).accesses, MEMORY_PAGES - TABLES);
-  machine.check();
+  for (const [pageTables, tables] of [
+    ["shared", TABLES],
+    ["per-task", 2 * TABLES],
+  ] as const) {
+    const reach = `reach the guest's page tables from gfn ${MEMORY_PAGES - tables} on`;
+    const scanned = (pages: number) => shadow([], { guest: { pageTables, tasks: [scan(pages)] } });
+    assert.match(await refusal(() => scanned(MEMORY_PAGES), "E_SCENARIO"), reach);
+    const machine = await scanned(MEMORY_PAGES - tables);
+    assert.is(vmOf(machine.run()).accesses, MEMORY_PAGES - tables);
+    machine.check();
+  }
 });
 
 test.run();

@@ -6,7 +6,7 @@ import type { Actor, Process } from "./time.js";
 import type { Page, Vm } from "./vm.js";
 import { evicted } from "./workingset.js";
 
-/** "write": kept, and its write is to be submitted when the batch ends. */
+/** "write": kept, and its write goes to the plug. */
 export type Outcome = "freed" | "keep" | "write" | "activate";
 
 /** What reclaim is at. */

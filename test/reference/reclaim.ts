@@ -3,6 +3,7 @@
 
 import { evict, young } from "./evict.js";
 import type { Host } from "./host.js";
+import { Plug } from "./plug.js";
 import type { Actor, Process } from "./time.js";
 import type { Page, Vm } from "./vm.js";
 import { flushCounters, grow } from "./workingset.js";
@@ -97,27 +98,34 @@ function* shrink(host: Host, actor: Actor, vm: Vm, sc: Control): Process<number>
   let active = scanCount(host, vm.active.length, sc);
   // Direct reclaim for the host does its whole share at the first priority.
   const wholeShare = !sc.kswapd && sc.memcg === null && sc.priority === DEF_PRIORITY;
+  const plug = new Plug();
   let freed = 0;
-  let aged = 0;
   while (inactive > 0) {
     const wanted = Math.min(inactive, BATCH);
     inactive -= wanted;
-    freed += yield* shrinkInactive(host, actor, vm, sc, wanted);
+    freed += yield* shrinkInactive(host, actor, vm, sc, wanted, plug);
     const share = Math.min(active, BATCH);
     active -= share;
-    aged = 0;
+    let aged = 0;
     if (share > 0 && sc.mayDeactivate) aged = shrinkActive(host, actor, vm, share);
     else if (share > 0) sc.skippedDeactivate = true;
-    if (freed >= sc.target && !wholeShare) break;
     if (aged > 0) yield "step";
-    aged = 0;
+    if (freed >= sc.target && !wholeShare) break;
   }
-  if (inactiveIsLow(vm.lruvec.inactive, vm.lruvec.active)) shrinkActive(host, actor, vm, BATCH);
-  if (aged > 0) yield "step";
+  yield* writeOut(host, actor, plug);
+  if (inactiveIsLow(vm.lruvec.inactive, vm.lruvec.active) && shrinkActive(host, actor, vm, BATCH) > 0)
+    yield "step";
   return freed;
 }
 
-function* shrinkInactive(host: Host, actor: Actor, vm: Vm, sc: Control, wanted: number): Process<number> {
+function* shrinkInactive(
+  host: Host,
+  actor: Actor,
+  vm: Vm,
+  sc: Control,
+  wanted: number,
+  plug: Plug,
+): Process<number> {
   host.lru.drain(actor.cpu!.index);
   const taken = vm.inactive.splice(-wanted).reverse();
   for (const page of taken) page.isolated = true;
@@ -129,18 +137,23 @@ function* shrinkInactive(host: Host, actor: Actor, vm: Vm, sc: Control, wanted: 
 
   let freed = 0;
   sc.written = 0;
-  const kept: { page: Page; write: boolean }[] = [];
+  const kept: Page[] = [];
   for (const page of taken) {
     const outcome = yield* evict(host, actor, page, sc);
-    if (outcome === "freed") freed++;
-    else kept.push({ page, write: outcome === "write" });
+    if (outcome === "freed") {
+      freed++;
+      continue;
+    }
+    kept.push(page);
+    if (outcome !== "write") continue;
+    if (plug.fullFor(page.slot!)) {
+      yield* writeOut(host, actor, plug);
+      yield "step";
+    }
+    plug.add(page);
   }
   host.stats.changed(host.cpu, freed); // PGPGOUT
-  for (const { page, write } of kept) {
-    if (write) {
-      yield* host.tag(page.slot!.area.device, actor);
-      submitWrite(host, page, actor.clock, actor.cpu!.index);
-    }
+  for (const page of kept) {
     page.isolated = false;
     if (host.held(page)) {
       if (page.active) grow(host, vm);
@@ -155,6 +168,14 @@ function* shrinkInactive(host: Host, actor: Actor, vm: Vm, sc: Control, wanted: 
     host.lruvec.noteCost(sc.written);
   }
   return freed;
+}
+
+/** blk_finish_plug(): a write without a free tag makes the reclaimer wait. */
+function* writeOut(host: Host, actor: Actor, plug: Plug): Process {
+  for (const page of plug.take()) {
+    yield* host.tag(page.slot!.area.device, actor);
+    submitWrite(host, page, actor.clock, actor.cpu!.index);
+  }
 }
 
 // The end of the write: to the tail, to be freed by the next scan, unless somebody wants the page again (mm.md 3.8).
