@@ -35,6 +35,7 @@ export * from "./machine/reportguest";
 export * from "./machine/scheduler";
 export * from "./machine/slotcase";
 export * from "./machine/stepping";
+export * from "./machine/survey";
 export * from "./machine/swapcase";
 export * from "./machine/swapsnap";
 export * from "./machine/tasks";

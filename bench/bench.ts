@@ -16,6 +16,7 @@ import { swap } from "./mm/swap.bench.js";
 import { twoList } from "./mm/twolist.bench.js";
 import { policies } from "./policy/policies.bench.js";
 import { hostLine, type Suite, type SuiteReport, thisHost } from "./report.js";
+import { stop } from "./stop.bench.js";
 import { sweeps } from "./sweep.bench.js";
 import { yardstick, yardstickLine } from "./yardstick.js";
 
@@ -28,6 +29,7 @@ const SUITES: Readonly<Record<string, Suite>> = {
   buddy,
   swap,
   sweep: sweeps,
+  stop,
   policies,
   "two-list": twoList,
   mglru,

@@ -145,6 +145,16 @@ export interface CoreFunctions {
   reportDevice: Call;
   reportTask: Call;
   reportVcpu: Call;
+  surveyFrames: Call;
+  surveyFreeBlocks: Call;
+  surveyTable: Call;
+  surveyTaskShare: Call;
+  surveyTaskState: Call;
+  surveyTaskToken: Call;
+  surveyVcpu: Call;
+  surveyWork: Call;
+  surveyZone: Call;
+  surveyZones: Call;
   reportMark: Call;
   reportDigest: Call;
   reportHistogram: Call;
@@ -177,6 +187,7 @@ export interface CoreFunctions {
   exploreActorOf: Call;
   exploreHash: Call;
   exploreSettle: Call;
+  exploreTrylocks: Call;
   exploreWrongEntry: Call;
   exploreContent: Call;
   exploreLocks: Call;

@@ -20,14 +20,14 @@ const REGIONS = [
 ] as const;
 
 /** A part of a machine's state; `tables` is what does not depend on the scenario. */
-type Part = (typeof REGIONS)[number] | "tables";
+export type FootprintPart = (typeof REGIONS)[number] | "tables";
 
 /** What a machine takes of its core's memory. */
 export interface Footprint {
   /** The whole, in bytes. */
   bytes: number;
   /** Bytes by part; they sum to `bytes`. `tables` is what does not depend on the scenario: the core's own static data. */
-  parts: Record<Part, number>;
+  parts: Record<FootprintPart, number>;
 }
 
 /** The footprint of a core that has booted. */
@@ -35,5 +35,8 @@ export function footprintOf({ call }: Core): Footprint {
   const bytes = call.bootBytes();
   const parts = REGIONS.map((name, part) => [name, call.bootPartBytes(part)] as const);
   const tables = parts.reduce((left, [, taken]) => left - taken, bytes);
-  return { bytes, parts: Object.fromEntries([["tables", tables], ...parts]) as Record<Part, number> };
+  return {
+    bytes,
+    parts: Object.fromEntries([["tables", tables], ...parts]) as Record<FootprintPart, number>,
+  };
 }

@@ -1,8 +1,10 @@
 // The public face of the library.
 
 export type { CgroupFile, CgroupStep, MemoryStat } from "./cgroup.js";
+export type { FaultName } from "./counters.js";
 export { type Curve, type CurveOptions, type CurveResult, type CurveSize, curve } from "./curve.js";
 export { type ErrorCode, PagevisorError } from "./errors.js";
+export type { ResolvedEvent } from "./eventschema.js";
 export {
   type Actor,
   type Exploration,
@@ -15,6 +17,7 @@ export {
   type ViolationKind,
 } from "./explore/index.js";
 export type { FileSource } from "./files.js";
+export type { FootprintPart } from "./footprint.js";
 export type { MsrName } from "./guestcalls.js";
 export type { LatencyHistogram } from "./histogram.js";
 export type { InspectedPage, InspectedSpte } from "./inspect.js";
@@ -35,6 +38,7 @@ export type {
   MemslotSetting,
   MemslotStep,
 } from "./memorymap.js";
+export type { MemslotFlag } from "./memslots.js";
 export type {
   FrameRange,
   HostZone,
@@ -45,8 +49,11 @@ export type {
   PinStep,
 } from "./migration.js";
 export type { PagerSetting } from "./pager.js";
+export type { EntryBits, PageTableStep } from "./pagetable.js";
 export { POLICIES, type PolicyName } from "./policynames.js";
 export type {
+  BalloonDeviceResult,
+  EventResult,
   FaultKind,
   FaultStages,
   HostResult,
@@ -57,7 +64,13 @@ export type {
   Violation,
   VmResult,
 } from "./result.js";
-export { type ResolvedScenario, resolveScenario, type Scenario } from "./scenario.js";
+export {
+  type ResolvedScenario,
+  type ResolvedSwap,
+  type ResolvedVm,
+  resolveScenario,
+  type Scenario,
+} from "./scenario.js";
 export {
   type AccessOptions,
   type AccessStep,
@@ -69,8 +82,18 @@ export {
   type Step,
   type StepOptions,
 } from "./stepping.js";
-export type { SweepError, SweepPoint, SweepRow } from "./sweep/row.js";
-export { type SweepOptions, sweep } from "./sweep/sweep.js";
+export type {
+  InspectedFrames,
+  InspectedHost,
+  InspectedTask,
+  InspectedToken,
+  InspectedVcpu,
+  InspectedVm,
+  InspectedZone,
+} from "./survey.js";
+export type { PlanOptions } from "./sweep/plan.js";
+export type { Outcome, SweepError, SweepPoint, SweepRow } from "./sweep/row.js";
+export { type RunPlanOptions, type SweepOptions, sweep } from "./sweep/sweep.js";
 export { TRACEPOINTS, type TraceEvent, type TraceEvents } from "./tracepoints.js";
 export { type ValidateOptions, validate } from "./validate/index.js";
 export type {
@@ -81,5 +104,5 @@ export type {
   SkippedCase,
   ValidateResult,
 } from "./validate/result.js";
-export type { VcpuState } from "./vcpus.js";
+export type { VcpuMode, VcpuState } from "./vcpus.js";
 export { VERSION } from "./version.js";

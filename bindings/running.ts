@@ -27,7 +27,7 @@ export interface Progress {
   accesses: number;
   /** Virtual ns of this call. */
   virtualTimeNs: number;
-  /** Share of the run that is done, 0..1; null when only the tasks' end ends it. */
+  /** Share of the run that is done, 0..1; null when nothing tells how long it will be: an endless task, a piece of a longer run. */
   share: number | null;
 }
 
@@ -133,7 +133,13 @@ function unfinished(core: Core, own: Own): boolean {
 function progressOf(core: Core, own: Own, before: Reading, accesses: number, bound: Bound): Progress {
   const virtualTimeNs = timeBetween(core, before, readAll(core, own));
   const share = Math.max(accesses / bound.accesses, virtualTimeNs / bound.timeNs);
-  return { accesses, virtualTimeNs, share: unbounded(bound) ? null : Math.min(share, 1) };
+  return { accesses, virtualTimeNs, share: unbounded(bound) ? taskShare(core, own) : Math.min(share, 1) };
+}
+
+/** The share that the task which is furthest from its end has done; tasks that never end do not count. Null when there are no others. */
+function taskShare(core: Core, { tasks }: Own): number | null {
+  const shares = tasks.map(({ id }) => core.call.surveyTaskShare(id)).filter((share) => share >= 0);
+  return shares.length === 0 ? null : Math.min(...shares, 1);
 }
 
 /**

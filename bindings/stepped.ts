@@ -41,6 +41,7 @@ import {
   type Step,
   type StepOptions,
 } from "./stepping.js";
+import { type InspectedHost, type InspectedVm, inspectHost, inspectVm } from "./survey.js";
 
 /** What {@link Machine} can be told to do beside running. */
 export abstract class SteppedMachine {
@@ -183,12 +184,24 @@ export abstract class SteppedMachine {
     return takeDirtyLog(this.core, this.scenario, vm, id, options);
   }
 
+  /** The host's memory: frames by state, zones, free lists. Looking changes nothing. @throws PagevisorError E_DISPOSED */
+  inspect(): InspectedHost;
+  /**
+   * A VM: its pages by state, its guest's memory, where its vCPUs, tasks and asynchronous page faults stand. Looking changes nothing.
+   *
+   * @throws PagevisorError E_STEP for a VM that is not there
+   */
+  inspect(what: { vm: string | number }): InspectedVm;
   /**
    * A page's whole story: slot, entries of both MMUs, frame, swap slot, contents. Looking changes nothing.
    *
    * @throws PagevisorError E_STEP for a VM or frame that is not there
    */
-  inspect({ vm, gfn }: { vm: string | number; gfn: number }): InspectedPage {
+  inspect(what: { vm: string | number; gfn: number }): InspectedPage;
+  inspect(what?: { vm: string | number; gfn?: number }): InspectedHost | InspectedVm | InspectedPage {
+    if (what === undefined) return inspectHost(this.core);
+    const { vm, gfn } = what;
+    if (gfn === undefined) return inspectVm(this.core, this.scenario, this.tasks, vm);
     return inspectGfn(this.core, this.scenario, vm, gfn);
   }
 

@@ -22,6 +22,7 @@ import { TwoListContenders } from "../bench/mm/twolist.bench.js";
 import { policyContenders } from "../bench/policy/policies.bench.js";
 import { figure, table, whole } from "../bench/report.js";
 import { faultCount, Rig } from "../bench/rig.js";
+import { endless, stopMs } from "../bench/stop.bench.js";
 import { sequentialStream, uniformStream, zipfStream } from "../bench/streams.js";
 import { sweepRow, sweptScenario } from "../bench/sweep.bench.js";
 
@@ -311,6 +312,10 @@ test("two lists: the plain TypeScript evicts and brings back as many pages as th
       assert.equal(plain, core, `run ${run}, ${pages} pages, zipf ${theta}`);
     }
   }
+});
+
+test("ending a run: every signal ends one", async () => {
+  assert.is((await stopMs(await coreModule(), endless(MIB, MIB / 2, 1, true), 2)).length, 2);
 });
 
 test.run();

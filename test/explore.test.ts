@@ -36,6 +36,28 @@ test("without the rule, an entry names a frame that has been freed", async () =>
   assert.is(violation?.kind, "freedFrame");
 });
 
+test("the designs of 2007 and 2008 break in what they leave open, and nowhere once that is mended", async () => {
+  for (const [name, kind] of [
+    ["smp-2007", "lostWrite"],
+    ["shared-inode-2007", "freedFrame"],
+    ["trylock-2007", "trylockFailed"],
+    ["unmap-iterate-2008", "pinnedForEver"],
+  ] as const) {
+    const { violation } = await explored(name);
+    assert.is(violation?.kind, kind, name);
+  }
+  const { violation, complete } = await explored("smp-2007-fixed");
+  assert.is(violation, null);
+  assert.ok(complete);
+});
+
+test("writepage that meets the lock held does no harm, whatever the order", async () => {
+  const { look: _, ...all } = preset("trylock-2007");
+  const { violation, complete } = await explore(all, { module: await debugModule });
+  assert.is(violation, null);
+  assert.ok(complete);
+});
+
 test("states that are taken for one behave as one: the same interleavings without", async () => {
   for (const name of ["race-2008", "no-retry-today"]) {
     const [merged, apart] = [await explored(name), await explored(name, { merge: false })];

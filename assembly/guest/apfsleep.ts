@@ -4,7 +4,15 @@ import { arenaReserve, PART_ASYNC_PF } from "../memory/arena";
 import { actorClock } from "../sim/actor";
 import { emit, TRACE_KVM_ASYNC_PF_TASK_WAIT, TRACE_KVM_ASYNC_PF_TASK_WAKE } from "../sim/trace";
 import { guestCurrent, guestSleep, guestWake } from "./sched";
-import { GUEST_SLEEPERS, SLEEPER_BYTES, TASK_WAITING, taskId, taskSleeper, taskState } from "./task";
+import {
+  GUEST_SLEEPERS,
+  SLEEPER_BYTES,
+  TASK_WAITING,
+  taskId,
+  taskSleeper,
+  taskState,
+  taskVcpu,
+} from "./task";
 
 // The tasks of a guest that wait for a page, by token: kvm_async_pf_task_wait() and _wake() of a Linux guest. A "ready" whose task
 // does not sleep yet leaves a dummy, so that the task goes on at once when it comes to sleep.
@@ -148,6 +156,16 @@ export function sleeperWakeAll(vcpu: usize, token: u32): void {
     }
   }
   emit(TRACE_KVM_ASYNC_PF_TASK_WAKE, actorClock(vcpu), token, woken, vcpuIndex(vcpu), 0);
+}
+
+/** The token that `task` sleeps for, -1 when it does not, or for something else. */
+export function sleeperToken(task: usize): f64 {
+  const table = guestSleepers(taskVcpu(task));
+  if (table === 0) return -1;
+  const token = load<u32>(taskSleeper(task), TOKEN);
+  let node = <usize>load<u32>(bucket(table, token));
+  while (node !== 0 && node !== taskSleeper(task)) node = <usize>load<u32>(node, NEXT);
+  return node === 0 ? -1 : <f64>token;
 }
 
 /** Tasks of `vcpu` that sleep; asserts that they are where the table says. */

@@ -141,6 +141,13 @@ export function workOfToken(apf: usize, token: u32): usize {
   return work;
 }
 
+/** The work at `place` of the queue, 0 when there are fewer. */
+export function workAt(apf: usize, place: u32): usize {
+  let work = <usize>load<u32>(apf, APF_QUEUE_HEAD);
+  for (; work !== 0 && place > 0; place--) work = <usize>load<u32>(work, WORK_NEXT);
+  return work;
+}
+
 export function apfDoneEmpty(apf: usize): bool {
   return load<u32>(apf, APF_DONE_HEAD) === 0;
 }

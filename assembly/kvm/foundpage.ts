@@ -1,10 +1,12 @@
 import { faultPfn } from "../mm/fault";
 import { pagePut } from "../mm/free";
-import { PTE_WRITE, ptePfn, ptePresent } from "../mm/pte";
+import { PG_REFERENCED, pageOf, pageSet } from "../mm/page";
+import { PTE_WRITE, ptePfn, ptePresent, ZERO_PFN } from "../mm/pte";
 import { spacePte } from "../mm/space";
 import { mmuLevel } from "./mmu";
 import { pfnAccessed } from "./release";
 import { gfnToIndex, vmGuestFile, vmMm, vmSpace, vmSpteRefs } from "./vm";
+import { levelPages } from "./walk";
 
 // The page that the host's page table has for a fault (hva_to_pfn()): how it is found there, and that it has been used.
 
@@ -23,6 +25,15 @@ export function hostMaps(vm: usize, gfn: u32, pfn: u32): bool {
 /** The fault of `vcpu` has used the page that it has found. */
 export function faultUsed(vcpu: usize, vm: usize, gfn: u32): void {
   pfnAccessed(vm, faultPfn(vcpu), mmuLevel(vm, gfn, faultPfn(vcpu)), vcpu);
+}
+
+/** get_user_pages_fast() marks the page that it finds as referenced, whether it was or not: the next use makes it active. */
+export function faultFound(vcpu: usize, vm: usize, gfn: u32): void {
+  const pfn = faultPfn(vcpu);
+  if (pfn === ZERO_PFN) return;
+  const pages = levelPages(mmuLevel(vm, gfn, pfn));
+  const first = pfn & ~(pages - 1);
+  for (let each: u32 = 0; each < pages; each++) pageSet(pageOf(vmMm(vm), first + each), PG_REFERENCED);
 }
 
 /** kvm_release_pfn_clean(): the page was used, and is let go of. In 2008 its spte tells of use when it goes. */

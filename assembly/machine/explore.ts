@@ -17,9 +17,10 @@ import {
   violations,
 } from "../kvm/integrity";
 import { MIGRATE_ONCE } from "../kvm/migratecalls";
+import { VM_WRITEPAGE_TRYLOCK_FAILED, vmCount } from "../kvm/stats";
 import { stepDone, stepPending, stepWanted } from "../kvm/step";
 import { vcpuFaultPending } from "../kvm/vcpu";
-import { vmGuestFile, vmMonitor } from "../kvm/vm";
+import { vmGuestFile, vmMonitor, vmStats } from "../kvm/vm";
 import { vmAt, vmTableCount } from "../kvm/vmtable";
 import { lruAddDrainAll } from "../mm/lrubatch";
 import {
@@ -200,6 +201,15 @@ export function exploreLocks(vm: u32, vcpu: i32): u32 {
     if (vmGuestFile(vmAt(id)) !== 0 && mutexOwner(kvmLock(vmAt(id))) === actor) locks |= 4;
   }
   return locks;
+}
+
+/** How often writepage has met kvm->lock held, in all VMs. */
+export function exploreTrylocks(): u32 {
+  let failed: u64 = 0;
+  for (let id: u32 = 0; id < vmTableCount(); id++) {
+    failed += vmCount(vmStats(vmAt(id)), VM_WRITEPAGE_TRYLOCK_FAILED);
+  }
+  return <u32>failed;
 }
 
 /** Address of the first noted read that found another content than the last write; 0 for none. */

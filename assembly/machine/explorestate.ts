@@ -1,4 +1,4 @@
-import { cachedPage } from "../kvm/guestfile";
+import { cachedPage, kvmLock } from "../kvm/guestfile";
 import { legacyRmap } from "../kvm/legacypages";
 import { gfnToMemslot } from "../kvm/memslots";
 import { mmuFirst, mmuNext } from "../kvm/mmu";
@@ -9,6 +9,7 @@ import {
   KVM_CONTEXT_END,
   PF_START,
   STEP_BEGAN,
+  TLB_GENERATION,
   TLB_PFNS,
   TLB_SET_MASK,
   TLB_TAGS,
@@ -28,12 +29,13 @@ import {
   vmMmuLock,
   vmSlots,
   vmSpace,
+  vmUnalias,
   vmVcpuList,
 } from "../kvm/vm";
 import { vmAt, vmTableCount } from "../kvm/vmtable";
 import { LEVEL_4K, leafPfn } from "../kvm/walk";
 import { THROTTLED_AT } from "../mm/context";
-import { frameStamp } from "../mm/instance";
+import { frameStamp, mmArea, mmAreas } from "../mm/instance";
 import {
   mmPfnEnd,
   mmPfnFirst,
@@ -47,8 +49,17 @@ import {
 } from "../mm/page";
 import { pteEntry, ptePfn, ptePresent, pteSwapped, ZERO_PFN } from "../mm/pte";
 import { spaceId, spacePte } from "../mm/space";
-import { slotStamp } from "../mm/swaparea";
+import {
+  areaClusterNext,
+  areaFreeHead,
+  areaFreeTail,
+  areaHighest,
+  areaLowest,
+  slotStamp,
+} from "../mm/swaparea";
 import { swapCacheLookup, swapCount } from "../mm/swapmap";
+import { slotsLeft, slotsReturned } from "../mm/swapslots";
+import { swapCpus } from "../mm/swapstate";
 import {
   ACTOR_BYTES,
   ACTOR_VCPU,
@@ -60,6 +71,7 @@ import {
 } from "../sim/actor";
 import { eventArgAt, eventCount, eventKindAt } from "../sim/events";
 import { LOCK_BYTES } from "../sim/lock";
+import { MUTEX_BYTES } from "../sim/mutex";
 import { mixCalls } from "./explore";
 import { mixApf } from "./exploreapf";
 import { firstActor, host } from "./state";
@@ -100,27 +112,32 @@ function mixActor(actor: usize): void {
     mixWords(actor + THROTTLED_AT + 8, actor + DAEMON_BYTES);
     return;
   }
-  mixWords(actor + THROTTLED_AT + 8, actor + PF_START);
+  mixWords(actor + THROTTLED_AT + 8, actor + TLB_GENERATION);
+  mixWords(actor + TLB_GENERATION + 4, actor + PF_START);
   mixWords(actor + PF_START + 8, actor + STEP_BEGAN);
   mixWords(actor + STEP_BEGAN + 8, actor + KVM_CONTEXT_END);
   const entries = <usize>(load<u32>(actor, TLB_SET_MASK) + 1) * load<u32>(actor, TLB_WAYS);
   const tags = <usize>load<u32>(actor, TLB_TAGS);
   const pfns = <usize>load<u32>(actor, TLB_PFNS);
-  mixWords(tags, tags + (entries << 3));
-  mixWords(pfns, pfns + (entries << 2));
+  for (let entry: usize = 0; entry < entries; entry++) {
+    const tag = load<u64>(tags + (entry << 3));
+    const valid = <u32>(tag >> 32) === load<u32>(actor, TLB_GENERATION);
+    mix(valid ? ((<u64>load<u32>(pfns + (entry << 2))) << 32) | <u32>tag : 0);
+  }
 }
 
 function mixVm(vm: usize): void {
   mixApf(vm);
   const lock = vmMmuLock(vm);
   mixWords(lock, lock + LOCK_BYTES);
+  if (vmGuestFile(vm) !== 0) mixWords(kvmLock(vm), kvmLock(vm) + MUTEX_BYTES);
   mix(vmInvalidateSeq(vm) | ((<u64>vmInvalidating(vm)) << 32));
   for (let gfn: u32 = 0; gfn < vmGfnEnd(vm); gfn++) {
-    if (gfnToMemslot(vmSlots(vm), gfn) === 0) continue;
+    if (gfnToMemslot(vmSlots(vm), vmUnalias(vm, gfn)) === 0) continue;
     const pte = spacePte(vmSpace(vm), gfnToIndex(vm, gfn));
     mix(pte);
     if (pteSwapped(pte)) mix(swapCount(vmMm(vm), pteEntry(pte)));
-    if (vmGuestFile(vm) !== 0) mix(cachedPage(vm, gfn));
+    if (vmGuestFile(vm) !== 0) mix(cachedPage(vm, vmUnalias(vm, gfn)));
     if (vmIsLegacy(vm)) mixRmap(vm, gfn);
     for (let entry = mmuFirst(vm, gfn); entry !== 0; entry = mmuNext(vm, gfn, entry)) {
       mix(load<u64>(entry));
@@ -164,16 +181,30 @@ function mixContents(vm: usize, gfn: u32, pte: u64): void {
   } else if (pfn !== 0 && pfn !== ZERO_PFN && pageTest(pageOf(mm, pfn), PG_SWAPCACHE)) {
     entry = pagePrivate(pageOf(mm, pfn));
   }
-  if (vmGuestFile(vm) !== 0 && cachedPage(vm, gfn) !== 0) {
-    const cached = cachedPage(vm, gfn);
+  const cached: u32 = vmGuestFile(vm) === 0 ? 0 : cachedPage(vm, vmUnalias(vm, gfn));
+  if (cached !== 0) {
     mix(frameStamp(mm, cached) === last ? 3 : 2);
   }
   mix(pfn !== 0 && pfn !== ZERO_PFN && frameStamp(mm, pfn) === last ? 1 : 0);
   mix(entry !== 0 && slotStamp(mm, entry) === last ? 1 : 0);
 }
 
+// Where the next swap slot comes from.
+function mixSwap(mm: usize): void {
+  for (let type: u32 = 0; type < mmAreas(mm); type++) {
+    const area = mmArea(mm, type);
+    mix(areaLowest(area) | ((<u64>areaHighest(area)) << 32));
+    mix(areaClusterNext(area));
+    mix(areaFreeHead(area) | ((<u64>areaFreeTail(area)) << 32));
+  }
+  for (let cpu: u32 = 0; cpu < swapCpus(mm); cpu++) {
+    mix(slotsLeft(mm, cpu) | ((<u64>slotsReturned(mm, cpu)) << 32));
+  }
+}
+
 function mixFrames(): void {
   const mm = host();
+  mixSwap(mm);
   const first = mmPfnFirst(mm);
   const end = mmPfnEnd(mm);
   mixWords(pageOf(mm, first), pageOf(mm, end - 1) + PAGE_RECORD_BYTES);
@@ -186,7 +217,7 @@ function mixFrames(): void {
 export function exploreWrongEntry(vm: u32, settled: bool): u32 {
   const owner = vmAt(vm);
   for (let gfn: u32 = 0; gfn < vmGfnEnd(owner); gfn++) {
-    if (gfnToMemslot(vmSlots(owner), gfn) === 0) continue;
+    if (gfnToMemslot(vmSlots(owner), vmUnalias(owner, gfn)) === 0) continue;
     for (let entry = mmuFirst(owner, gfn); entry !== 0; entry = mmuNext(owner, gfn, entry)) {
       if (isWrong(owner, gfn, leafPfn(load<u64>(entry), gfn), settled)) return gfn + 1;
     }
@@ -204,7 +235,9 @@ function isWrong(vm: usize, gfn: u32, pfn: u32, settled: bool): bool {
   const pte = spacePte(vmSpace(vm), index);
   if (pfn === ZERO_PFN || (ptePresent(pte) && ptePfn(pte) === pfn)) return false;
   const page = pageOf(mm, pfn);
-  if (vmGuestFile(vm) !== 0 && cachedPage(vm, gfn) === pfn) return pageOwner(page) !== vmId(vm);
+  if (vmGuestFile(vm) !== 0 && cachedPage(vm, vmUnalias(vm, gfn)) === pfn) {
+    return pageOwner(page) !== vmId(vm);
+  }
   const gone = pageRefs(page) === 0 || pageOwner(page) !== spaceId(vmSpace(vm)) || pageIndex(page) !== index;
   return gone || settled;
 }

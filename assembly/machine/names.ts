@@ -53,6 +53,7 @@ export {
   QUEUES_MOST,
 } from "../guest/negotiation";
 export { HINT_DONE, HINT_FIRST_ID, HINT_STOP } from "../guest/pagehints";
+export { WORK_DONE, WORK_QUEUED, WORK_RUNNING, WORK_WAITING } from "../kvm/apf";
 export {
   APF_DESIGN_2010,
   APF_DESIGN_HALT_ONLY,
@@ -83,6 +84,7 @@ export {
   CALL_UNPIN,
   CALL_WRITE,
 } from "../kvm/call";
+export { VIOLATION_LOST_WRITE, VIOLATION_STALE_READ } from "../kvm/integrity";
 export { KVM_MEM_KERNEL, KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY, MEMSLOT_IDS } from "../kvm/memslot";
 export { MMU_LEGACY, MMU_SHADOW, MMU_TDP } from "../kvm/mmu";
 export { SPTE_EPT, SPTE_NPT } from "../kvm/spte";
@@ -126,7 +128,7 @@ export {
   VM_WRITEPAGE_TRYLOCK_FAILED,
   VM_YOUNG,
 } from "../kvm/stats";
-export { VCPU_HALTED, VCPU_IN_FAULT, VCPU_IN_GUEST } from "../kvm/vcpu";
+export { VCPU_APF_HALTED, VCPU_HALTED, VCPU_IN_FAULT, VCPU_IN_GUEST, VCPU_IN_READY } from "../kvm/vcpu";
 export { NOTIFIER_2008, NOTIFIER_NO_RETRY, NOTIFIER_SEQ_RETRY } from "../kvm/vm";
 export {
   E_HOST_TOO_SMALL,

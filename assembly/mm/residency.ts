@@ -62,11 +62,16 @@ export function residencyCapacity(space: usize): u32 {
   return max<u32>(1, min<u32>(memcgMax(spaceMemcg(space)), spacePages(space)));
 }
 
-/** An access to page `index` has ended. */
+/** An access to page `index` has ended. Under the notifier of 2008 it may go by an spte whose page the host has unmapped: that one has left. */
 export function spaceReferenced(space: usize, index: u32): void {
   const policy = policyOf(space);
   if (policy.resident(index)) policyHit(policy, index);
-  else policyEnter(policy, index);
+  else if (mapped(space, index)) policyEnter(policy, index);
+}
+
+function mapped(space: usize, index: u32): bool {
+  const pte = spacePte(space, index);
+  return ptePresent(pte) || pteMigration(pte);
 }
 
 /** Page `index` is not mapped any more. */
@@ -78,8 +83,6 @@ export function checkResidency(space: usize): void {
   const policy = policyOf(space);
   checkPolicy(policy);
   for (let index: u32 = 0; index < spacePages(space); index++) {
-    if (!policy.resident(index)) continue;
-    const pte = spacePte(space, index);
-    assert(ptePresent(pte) || pteMigration(pte));
+    assert(!policy.resident(index) || mapped(space, index));
   }
 }

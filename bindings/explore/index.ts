@@ -56,7 +56,7 @@ export interface ExploreResult extends Omit<Found, "edges"> {
  * @throws PagevisorError E_SCENARIO, E_STEP
  */
 export async function explore(
-  { scenario, before = [], actors }: Exploration,
+  { scenario, look, before = [], actors }: Exploration,
   options: ExploreOptions = {},
 ): Promise<ExploreResult> {
   const { depth = 200, states = 1_000_000, merge = true, replay } = options;
@@ -64,7 +64,7 @@ export async function explore(
   const core = new Core(options.module ?? (await coreModule()));
   guard(() => bootCore(core, resolved, new Map()));
   prepare(core, resolved, before);
-  const world = new World(core, walkersOf(resolved, actors));
+  const world = new World(core, walkersOf(resolved, actors), look);
   const root = world.image();
 
   const found = replay === undefined ? search(world, { depth, states, merge }) : null;

@@ -7,6 +7,7 @@ import { guard } from "../guard.js";
 import { migrateOnce } from "../migration.js";
 import type { ResolvedScenario, Scenario } from "../scenario.js";
 import { ADVICE, type Advice, accessOnce, adviseOnce, vmNamed, wholeNumber } from "../stepping.js";
+import type { ViolationKind } from "./world.js";
 
 /**
  * `["write", gfn]`; of a monitor also `["pageout", gfn, pages]` and the other advice, and `["migrate", gfn, pages]`. Of `before` also
@@ -35,6 +36,8 @@ export interface Exploration {
   description?: string;
   /** The machine; its tasks do not run. */
   scenario: Scenario;
+  /** The kinds of violation that end an interleaving. Default: all. "trylockFailed", which is none, has to be asked for. */
+  look?: ViolationKind[];
   /** Programs that run before, one after another, as in a run. */
   before?: Actor[];
   /** Programs whose steps are tried in every order. */

@@ -15,7 +15,15 @@ export type ViolationKind =
   | "miscountedPage"
   | "lostWakeUp"
   | "deadlock"
-  | "brokenCheck";
+  | "brokenCheck"
+  | "trylockFailed";
+
+/** What is looked for unless an exploration says otherwise: all that is wrong. */
+export const VIOLATIONS: readonly ViolationKind[] = [
+  ...["lostWrite", "staleRead", "freedFrame", "pinnedForEver"],
+  ...["heldPage", "misledUnmap", "miscountedPage"],
+  ...["lostWakeUp", "deadlock", "brokenCheck"],
+] as ViolationKind[];
 
 /** Something wrong, and where. */
 export interface FoundViolation {
@@ -42,6 +50,7 @@ export class World {
   constructor(
     readonly core: Core,
     readonly walkers: readonly Walker[],
+    readonly look: readonly ViolationKind[] = VIOLATIONS,
   ) {
     this.places = walkers.map(() => 0);
     for (let index = 0; index < walkers.length; index++) this.next(index);
@@ -93,20 +102,32 @@ export class World {
   wrong(settled: boolean): FoundViolation | null {
     const { core } = this;
     const content = core.call.exploreContent();
-    if (content !== 0) return this.content(content);
+    const wrong = content === 0 ? null : this.content(content);
+    if (wrong !== null && this.look.includes(wrong.kind)) return wrong;
+    if (this.look.includes("trylockFailed") && core.call.exploreTrylocks() !== 0)
+      return {
+        kind: "trylockFailed",
+        gfn: null,
+        text: "writepage met kvm->lock held, and gave the page back",
+      };
     for (const vm of new Set(this.walkers.map((walker) => walker.vm))) {
       const gone = core.call.exploreWrongEntry(vm, 0) - 1;
-      if (gone >= 0)
-        return { kind: "freedFrame", gfn: gone, text: "an spte names a frame that the host has freed" };
+      if (gone >= 0 && this.look.includes("freedFrame"))
+        return {
+          kind: "freedFrame",
+          gfn: gone,
+          text: "a translation leads to a frame that the host has freed or given to someone else",
+        };
       const pinned = settled ? core.call.exploreWrongEntry(vm, 1) - 1 : -1;
-      if (pinned >= 0)
+      if (pinned >= 0 && this.look.includes("pinnedForEver"))
         return {
           kind: "pinnedForEver",
           gfn: pinned,
           text: "an spte keeps a frame that the host no longer maps, and nobody will name it again",
         };
     }
-    return this.held() ?? (settled ? this.stuck() : null);
+    const last = this.held() ?? (settled ? this.stuck() : null);
+    return last !== null && this.look.includes(last.kind) ? last : null;
   }
 
   /** Locks that walker `index` holds or waits for. */

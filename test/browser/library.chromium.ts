@@ -111,7 +111,7 @@ const scenario = { host: { memory: "4MiB" }, vms: [db] };
 const interrupt = new AbortController();
 let abortedAt = 0;
 const result = await runInWorker(scenario, { limit: { accesses: 1e12 }, signal: interrupt.signal,
-  onProgress: () => { if (!abortedAt) { abortedAt = performance.now(); interrupt.abort(); } } });
+  onProgress: ({ accesses }) => { if (!abortedAt && accesses > 0) { abortedAt = performance.now(); interrupt.abort(); } } });
 const took = performance.now() - abortedAt;
 const codes = [];
 for (const [given, options] of [

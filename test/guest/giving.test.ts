@@ -157,6 +157,40 @@ test("reporting: a discard frees frames and swap slots, and the next touch is a 
   assert.is(vmOf(again).integrity.lostWrites, 0);
 });
 
+test("the figures: how long a free stays unknown, what comes back as a fault, what is never told", async () => {
+  const machine = await create(
+    guest("reporting", "192MiB", [
+      { name: "job", workload: process(20_000) },
+      { name: "again", start: { after: "db/job", delay: "4s" }, workload: process(5000) },
+      { name: "idle", workload: process(1, { repeat: 2, pause: "12s" }) },
+    ]),
+  );
+  machine.run({ time: 3 * second });
+  const told = vmOf(machine.result()).freePages;
+  // The first pass comes two seconds after the driver has registered, and the job is over long before.
+  assert.ok(
+    told.releaseMeanNs > 1.5 * second && told.releaseMeanNs < 2.5 * second,
+    `${told.releaseMeanNs} ns`,
+  );
+  assert.is(told.refaults, 0);
+  // One page, of the task that idles, is in use again.
+  assert.is(told.freed - 1, told.released + told.neverReported, "free pages are told or are not");
+  assert.ok(
+    told.neverReported > 0 && told.neverReported < 1024,
+    "what lies on the CPU's lists, and beside it",
+  );
+  assert.is(
+    told.pagesByOrder.reduce((sum, pages) => sum + pages, 0),
+    told.pagesReported,
+  );
+  assert.ok(told.scanNs > 0 && told.isolatedPeakPages >= 1024 && told.isolatedPeakPages <= 32 * 1024);
+  machine.run({ time: 3 * second });
+  const again = vmOf(machine.result()).freePages;
+  // What was told stands behind what was not: the second job begins with memory that the host still has.
+  assert.ok(again.refaults <= 5000 && again.freed === 25_001, `${again.refaults} refaults`);
+  assert.is(again.unheard, 0);
+});
+
 test("the balloon: inflated to its target, deflated by a fork, 256 pages a request", async () => {
   const scenario = guest("off", "64MiB", [{ workload: process(1, { repeat: 3, pause: "2s" }) }], {
     guest: { balloon: { target: "16MiB" } },

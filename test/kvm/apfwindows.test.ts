@@ -9,11 +9,11 @@ import { eventsOf, follow } from "./tokens.js";
 
 type AsyncPf = NonNullable<Scenario["vms"][number]["asyncPf"]>;
 
-/** Two tasks that take turns on one vCPU, in half of the memory that they need, on a device that answers after `readNs`. */
+/** Two tasks that take turns on one vCPU, in a third of the memory that they need, on a device that answers after `readNs`. */
 function pressed(asyncPf: AsyncPf, readNs: number): Scenario {
   const task = (name: string): Task => ({
     name,
-    workload: { kind: "sequential", pages: 40, writes: 1, passes: 2 },
+    workload: { kind: "sequential", pages: 60, writes: 1, passes: 2 },
   });
   return {
     host: {

@@ -205,7 +205,7 @@ test("a fault that is told of late, after its completion, does not take the plac
 });
 
 test("a fault for which no work can be allocated without waiting waits itself", async () => {
-  const result = (await create(thrash("4MiB", 8, 400, 40))).run({ time: "2s" });
+  const result = (await create(thrash("3MiB", 8, 400, 40))).run({ time: "2s" });
   assert.is(result.stoppedBy, "tasks");
   const { asyncPf } = vmOf(result);
   assert.ok(asyncPf.syncFallback.allocation > 0);

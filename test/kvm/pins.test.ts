@@ -74,7 +74,8 @@ test("held pages are unmapped ten times in vain, those of 2013 not even once, re
     const { stayed } = heldOf(machine);
     assert.ok(moved > 1000, `${pin}: ${moved}`);
     if (pin === "released") {
-      assert.equal([failed, stayed], [0, 0]);
+      // A page that is just being read in is held by the work that reads it.
+      assert.ok(stayed === 0 && failed <= 2, `${failed} failed, ${stayed} attempts`);
     } else {
       // Ten times each; one or the other is held by somebody else.
       assert.ok(failed > 3 && stayed > 8 * failed, `${pin}: ${failed} failed, ${stayed} attempts`);

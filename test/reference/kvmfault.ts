@@ -26,7 +26,8 @@ export function* kvmFault(
       const pte = vm.ptes.get(gfn);
       const fast = pte?.page != null && pte.writable;
       const found = yield* faultIn(host, vcpu, gfn, write);
-      if (!fast) host.lru.mark(found.page, vcpu.cpu!.index);
+      if (fast) found.page.referenced = true;
+      else host.lru.mark(found.page, vcpu.cpu!.index);
       vcpu.spend("map", beforeLock(host));
       yield "step";
       yield* vm.mmuLock.read(vcpu);
