@@ -58,6 +58,12 @@ export const MMU_FORMATS: Record<string, (args: Args) => string> = {
   KVM_MMU_UNSYNC_PAGE: (args) => shadowPage(args, args[3] === 1n),
   KVM_MMU_SET_SPTE: ([gfn, spte, levelAndFormat, at]) =>
     `gfn ${bare(gfn)} spte ${bare(spte)} (${rights(spte, levelAndFormat >> 8n)}) level ${levelAndFormat & 255n} at ${bare(at)}`,
+  KVM_MMU_PAGETABLE_WALK: ([address, error]) =>
+    `addr ${bare(address)} pferr ${bare(error)} ${errorFlags(error)}`,
+  KVM_MMU_PAGING_ELEMENT: ([gpte, level]) => `pte ${bare(gpte)} level ${level}`,
+  KVM_MMU_WALKER_ERROR: ([error]) => `pferr ${bare(error)} ${errorFlags(error)}`,
+  KVM_MMU_SET_ACCESSED_BIT: ([gpa]) => `gpa ${bare(gpa)}`,
+  KVM_MMU_SET_DIRTY_BIT: ([gpa]) => `gpa ${bare(gpa)}`,
   KVM_MMU_SPLIT_HUGE_PAGE: ([gfn, spte, level, errno]) =>
     `gfn ${bare(gfn)} spte ${bare(spte)} level ${level} errno ${errno}`,
   KVM_MMU_SPTE_REQUESTED: ([gfn, pfn, level]) => `gfn ${bare(gfn)} pfn ${bare(pfn)} level ${level}`,

@@ -1,7 +1,7 @@
 // Makes the files of dist/ that hold everything they need, without imports: dist/inline.js (the library with its core inside) and
-// dist/workerthread.js (what the thread of pagevisor/worker runs); and dist/report/assets.js, what reports carry with them. node scripts/bundle.mjs, after tsc.
+// dist/workerthread.js (what the thread of pagevisor/worker runs); and dist/report/assets.js, what reports carry with them. The command may be run as one. node scripts/bundle.mjs, after tsc.
 
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
@@ -81,3 +81,4 @@ async function reportAssets() {
 await reportAssets();
 await bundle("dist/index.js", "dist/inline.js", coreInside);
 await bundle("dist/workerthread.js", "dist/workerthread.js", coreSent);
+chmodSync(at("dist/cli.js"), 0o755);

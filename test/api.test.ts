@@ -1,7 +1,7 @@
 // At stake: what others build on. Every public symbol says what it is, what its numbers count in and what it throws; and the text of the API,
 // which shows what a change changes, follows from declarations alone.
 
-import { mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { test } from "uvu";
@@ -48,6 +48,14 @@ export declare class Door {
     open(): Hidden;
 }
 `;
+
+test("api.txt is the API; `npm run api` writes it", () => {
+  const written = readFileSync(join(ROOT, "api.txt"), "utf8").split("\n");
+  const lines = whole.text.split("\n");
+  const different = lines.findIndex((line, index) => line !== written[index]);
+  assert.is(different, -1, `line ${different + 1}: ${lines[different]}; npm run build && npm run api`);
+  assert.is(lines.length, written.length);
+});
 
 test("what a comment lacks is found", () => {
   assert.equal(declared(CLASS).lacks, []);

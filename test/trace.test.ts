@@ -75,7 +75,10 @@ async function withFewTables(): Promise<Machine> {
 async function shadowed(): Promise<Machine> {
   const machine = await create(roomy([], { trace: ALL }, { mmu: "shadow" }));
   machine.access("db", 0, 1, "write");
-  machine.editPageTable("db", 0, { gfn: 1 }, { clear: 0x40 });
+  machine.editPageTable("db", 0, { gfn: 1 }, { clear: 0x61 });
+  machine.access("db", 0, 1, "write");
+  machine.editPageTable("db", 0, { gfn: 1 }, { clear: 0x60 });
+  machine.access("db", 0, 1, "write");
   read(machine.traceText());
   return machine;
 }

@@ -18,10 +18,11 @@ import { ACC_ALL, ACC_EXEC, ACC_USER, ACC_WRITE } from "./spte";
 //
 // walk     0     4      8       12    16       20      24    28
 //          +-----+------+-------+-----+--------+-------+-----+-----+----------------+----------------+----------------+
-//          | page| root | error | gfn | access | level | own | pad | tables u32 × 4 | rights u32 × 4 | entries u64 × 4|
+//          | page| root | error | gfn | access | level | set | pad | tables u32 × 4 | rights u32 × 4 | entries u64 × 4|
 //          +-----+------+-------+-----+--------+-------+-----+-----+----------------+----------------+----------------+
 //
 // error    PFERR bits of the fault that the guest gets, WALK_MAPPED when it gets none
+// set      bits level - 1 where the accessed bit was set, bit 4 where the leaf's dirty bit was
 // tables   of level 1..4: the frame of the table; rights: ACC_* that the entries above leave; entries: as read, with the bits that were set
 
 const PAGE: usize = 0;
@@ -30,6 +31,8 @@ const ERROR: usize = 8;
 const GFN: usize = 12;
 const ACCESS: usize = 16;
 const LEVEL: usize = 20;
+const SET: usize = 24;
+const SET_DIRTY: u32 = 1 << 4;
 const TABLES: usize = 32;
 const RIGHTS: usize = 48;
 const ENTRIES: usize = 64;
@@ -87,6 +90,18 @@ export function walkRights(walk: usize, level: u32): u32 {
   return load<u32>(walk + ((<usize>(level - 1)) << 2), RIGHTS);
 }
 
+/** GPTE_ACCESSED, GPTE_DIRTY: what the walk has set in the entry of `level`. */
+export function walkSet(walk: usize, level: u32): u64 {
+  const set = load<u32>(walk, SET);
+  const accessed: u64 = set & (1 << (level - 1)) ? GPTE_ACCESSED : 0;
+  return level === walkLevel(walk) && set & SET_DIRTY ? accessed | GPTE_DIRTY : accessed;
+}
+
+/** The entry of `level` as the walk has found it. */
+export function walkEntryRead(walk: usize, level: u32): u64 {
+  return load<u64>(walk + ((<usize>(level - 1)) << 3), ENTRIES) & ~walkSet(walk, level);
+}
+
 /** ACC_* of an entry alone. */
 export function gpteAccess(gpte: u64): u32 {
   return (
@@ -124,6 +139,7 @@ function permitted(rights: u32, kind: u32, cpu: u32): bool {
 export function guestWalk(walk: usize, tables: usize, root: u32, page: u32, kind: u32, cpu: u32): bool {
   store<u32>(walk, page, PAGE);
   store<u32>(walk, root, ROOT);
+  store<u32>(walk, 0, SET);
   let table = root;
   let rights = ACC_ALL;
   let level = GUEST_LEVELS;
@@ -154,8 +170,13 @@ function mark(walk: usize, tables: usize, kind: u32): void {
   const leaf = walkLevel(walk);
   for (let level = GUEST_LEVELS; level >= leaf; level--) {
     const at = walk + ((<usize>(level - 1)) << 3);
-    let gpte = load<u64>(at, ENTRIES) | GPTE_ACCESSED;
+    const old = load<u64>(at, ENTRIES);
+    let gpte = old | GPTE_ACCESSED;
     if (level === leaf && kind & PFERR_WRITE) gpte |= GPTE_DIRTY;
+    let set: u32 = 0;
+    if ((gpte ^ old) & GPTE_ACCESSED) set = 1 << (level - 1);
+    if ((gpte ^ old) & GPTE_DIRTY) set |= SET_DIRTY;
+    store<u32>(walk, load<u32>(walk, SET) | set, SET);
     store<u64>(at, gpte, ENTRIES);
     store<u64>(guestEntryAt(tables, walkTable(walk, level), walkPage(walk), level), gpte);
   }

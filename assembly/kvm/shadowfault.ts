@@ -49,6 +49,7 @@ import {
   vcpuVm,
 } from "./vcpu";
 import { vmGuestFile, vmMm, vmSlots, vmSpace } from "./vm";
+import { traceWalk } from "./walktrace";
 
 // What a fault under shadow paging does before it asks the host for a page, and what the guest does with its tables beside accesses.
 
@@ -95,7 +96,9 @@ export function shadowWalk(vcpu: usize): u32 {
   const walk = vcpu + GUEST_WALK;
   const kind = accessKind(vcpu);
   const tables = vmGuestTables(vm);
-  if (!guestWalk(walk, tables, vcpuCr3(vcpu), load<u32>(vcpu, PF_VA), kind, CPU_WP | CPU_NX)) {
+  const allowed = guestWalk(walk, tables, vcpuCr3(vcpu), load<u32>(vcpu, PF_VA), kind, CPU_WP | CPU_NX);
+  traceWalk(vcpu, walk, kind | (load<u32>(vcpu, PF_PRESENT) !== 0 ? PFERR_PRESENT : 0));
+  if (!allowed) {
     if (load<u32>(vcpu, PF_PREFETCH) === 0)
       emit(TRACE_KVM_INJ_EXCEPTION, actorClock(vcpu), vcpuIndex(vcpu), 14, walkError(walk), 0);
     actorSpend(vcpu, STAGE_MAP, shadowMapNs());

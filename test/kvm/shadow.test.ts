@@ -169,6 +169,48 @@ test("random edits, accesses and evictions on two vCPUs: the guest faults exactl
   );
 });
 
+// Pages of sptes as the tracepoints tell of them: by frame and role, in the order of creation.
+function shadowPages(text: string, limit: number, ordered: boolean): { zapped: number; most: number } {
+  const live: string[] = [];
+  const roots = new Set<string>();
+  let zapped = 0;
+  let most = 0;
+  for (const line of text.split("\n")) {
+    const found =
+      / kvm_mmu_(get_page|prepare_zap_page): sp gen 0 (gfn .*) root (\d+) sync ?(new|existing)?/.exec(line);
+    if (found === null) continue;
+    const [, event, sp, users, made] = found;
+    if (sp!.includes(" l4 ")) roots.add(sp!);
+    if (event === "get_page") {
+      assert.is(live.includes(sp!), made === "existing", line);
+      if (made === "new") live.push(sp!);
+      most = Math.max(most, live.length);
+      assert.ok(live.length <= limit, `${live.length} pages of sptes`);
+    } else {
+      assert.is(users, "0", line);
+      // Older ones are roots that a vCPU has loaded. A page that the guest has written to three times goes whatever its age.
+      for (const older of live.slice(0, live.indexOf(sp!)))
+        assert.ok(!ordered || roots.has(older), `${line}, and not ${older}`);
+      live.splice(live.indexOf(sp!), 1);
+      zapped++;
+    }
+  }
+  return { zapped, most };
+}
+
+test("at their limit the oldest pages of sptes go, but for loaded roots; those zapped are never found again", async () => {
+  const task: Task = { workload: { kind: "uniform", pages: 12_000, accesses: 600, writes: 0 } };
+  for (const pageTables of ["shared", "per-task"] as const) {
+    const guest = { pageTables, tasks: [task, task] };
+    const db = { memory: "96MiB", mmuPages: 16, vcpus: 2, guest };
+    const machine = await shadow([], db, { host: { memory: "128MiB", cpus: 2 } });
+    machine.run();
+    machine.check();
+    const { zapped, most } = shadowPages(machine.traceText(), 16, pageTables === "shared");
+    assert.ok(zapped > 50 && most >= 8, `${zapped} zapped, ${most} at most`);
+  }
+});
+
 test("what shadow paging has not got is refused, and so are pages where the guest's tables lie", async () => {
   const scan = (pages: number): Task => ({ workload: { kind: "sequential", pages, writes: 1 } });
   for (const db of [{ hugePages: true }, { pageTableLevels: 5 }] as Partial<Vm>[]) {

@@ -9,6 +9,8 @@ const WB = "RECLAIM_WB_ANON\\|RECLAIM_WB_ASYNC";
 const SHADOW_PAGE =
   "sp gen 0 gfn (?<gfn>[0-9a-f]+) l[1-5] 8-byte q0(?: direct)? wux nxe ad root (?<roots>\\d+) (?:un)?sync";
 
+const PFERR = "(?:[PWUF](?:\\|[WUF])*|P\\|(?:[WU]\\|)*RSVD(?:\\|F)?)?";
+
 /** What the kernel prints behind "event: ", from its TP_printk() of each tracepoint (6.1; KVM's as of 6.8). */
 export const FORMATS: Record<string, string> = {
   kvm_entry: "vcpu (?<vcpu>\\d+), rip 0x[0-9a-f]+(?:\\[immediate exit\\])?",
@@ -27,6 +29,11 @@ export const FORMATS: Record<string, string> = {
   kvm_mmu_get_page: `${SHADOW_PAGE} (?:new|existing)`,
   kvm_mmu_prepare_zap_page: SHADOW_PAGE,
   kvm_mmu_unsync_page: SHADOW_PAGE,
+  kvm_mmu_pagetable_walk: `addr (?<address>[0-9a-f]+) pferr (?<error>[0-9a-f]+) ${PFERR}`,
+  kvm_mmu_paging_element: "pte (?<gpte>[0-9a-f]+) level (?<level>[1-4])",
+  kvm_mmu_walker_error: `pferr (?<error>[0-9a-f]+) ${PFERR}`,
+  kvm_mmu_set_accessed_bit: "gpa (?<gpa>[0-9a-f]+)",
+  kvm_mmu_set_dirty_bit: "gpa (?<gpa>[0-9a-f]+)",
   kvm_mmu_sync_page: SHADOW_PAGE,
   fast_page_fault:
     "vcpu (?<vcpu>\\d+) gva (?<gpa>[0-9a-f]+) error_code P\\|W(?:\\|U)? sptep [0-9a-f]{16} old 0x[0-9a-f]+ new [0-9a-f]+ " +
@@ -38,7 +45,7 @@ export const FORMATS: Record<string, string> = {
   kvm_async_pf_ready: "token 0x(?<token>[0-9a-f]+) gva 0x(?<gva>[0-9a-f]+)",
   kvm_async_pf_completed: "gva 0x(?<gva>[0-9a-f]+) address 0x(?<address>[0-9a-f]+)",
   kvm_async_pf_repeated_fault: "gva = 0x(?<gva>[0-9a-f]+), gfn = 0x(?<gfn>[0-9a-f]+)",
-  kvm_inj_exception: "#PF \\(0x0\\)",
+  kvm_inj_exception: "#PF \\(0x[0-9a-f]+\\)",
   kvm_inj_virq: "IRQ 0x[0-9a-f]{2}(?: \\[reinjected\\])?",
   // The guest's: Linux has no tracepoints there.
   kvm_async_pf_task_wait: "token 0x(?<token>[0-9a-f]+) task \\d+ (?:sleeps|goes on)",
