@@ -15,6 +15,7 @@ export * from "./machine/config";
 export * from "./machine/configguest";
 export * from "./machine/configreclaim";
 export * from "./machine/explore";
+export * from "./machine/exploreapf";
 export * from "./machine/explorestate";
 export * from "./machine/givecase";
 export * from "./machine/guesttables";

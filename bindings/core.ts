@@ -175,6 +175,11 @@ export interface CoreFunctions {
   exploreActor: Call;
   exploreStep: Call;
   exploreAccess: Call;
+  exploreCallOf: Call;
+  exploreCallFailed: Call;
+  exploreMiscounted: Call;
+  exploreHeld: Call;
+  exploreReplaced: Call;
   exploreAccessDone: Call;
   exploreCall: Call;
   exploreCallDone: Call;

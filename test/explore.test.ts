@@ -82,4 +82,15 @@ test("a search that is cut short says so", async () => {
   assert.is(interleavings, null);
 });
 
+test("a page that a completion holds does not migrate; under the patch of 2013 nobody is found who maps it; released, all orders end well", async () => {
+  const ends = { held: "heldPage", 2013: "misledUnmap", released: undefined };
+  for (const [name, kind] of Object.entries(ends)) {
+    const { violation, complete, steps } = await explore(preset(`apf-migrate-${name}`));
+    assert.is(violation?.kind, kind, name);
+    assert.ok(complete, name);
+    const unmapped = steps.filter(({ did }) => did.includes("set_migration_pte")).length;
+    assert.is(unmapped, name === "held" ? 1 : 0, name);
+  }
+});
+
 test.run();

@@ -65,7 +65,8 @@ const PC: usize = NOTIFIER_PC + 24;
 const WORK: usize = NOTIFIER_PC + 28;
 const NEXT: usize = NOTIFIER_PC + 32; // idle workers
 const POOL: usize = NOTIFIER_PC + 36;
-export const WORKER_BYTES: usize = NOTIFIER_PC + 40;
+const MADE_NEXT: usize = NOTIFIER_PC + 40; // the worker made before
+export const WORKER_BYTES: usize = NOTIFIER_PC + 44;
 
 const BEGIN: u32 = 0;
 const FAULT: u32 = 1;
@@ -75,13 +76,14 @@ const COMPLETE: u32 = 2;
 const MADE: usize = 0;
 const BUSY: usize = 4;
 const PEAK: usize = 8;
-const WORKERS: usize = memory.data(12, 8);
+const LAST_MADE: usize = 12;
+const WORKERS: usize = memory.data(16, 8);
 
 /** Numbers of workers follow those of all other actors. */
 export const WORKER_ID_BASE: u32 = 1 << 20;
 
 export function workersInit(): void {
-  memory.fill(WORKERS, 0, 12);
+  memory.fill(WORKERS, 0, 16);
 }
 
 export function workersMade(): u32 {
@@ -112,8 +114,19 @@ export function workersCreate(vm: usize, wanted: u32): bool {
     store<u32>(rules, <u32>worker, RULES_IDLE);
     store<u32>(rules, made + 1, RULES_MADE);
     store<u32>(WORKERS, number + 1, MADE);
+    store<u32>(worker, load<u32>(WORKERS, LAST_MADE), MADE_NEXT);
+    store<u32>(WORKERS, <u32>worker, LAST_MADE);
   }
   return true;
+}
+
+/** The workers of all VMs, the last made first; 0 for none. */
+export function workersFirst(): usize {
+  return <usize>load<u32>(WORKERS, LAST_MADE);
+}
+
+export function workerNext(worker: usize): usize {
+  return <usize>load<u32>(worker, MADE_NEXT);
 }
 
 /** The VM that a worker works for. */

@@ -8,6 +8,7 @@ import {
   migratesBegin,
   migratesLeft,
   migratesMoved,
+  migratesOnce,
   migratesPutback,
   migratesStep,
   REASON_SYSCALL,
@@ -34,6 +35,7 @@ import {
   callHva,
   callKind,
   callResult,
+  callSlot,
   callStart,
   setCallFlags,
   setCallResult,
@@ -43,9 +45,13 @@ import {
 } from "./call";
 import { CALL_PC, vcpuVm } from "./vcpu";
 import { vmMm, vmSpace } from "./vm";
+import { vmAt } from "./vmtable";
 
 // Calls that migrate pages, or hinder it: move_pages() on the VM's process, references that are kept, and memory of the host that goes
 // offline. Memory is the host's and not the VM's; the thread that writes to its file is the monitor of the VM that is named.
+
+/** As the hva of a CALL_MIGRATE: one pass. */
+export const MIGRATE_ONCE: u64 = 1;
 
 const BEGIN: u32 = 1;
 const RUN: u32 = 2;
@@ -80,6 +86,7 @@ function movePages(monitor: usize, call: usize): i32 {
     } else if (pc === ENDED) {
       if (callFlags(call) !== 0 || !gather(monitor, call)) return STEP_DONE;
       migratesBegin(mm, monitor, MIGRATE_SYNC, REASON_SYSCALL);
+      if (callHva(call) === MIGRATE_ONCE) migratesOnce(monitor);
       goto(monitor, RUN);
     } else {
       const step = migratesStep(mm, monitor);
@@ -92,9 +99,14 @@ function movePages(monitor: usize, call: usize): i32 {
   }
 }
 
+// The process whose pages move: the monitor's own, or that of the VM which the call names.
+function target(monitor: usize, call: usize): usize {
+  return callSlot(call) === 0 ? vcpuVm(monitor) : vmAt(callSlot(call) - 1);
+}
+
 // Isolates the next row. False: there is none.
 function gather(monitor: usize, call: usize): bool {
-  const vm = vcpuVm(monitor);
+  const vm = target(monitor, call);
   const mm = vmMm(vm);
   let index = callStart(call);
   for (; index < callEnd(call); index++) {

@@ -1,4 +1,13 @@
-import { CALL_BYTES, callDone, callInit } from "../kvm/call";
+import {
+  CALL_BYTES,
+  callDone,
+  callFlags,
+  callInit,
+  callKind,
+  callResult,
+  callStart,
+  setCallSlot,
+} from "../kvm/call";
 import { kvmLock } from "../kvm/guestfile";
 import {
   VIOLATION_LOST_WRITE,
@@ -7,6 +16,7 @@ import {
   violationAt,
   violations,
 } from "../kvm/integrity";
+import { MIGRATE_ONCE } from "../kvm/migratecalls";
 import { VM_WRITEPAGE_TRYLOCK_FAILED, vmCount } from "../kvm/stats";
 import { stepDone, stepPending, stepWanted } from "../kvm/step";
 import { vcpuFaultPending } from "../kvm/vcpu";
@@ -47,6 +57,7 @@ import { traceActor } from "../sim/trace";
 import { vcpuAt } from "./lookup";
 import { dispatch, stepOnce } from "./scheduler";
 import { firstActor, host, now, STOP_NONE, setNow, setStop, stopReason } from "./state";
+import { mix } from "./statehash";
 import { TURN_FAULT, turn, turnResult } from "./turn";
 
 // The explorer's hands: what could happen next, whatever the time, and one of it made to happen. Whoever is passed over has been
@@ -144,6 +155,25 @@ export function exploreCall(index: u32, vm: u32, kind: u32, start: u32, end: u32
   const call = CALLS + <usize>index * CALL_BYTES;
   callInit(call, vm, kind, start, end);
   dispatch(EVENT_CALL, call, now());
+}
+
+/** The call migrates pages of VM `vm`, in one pass: further ones would only be the same again. */
+export function exploreCallOf(index: u32, vm: u32): void {
+  setCallSlot(CALLS + <usize>index * CALL_BYTES, vm + 1, MIGRATE_ONCE, 0);
+}
+
+/** Pages that a call which has ended could not migrate. */
+export function exploreCallFailed(index: u32): u32 {
+  return callFlags(CALLS + <usize>index * CALL_BYTES);
+}
+
+/** How far the calls have come, for the hash of a state. */
+export function mixCalls(): void {
+  for (let index: u32 = 0; index < CALLS_MOST; index++) {
+    const call = CALLS + <usize>index * CALL_BYTES;
+    mix(callStart(call) | ((<u64>callFlags(call)) << 32));
+    mix(callResult(call) | ((<u64>callKind(call)) << 32));
+  }
 }
 
 export function exploreCallDone(index: u32): bool {

@@ -72,7 +72,10 @@ import {
 import { eventArgAt, eventCount, eventKindAt } from "../sim/events";
 import { LOCK_BYTES } from "../sim/lock";
 import { MUTEX_BYTES } from "../sim/mutex";
+import { mixCalls } from "./explore";
+import { mixApf } from "./exploreapf";
 import { firstActor, host } from "./state";
+import { hashBegin, hashValue, mix, mixWords } from "./statehash";
 
 // What makes two states of a machine the same to the explorer: all that the steps to come read, but for time. Memory and its reverse maps,
 // locks, what each actor is in the middle of, its translations, what is pending. Left out: clocks, costs, statistics, tracepoints, the
@@ -80,23 +83,13 @@ import { firstActor, host } from "./state";
 //
 // Also what is wrong with a state: an entry that names a frame which is no longer its page's.
 
-const HASH: usize = memory.data(8, 8);
 const PAGE_RECORD_BYTES: usize = 32;
-
-function mix(value: u64): void {
-  let hash = (load<u64>(HASH) ^ value) * 0x9e3779b97f4a7c15;
-  hash ^= hash >> 29;
-  store<u64>(HASH, hash * 0xbf58476d1ce4e5b9);
-}
-
-function mixWords(from: usize, end: usize): void {
-  for (let at = from; at < end; at += 4) mix(load<u32>(at));
-}
 
 /** Hash of the present state: its low or high half. */
 export function exploreHash(high: bool): u32 {
-  if (high) return <u32>(load<u64>(HASH) >> 32);
-  store<u64>(HASH, 0x243f6a8885a308d3);
+  if (high) return <u32>(hashValue() >> 32);
+  hashBegin();
+  mixCalls();
   for (let actor = firstActor(); actor !== 0; actor = actorNext(actor)) mixActor(actor);
   for (let id: u32 = 0; id < vmTableCount(); id++) mixVm(vmAt(id));
   mixFrames();
@@ -106,7 +99,7 @@ export function exploreHash(high: bool): u32 {
     pending += (word + 1) * 0x9e3779b97f4a7c15;
   }
   mix(pending);
-  return <u32>load<u64>(HASH);
+  return <u32>hashValue();
 }
 
 // Clocks stand among what an actor is in the middle of; they are passed over.
@@ -134,6 +127,7 @@ function mixActor(actor: usize): void {
 }
 
 function mixVm(vm: usize): void {
+  mixApf(vm);
   const lock = vmMmuLock(vm);
   mixWords(lock, lock + LOCK_BYTES);
   if (vmGuestFile(vm) !== 0) mixWords(kvmLock(vm), kvmLock(vm) + MUTEX_BYTES);

@@ -167,6 +167,7 @@ export const OFFLINE_PASSES: usize = ACTOR_BYTES + 848;
 export const OFFLINE_STATUS: usize = ACTOR_BYTES + 852;
 export const OFFLINE_UNTIL: usize = ACTOR_BYTES + 856; // u64
 export const OFFLINE_FAILED: usize = ACTOR_BYTES + 864;
+export const MIGRATES_LIMIT: usize = ACTOR_BYTES + 868; // migratepages.ts
 
 // write one page of a file: an upper floor's machine (writepage.ts)
 export const WRITEPAGE_PC: usize = ACTOR_BYTES + 868;

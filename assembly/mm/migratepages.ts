@@ -5,6 +5,7 @@ import { emit, TRACE_MM_MIGRATE_PAGES, TRACE_MM_MIGRATE_PAGES_START } from "../s
 import {
   MIGRATE_MODE,
   MIGRATES_FAILED,
+  MIGRATES_LIMIT,
   MIGRATES_LIST,
   MIGRATES_MOVED,
   MIGRATES_NEXT,
@@ -73,10 +74,16 @@ export function migratesBegin(mm: usize, actor: usize, mode: u32, reason: u32): 
   store<u32>(actor, 0, MIGRATES_MOVED);
   store<u32>(actor, 0, MIGRATES_PASS);
   store<u32>(actor, 0, MIGRATES_RETRY);
+  store<u32>(actor, PASSES, MIGRATES_LIMIT);
   store<u32>(actor, listHead(actor + MIGRATES_LIST), MIGRATES_NEXT);
   store<u32>(actor, NEXT, MIGRATES_PC);
   mmCountAdd(mm, MM_MIGRATE_ATTEMPTED, migrateIsolated(actor));
   emit(TRACE_MM_MIGRATE_PAGES_START, actorClock(actor), mode, reason, 0, 0);
+}
+
+/** The migration that has just begun makes no more than one pass: what the explorer looks at. */
+export function migratesOnce(actor: usize): void {
+  store<u32>(actor, 1, MIGRATES_LIMIT);
 }
 
 /** Pages that have been moved. */
@@ -98,7 +105,7 @@ export function migratesStep(mm: usize, actor: usize): i32 {
       if (pfn === PFN_NONE) {
         const pass = load<u32>(actor, MIGRATES_PASS) + 1;
         store<u32>(actor, pass, MIGRATES_PASS);
-        if (pass === PASSES || load<u32>(actor, MIGRATES_RETRY) === 0) return ended(mm, actor);
+        if (pass === load<u32>(actor, MIGRATES_LIMIT) || load<u32>(actor, MIGRATES_RETRY) === 0) return ended(mm, actor);
         store<u32>(actor, 0, MIGRATES_RETRY);
         store<u32>(actor, listHead(list), MIGRATES_NEXT);
         continue;

@@ -1,13 +1,22 @@
 // What an exploration explores: a tiny machine, what is done to it beforehand, and the programs of its actors.
 
+import { writeCgroup } from "../cgroup.js";
 import { type Core, constantName } from "../core.js";
 import { PagevisorError } from "../errors.js";
+import { guard } from "../guard.js";
+import { migrateOnce } from "../migration.js";
 import type { ResolvedScenario, Scenario } from "../scenario.js";
 import { ADVICE, type Advice, accessOnce, adviseOnce, vmNamed, wholeNumber } from "../stepping.js";
 import type { ViolationKind } from "./world.js";
 
-/** `["write", gfn]`; of a monitor also `["pageout", gfn, pages]` and the other advice. */
-export type Operation = [what: Advice, gfn: number, pages?: number];
+/**
+ * `["write", gfn]`; of a monitor also `["pageout", gfn, pages]` and the other advice, and `["migrate", gfn, pages]`. Of `before` also
+ * `["wait", us]`: so much virtual time passes; and of a monitor `["reclaim", pages]`, from the VM's cgroup.
+ */
+export type Operation = [what: Advice | "migrate" | "wait" | "reclaim", gfn: number, pages?: number];
+
+const PAGE_BYTES = 4096;
+const OF_MONITOR: readonly string[] = [...ADVICE, "migrate"];
 
 /** An actor with a finite program. */
 export interface Actor {
@@ -15,6 +24,8 @@ export interface Actor {
   vm?: string;
   /** The vCPU that runs it; absent: the VM's monitor. */
   vcpu?: number;
+  /** Whose pages a monitor migrates. Default: those of its own VM. */
+  of?: string;
   /** What it does, one operation after another. */
   program: Operation[];
 }
@@ -39,6 +50,8 @@ export interface Walker {
   vm: number;
   /** -1: the monitor. */
   vcpu: number;
+  /** Whose memory its operations are about. */
+  of: number;
   program: Operation[];
 }
 
@@ -50,26 +63,44 @@ export function prepare(core: Core, scenario: ResolvedScenario, before: Actor[])
   for (const { vm = 0, vcpu, program } of before) {
     const cpu = vcpu === undefined ? 0 : first[vmNamed(scenario, vm).index]! + vcpu;
     for (const [what, gfn, pages = 1] of program) {
-      if (vcpu === undefined) adviseOnce(core, scenario, vm, what, { gfn, pages }, { cpu });
-      else accessOnce(core, scenario, vm, vcpu, gfn, what as "read" | "write", { cpu });
+      if (what === "wait") {
+        runFor(core, gfn * 1000);
+      } else if (what === "reclaim") {
+        writeCgroup(core, scenario, vm, "memory.reclaim", gfn * PAGE_BYTES, { cpu });
+      } else if (what === "migrate") {
+        migrateOnce(core, scenario, vm, { gfn, pages }, { cpu });
+      } else if (vcpu === undefined) {
+        adviseOnce(core, scenario, vm, what, { gfn, pages }, { cpu });
+      } else {
+        accessOnce(core, scenario, vm, vcpu, gfn, what as "read" | "write", { cpu });
+      }
     }
   }
   core.call.exploreSettle();
 }
 
+function runFor(core: Core, ns: number): void {
+  const { call } = core;
+  call.reportHost();
+  const now = core.f64(call.reportTable(), core.constant("REPORT_HOST_NOW") + 1).at(-1)!;
+  call.machineSetTimeLimit(now + ns);
+  const none = core.constant("STOP_NONE");
+  while (guard(() => call.machineRun(1000, 1000)) >>> 0 === none);
+}
+
 /** The actors with their numbers. @throws PagevisorError E_STEP, E_SCENARIO */
 export function walkersOf(scenario: ResolvedScenario, actors: Actor[]): Walker[] {
-  return actors.map(({ vm = 0, vcpu, program }) => {
+  return actors.map(({ vm = 0, vcpu, of = vm, program }) => {
     const { index, vm: found } = vmNamed(scenario, vm);
     if (vcpu !== undefined) wholeNumber("actors.vcpu", vcpu, 0, found.vcpus - 1);
     for (const [what] of program) {
-      if (vcpu === undefined ? ADVICE.includes(what) : what === "read" || what === "write") continue;
-      const allowed = vcpu === undefined ? ADVICE.join(", ") : "read, write";
+      if (vcpu === undefined ? OF_MONITOR.includes(what) : what === "read" || what === "write") continue;
+      const allowed = vcpu === undefined ? OF_MONITOR.join(", ") : "read, write";
       throw new PagevisorError("E_SCENARIO", `actors: "${what}" is not allowed. Allowed: ${allowed}`);
     }
     const who = vcpu === undefined ? "monitor" : `vcpu ${vcpu}`;
     const name = scenario.vms.length > 1 ? `${found.name} ${who}` : who;
-    return { name, vm: index, vcpu: vcpu ?? -1, program };
+    return { name, vm: index, vcpu: vcpu ?? -1, of: vmNamed(scenario, of).index, program };
   });
 }
 
@@ -80,8 +111,9 @@ export function startOperation(core: Core, walker: Walker, index: number, place:
     core.call.exploreAccess(walker.vm, walker.vcpu, gfn, Number(what === "write"));
     return;
   }
-  const start = core.call.reportPageNumber(walker.vm, gfn) >>> 0;
+  const start = core.call.reportPageNumber(walker.of, gfn) >>> 0;
   core.call.exploreCall(index, walker.vm, core.constant(`CALL_${constantName(what)}`), start, start + pages);
+  if (what === "migrate") core.call.exploreCallOf(index, walker.of);
 }
 
 /** The operation that `walker` was last given has ended. */

@@ -10,6 +10,9 @@ export type ViolationKind =
   | "staleRead"
   | "freedFrame"
   | "pinnedForEver"
+  | "heldPage"
+  | "misledUnmap"
+  | "miscountedPage"
   | "lostWakeUp"
   | "deadlock"
   | "brokenCheck"
@@ -18,6 +21,7 @@ export type ViolationKind =
 /** What is looked for unless an exploration says otherwise: all that is wrong. */
 export const VIOLATIONS: readonly ViolationKind[] = [
   ...["lostWrite", "staleRead", "freedFrame", "pinnedForEver"],
+  ...["heldPage", "misledUnmap", "miscountedPage"],
   ...["lostWakeUp", "deadlock", "brokenCheck"],
 ] as ViolationKind[];
 
@@ -40,6 +44,8 @@ export interface Image {
 export class World {
   /** Of each walker: operations begun. */
   private places: number[];
+  /** VMs of whose pages the last step has ended a migration in vain. */
+  private readonly failed = new Set<number>();
 
   constructor(
     readonly core: Core,
@@ -75,9 +81,13 @@ export class World {
   /** Makes choice number `choice` of the last choices() happen. */
   step(choice: number): void {
     guard(() => this.core.call.exploreStep(choice));
+    this.failed.clear();
     this.walkers.forEach((walker, index) => {
       const begun = this.places[index]!;
-      if (begun <= walker.program.length && operationDone(this.core, walker, index)) this.next(index);
+      if (begun > walker.program.length || !operationDone(this.core, walker, index)) return;
+      const migrated = walker.program[begun - 1]![0] === "migrate";
+      if (migrated && this.core.call.exploreCallFailed(index) > 0) this.failed.add(walker.of);
+      this.next(index);
     });
   }
 
@@ -116,8 +126,8 @@ export class World {
           text: "an spte keeps a frame that the host no longer maps, and nobody will name it again",
         };
     }
-    const stuck = settled ? this.stuck() : null;
-    return stuck !== null && this.look.includes(stuck.kind) ? stuck : null;
+    const last = this.held() ?? (settled ? this.stuck() : null);
+    return last !== null && this.look.includes(last.kind) ? last : null;
   }
 
   /** Locks that walker `index` holds or waits for. */
@@ -126,6 +136,33 @@ export class World {
     const bits = this.core.call.exploreLocks(vm, vcpu);
     const held = [(bits & 1) !== 0 ? "mmu_lock" : "", (bits & 4) !== 0 ? "kvm->lock" : ""].filter(Boolean);
     return held.length > 0 ? held.join(", ") : (bits & 2) !== 0 ? "(waits)" : "";
+  }
+
+  // A migration that has just ended in vain, for a page of which nobody does anything: its fault's completion waits to be consumed; and what a
+  // replaced mapping has misled.
+  private held(): FoundViolation | null {
+    const { call } = this.core;
+    for (const of of new Set(this.walkers.map((walker) => walker.of))) {
+      if (call.exploreMiscounted(of) !== 0) {
+        const text =
+          "a page was dropped as a file's while its mapping was replaced: the process' counters are wrong";
+        return { kind: "miscountedPage", gfn: null, text };
+      }
+      const held = call.exploreHeld(of) - 1;
+      if (held < 0 || !this.failed.has(of)) continue;
+      return call.exploreReplaced(of) !== 0
+        ? {
+            kind: "misledUnmap",
+            gfn: held,
+            text: "a pass found nobody who maps the page whose mapping is replaced",
+          }
+        : {
+            kind: "heldPage",
+            gfn: held,
+            text: "a pass in vain: a completion that waits to be consumed holds the page",
+          };
+    }
+    return null;
   }
 
   private stuck(): FoundViolation | null {
@@ -158,6 +195,9 @@ export class World {
   private nameOf(actor: number): string {
     const { call } = this.core;
     const found = this.walkers.find(({ vm, vcpu }) => call.exploreActorOf(vm, vcpu) >>> 0 === actor);
-    return found?.name ?? (actor === 0xffffffff ? "device" : `actor ${actor}`);
+    if (found !== undefined) return found.name;
+    if (actor === 0xffffffff) return "device";
+    const worker = actor - this.core.constant("WORKER_ID_BASE");
+    return worker >= 0 ? `worker ${worker}` : `actor ${actor}`;
   }
 }
