@@ -105,7 +105,8 @@ export function migratesStep(mm: usize, actor: usize): i32 {
       if (pfn === PFN_NONE) {
         const pass = load<u32>(actor, MIGRATES_PASS) + 1;
         store<u32>(actor, pass, MIGRATES_PASS);
-        if (pass === load<u32>(actor, MIGRATES_LIMIT) || load<u32>(actor, MIGRATES_RETRY) === 0) return ended(mm, actor);
+        if (pass === load<u32>(actor, MIGRATES_LIMIT) || load<u32>(actor, MIGRATES_RETRY) === 0)
+          return ended(mm, actor);
         store<u32>(actor, 0, MIGRATES_RETRY);
         store<u32>(actor, listHead(list), MIGRATES_NEXT);
         continue;
