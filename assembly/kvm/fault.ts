@@ -45,7 +45,7 @@ import {
   PFERR_WRITE,
 } from "./fastfault";
 import { PAGE_FAULT_CHECK } from "./faultend";
-import { faultFound, faultLetGo, faultUsed, hostMaps, hostMapsWritable } from "./foundpage";
+import { faultLetGo, faultTouched, hostMaps, hostMapsWritable } from "./foundpage";
 import { gfnToPageBegin, gfnToPageStep } from "./gfntopage";
 import { kvmLockDrop, kvmLockTake } from "./guestfile";
 import { noteViolation, VIOLATION_UNREACHABLE_PIN } from "./integrity";
@@ -274,9 +274,7 @@ function handle(vcpu: usize): i32 {
         continue;
       }
       asyncNote(vcpu);
-      if (load<u32>(vcpu, PF_SLOW) !== 0)
-        faultUsed(vcpu, vm, gfn); // FOLL_TOUCH
-      else faultFound(vcpu, vm, gfn);
+      faultTouched(vcpu, vm, gfn, load<u32>(vcpu, PF_SLOW) !== 0);
       actorSpend(vcpu, STAGE_MAP, beforeLock(vm));
       goto(vcpu, RESOLVED);
       // yield: the frame is held, no spte names it yet; the page may be taken away here (the 2008 get_user_pages window)

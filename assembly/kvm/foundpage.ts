@@ -22,14 +22,21 @@ export function hostMaps(vm: usize, gfn: u32, pfn: u32): bool {
   return ptePresent(pte) && ptePfn(pte) === pfn;
 }
 
-/** The fault of `vcpu` has used the page that it has found. */
-export function faultUsed(vcpu: usize, vm: usize, gfn: u32): void {
+// The fault of `vcpu` has used the page that it has found.
+function faultUsed(vcpu: usize, vm: usize, gfn: u32): void {
   pfnAccessed(vm, faultPfn(vcpu), mmuLevel(vm, gfn, faultPfn(vcpu)), vcpu);
 }
 
-/** get_user_pages_fast() marks the page that it finds as referenced, whether it was or not: the next use makes it active. */
-export function faultFound(vcpu: usize, vm: usize, gfn: u32): void {
+/**
+ * What get_user_pages() notes about the page that it has found: the slow form that it was used (FOLL_TOUCH), the fast one that it is referenced,
+ * whether it was or not, so that its next use makes it active.
+ */
+export function faultTouched(vcpu: usize, vm: usize, gfn: u32, slow: bool): void {
   const pfn = faultPfn(vcpu);
+  if (slow) {
+    faultUsed(vcpu, vm, gfn);
+    return;
+  }
   if (pfn === ZERO_PFN) return;
   const pages = levelPages(mmuLevel(vm, gfn, pfn));
   const first = pfn & ~(pages - 1);

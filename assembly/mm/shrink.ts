@@ -232,11 +232,6 @@ function freedNow(actor: usize): u32 {
   return load<u32>(actor, SHRINK_FREED) - load<u32>(actor, SHRINK_FREED_BEFORE);
 }
 
-// True for a pass over pages that advice has chosen.
-function advised(actor: usize): bool {
-  return (load<u32>(actor, RECLAIM_FLAGS) & RECLAIM_ADVICE) !== 0;
-}
-
 // One plug serves the whole pass, or the whole range of an advice: the write of the page that was looked at last goes there.
 function plugLast(mm: usize, actor: usize): i32 {
   const pfn = listTail(actor + SHRINK_KEPT);
@@ -257,7 +252,7 @@ function putback(mm: usize, actor: usize): i32 {
   const space = <usize>load<u32>(actor, SHRINK_SPACE);
   const memcg = spaceMemcg(space);
   const cpu = actorCpu(actor);
-  const advice = advised(actor);
+  const advice = (load<u32>(actor, RECLAIM_FLAGS) & RECLAIM_ADVICE) !== 0;
   for (let pfn = listHead(list); pfn !== PFN_NONE; pfn = listHead(list)) {
     const page = pageOf(mm, pfn);
     listRemove(mm, list, pfn);
