@@ -100,6 +100,7 @@ export type {
   CaseInput,
   CaseResult,
   Difference,
+  FailedCase,
   Replayer,
   SkippedCase,
   ValidateResult,
