@@ -7,7 +7,7 @@ import { type CapturedCase, caseText, findCases, readCase, readSteps } from "./c
 import { REPLAYERS } from "./registry.js";
 import type { CaseResult, Replayer, SkippedCase, ValidateResult } from "./result.js";
 import { compareTable, type TableResult, withoutTrace } from "./table.js";
-import { readTable, readTableTrace } from "./tables.js";
+import { readTable, readTableTrace, requireDirectory } from "./tables.js";
 
 /** With what, and how long, {@link validate} replays. */
 export interface ValidateOptions {
@@ -26,7 +26,7 @@ export interface ValidateOptions {
  *
  * @param paths directories: a case (with a case.json), or one that holds cases and tables of misses at any depth; or tables
  * @returns also what could not be read or replayed, with the reason: one such case does not keep the others from being compared
- * @throws PagevisorError E_FILE for a path without a case
+ * @throws PagevisorError E_FILE for a path without a case, and for `traces` that are not there
  */
 export async function validate(
   paths: readonly string[],
@@ -46,6 +46,7 @@ export async function validate(
     result.agree += replayed.agree;
     result.steps += replayed.steps;
   };
+  if (options.traces !== undefined) requireDirectory(options.traces);
   for (const { path, table } of findCases(paths)) {
     if (signal?.aborted) break;
     try {
