@@ -101,6 +101,7 @@ export type {
   CaseInput,
   CaseResult,
   Difference,
+  FailedCase,
   Replayer,
   SkippedCase,
   ValidateResult,
