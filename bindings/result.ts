@@ -313,7 +313,7 @@ export interface RunResult {
   seed: number;
   /** How the run ended. */
   status: RunStatus;
-  /** Why the run ended: `tasks`, `accesses`, `time`, `oom`, `signal`, `violation`. */
+  /** Why the run ended: `tasks`, `accesses`, `time`, `oom`, `signal`, `violation`, `policy` (one of the program's own has failed). */
   stoppedBy: string;
   /** 16 hexadecimal digits: hash of the logical history up to now. */
   digest: string;
