@@ -216,7 +216,7 @@ function drain(reporting: usize, mm: usize, cpu: u32): void {
     const pfn = load<u32>(entry);
     const order = load<u32>(entry, 4);
     putbackIsolatedPage(mm, cpu, pfn, order);
-    if (isFreeBlock(mmZone(mm, pfn), pfn, order)) pageSet(pageOf(mm, pfn), PG_REPORTED);
+    if (isFreeBlock(mm, mmZone(mm, pfn), pfn, order)) pageSet(pageOf(mm, pfn), PG_REPORTED);
     store<u32>(reporting, load<u32>(reporting, OFFSET) + 1, OFFSET);
   }
 }

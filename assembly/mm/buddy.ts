@@ -22,16 +22,11 @@ import {
   MAX_ORDER,
   PAGEBLOCK_ORDER,
   setZoneFreeOrders,
-  zoneEndPfn,
-  zoneFlipFreeBlock,
-  zoneFreeBlock,
-  zoneFreeBlocks,
   zoneFreeList,
   zoneFreeOrders,
   zoneFreePages,
   zoneModFree,
   zoneSpans,
-  zoneStartPfn,
 } from "./zone";
 
 // The buddy allocator of a zone: free blocks of 2^order pages, orders 0..10, aligned to their size, one list an order and
@@ -40,12 +35,12 @@ import {
 // Left out: shuffling, capture by compaction.
 //
 // A free block's page record: PG_BUDDY, its order, and the type of the list that it is on; PG_REPORTED when the host has been told that
-// the block is free, until it leaves its list. Whoever frees a block asks for two neighbours, which mostly are not free, and whoever takes one
-// for the smallest that will do: the zone has bits for both (zoneFreeBlock(), zoneFreeOrders()), for a record is a line of memory.
+// the block is free, until it leaves its list. The zone has a bit for each list that is not empty, so that the smallest block that will do is
+// found at once.
 //
 // invariant: a page flagged PG_BUDDY heads a free block and is on the list of its order and type; tails carry nothing
 // invariant: two free buddies of one order stand unmerged only where an isolated or reserved pageblock keeps them apart
-// invariant: the zone's bits are set for the blocks on the lists, and for no others
+// invariant: the zone's bits (zoneFreeOrders()) are set for the lists that have a block, and for no others
 // invariant: the sizes of the blocks that are not isolated sum to the zone's free pages
 
 /** The block is put at the tail of its list. */
@@ -65,7 +60,6 @@ export function addToFreeList(mm: usize, zone: usize, pfn: u32, order: u32, type
   setPageFlags(page, PG_BUDDY);
   setPageOrder(page, order);
   setPageType(page, type);
-  zoneFlipFreeBlock(zone, pfn, order);
   listed(mm, zone, pfn, order, type, toTail);
 }
 
@@ -82,7 +76,6 @@ export function delFromFreeList(mm: usize, zone: usize, pfn: u32): void {
   assert(pageTest(page, PG_BUDDY));
   const order = pageOrder(page);
   unlisted(mm, zone, pfn, order, pageType(page));
-  zoneFlipFreeBlock(zone, pfn, order);
   setPageFlags(page, 0);
 }
 
@@ -103,8 +96,10 @@ export function moveToFreeList(mm: usize, zone: usize, pfn: u32, type: u32): voi
 }
 
 /** True when a free block of exactly `order` starts at `pfn` in the zone. */
-export function isFreeBlock(zone: usize, pfn: u32, order: u32): bool {
-  return zoneSpans(zone, pfn) && zoneFreeBlock(zone, pfn, order);
+export function isFreeBlock(mm: usize, zone: usize, pfn: u32, order: u32): bool {
+  if (!zoneSpans(zone, pfn)) return false;
+  const page = pageOf(mm, pfn);
+  return pageTest(page, PG_BUDDY) && pageOrder(page) === order;
 }
 
 /** __rmqueue_smallest(): a block from the lists of one type, splitting a larger one. PFN_NONE when none is large enough. */
@@ -126,7 +121,6 @@ function takeFirst(mm: usize, zone: usize, order: u32, type: u32): u32 {
   const list = zoneFreeList(zone, order, type);
   const pfn = listShift(mm, list);
   if (listHead(list) === PFN_NONE) setZoneFreeOrders(zone, type, zoneFreeOrders(zone, type) & ~(1 << order));
-  zoneFlipFreeBlock(zone, pfn, order);
   setPageFlags(pageOf(mm, pfn), 0);
   return pfn;
 }
@@ -146,7 +140,7 @@ export function freeOnePage(
   if (type !== MIGRATE_ISOLATE) zoneModFree(zone, cpu, 1 << order);
   while (order < MAX_ORDER - 1) {
     const buddy = pfn ^ (1 << order);
-    if (!zoneFreeBlock(zone, buddy, order)) break;
+    if (!isFreeBlock(mm, zone, buddy, order)) break;
     if (order >= PAGEBLOCK_ORDER) {
       const other = blockType(zone, buddy);
       if (type !== other && (!mergeable(type) || !mergeable(other))) break;
@@ -155,16 +149,16 @@ export function freeOnePage(
     pfn &= buddy;
     order++;
   }
-  const toTail = (flags & FREE_TO_TAIL) !== 0 || mergeLikely(zone, pfn, order);
+  const toTail = (flags & FREE_TO_TAIL) !== 0 || mergeLikely(mm, zone, pfn, order);
   addToFreeList(mm, zone, pfn, order, type, toTail);
   if (order >= mmReportOrder(mm) && (flags & FREE_SKIP_NOTIFY) === 0) notifyFreed(mmReporting(mm));
 }
 
 // buddy_merge_likely(): would the pair, once whole, merge again? Then this block is better left alone, at the tail.
-function mergeLikely(zone: usize, pfn: u32, order: u32): bool {
+function mergeLikely(mm: usize, zone: usize, pfn: u32, order: u32): bool {
   if (order >= MAX_ORDER - 2) return false;
   const pair = pfn & ~(1 << order);
-  return zoneFreeBlock(zone, pair ^ (2 << order), order + 1);
+  return isFreeBlock(mm, zone, pair ^ (2 << order), order + 1);
 }
 
 export function checkBuddy(mm: usize, zone: usize): void {
@@ -177,7 +171,6 @@ export function checkBuddy(mm: usize, zone: usize): void {
       for (let pfn = listHead(list); pfn !== PFN_NONE; pfn = pageNext(pageOf(mm, pfn))) {
         const page = pageOf(mm, pfn);
         assert(pageTest(page, PG_BUDDY) && pageOrder(page) === order && pageRefs(page) === 0);
-        assert(zoneFreeBlock(zone, pfn, order));
         assert(pageType(page) === type && (pfn & ((1 << order) - 1)) === 0);
         if (order < MAX_ORDER - 1) checkUnmerged(mm, zone, pfn, order, type);
         if (type !== MIGRATE_ISOLATE) free += 1 << order;
@@ -185,20 +178,13 @@ export function checkBuddy(mm: usize, zone: usize): void {
     }
   }
   assert(free === zoneFreePages(zone));
-  for (let order: u32 = 0; order < MAX_ORDER; order++) {
-    let blocks: u32 = 0;
-    for (let pfn = zoneStartPfn(zone) & ~((1 << order) - 1); pfn < zoneEndPfn(zone); pfn += 1 << order) {
-      if (zoneFreeBlock(zone, pfn, order)) blocks++;
-    }
-    assert(blocks === zoneFreeBlocks(zone, order));
-  }
 }
 
 // Freed pages keep the type that their pageblock had at the time, a merge asks for the type that the other one has now: a block of a
 // pageblock set aside meanwhile may stand on the list of its old type and is kept apart all the same.
 function checkUnmerged(mm: usize, zone: usize, pfn: u32, order: u32, type: u32): void {
   const buddy = pfn ^ (1 << order);
-  if (!zoneFreeBlock(zone, buddy, order)) return;
+  if (!isFreeBlock(mm, zone, buddy, order)) return;
   assert(order >= PAGEBLOCK_ORDER);
   const listed = mergeable(type) && mergeable(pageType(pageOf(mm, buddy)));
   assert(!listed || !mergeable(blockType(zone, pfn)) || !mergeable(blockType(zone, buddy)));

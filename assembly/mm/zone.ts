@@ -10,13 +10,12 @@ import { LIST_BYTES, listLength } from "./list";
 //          |index| start| spanned| present| managed| watermarks| boost| nrFree | reserved| flags | cpus |
 //          +-----+------+--------+--------+--------+-----------+------+--------+---------+-------+------+
 //          52    56       60 .. 79          80             80 + 660        …
-//          | pcp | blocks | lowmemReserve | free lists [order][type], … , freeOrders, freeMaps |
+//          | pcp | blocks | lowmemReserve | free lists [order][type], … , freeOrders |
 //
 // nrFree       NR_FREE_PAGES as the watermark code reads it; each CPU holds a difference that is folded in when it
 //              exceeds the CPU's threshold
 // reserved     pages of pageblocks set aside for atomic requests of higher order (nr_reserved_highatomic)
 // freeOrders   per migratetype: bit `order` is set while that free list has a block
-// freeMaps     per order: address of a bit a block, set while a free block of just that order begins there; biased by the first
 // blocks       per pageblock (512 pages): type u8, and u16 pages in use that count as movable beside those on LRU lists
 //
 // invariant: free pages on lists that are not ISOLATE === nrFree + the CPUs' differences
@@ -43,8 +42,7 @@ const FREE_PAGES: usize = FREE_LISTS + LISTS * LIST_BYTES;
 const MIN_FREE_PAGES: usize = FREE_PAGES + 4;
 const BOOST_FOUND: usize = FREE_PAGES + 8;
 const FREE_ORDERS: usize = FREE_PAGES + 12; // u32 × MIGRATE_TYPES
-const FREE_MAPS: usize = FREE_ORDERS + 4 * <usize>MIGRATE_TYPES; // u32 × MAX_ORDER
-const PCP_RECORDS: usize = FREE_MAPS + 4 * <usize>MAX_ORDER;
+const PCP_RECORDS: usize = FREE_ORDERS + 4 * <usize>MIGRATE_TYPES;
 
 export const PAGEBLOCK_ORDER: u32 = 9;
 export const PAGEBLOCK_PAGES: u32 = 512;
@@ -86,15 +84,6 @@ export function zoneLayout(zone: usize): void {
   const blocks = <u64>zoneBlocks(zone);
   store<u32>(zone, <u32>arenaReserve(PART_FRAMES, blocks), BLOCK_TYPES);
   store<u32>(zone, <u32>arenaReserve(PART_FRAMES, blocks << 1), BLOCK_MOVABLE);
-  // Whole blocks of the largest order, so that the buddy of a block that is not of that order always has a bit.
-  const first = zoneStartPfn(zone) >> (MAX_ORDER - 1);
-  const end = (zoneEndPfn(zone) >> (MAX_ORDER - 1)) + 1;
-  for (let order: u32 = 0; order < MAX_ORDER; order++) {
-    const from = (first << (MAX_ORDER - 1 - order)) >> 3;
-    const to = ((end << (MAX_ORDER - 1 - order)) >> 3) + 1;
-    const map = arenaReserve(PART_FRAMES, to - from) - <usize>from;
-    store<u32>(zone + ((<usize>order) << 2), <u32>map, FREE_MAPS);
-  }
 }
 
 /** Every pageblock starts as movable; after the arena is committed. */
@@ -249,21 +238,6 @@ export function zoneFreeOrders(zone: usize, type: u32): u32 {
 
 export function setZoneFreeOrders(zone: usize, type: u32, orders: u32): void {
   store<u32>(zone + ((<usize>type) << 2), orders, FREE_ORDERS);
-}
-
-// Address of the byte that has the bit of a block.
-function freeMap(zone: usize, pfn: u32, order: u32): usize {
-  return <usize>load<u32>(zone + ((<usize>order) << 2), FREE_MAPS) + <usize>((pfn >> order) >> 3);
-}
-
-/** Does a free block of just this order begin at `pfn`? The frame is the zone's, or the buddy of one that is. */
-export function zoneFreeBlock(zone: usize, pfn: u32, order: u32): bool {
-  return ((load<u8>(freeMap(zone, pfn, order)) >> ((pfn >> order) & 7)) & 1) !== 0;
-}
-
-export function zoneFlipFreeBlock(zone: usize, pfn: u32, order: u32): void {
-  const byte = freeMap(zone, pfn, order);
-  store<u8>(byte, load<u8>(byte) ^ <u8>((<u32>1) << ((pfn >> order) & 7)));
 }
 
 /** Free blocks of one order, of all types. */
