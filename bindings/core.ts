@@ -276,6 +276,7 @@ export interface CoreFunctions {
   zoneCaseDrain: Call;
   zoneCaseScript: Call;
   zoneCaseRun: Call;
+  zoneCaseListsRun: Call;
   zoneCaseIsolateRun: Call;
   zoneCaseIsolate: Call;
   zoneCasePutback: Call;
