@@ -19,8 +19,8 @@ import { buddyRows, buddyScript, limitsOf, MOVABLE, ZONE, zoneWith } from "../be
 import { MglruContenders } from "../bench/mm/mglru.bench.js";
 import { CoreSlots, plainWith, slotRows, slotScript } from "../bench/mm/swap.bench.js";
 import { TwoListContenders } from "../bench/mm/twolist.bench.js";
-import { policyContenders } from "../bench/policy/policies.bench.js";
 import { svgOf } from "../bench/plot.js";
+import { policyContenders } from "../bench/policy/policies.bench.js";
 import { figure, table, whole } from "../bench/report.js";
 import { faultCount, Rig } from "../bench/rig.js";
 import { sizePlot } from "../bench/size.bench.js";

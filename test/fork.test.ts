@@ -505,8 +505,13 @@ for (const [path, value] of [
 }
 
 test("the example warms up once, and its forks fault the more the less they may hold", () => {
-  const text = execFileSync(process.execPath, [join(ROOT, "examples/warm-up/forks.mjs")], { encoding: "utf8" });
-  const rows = [...text.matchAll(/^(\d+)MiB +(\d+) /gm)].map(([, limit, faults]) => [Number(limit), Number(faults)]);
+  const text = execFileSync(process.execPath, [join(ROOT, "examples/warm-up/forks.mjs")], {
+    encoding: "utf8",
+  });
+  const rows = [...text.matchAll(/^(\d+)MiB +(\d+) /gm)].map(([, limit, faults]) => [
+    Number(limit),
+    Number(faults),
+  ]);
   assert.ok(rows.length > 3, text);
   for (const [index, [limit, faults]] of rows.entries()) {
     if (index === 0) continue;

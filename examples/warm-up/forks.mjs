@@ -16,7 +16,9 @@ const machine = await Machine.create({
   ],
 });
 const warmUp = machine.run({ accesses: 2_000_000 });
-console.log(`warmed up in ${(warmUp.virtualTimeNs / 1e6).toFixed(0)} ms of virtual time: ${warmUp.vms[0].faults.minor.count} minor faults\n`);
+console.log(
+  `warmed up in ${(warmUp.virtualTimeNs / 1e6).toFixed(0)} ms of virtual time: ${warmUp.vms[0].faults.minor.count} minor faults\n`,
+);
 
 console.log("limit   major faults  p99 of a fault  swapped out");
 for (const limit of LIMITS) {
@@ -24,7 +26,9 @@ for (const limit of LIMITS) {
   const { vms, host } = fork.run({ accesses: 500_000 });
   const { major } = vms[0].faults;
   const p99 = `${(major.latency.p99 / 1000).toFixed(0)} us`;
-  console.log(`${limit}  ${String(major.count).padStart(13)}  ${p99.padStart(14)}  ${String(host.swap.out).padStart(11)}`);
+  console.log(
+    `${limit}  ${String(major.count).padStart(13)}  ${p99.padStart(14)}  ${String(host.swap.out).padStart(11)}`,
+  );
   fork.dispose();
 }
 machine.dispose();
