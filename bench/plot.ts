@@ -73,6 +73,7 @@ export function svgOf({ title, x, y, ticks, lines }: Plot): string {
     }),
   ];
   return `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${WIDTH} ${HEIGHT}" font-family="sans-serif" font-size="12" fill="#222">
+<title>${escaped(title)}</title>
 <rect width="${WIDTH}" height="${HEIGHT}" fill="#fff"/>
 ${elements.join("\n")}
 </svg>
@@ -90,8 +91,11 @@ function namePlaces(wanted: readonly number[]): number[] {
 }
 
 function text(x: number, y: number, content: string, attributes: string): string {
-  const escaped = content.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
-  return `<text x="${at(x)}" y="${at(y)}" ${attributes}>${escaped}</text>`;
+  return `<text x="${at(x)}" y="${at(y)}" ${attributes}>${escaped(content)}</text>`;
+}
+
+function escaped(content: string): string {
+  return content.replaceAll("&", "&amp;").replaceAll("<", "&lt;");
 }
 
 function at(value: number): string {
