@@ -260,6 +260,10 @@ export interface CoreFunctions {
   balloonCaseRelease: Call;
   balloonCaseRequest: Call;
   balloonCasePages: Call;
+  deviceCaseRequest: Call;
+  deviceCaseSend: Call;
+  deviceCaseBusy: Call;
+  deviceCaseHva: Call;
   zoneCaseBegin: Call;
   zoneCaseZone: Call;
   zoneCaseReady: Call;

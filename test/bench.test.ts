@@ -21,9 +21,11 @@ import { MglruContenders } from "../bench/mm/mglru.bench.js";
 import { CoreSlots, plainWith, slotRows, slotScript } from "../bench/mm/swap.bench.js";
 import { TwoListContenders } from "../bench/mm/twolist.bench.js";
 import { measureObserving, observeRuns } from "../bench/observe.bench.js";
+import { svgOf } from "../bench/plot.js";
 import { policyContenders } from "../bench/policy/policies.bench.js";
 import { figure, table, whole } from "../bench/report.js";
 import { faultCount, Rig } from "../bench/rig.js";
+import { sizePlot } from "../bench/size.bench.js";
 import { endless, stopMs } from "../bench/stop.bench.js";
 import { sequentialStream, uniformStream, zipfStream } from "../bench/streams.js";
 import { sweepRow, sweptScenario } from "../bench/sweep.bench.js";
@@ -222,6 +224,18 @@ test("streams: zipf gives the first rank its share", () => {
   for (let rank = 1; rank <= PAGES; rank++) zeta += rank ** -0.99;
   const first = stream.filter((page) => page === 0).length / LENGTH;
   assert.ok(Math.abs(first - 1 / zeta) < 0.02, `${first} instead of ${1 / zeta}`);
+});
+
+test("the plot has a line for each workload and contender, and a point for each size", () => {
+  const rows = [8, 1024].flatMap((guestMiB) =>
+    ["zipf", "uniform"].map((workload) => ({ workload, guestMiB, ns: 3 + guestMiB / 1024, plainNs: 9 })),
+  );
+  const svg = svgOf(sizePlot(rows));
+  assert.is(svg.match(/<path /g)?.length, 4);
+  assert.is(svg.match(/<circle /g)?.length, 8);
+  for (const name of ["zipf, plain TypeScript", "8 MiB", "1 GiB"]) assert.match(svg, name);
+  const across = [...svg.matchAll(/<circle cx="([\d.]+)"/g)].map(([, x]) => Number(x));
+  assert.is(new Set(across).size, 2, "the same size stands at the same place on every line");
 });
 
 test("a speedup is the median of the ratios within the rounds, not the ratio of the medians", () => {
