@@ -260,6 +260,10 @@ export interface CoreFunctions {
   balloonCaseRelease: Call;
   balloonCaseRequest: Call;
   balloonCasePages: Call;
+  deviceCaseRequest: Call;
+  deviceCaseSend: Call;
+  deviceCaseBusy: Call;
+  deviceCaseHva: Call;
   zoneCaseBegin: Call;
   zoneCaseZone: Call;
   zoneCaseReady: Call;
@@ -276,6 +280,7 @@ export interface CoreFunctions {
   zoneCaseDrain: Call;
   zoneCaseScript: Call;
   zoneCaseRun: Call;
+  zoneCaseListsRun: Call;
   zoneCaseIsolateRun: Call;
   zoneCaseIsolate: Call;
   zoneCasePutback: Call;
