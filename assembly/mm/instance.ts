@@ -67,7 +67,15 @@ export const MM_WORKINGSET_RESTORED: u32 = 8;
 export const MM_MIGRATE_ATTEMPTED: u32 = 9;
 export const MM_MIGRATE_SUCCEEDED: u32 = 10;
 export const MM_MIGRATE_FAILED: u32 = 11;
-export const MM_COUNTS: u32 = 12;
+/** Compaction for an order: requests that were neither skipped nor deferred, those that found no block, those that did. */
+export const MM_COMPACT_STALL: u32 = 12;
+export const MM_COMPACT_FAIL: u32 = 13;
+export const MM_COMPACT_SUCCESS: u32 = 14;
+/** Frames that its two scanners have looked at, and those that they have taken. */
+export const MM_COMPACT_MIGRATE_SCANNED: u32 = 15;
+export const MM_COMPACT_FREE_SCANNED: u32 = 16;
+export const MM_COMPACT_ISOLATED: u32 = 17;
+export const MM_COUNTS: u32 = 18;
 const MM_BYTES: usize = COUNTS + 8 * <usize>MM_COUNTS;
 
 const MAX_SPACES: u32 = 4096;

@@ -15,7 +15,8 @@ import { LIST_BYTES, listLength } from "./list";
 // nrFree       NR_FREE_PAGES as the watermark code reads it; each CPU holds a difference that is folded in when it
 //              exceeds the CPU's threshold
 // reserved     pages of pageblocks set aside for atomic requests of higher order (nr_reserved_highatomic)
-// blocks       per pageblock (512 pages): type u8, and u16 pages in use that count as movable beside those on LRU lists
+// blocks       per pageblock (512 pages): type u8, u16 pages in use that count as movable beside those on LRU lists, and u8 whether
+//              compaction passes it by
 //
 // invariant: free pages on lists that are not ISOLATE === nrFree + the CPUs' differences
 
@@ -40,7 +41,11 @@ const LISTS: usize = <usize>(MAX_ORDER * MIGRATE_TYPES);
 const FREE_PAGES: usize = FREE_LISTS + LISTS * LIST_BYTES;
 const MIN_FREE_PAGES: usize = FREE_PAGES + 4;
 const BOOST_FOUND: usize = FREE_PAGES + 8;
-const PCP_RECORDS: usize = FREE_PAGES + 12;
+/** Where compactzone.ts notes how far compaction has come. */
+export const ZONE_COMPACT: usize = FREE_PAGES + 12;
+const ZONE_COMPACT_BYTES: usize = 28;
+const BLOCK_SKIPS: usize = ZONE_COMPACT + ZONE_COMPACT_BYTES;
+const PCP_RECORDS: usize = BLOCK_SKIPS + 4;
 
 export const PAGEBLOCK_ORDER: u32 = 9;
 export const PAGEBLOCK_PAGES: u32 = 512;
@@ -82,6 +87,7 @@ export function zoneLayout(zone: usize): void {
   const blocks = <u64>zoneBlocks(zone);
   store<u32>(zone, <u32>arenaReserve(PART_FRAMES, blocks), BLOCK_TYPES);
   store<u32>(zone, <u32>arenaReserve(PART_FRAMES, blocks << 1), BLOCK_MOVABLE);
+  store<u32>(zone, <u32>arenaReserve(PART_FRAMES, blocks), BLOCK_SKIPS);
 }
 
 /** Every pageblock starts as movable; after the arena is committed. */
@@ -262,4 +268,17 @@ export function blockMovable(zone: usize, pfn: u32): u32 {
 
 export function setBlockMovable(zone: usize, pfn: u32, pages: u32): void {
   store<u16>(<usize>load<u32>(zone, BLOCK_MOVABLE) + (blockIndex(zone, pfn) << 1), <u16>pages);
+}
+
+/** Compaction has found nothing in the pageblock that holds `pfn` (get_pageblock_skip()). */
+export function blockSkip(zone: usize, pfn: u32): bool {
+  return load<u8>(<usize>load<u32>(zone, BLOCK_SKIPS) + blockIndex(zone, pfn)) !== 0;
+}
+
+export function setBlockSkip(zone: usize, pfn: u32): void {
+  store<u8>(<usize>load<u32>(zone, BLOCK_SKIPS) + blockIndex(zone, pfn), 1);
+}
+
+export function clearBlockSkips(zone: usize): void {
+  memory.fill(<usize>load<u32>(zone, BLOCK_SKIPS), 0, zoneBlocks(zone));
 }
