@@ -14,6 +14,7 @@ import { buddy } from "./mm/buddy.bench.js";
 import { mglru } from "./mm/mglru.bench.js";
 import { swap } from "./mm/swap.bench.js";
 import { twoList } from "./mm/twolist.bench.js";
+import { outside } from "./policy/outside.bench.js";
 import { policies } from "./policy/policies.bench.js";
 import { hostLine, type Suite, type SuiteReport, thisHost } from "./report.js";
 import { stop } from "./stop.bench.js";
@@ -31,6 +32,7 @@ const SUITES: Readonly<Record<string, Suite>> = {
   sweep: sweeps,
   stop,
   policies,
+  outside,
   "two-list": twoList,
   mglru,
 };

@@ -65,6 +65,7 @@ export async function prefault(core: Core): Promise<void> {
   let since = performance.now();
   while (call.bootPrefaulting() !== 0) {
     const stop = guard(() => call.machineRun(CALL_ACCESSES, CALL_EVENTS)) >>> 0;
+    core.outside?.raise();
     if (stop === core.constant("STOP_OOM")) break;
     if (performance.now() - since >= YIELD_MS) {
       await nextTask();
@@ -98,6 +99,12 @@ export function* steps(
     const budget = Math.min(CALL_ACCESSES, bound.accesses - made);
     const stop = stops.get(guard(() => core.call.machineRun(budget, CALL_EVENTS)) >>> 0)!;
     made += core.call.machineMade() >>> 0;
+    if (core.outside?.failed) {
+      own.wallMs += performance.now() - began;
+      own.status = "interrupted";
+      own.stoppedBy = "policy";
+      core.outside.raise();
+    }
     const over = stop === "ACCESSES" && made >= bound.accesses;
     if (over || (stop !== "NONE" && stop !== "ACCESSES")) reason = stop.toLowerCase();
     else interrupted = yield progress;

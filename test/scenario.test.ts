@@ -611,7 +611,8 @@ test("every key says what it means", () => {
 });
 
 test("the types know the keys, the designs and what becomes of them", () => {
-  const policy: "two-list" | "mglru" | PolicyName = resolveScenario(scenarioOf([])).host.reclaim.policy;
+  const policy: "two-list" | "mglru" | "outside" | PolicyName = resolveScenario(scenarioOf([])).host.reclaim
+    .policy;
   const memory: number = resolveScenario(scenarioOf([])).vms[0]!.memory;
   assert.equal([policy, memory], ["two-list", 4 * 2 ** 20]);
   // @ts-expect-error a policy that does not exist

@@ -206,7 +206,7 @@ function one(vcpu: usize, vm: usize, access: u32, base: u32, thinkNs: u32): u32 
   setActorClock(vcpu, time + ns);
   if (spacePolicy(vmSpace(vm)) === 0 && vmExpected(vm) === 0) return ACCESS_END;
   const frame = vcpuGfn(vcpu, gfn, vcpuLeaf(vcpu, gfn));
-  if (spacePolicy(vmSpace(vm)) !== 0) spaceReferenced(vmSpace(vm), gfnToIndex(vm, frame));
+  if (spacePolicy(vmSpace(vm)) !== 0) spaceReferenced(vmSpace(vm), gfnToIndex(vm, frame), write !== 0);
   if (vmExpected(vm) === 0) return ACCESS_END;
   if (write) {
     contentWrite(vm, frame, pfn, vcpuIndex(vcpu), time);

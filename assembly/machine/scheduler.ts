@@ -86,6 +86,7 @@ import {
   STOP_IDLE,
   STOP_NONE,
   STOP_OOM,
+  STOP_POLICY,
   STOP_STEP,
   STOP_TIME,
   STOP_VIOLATION,
@@ -162,6 +163,7 @@ export function machineRun(accesses: u32, events: u32): u32 {
       }
     }
   }
+  if (stopReason() === STOP_POLICY) settleNow();
   store<u32>(MADE, made);
   return stopReason();
 }

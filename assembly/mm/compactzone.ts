@@ -24,6 +24,7 @@ import {
 //                    +------------+-------+-------------+---------------+--------------+-----------+-------+
 //
 // considered   requests for orderFailed or more since the last failure, at most 2^shift
+// orderFailed  the least order that has failed, and 1; 0: none
 // migrate, free   pfn at which the next run begins; 0: at the zone's end
 // flush        a run has come to its end: the next time that kswapd goes to sleep, all pageblocks are worth a look again
 //
@@ -76,9 +77,14 @@ export function blockEnd(pfn: u32): u32 {
   return blockStart(pfn) + PAGEBLOCK_PAGES;
 }
 
+function orderFailed(zone: usize): u32 {
+  const failed = load<u32>(zone, ORDER_FAILED);
+  return failed === 0 ? MAX_ORDER : failed - 1;
+}
+
 /** compaction_deferred(): is a request for `order` to be refused after what others have come to? It counts as one. */
 export function compactDeferred(zone: usize, order: u32, time: u64): bool {
-  if (order < load<u32>(zone, ORDER_FAILED)) return false;
+  if (order < orderFailed(zone)) return false;
   const limit: u32 = 1 << load<u32>(zone, SHIFT);
   const considered = min<u32>(load<u32>(zone, CONSIDERED) + 1, limit);
   store<u32>(zone, considered, CONSIDERED);
@@ -91,7 +97,7 @@ export function compactDeferred(zone: usize, order: u32, time: u64): bool {
 export function compactDefer(zone: usize, order: u32, time: u64): void {
   store<u32>(zone, 0, CONSIDERED);
   store<u32>(zone, min<u32>(load<u32>(zone, SHIFT) + 1, SHIFT_MAX), SHIFT);
-  if (order < load<u32>(zone, ORDER_FAILED)) store<u32>(zone, order, ORDER_FAILED);
+  if (order < orderFailed(zone)) store<u32>(zone, order + 1, ORDER_FAILED);
   trace(TRACE_MM_COMPACTION_DEFER_COMPACTION, zone, order, time);
 }
 
@@ -99,20 +105,20 @@ export function compactDefer(zone: usize, order: u32, time: u64): void {
 export function compactDeferReset(zone: usize, order: u32, time: u64): void {
   store<u32>(zone, 0, CONSIDERED);
   store<u32>(zone, 0, SHIFT);
-  if (order >= load<u32>(zone, ORDER_FAILED)) store<u32>(zone, order + 1, ORDER_FAILED);
+  if (order >= orderFailed(zone)) store<u32>(zone, order + 2, ORDER_FAILED);
   trace(TRACE_MM_COMPACTION_DEFER_RESET, zone, order, time);
 }
 
 /** compaction_restarting(): as often refused as can be; the hints are too old to be of use. */
 export function compactRestarting(zone: usize, order: u32): bool {
-  if (order < load<u32>(zone, ORDER_FAILED)) return false;
+  if (order < orderFailed(zone)) return false;
   const shift = load<u32>(zone, SHIFT);
   return shift === SHIFT_MAX && load<u32>(zone, CONSIDERED) >= (<u32>1) << shift;
 }
 
 function trace(event: u32, zone: usize, order: u32, time: u64): void {
   const tries = <u64>load<u32>(zone, CONSIDERED) | ((<u64>load<u32>(zone, SHIFT)) << 32);
-  emit(event, time, zoneIndex(zone), order, load<u32>(zone, ORDER_FAILED), tries);
+  emit(event, time, zoneIndex(zone), order, orderFailed(zone), tries);
 }
 
 /** Where the migrate scanner begins. */
@@ -165,7 +171,7 @@ export function compactFlush(zone: usize): void {
 }
 
 export function checkCompactZone(zone: usize): void {
-  assert(load<u32>(zone, SHIFT) <= SHIFT_MAX && load<u32>(zone, ORDER_FAILED) <= MAX_ORDER);
+  assert(load<u32>(zone, SHIFT) <= SHIFT_MAX && orderFailed(zone) <= MAX_ORDER);
   assert(load<u32>(zone, CONSIDERED) <= (<u32>1) << load<u32>(zone, SHIFT));
   const free = cachedFree(zone);
   assert(free === blockStart(free));

@@ -49,7 +49,9 @@ const guest = fc
     design: fc.constantFrom(...DESIGNS),
     vcpus: fc.integer({ min: 1, max: 2 }),
     tasks: fc.array(fc.record({ workload, prefault: fc.boolean() }), { minLength: 1, maxLength: 3 }),
-    balloon: fc.constantFrom(undefined, "2MiB", "12MiB"),
+    balloon: fc.option(fc.record({ target: fc.constantFrom("2MiB", "12MiB"), deflateOnOom: fc.boolean() }), {
+      nil: undefined,
+    }),
     large: fc.boolean(),
     // Mostly what the guest's design can use; else any set of features, two meanings of bit 5 included.
     device: fc.option(
@@ -74,7 +76,7 @@ const guest = fc
     ...(device !== undefined && { balloonDevice: device }),
     guest: {
       freePages: { design },
-      ...(balloon !== undefined && { balloon: { target: balloon } }),
+      ...(balloon !== undefined && { balloon }),
       tasks: tasks.map(({ workload: each, prefault }) => ({
         workload: each,
         prefault: each.kind === "uniform" && prefault,

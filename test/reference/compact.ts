@@ -41,7 +41,7 @@ const blockEnd = (pfn: number): number => blockStart(pfn) + BLOCK;
 export class CompactModel {
   private considered = 0;
   private shift = 0;
-  private orderFailed = 0;
+  private orderFailed = MAX_ORDER + 1;
   private cachedMigrate = { async: 0, sync: 0 };
   private cachedFree = Number.POSITIVE_INFINITY;
   private readonly skips = new Set<number>();
