@@ -1,18 +1,10 @@
 import { arenaReserve, arenaTake, PART_INTEGRITY, PART_RECORDS } from "../memory/arena";
 import { WAITQUEUE_BYTES } from "../sim/waitqueue";
-import { MAX_ZONES, WMARK_HIGH } from "./gfp";
+import { MAX_ZONES } from "./gfp";
 import { LRUVEC_BYTES } from "./lruvec";
 import { MEM_MAP_BYTES, memMapCreate, memMapLayout, mmPfnEnd, mmPfnFirst } from "./page";
 import { ZERO_PFN } from "./pte";
-import {
-  MAX_ORDER,
-  zoneFreePages,
-  zoneLayout,
-  zoneMinFree,
-  zoneResetMinFree,
-  zoneSpans,
-  zoneWatermark,
-} from "./zone";
+import { MAX_ORDER, zoneFreePages, zoneLayout, zoneMinFree, zoneResetMinFree, zoneSpans } from "./zone";
 
 // An instance of memory management: the page records of a range of frames, its zones, address spaces, swap areas and
 // counters. The host has one.
@@ -160,14 +152,6 @@ export function mmMinFree(mm: usize): u32 {
 
 export function mmResetMinFree(mm: usize): void {
   for (let place: u32 = 0; place < mmZones(mm); place++) zoneResetMinFree(mmZoneAt(mm, place));
-}
-
-/** The HIGH watermarks of all zones, without boost. */
-export function mmWatermarkHigh(mm: usize): u32 {
-  let pages: u32 = 0;
-  for (let place: u32 = 0; place < mmZones(mm); place++)
-    pages += zoneWatermark(mmZoneAt(mm, place), WMARK_HIGH);
-  return pages;
 }
 
 /** watermark_scale_factor, in 1/10,000 of the managed pages. */
