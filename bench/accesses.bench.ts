@@ -99,7 +99,8 @@ async function machineOf(row: AccessRow, module: WebAssembly.Module): Promise<Ma
   return Machine.create(row.scenario, { module, files: { [STREAM]: bytes } });
 }
 
-async function measureRow(row: AccessRow, { module, against }: Setting): Promise<AccessResult> {
+/** Times a row beside the plain TypeScript, where it is fed by a stream, and another build, where there is one. */
+export async function measureRow(row: AccessRow, { module, against }: Setting): Promise<AccessResult> {
   const machine = await machineOf(row, module);
   const contenders: Contender[] = [{ name: "pagevisor", run: () => machine.run({ accesses: ACCESSES }) }];
   if (against !== undefined) {

@@ -17,12 +17,14 @@ import { twoList } from "./mm/twolist.bench.js";
 import { outside } from "./policy/outside.bench.js";
 import { policies } from "./policy/policies.bench.js";
 import { hostLine, type Suite, type SuiteReport, thisHost } from "./report.js";
+import { sizes } from "./size.bench.js";
 import { stop } from "./stop.bench.js";
 import { sweeps } from "./sweep.bench.js";
 import { yardstick, yardstickLine } from "./yardstick.js";
 
 const SUITES: Readonly<Record<string, Suite>> = {
   accesses,
+  size: (setting) => sizes(setting),
   faults,
   boot,
   "fault-path": faultPath,
@@ -48,6 +50,7 @@ Suites (all when none is named): ${Object.keys(SUITES).join(", ")}
   --core FILE       run this build of the core instead of the package's own
   --against FILE    run another build beside it, and print how many times faster the first is
   --ceiling DIR     run the suite "ceiling" too: the bare kernels in C of that folder, beside the core (needs gcc)
+  --plot FILE       where the suite "size" draws its rows, an SVG
   --help            print this
 
 Times are CPU time. Single figures vary with what else the machine does; ratios vary less. The yardstick, measured before and
@@ -64,6 +67,7 @@ interface Options {
   core: string | undefined;
   against: string | undefined;
   ceiling: string | undefined;
+  plot: string | undefined;
 }
 
 function optionsOf(args: string[]): Options {
@@ -73,6 +77,7 @@ function optionsOf(args: string[]): Options {
     core: { type: "string" },
     against: { type: "string" },
     ceiling: { type: "string" },
+    plot: { type: "string" },
   } as const;
   const { values, positionals } = parsed(() => parseArgs({ args, options, allowPositionals: true }));
   const known = values.ceiling === undefined ? Object.keys(SUITES) : [...Object.keys(SUITES), "ceiling"];
@@ -80,7 +85,14 @@ function optionsOf(args: string[]): Options {
     if (!known.includes(name)) throw new UsageError(`no suite ${name}; there are ${known.join(", ")}`);
   }
   const suites = positionals.length === 0 ? known : positionals;
-  return { suites, ...values, core: values.core, against: values.against, ceiling: values.ceiling };
+  return {
+    suites,
+    ...values,
+    core: values.core,
+    against: values.against,
+    ceiling: values.ceiling,
+    plot: values.plot,
+  };
 }
 
 function parsed<T>(parse: () => T): T {
@@ -100,7 +112,7 @@ function compile(file: string): WebAssembly.Module {
 }
 
 async function main(args: string[]): Promise<void> {
-  const { suites, json, help, core, against, ceiling: folder } = optionsOf(args);
+  const { suites, json, help, core, against, ceiling: folder, plot } = optionsOf(args);
   if (help) {
     process.stdout.write(HELP);
     return;
@@ -108,6 +120,7 @@ async function main(args: string[]): Promise<void> {
   const setting = {
     module: core === undefined ? await coreModule() : compile(core),
     against: against === undefined ? undefined : compile(against),
+    plot,
   };
   const host = thisHost();
   if (!json) process.stdout.write(`pagevisor ${VERSION}: ${hostLine(host)}\n`);

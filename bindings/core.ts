@@ -268,6 +268,10 @@ export interface CoreFunctions {
   balloonCaseRelease: Call;
   balloonCaseRequest: Call;
   balloonCasePages: Call;
+  deviceCaseRequest: Call;
+  deviceCaseSend: Call;
+  deviceCaseBusy: Call;
+  deviceCaseHva: Call;
   zoneCaseBegin: Call;
   zoneCaseZone: Call;
   zoneCaseReady: Call;
@@ -284,6 +288,7 @@ export interface CoreFunctions {
   zoneCaseDrain: Call;
   zoneCaseScript: Call;
   zoneCaseRun: Call;
+  zoneCaseListsRun: Call;
   zoneCaseIsolateRun: Call;
   zoneCaseIsolate: Call;
   zoneCasePutback: Call;

@@ -19,9 +19,11 @@ import { buddyRows, buddyScript, limitsOf, MOVABLE, ZONE, zoneWith } from "../be
 import { MglruContenders } from "../bench/mm/mglru.bench.js";
 import { CoreSlots, plainWith, slotRows, slotScript } from "../bench/mm/swap.bench.js";
 import { TwoListContenders } from "../bench/mm/twolist.bench.js";
+import { svgOf } from "../bench/plot.js";
 import { policyContenders } from "../bench/policy/policies.bench.js";
 import { figure, table, whole } from "../bench/report.js";
 import { faultCount, Rig } from "../bench/rig.js";
+import { sizePlot } from "../bench/size.bench.js";
 import { endless, stopMs } from "../bench/stop.bench.js";
 import { sequentialStream, uniformStream, zipfStream } from "../bench/streams.js";
 import { sweepRow, sweptScenario } from "../bench/sweep.bench.js";
@@ -222,6 +224,18 @@ test("streams: zipf gives the first rank its share", () => {
   assert.ok(Math.abs(first - 1 / zeta) < 0.02, `${first} instead of ${1 / zeta}`);
 });
 
+test("the plot has a line for each workload and contender, and a point for each size", () => {
+  const rows = [8, 1024].flatMap((guestMiB) =>
+    ["zipf", "uniform"].map((workload) => ({ workload, guestMiB, ns: 3 + guestMiB / 1024, plainNs: 9 })),
+  );
+  const svg = svgOf(sizePlot(rows));
+  assert.is(svg.match(/<path /g)?.length, 4);
+  assert.is(svg.match(/<circle /g)?.length, 8);
+  for (const name of ["zipf, plain TypeScript", "8 MiB", "1 GiB"]) assert.match(svg, name);
+  const across = [...svg.matchAll(/<circle cx="([\d.]+)"/g)].map(([, x]) => Number(x));
+  assert.is(new Set(across).size, 2, "the same size stands at the same place on every line");
+});
+
 test("a speedup is the median of the ratios within the rounds, not the ratio of the medians", () => {
   // The second round ran on a machine that was three times slower for both.
   assert.is(speedup([1, 3, 1], [2, 6, 4]), 2);
@@ -285,7 +299,23 @@ for (const mix of ["uni", "geo"]) {
   });
 }
 
-for (const row of ceilingRows().filter(({ work }) => work !== "blocks")) {
+test("free lists alone: the plain ones hand out the same pages", async () => {
+  const pages = 2 ** 16;
+  const { script, slots } = kernelScript(pages, "uni", LENGTH);
+  const { core, at, start } = zoneWith(await coreModule(), pages, script, slots);
+  const plain = new PlainBuddy(pages, limitsOf(pages));
+  const held = new Uint32Array(slots).fill(0xffffffff);
+  assert.is(core.call.zoneCaseListsRun(at, script.length), 0);
+  assert.is(plain.runLists(script, held), 0);
+  // The slots stand before the script, which is aligned to 8 bytes.
+  const ours = core.u32(at - Math.ceil(slots / 2) * 8, slots);
+  assert.equal(
+    [...ours],
+    [...held].map((page) => (page === 0xffffffff ? 0 : page + start)),
+  );
+});
+
+for (const row of ceilingRows().filter(({ work }) => work === "accesses" || work === "faults")) {
   test(`ceiling, ${row.path}: what it counts is what it says`, async () => {
     const small = { ...row, pages: PAGES, ...(row.frames !== undefined && { frames: PAGES / 2 }) };
     const rig = Rig.boot(await coreModule(), ceilingScenario(small), uniformStream(LENGTH, PAGES, 0.3));

@@ -10,7 +10,7 @@ import { actorSpend, STAGE_CPU } from "../sim/actor";
 //          +----+------+-------+------+----------------+---------+-------+-------+------+--------+---------+----+--------+-------+
 //          | mm | vpns | table | cpus | page cache list|reporting|hinting|balloon| debt | design | minOrder| vm | device | books |
 //          +----+------+-------+------+----------------+---------+-------+-------+------+--------+---------+----+--------+-------+
-//          behind the books: records of the hints for a migration, of the balloon's statistics, of its deflation on OOM
+//          behind the books: records of the hints for a migration, of the balloon's statistics, of its deflation on OOM, and length of hinting's arrays
 //
 // table     per page of the tasks' regions (vpn): the frame that holds it, PFN_NONE before the first touch; 4 bytes each
 // debt      ns of guest CPU time that a hook in the free path has taken and nobody has paid yet
@@ -37,6 +37,7 @@ export const GUEST_BOOKS_BYTES: usize = 8 + 8 * 11 + 8 * 28;
 const HINTS: usize = GUEST_BOOKS + GUEST_BOOKS_BYTES;
 const STATS: usize = HINTS + 4;
 const OOM: usize = HINTS + 8;
+const ARRAY: usize = HINTS + 12;
 const GUEST_BYTES: usize = HINTS + 16;
 
 export const FREE_OFF: u32 = 0;
@@ -79,9 +80,15 @@ export function guestMinOrder(guest: usize): u32 {
   return load<u32>(guest, MIN_ORDER);
 }
 
-export function setGuestDesign(guest: usize, design: u32, minOrder: u32): void {
+/** Places of each array of hinting. */
+export function guestArray(guest: usize): u32 {
+  return load<u32>(guest, ARRAY);
+}
+
+export function setGuestDesign(guest: usize, design: u32, minOrder: u32, array: u32): void {
   store<u32>(guest, design, DESIGN);
   store<u32>(guest, minOrder, MIN_ORDER);
+  store<u32>(guest, array, ARRAY);
 }
 
 /** Record of reporting.ts, 0 for none. */

@@ -51,7 +51,7 @@ const COUNT: usize = 28;
 const PAIRS: usize = 32;
 const DEFLATE: usize = 36;
 const SCHEDULED: usize = 40;
-const KTHREAD_BYTES: usize = 48;
+export const KTHREAD_BYTES: usize = 48;
 
 export const KTHREAD_HINTING: u32 = 0;
 export const KTHREAD_REPORTING: u32 = 1;
@@ -69,20 +69,24 @@ export function kthreadCreate(kind: u32, guest: usize, vcpu: usize, id: u32): us
   const task = taskCreate(id, vcpu, TASK_KTHREAD);
   const kthread = arenaTake(PART_RECORDS, KTHREAD_BYTES);
   if (task === 0 || kthread === 0) return 0;
-  store<u32>(kthread, kind, KIND);
-  store<u32>(kthread, <u32>guest, GUEST);
+  kthreadInit(kthread, kind, guest);
   setKthreadTask(kthread, task);
   setTaskOwn(task, kthread);
   setTaskState(task, TASK_WAITING, 0);
   return kthread;
 }
 
+/** Makes KTHREAD_BYTES the record of a queue of `guest` that no thread has. */
+export function kthreadInit(queue: usize, kind: u32, guest: usize): void {
+  store<u32>(queue, kind, KIND);
+  store<u32>(queue, <u32>guest, GUEST);
+}
+
 /** Takes the record for KTHREAD_OOM; 0 when memory is exhausted. */
 export function oomCreate(guest: usize): usize {
   const queue = arenaTake(PART_RECORDS, KTHREAD_BYTES);
   if (queue === 0) return 0;
-  store<u32>(queue, KTHREAD_OOM, KIND);
-  store<u32>(queue, <u32>guest, GUEST);
+  kthreadInit(queue, KTHREAD_OOM, guest);
   setKthreadDeflates(queue, true);
   return queue;
 }

@@ -122,10 +122,10 @@ export function givebackDevice(vm: usize, offered: u32, layout: u32, ring: u32, 
 }
 
 /** Set-up of configGuest(). False when memory is exhausted. */
-export function givebackCreate(vm: usize, pages: u32, design: u32, minOrder: u32): bool {
+export function givebackCreate(vm: usize, pages: u32, design: u32, minOrder: u32, array: u32): bool {
   const guest = guestMemoryCreate(vm, vmVcpus(vm), pages);
   if (guest === 0) return false;
-  setGuestDesign(guest, design, minOrder);
+  setGuestDesign(guest, design, minOrder, array);
   return true;
 }
 

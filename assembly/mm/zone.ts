@@ -10,11 +10,12 @@ import { LIST_BYTES, listLength } from "./list";
 //          |index| start| spanned| present| managed| watermarks| boost| nrFree | reserved| flags | cpus |
 //          +-----+------+--------+--------+--------+-----------+------+--------+---------+-------+------+
 //          52    56       60 .. 79          80             80 + 660        …
-//          | pcp | blocks | lowmemReserve | free lists [order][type] |
+//          | pcp | blocks | lowmemReserve | free lists [order][type], … , freeOrders |
 //
 // nrFree       NR_FREE_PAGES as the watermark code reads it; each CPU holds a difference that is folded in when it
 //              exceeds the CPU's threshold
 // reserved     pages of pageblocks set aside for atomic requests of higher order (nr_reserved_highatomic)
+// freeOrders   per migratetype: bit `order` is set while that free list has a block
 // blocks       per pageblock (512 pages): type u8, u16 pages in use that count as movable beside those on LRU lists, and u8 whether
 //              compaction passes it by
 //
@@ -41,8 +42,9 @@ const LISTS: usize = <usize>(MAX_ORDER * MIGRATE_TYPES);
 const FREE_PAGES: usize = FREE_LISTS + LISTS * LIST_BYTES;
 const MIN_FREE_PAGES: usize = FREE_PAGES + 4;
 const BOOST_FOUND: usize = FREE_PAGES + 8;
+const FREE_ORDERS: usize = FREE_PAGES + 12; // u32 × MIGRATE_TYPES
 /** Where compactzone.ts notes how far compaction has come. */
-export const ZONE_COMPACT: usize = FREE_PAGES + 12;
+export const ZONE_COMPACT: usize = FREE_ORDERS + 4 * <usize>MIGRATE_TYPES;
 const ZONE_COMPACT_BYTES: usize = 28;
 const BLOCK_SKIPS: usize = ZONE_COMPACT + ZONE_COMPACT_BYTES;
 const PCP_RECORDS: usize = BLOCK_SKIPS + 4;
@@ -233,6 +235,15 @@ export function zoneModFree(zone: usize, cpu: u32, pages: i32): void {
 export function zoneFreeList(zone: usize, order: u32, type: u32): usize {
   assert(order < MAX_ORDER && type < MIGRATE_TYPES);
   return zone + FREE_LISTS + <usize>(order * MIGRATE_TYPES + type) * LIST_BYTES;
+}
+
+/** The orders from which the free lists of a type have a block: bit `order` for each. */
+export function zoneFreeOrders(zone: usize, type: u32): u32 {
+  return load<u32>(zone + ((<usize>type) << 2), FREE_ORDERS);
+}
+
+export function setZoneFreeOrders(zone: usize, type: u32, orders: u32): void {
+  store<u32>(zone + ((<usize>type) << 2), orders, FREE_ORDERS);
 }
 
 /** Free blocks of one order, of all types. */

@@ -14,7 +14,7 @@ const MI = 2 ** 20;
 
 export interface CeilingRow {
   path: string;
-  work: "accesses" | "faults" | "blocks";
+  work: "accesses" | "faults" | "free lists" | "blocks";
   pages: number;
   /** Name of the kernels' stream, or of the mix of orders. */
   stream: string;
@@ -48,10 +48,14 @@ export function ceilingRows(): CeilingRow[] {
     },
     ...{ frames: 2 ** bits / (kind === "zipf" ? 8 : 2), ours: MI, theirs: 8 * MI },
   });
-  const blocks = (path: string, mix: "uni" | "geo", pages: number): CeilingRow => ({
-    ...{ path, work: "blocks", pages, stream: mix, kernels: [`k3_soa_${mix}`, `k3_packed_${mix}`] },
-    ...{ ours: MI, theirs: 8 * MI },
-  });
+  const blocks = (work: "free lists" | "blocks"): CeilingRow[] =>
+    [MI, 16 * MI].flatMap((pages) =>
+      (["uni", "geo"] as const).map((mix) => ({
+        path: `${work}, ${mix === "uni" ? "any order" : "mostly single pages"}, ${pages / MI} Mi pages`,
+        ...{ work, pages, stream: mix, kernels: [`k3_soa_${mix}`, `k3_packed_${mix}`] as const },
+        ...{ ours: MI, theirs: 8 * MI },
+      })),
+    );
   return [
     accesses("all TLB hits", "hot_12", 12, 1024),
     accesses("zipf, 1 GiB", "zipf_18", 18),
@@ -64,10 +68,8 @@ export function ceilingRows(): CeilingRow[] {
     faults("faults, uniform, 1 GiB", "uni", 18),
     faults("faults, zipf, 16 GiB", "zipf", 22),
     faults("faults, uniform, 16 GiB", "uni", 22),
-    blocks("blocks of any order, 1 Mi pages", "uni", MI),
-    blocks("blocks, mostly single pages, 1 Mi", "geo", MI),
-    blocks("blocks of any order, 16 Mi pages", "uni", 16 * MI),
-    blocks("blocks, mostly single pages, 16 Mi", "geo", 16 * MI),
+    ...blocks("free lists"),
+    ...blocks("blocks"),
   ];
 }
 
@@ -106,7 +108,7 @@ interface Prepared {
 }
 
 async function prepared(row: CeilingRow, kernels: Kernels, module: WebAssembly.Module): Promise<Prepared> {
-  if (row.work === "blocks")
+  if (row.work === "free lists" || row.work === "blocks")
     return { contenders: new KernelBlocks(row, module, ROUNDS).contenders(), units: row.ours };
   const stream = kernels.stream(row.stream);
   const scenario = ceilingScenario(row);
@@ -128,7 +130,7 @@ async function measureRow(
 ): Promise<CeilingResult> {
   const { contenders, units } = await prepared(row, kernels, module);
   const call: Omit<KernelCall, "kernel"> = {
-    ...(row.work !== "blocks" && { stream: row.stream }),
+    ...((row.work === "accesses" || row.work === "faults") && { stream: row.stream }),
     ...{ pages: row.pages, ops: row.theirs, warm: 8 * MI },
     ...(row.frames !== undefined && { frames: row.frames }),
   };
