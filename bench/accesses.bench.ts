@@ -9,7 +9,7 @@ import { Rig, STREAM } from "./rig.js";
 import { pass, sequentialStream, uniformStream, zipfStream } from "./streams.js";
 
 const PAGES = 262_144; // 1 GiB
-const TLB_ENTRIES = 2048;
+export const TLB_ENTRIES = 2048;
 const WRITES = 0.3;
 const THETA = 0.99;
 /** Accesses of one timed call, and of a stream before it repeats. */

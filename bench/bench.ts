@@ -10,10 +10,12 @@ import { ceiling } from "./ceiling/ceiling.bench.js";
 import { faultPath } from "./faultpath.bench.js";
 import { faults } from "./faults.bench.js";
 import { mmu } from "./kvm/mmu.bench.js";
+import { memory } from "./memory.bench.js";
 import { buddy } from "./mm/buddy.bench.js";
 import { mglru } from "./mm/mglru.bench.js";
 import { swap } from "./mm/swap.bench.js";
 import { twoList } from "./mm/twolist.bench.js";
+import { observe } from "./observe.bench.js";
 import { outside } from "./policy/outside.bench.js";
 import { policies } from "./policy/policies.bench.js";
 import { hostLine, type Suite, type SuiteReport, thisHost } from "./report.js";
@@ -37,6 +39,8 @@ const SUITES: Readonly<Record<string, Suite>> = {
   outside,
   "two-list": twoList,
   mglru,
+  observe,
+  memory,
 };
 
 const HELP = `npm run bench -- [SUITE …] [options]

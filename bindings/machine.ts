@@ -5,7 +5,7 @@
 import { bootCore } from "./boot.js";
 import { Core, coreModule } from "./core.js";
 import { PagevisorError } from "./errors.js";
-import { nextTask } from "./eventloop.js";
+import { nextTask, YIELD_MS } from "./eventloop.js";
 import { type FileSource, loadTraces, type Trace } from "./files.js";
 import { type Footprint, footprintOf } from "./footprint.js";
 import { guard } from "./guard.js";
@@ -14,7 +14,7 @@ import { type Limit, limitOf } from "./limit.js";
 import { applyLive, openDesigns, requireLive } from "./live.js";
 import { installPolicy, type OutsidePolicy, type PolicyScenario, takePolicy } from "./outside.js";
 import type { RunResult } from "./result.js";
-import { type Own, type Progress, prefault, readAll, resultSince, steps, YIELD_MS } from "./running.js";
+import { type Own, type Progress, prefault, readAll, resultSince, steps } from "./running.js";
 import { type ResolvedScenario, resolveScenario, type Scenario } from "./scenario.js";
 import { setPath } from "./setpath.js";
 import {
@@ -48,7 +48,7 @@ export interface CreateOptions {
 
 /** How a run is watched and ended. */
 export interface RunOptions {
-  /** Ends the run: it resolves with status `interrupted`. Looked at after each 65,536 accesses or 4096 events. */
+  /** Ends the run: it resolves with status `interrupted`. Looked at every few ms. */
   signal?: AbortSignal;
   /** Told how far the run has come, at least every 16 ms. */
   onProgress?: (progress: Progress) => void;
@@ -64,6 +64,8 @@ export interface RunOptions {
 export class Machine extends SteppedMachine {
   #core: Core | undefined;
   readonly #own: Own;
+  /** When the event loop last had its turn: a run in many short pieces must give it one, too. */
+  #lookedMs = performance.now();
 
   private constructor(core: Core, own: Own) {
     super();
@@ -153,13 +155,12 @@ export class Machine extends SteppedMachine {
   async runAsync(limit?: Limit, { signal, onProgress }: RunOptions = {}): Promise<RunResult> {
     if (limit === undefined) await this.warmUp({ ...(signal && { signal }) });
     const running = steps(this.core, this.#own, limit);
-    let since = performance.now();
     let step = running.next(signal?.aborted === true);
-    while (!step.done) {
-      if (performance.now() - since >= YIELD_MS) {
-        onProgress?.(step.value());
+    for (let begun = false; !step.done; begun = true) {
+      if (performance.now() - this.#lookedMs >= YIELD_MS) {
+        if (begun) onProgress?.(step.value());
         await nextTask();
-        since = performance.now();
+        this.#lookedMs = performance.now();
       }
       step = running.next(signal?.aborted === true);
     }

@@ -9,16 +9,18 @@ import { accessRows, plainGuest } from "../bench/accesses.bench.js";
 import { PlainBuddy } from "../bench/baseline/buddy.js";
 import { bootRows, copyScenario } from "../bench/boot.bench.js";
 import { kernelScript } from "../bench/ceiling/blocks.js";
-import { ceilingRows, ceilingScenario } from "../bench/ceiling/ceiling.bench.js";
+import { ceilingRows, ceilingScenario, plainPaging } from "../bench/ceiling/ceiling.bench.js";
 import { runPath } from "../bench/faultpath.bench.js";
 import { PATH_ROWS } from "../bench/faultpath.rows.js";
 import { faultRows, perFault } from "../bench/faults.bench.js";
 import { guest, measureRmap, measureTouches, touches } from "../bench/kvm/mmu.bench.js";
 import { median, speedup } from "../bench/measure.js";
+import { memoryRow } from "../bench/memory.bench.js";
 import { buddyRows, buddyScript, limitsOf, MOVABLE, ZONE, zoneWith } from "../bench/mm/buddy.bench.js";
 import { MglruContenders } from "../bench/mm/mglru.bench.js";
 import { CoreSlots, plainWith, slotRows, slotScript } from "../bench/mm/swap.bench.js";
 import { TwoListContenders } from "../bench/mm/twolist.bench.js";
+import { measureObserving, observeRuns } from "../bench/observe.bench.js";
 import { svgOf } from "../bench/plot.js";
 import { policyContenders } from "../bench/policy/policies.bench.js";
 import { figure, table, whole } from "../bench/report.js";
@@ -326,6 +328,39 @@ for (const row of ceilingRows().filter(({ work }) => work === "accesses" || work
     else assert.ok(swapIns > LENGTH / 3 && faults.major.count === swapIns, `${swapIns} of ${LENGTH}`);
   });
 }
+
+for (const row of ceilingRows().filter(({ work, pages }) => work === "faults" && pages === 4096)) {
+  test(`ceiling, ${row.path}: the plain TypeScript faults as often as the core`, async () => {
+    const small = { ...row, pages: PAGES, frames: PAGES / 2 };
+    const stream = zipfStream(LENGTH, PAGES, 0.6, 0.3);
+    const rig = Rig.boot(await coreModule(), ceilingScenario(small), stream);
+    const plain = plainPaging(small, { hitNs: 1, missNs: 1, majorNs: 1, writeProtectNs: 1 });
+    const before = rig.read();
+    rig.run(LENGTH);
+    plain.run(stream, 0, LENGTH);
+    const { faults, swapIns } = rig.since(before);
+    assert.is(plain.major, swapIns);
+    assert.is(plain.writeProtect, faults.writeProtect.count);
+  });
+}
+
+test("observing: each way of looking runs, beside the run without", async () => {
+  const [resident, limited] = observeRuns(PAGES * 4096).map((run) => ({ ...run, accesses: LENGTH }));
+  for (const run of [resident!, limited!]) {
+    const rows = await measureObserving(run, await coreModule());
+    assert.is(rows.length, 5);
+    assert.ok(rows.every(({ timesTheTime }) => timesTheTime > 0));
+    assert.is(rows[0]!.timesTheTime, 1);
+  }
+});
+
+test("memory: a page and a frame take what is promised", async () => {
+  const { perGuestPage, perHostFrame, perSwapSlot } = await memoryRow(["TDP MMU", {}], await coreModule());
+  assert.ok(perGuestPage > 16 && perGuestPage <= 24, `${perGuestPage}`);
+  // 32 bytes, and what a pageblock of 512 takes.
+  assert.ok(perHostFrame >= 32 && perHostFrame < 32.1, `${perHostFrame}`);
+  assert.ok(perSwapSlot >= 5 && perSwapSlot < 6, `${perSwapSlot}`);
+});
 
 test("two lists: the plain TypeScript evicts and brings back as many pages as the core", async () => {
   for (const [pages, theta] of [

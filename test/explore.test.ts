@@ -31,6 +31,16 @@ test("today's rule on the same machine: every order seen, none ends in a violati
   assert.ok(today.depth >= old.depth, `${today.depth} steps`);
 });
 
+test("a signal ends a search, whose result says that it has not seen everything", async () => {
+  const interrupt = new AbortController();
+  setTimeout(() => interrupt.abort(), 30);
+  const { complete, states, violation, interleavings } = await explored("smp-2007-fixed", {
+    signal: interrupt.signal,
+  });
+  assert.equal([complete, violation, interleavings], [false, null, null]);
+  assert.ok(states < 3692);
+});
+
 test("without the rule, an entry names a frame that has been freed", async () => {
   const { violation } = await explored("no-retry-today");
   assert.is(violation?.kind, "freedFrame");

@@ -2,10 +2,12 @@
 // A kernel knows one VM, no time, no costs, no events and no statistics.
 
 import { Machine, type Scenario } from "#dist/index.js";
-import { plainGuest, replay } from "../accesses.bench.js";
+import { plainGuest, replay, TLB_ENTRIES } from "../accesses.bench.js";
+import { type FaultCosts, PlainPaging } from "../baseline/faults.js";
 import { type Contender, median, race } from "../measure.js";
 import { figure, NONE, ratio, type Setting, type SuiteReport, table } from "../report.js";
 import { Rig, STREAM } from "../rig.js";
+import { pass } from "../streams.js";
 import { KernelBlocks } from "./blocks.js";
 import { type KernelCall, Kernels } from "./kernels.js";
 
@@ -101,6 +103,32 @@ interface CeilingResult {
   overPlainTypeScript?: number;
 }
 
+/** The plain pager in the state in which the core's guest begins: every page written once, in order. */
+export function plainPaging({ pages, frames }: CeilingRow, costs: FaultCosts): PlainPaging {
+  const plain = new PlainPaging(pages, frames!, TLB_ENTRIES, costs);
+  plain.run(pass(0, pages, true), 0, pages);
+  return plain;
+}
+
+// The stream over and over, a piece of it a call.
+function loopedOver(plain: PlainPaging, stream: Uint32Array): (accesses: number) => void {
+  let at = 0;
+  return (accesses) => {
+    for (let left = accesses; left > 0; ) {
+      const count = Math.min(left, 65_536, stream.length - at);
+      plain.run(stream, at, at + count);
+      at = (at + count) % stream.length;
+      left -= count;
+    }
+  };
+}
+
+/** What a fault takes in virtual time, as the run of the core has counted. */
+function faultCosts(machine: Machine): FaultCosts {
+  const { major, writeProtect } = machine.result().vms[0]!.faults;
+  return { hitNs: 100, missNs: 155, majorNs: major.latency.mean, writeProtectNs: writeProtect.latency.mean };
+}
+
 interface Prepared {
   contenders: Contender[];
   /** Operations of one call of each. */
@@ -114,8 +142,13 @@ async function prepared(row: CeilingRow, kernels: Kernels, module: WebAssembly.M
   const scenario = ceilingScenario(row);
   const files = { [STREAM]: new Uint8Array(stream.buffer) };
   const machine = await Machine.create(scenario, { module, files });
-  if (row.work === "faults") machine.run({ accesses: 8 * MI });
   const contenders: Contender[] = [{ name: "pagevisor", run: () => machine.run({ accesses: row.ours }) }];
+  if (row.work === "faults") {
+    machine.run({ accesses: 8 * MI });
+    const plain = loopedOver(plainPaging(row, faultCosts(machine)), stream);
+    plain(8 * MI);
+    contenders.push({ name: "plain TypeScript", run: () => plain(row.ours) });
+  }
   if (row.work === "accesses") {
     const guest = plainGuest(Rig.boot(module, scenario, stream), row.pages);
     contenders.push({ name: "plain TypeScript", run: () => replay(guest, stream, row.ours) });

@@ -47,6 +47,8 @@ const workload = fc.oneof(
 const guest = fc
   .record({
     design: fc.constantFrom(...DESIGNS),
+    // Short arrays are full soon; where a block of one entry has many free ones, the second one is too short, and the run ends.
+    entries: fc.constantFrom(undefined, 1, 20, 200),
     vcpus: fc.integer({ min: 1, max: 2 }),
     tasks: fc.array(fc.record({ workload, prefault: fc.boolean() }), { minLength: 1, maxLength: 3 }),
     balloon: fc.option(fc.record({ target: fc.constantFrom("2MiB", "12MiB"), deflateOnOom: fc.boolean() }), {
@@ -69,13 +71,16 @@ const guest = fc
       { nil: undefined },
     ),
   })
-  .map(({ design, vcpus, tasks, balloon, large, device }) => ({
+  .map(({ design, entries, vcpus, tasks, balloon, large, device }) => ({
     // A guest below 64 MiB never reports; most are small, so that memory runs out.
     memory: large ? "96MiB" : "16MiB",
     vcpus,
     ...(device !== undefined && { balloonDevice: device }),
     guest: {
-      freePages: { design },
+      freePages: {
+        design,
+        ...(design.startsWith("hinting-2019") && entries !== undefined && { arrayEntries: entries }),
+      },
       ...(balloon !== undefined && { balloon }),
       tasks: tasks.map(({ workload: each, prefault }) => ({
         workload: each,
@@ -132,7 +137,8 @@ test("guests that give memory back keep what they have, and a run is one history
     fc.asyncProperty(scenarios, fc.integer({ min: 50, max: 4000 }), async (scenario, slice) => {
       const uncut = await Machine.create(scenario, { module });
       const whole = uncut.run({ time: "60s" });
-      assert.is.not(whole.status, "violation", JSON.stringify(whole.violations));
+      const overflows = whole.violations?.every(({ kind }) => kind === "arrayOverflow") ?? true;
+      assert.ok(overflows, JSON.stringify(whole.violations));
       uncut.check();
 
       let cut = await Machine.create(scenario, { module });
