@@ -4,6 +4,7 @@ import { reportingInit } from "./guest/reporting";
 import { apfPinInit } from "./kvm/apfpin";
 import { notifierInit } from "./kvm/notifier";
 import { writepageInit } from "./kvm/writepage";
+import { outsideInit } from "./machine/outside";
 
 // The exports of the core: numbers and addresses only. What a number means is told by the constants exported beside it.
 
@@ -14,6 +15,7 @@ export * from "./machine/check";
 export * from "./machine/config";
 export * from "./machine/configguest";
 export * from "./machine/configreclaim";
+export * from "./machine/devicecase";
 export * from "./machine/explore";
 export * from "./machine/exploreapf";
 export * from "./machine/explorestate";
@@ -27,6 +29,7 @@ export * from "./machine/lrucase";
 export * from "./machine/merging";
 // Names for the binding: kinds, counters and keys by their constants.
 export * from "./machine/names";
+export * from "./machine/outside";
 export * from "./machine/pager";
 export * from "./machine/planned";
 export * from "./machine/policycase";
@@ -48,3 +51,4 @@ apfPinInit();
 reportingInit();
 hintingInit();
 booksInit();
+outsideInit();

@@ -9,7 +9,7 @@ import { Rig, STREAM } from "./rig.js";
 import { pass, sequentialStream, uniformStream, zipfStream } from "./streams.js";
 
 const PAGES = 262_144; // 1 GiB
-const TLB_ENTRIES = 2048;
+export const TLB_ENTRIES = 2048;
 const WRITES = 0.3;
 const THETA = 0.99;
 /** Accesses of one timed call, and of a stream before it repeats. */
@@ -99,7 +99,8 @@ async function machineOf(row: AccessRow, module: WebAssembly.Module): Promise<Ma
   return Machine.create(row.scenario, { module, files: { [STREAM]: bytes } });
 }
 
-async function measureRow(row: AccessRow, { module, against }: Setting): Promise<AccessResult> {
+/** Times a row beside the plain TypeScript, where it is fed by a stream, and another build, where there is one. */
+export async function measureRow(row: AccessRow, { module, against }: Setting): Promise<AccessResult> {
   const machine = await machineOf(row, module);
   const contenders: Contender[] = [{ name: "pagevisor", run: () => machine.run({ accesses: ACCESSES }) }];
   if (against !== undefined) {

@@ -10,18 +10,23 @@ import { ceiling } from "./ceiling/ceiling.bench.js";
 import { faultPath } from "./faultpath.bench.js";
 import { faults } from "./faults.bench.js";
 import { mmu } from "./kvm/mmu.bench.js";
+import { memory } from "./memory.bench.js";
 import { buddy } from "./mm/buddy.bench.js";
 import { mglru } from "./mm/mglru.bench.js";
 import { swap } from "./mm/swap.bench.js";
 import { twoList } from "./mm/twolist.bench.js";
+import { observe } from "./observe.bench.js";
+import { outside } from "./policy/outside.bench.js";
 import { policies } from "./policy/policies.bench.js";
 import { hostLine, type Suite, type SuiteReport, thisHost } from "./report.js";
+import { sizes } from "./size.bench.js";
 import { stop } from "./stop.bench.js";
 import { sweeps } from "./sweep.bench.js";
 import { yardstick, yardstickLine } from "./yardstick.js";
 
 const SUITES: Readonly<Record<string, Suite>> = {
   accesses,
+  size: (setting) => sizes(setting),
   faults,
   boot,
   "fault-path": faultPath,
@@ -31,8 +36,11 @@ const SUITES: Readonly<Record<string, Suite>> = {
   sweep: sweeps,
   stop,
   policies,
+  outside,
   "two-list": twoList,
   mglru,
+  observe,
+  memory,
 };
 
 const HELP = `npm run bench -- [SUITE …] [options]
@@ -46,6 +54,7 @@ Suites (all when none is named): ${Object.keys(SUITES).join(", ")}
   --core FILE       run this build of the core instead of the package's own
   --against FILE    run another build beside it, and print how many times faster the first is
   --ceiling DIR     run the suite "ceiling" too: the bare kernels in C of that folder, beside the core (needs gcc)
+  --plot FILE       where the suite "size" draws its rows, an SVG
   --help            print this
 
 Times are CPU time. Single figures vary with what else the machine does; ratios vary less. The yardstick, measured before and
@@ -62,6 +71,7 @@ interface Options {
   core: string | undefined;
   against: string | undefined;
   ceiling: string | undefined;
+  plot: string | undefined;
 }
 
 function optionsOf(args: string[]): Options {
@@ -71,6 +81,7 @@ function optionsOf(args: string[]): Options {
     core: { type: "string" },
     against: { type: "string" },
     ceiling: { type: "string" },
+    plot: { type: "string" },
   } as const;
   const { values, positionals } = parsed(() => parseArgs({ args, options, allowPositionals: true }));
   const known = values.ceiling === undefined ? Object.keys(SUITES) : [...Object.keys(SUITES), "ceiling"];
@@ -78,7 +89,14 @@ function optionsOf(args: string[]): Options {
     if (!known.includes(name)) throw new UsageError(`no suite ${name}; there are ${known.join(", ")}`);
   }
   const suites = positionals.length === 0 ? known : positionals;
-  return { suites, ...values, core: values.core, against: values.against, ceiling: values.ceiling };
+  return {
+    suites,
+    ...values,
+    core: values.core,
+    against: values.against,
+    ceiling: values.ceiling,
+    plot: values.plot,
+  };
 }
 
 function parsed<T>(parse: () => T): T {
@@ -98,7 +116,7 @@ function compile(file: string): WebAssembly.Module {
 }
 
 async function main(args: string[]): Promise<void> {
-  const { suites, json, help, core, against, ceiling: folder } = optionsOf(args);
+  const { suites, json, help, core, against, ceiling: folder, plot } = optionsOf(args);
   if (help) {
     process.stdout.write(HELP);
     return;
@@ -106,6 +124,7 @@ async function main(args: string[]): Promise<void> {
   const setting = {
     module: core === undefined ? await coreModule() : compile(core),
     against: against === undefined ? undefined : compile(against),
+    plot,
   };
   const host = thisHost();
   if (!json) process.stdout.write(`pagevisor ${VERSION}: ${hostLine(host)}\n`);

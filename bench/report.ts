@@ -8,6 +8,8 @@ export interface Setting {
   module: WebAssembly.Module;
   /** Another build of the core to compare with; undefined for none. */
   against: WebAssembly.Module | undefined;
+  /** Where a suite that draws writes its plot; undefined for nowhere. */
+  plot?: string | undefined;
 }
 
 export interface SuiteReport {

@@ -5,6 +5,7 @@ import { type BootedTask, bootCore } from "#dist/boot.js";
 import { Core } from "#dist/core.js";
 import { FAULT_NAMES, type FaultName, faultBetween, type Reading, readCounters } from "#dist/counters.js";
 import type { FaultKind, Scenario } from "#dist/index.js";
+import { installPolicy, type OutsidePolicy, type PolicyScenario, takePolicy } from "#dist/outside.js";
 import { type ResolvedScenario, resolveScenario } from "#dist/scenario.js";
 
 /** Name under which a scenario of the bench finds the rig's stream. */
@@ -39,16 +40,19 @@ export class Rig {
     readonly core: Core,
     private readonly scenario: ResolvedScenario,
     private readonly tasks: readonly BootedTask[],
+    private readonly policy: OutsidePolicy | undefined,
   ) {}
 
   /** Boots `scenario` and runs its prefaults. Its traces, if it has any, are all `words`. */
-  static boot(module: WebAssembly.Module, scenario: Scenario, words?: Uint32Array): Rig {
+  static boot(module: WebAssembly.Module, scenario: Scenario | PolicyScenario, words?: Uint32Array): Rig {
     const core = new Core(module);
-    const resolved = resolveScenario(scenario);
+    const { scenario: named, policy } = takePolicy(scenario);
+    const resolved = resolveScenario(named);
+    installPolicy(core, resolved, policy);
     const traces = new Map(
       words === undefined ? [] : [[STREAM, { words, pages: pagesOf(words), sha256: "" }]],
     );
-    const rig = new Rig(core, resolved, bootCore(core, resolved, traces));
+    const rig = new Rig(core, resolved, bootCore(core, resolved, traces), policy);
     // Exactly as many accesses as there are pages to write: not one of the tasks' own is made before the first run().
     rig.run(prefaultPages(resolved, traces.get(STREAM)?.pages ?? 0));
     if (core.call.bootPrefaulting() !== 0) throw new Error("a scenario of the bench is too big for its host");
@@ -80,7 +84,8 @@ export class Rig {
 
   /** An instance of the same core in the same state. */
   twin(): Rig {
-    const rig = new Rig(new Core(this.core.module), this.scenario, this.tasks);
+    const rig = new Rig(new Core(this.core.module), this.scenario, this.tasks, this.policy);
+    installPolicy(rig.core, this.scenario, this.policy);
     this.copyTo(rig);
     return rig;
   }

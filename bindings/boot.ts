@@ -10,6 +10,7 @@ import { configEvent, slotsToCome } from "./events.js";
 import type { Trace } from "./files.js";
 import { configHostPaging } from "./hostpaging.js";
 import { flagBits, gfnOfPage, memslotsOf } from "./memslots.js";
+import { missingPolicy } from "./outside.js";
 import { startPager } from "./pager.js";
 import { isIdealized } from "./policynames.js";
 import type { ResolvedScenario, ResolvedVm, ResolvedWorkload } from "./scenario.js";
@@ -50,7 +51,7 @@ function chargedTables({ memcg }: ResolvedVm): string {
 export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<string, Trace>): BootedTask[] {
   const { call } = core;
   const { host } = scenario;
-  const { policy, swappiness, watermarkScaleFactor, pageClusterPages } = host.reclaim;
+  const { policy, outside, swappiness, watermarkScaleFactor, pageClusterPages } = host.reclaim;
   done(
     core,
     call.configHost(
@@ -68,6 +69,10 @@ export function bootCore(core: Core, scenario: ResolvedScenario, traces: Map<str
   }
   if (policy === "mglru") call.configGenerations();
   if (isIdealized(policy)) call.configPolicy(core.constant(`POLICY_${constantName(policy)}`));
+  if (outside !== undefined) {
+    if (core.outside === undefined) throw missingPolicy(outside.name);
+    call.configOutside(outside.batch);
+  }
   call.configReadahead(pageClusterPages);
   call.configNodes(host.numaNodes);
   call.configCheck(Number(scenario.check.integrity), Number(scenario.check.onViolation === "stop"));

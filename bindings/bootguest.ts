@@ -5,13 +5,21 @@ import { FEATURES } from "./giveschema.js";
 import type { ResolvedVm } from "./scenario.js";
 
 const PAGE_BYTES = 4096;
+/** Places of an array of the patch of 2019. */
+const HINTING_ENTRIES = 1000;
 
 /** Configures the guest for tasks with `pages` pages together; negative when there is no room. */
 export function configGuest(core: Core, index: number, vm: ResolvedVm, pages: number): number {
   const { call } = core;
   const { freePages, balloon } = vm.guest;
-  const { design = "off", minOrder = 0, pagePoison = false, initOnFree = false } = freePages ?? {};
-  const status = call.configGuest(index, pages, core.constant(`FREE_${constantName(design)}`), minOrder ?? 0);
+  const { design = "off", pagePoison = false, initOnFree = false } = freePages ?? {};
+  const status = call.configGuest(
+    index,
+    pages,
+    core.constant(`FREE_${constantName(design)}`),
+    freePages?.minOrder ?? 0,
+    freePages?.arrayEntries ?? HINTING_ENTRIES,
+  );
   const device = deviceOf(vm);
   if (status < 0 || device === undefined) return status;
   const { offers, ring, statsInterval } = device;

@@ -4,6 +4,7 @@
 import { instantiateSync } from "@assemblyscript/loader";
 import { readCore } from "./corebytes.js";
 import { PagevisorError } from "./errors.js";
+import type { OutsideCalls } from "./outside.js";
 
 type Call = (...args: number[]) => number;
 
@@ -22,6 +23,11 @@ export interface CoreFunctions {
   configCosts: Call;
   configCost: Call;
   configPolicy: Call;
+  configOutside: Call;
+  outsideColumns: Call;
+  outsideFailure: Call;
+  outsideFailedAt: Call;
+  outsideClear: Call;
   configGenerations: Call;
   lrucaseGenerations: Call;
   configReadahead: Call;
@@ -254,6 +260,10 @@ export interface CoreFunctions {
   balloonCaseRelease: Call;
   balloonCaseRequest: Call;
   balloonCasePages: Call;
+  deviceCaseRequest: Call;
+  deviceCaseSend: Call;
+  deviceCaseBusy: Call;
+  deviceCaseHva: Call;
   zoneCaseBegin: Call;
   zoneCaseZone: Call;
   zoneCaseReady: Call;
@@ -270,6 +280,7 @@ export interface CoreFunctions {
   zoneCaseDrain: Call;
   zoneCaseScript: Call;
   zoneCaseRun: Call;
+  zoneCaseListsRun: Call;
   zoneCaseIsolateRun: Call;
   zoneCaseIsolate: Call;
   zoneCasePutback: Call;
@@ -286,11 +297,15 @@ export interface CoreFunctions {
 /** One instance of the core. */
 export class Core {
   readonly memory: WebAssembly.Memory;
+  /** The program's own policy, under which alone the core asks for choices. */
+  outside: OutsideCalls | undefined;
   private readonly exports: Record<string, unknown>;
 
   constructor(readonly module: WebAssembly.Module) {
     // The seed is never asked for; a constant keeps the loader's clock out.
-    const { instance } = instantiateSync(module, { env: { abort, seed: () => 0 } });
+    const choosePages = (vm: number, count: number): number => this.outside!.choose(vm, count);
+    const imports = { env: { abort, seed: () => 0 }, outside: { choosePages } };
+    const { instance } = instantiateSync(module, imports);
     this.exports = instance.exports;
     this.memory = instance.exports.memory as WebAssembly.Memory;
   }

@@ -9,6 +9,7 @@ export type ErrorCode =
   | "E_FIXED" // a key that a fork cannot change
   | "E_LIMIT" // a run limit that is not a positive number
   | "E_STEP" // what a single step names: a VM, a vCPU, frames, a CPU
+  | "E_POLICY" // a policy of the program's own: missing, another one, or a choice that is none
   | "E_SWEEP" // what a sweep varies, its seeds or its workers
   | "E_USAGE" // wrong command line
   | "E_SNAPSHOT" // bytes that are not a snapshot of this version

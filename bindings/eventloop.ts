@@ -1,5 +1,8 @@
 // Giving way to the rest of the program in the middle of a long run.
 
+/** ms between two turns of the event loop in a long run; the promise is 16. */
+export const YIELD_MS = 8;
+
 /** The next turn of the event loop, without the delay that timers have. */
 export function nextTask(): Promise<void> {
   return new Promise((resolve) => {

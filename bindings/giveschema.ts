@@ -26,6 +26,12 @@ export const freePagesSchema = object("How the guest tells the host about free m
       { min: 0, max: 10 },
     ),
   ),
+  arrayEntries: maybe(
+    count(
+      "Places of each array of hinting-2019 and hinting-2019-min-order. Default: 1000, as in the patch; nothing else for the other designs.",
+      { min: 1, max: 1000 },
+    ),
+  ),
 });
 
 export const balloonSchema = object("A virtio balloon: pages that the guest lends to the host.", {

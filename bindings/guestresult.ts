@@ -70,6 +70,7 @@ export function guestResult(
       requests: counted("BALLOON_REQUESTS"),
       inflated: counted("INFLATED"),
       deflated: counted("DEFLATED"),
+      deflatedOnOom: counted("OOM_DEFLATED"),
     },
     balloonDevice: deviceResult(core, counted, after),
     guestMemory: {

@@ -21,7 +21,7 @@ export function needsBuddy(
 export function guestMemory(vm: ResolvedVm, index: number): Problem[] {
   return [
     allocator(vm, index),
-    minOrder(vm, index),
+    forDesign(vm, index),
     device(vm, index),
     ownPages(vm, index),
     churn(vm, index),
@@ -50,16 +50,19 @@ function allocator({ guest, memslots, balloonDevice }: ResolvedVm, index: number
   return problems;
 }
 
-function minOrder({ guest: { freePages } }: ResolvedVm, index: number): Problem[] {
+/** Keys of freePages that mean something to some designs only. */
+function forDesign({ guest: { freePages } }: ResolvedVm, index: number): Problem[] {
+  if (freePages === undefined) return [];
+  const { design, minOrder, arrayEntries } = freePages;
   const problems: Problem[] = [];
-  const path = ["vms", index, "guest"];
-  if (freePages !== undefined && freePages.minOrder !== 0) {
-    const { design, minOrder } = freePages;
-    if (design !== "reporting" && design !== "hinting-2019-min-order") {
-      const wrong = `${minOrder} means nothing to ${show(design)}`;
-      problems.push({ path: [...path, "freePages", "minOrder"], wrong, allowed: "0, or absent" });
-    }
-  }
+  const nothing = (key: string, value: number, allowed: string): void => {
+    const path = ["vms", index, "guest", "freePages", key];
+    problems.push({ path, wrong: `${value} means nothing to ${show(design)}`, allowed });
+  };
+  const least = design === "reporting" || design === "hinting-2019-min-order";
+  if (minOrder !== null && minOrder !== 0 && !least) nothing("minOrder", minOrder, "0, or absent");
+  if (arrayEntries !== null && !design.startsWith("hinting-2019"))
+    nothing("arrayEntries", arrayEntries, "absent");
   return problems;
 }
 

@@ -48,6 +48,7 @@ export type {
   OfflineStep,
   PinStep,
 } from "./migration.js";
+export { type Candidates, EVICT, KEEP, type OutsidePolicy, type PolicyScenario } from "./outside.js";
 export type { PagerSetting } from "./pager.js";
 export type { EntryBits, PageTableStep } from "./pagetable.js";
 export { POLICIES, type PolicyName } from "./policynames.js";
@@ -100,6 +101,7 @@ export type {
   CaseInput,
   CaseResult,
   Difference,
+  FailedCase,
   Replayer,
   SkippedCase,
   ValidateResult,

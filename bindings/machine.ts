@@ -5,15 +5,16 @@
 import { bootCore } from "./boot.js";
 import { Core, coreModule } from "./core.js";
 import { PagevisorError } from "./errors.js";
-import { nextTask } from "./eventloop.js";
+import { nextTask, YIELD_MS } from "./eventloop.js";
 import { type FileSource, loadTraces, type Trace } from "./files.js";
 import { type Footprint, footprintOf } from "./footprint.js";
 import { guard } from "./guard.js";
 import { histogramsBetween, type LatencyHistogram } from "./histogram.js";
 import { type Limit, limitOf } from "./limit.js";
 import { applyLive, openDesigns, requireLive } from "./live.js";
+import { installPolicy, type OutsidePolicy, type PolicyScenario, takePolicy } from "./outside.js";
 import type { RunResult } from "./result.js";
-import { type Own, type Progress, prefault, readAll, resultSince, steps, YIELD_MS } from "./running.js";
+import { type Own, type Progress, prefault, readAll, resultSince, steps } from "./running.js";
 import { type ResolvedScenario, resolveScenario, type Scenario } from "./scenario.js";
 import { setPath } from "./setpath.js";
 import {
@@ -47,7 +48,7 @@ export interface CreateOptions {
 
 /** How a run is watched and ended. */
 export interface RunOptions {
-  /** Ends the run: it resolves with status `interrupted`. Looked at after each 65,536 accesses or 4096 events. */
+  /** Ends the run: it resolves with status `interrupted`. Looked at every few ms. */
   signal?: AbortSignal;
   /** Told how far the run has come, at least every 16 ms. */
   onProgress?: (progress: Progress) => void;
@@ -63,6 +64,8 @@ export interface RunOptions {
 export class Machine extends SteppedMachine {
   #core: Core | undefined;
   readonly #own: Own;
+  /** When the event loop last had its turn: a run in many short pieces must give it one, too. */
+  #lookedMs = performance.now();
 
   private constructor(core: Core, own: Own) {
     super();
@@ -71,14 +74,16 @@ export class Machine extends SteppedMachine {
   }
 
   /**
-   * Checks a scenario, reads its input files and boots it.
+   * Checks a scenario, reads its input files and boots it. Its `host.reclaim.policy` may be an {@link OutsidePolicy}.
    *
-   * @throws PagevisorError E_SCENARIO, E_FILE, E_TOO_BIG
+   * @throws PagevisorError E_SCENARIO, E_FILE, E_TOO_BIG; E_POLICY for a scenario that was taken from a machine with a policy of the program's own
    */
-  static async create(scenario: Scenario, options: CreateOptions = {}): Promise<Machine> {
-    const resolved = resolveScenario(scenario);
+  static async create(scenario: Scenario | PolicyScenario, options: CreateOptions = {}): Promise<Machine> {
+    const { scenario: named, policy } = takePolicy(scenario);
+    const resolved = resolveScenario(named);
     const traces = await loadTraces(resolved, options.files, options.baseDir, options.traces);
     const core = new Core(options.module ?? (await coreModule()));
+    installPolicy(core, resolved, policy);
     const tasks = guard(() => bootCore(core, resolved, traces));
     const inputs = [...traces].map(([file, { sha256 }]) => ({ file, sha256 }));
     const machine = new Machine(core, {
@@ -100,9 +105,13 @@ export class Machine extends SteppedMachine {
   /**
    * Continues a machine from the bytes of {@link Machine.snapshot}.
    *
-   * @throws PagevisorError E_SNAPSHOT when they are not a snapshot of this version and build
+   * @param options.policy the policy of the program's own, if the machine had one: its state is not in the bytes
+   * @throws PagevisorError E_SNAPSHOT when they are not a snapshot of this version and build, E_POLICY when the policy is missing or another one
    */
-  static async restore(bytes: Uint8Array, options: { module?: WebAssembly.Module } = {}): Promise<Machine> {
+  static async restore(
+    bytes: Uint8Array,
+    options: { module?: WebAssembly.Module; policy?: OutsidePolicy } = {},
+  ): Promise<Machine> {
     const { header, memory } = unpackSnapshot(bytes);
     const core = new Core(options.module ?? (await coreModule()));
     if (header.heapBase !== core.call.bootHeapBase()) throw notOne("they are of another build");
@@ -110,6 +119,7 @@ export class Machine extends SteppedMachine {
     if (missing > 0) core.memory.grow(missing);
     new Uint8Array(core.memory.buffer).set(memory);
     const own = header.own as Omit<Own, "base">;
+    installPolicy(core, own.scenario, options.policy);
     return new Machine(core, { ...own, base: reviveReading(header.base as EncodedReading) });
   }
 
@@ -145,13 +155,12 @@ export class Machine extends SteppedMachine {
   async runAsync(limit?: Limit, { signal, onProgress }: RunOptions = {}): Promise<RunResult> {
     if (limit === undefined) await this.warmUp({ ...(signal && { signal }) });
     const running = steps(this.core, this.#own, limit);
-    let since = performance.now();
     let step = running.next(signal?.aborted === true);
-    while (!step.done) {
-      if (performance.now() - since >= YIELD_MS) {
-        onProgress?.(step.value());
+    for (let begun = false; !step.done; begun = true) {
+      if (performance.now() - this.#lookedMs >= YIELD_MS) {
+        if (begun) onProgress?.(step.value());
         await nextTask();
-        since = performance.now();
+        this.#lookedMs = performance.now();
       }
       step = running.next(signal?.aborted === true);
     }
@@ -185,9 +194,11 @@ export class Machine extends SteppedMachine {
    * Another future from the present state: a copy that shares nothing with this machine.
    *
    * @param options.set live keys to change, by dotted path
-   * @throws PagevisorError E_FIXED for a key that cannot change in a living machine, E_SCENARIO for a wrong value
+   * @param options.policy the policy of the program's own, if the machine has one: another object, or the same if it keeps no state
+   * @throws PagevisorError E_FIXED for a key that cannot change in a living machine, E_SCENARIO for a wrong value, E_POLICY when the policy is
+   * missing or another one
    */
-  fork(options: { set?: Record<string, unknown> } = {}): Machine {
+  fork(options: { set?: Record<string, unknown>; policy?: OutsidePolicy } = {}): Machine {
     const core = this.core;
     let scenario: Scenario = openDesigns(this.#own.scenario);
     const set = Object.entries(options.set ?? {});
@@ -199,6 +210,7 @@ export class Machine extends SteppedMachine {
       resolved,
     );
     const copy = new Core(core.module);
+    installPolicy(copy, resolved, options.policy);
     core.copyTo(copy);
     applyLive(copy, this.#own.scenario, resolved);
     // A larger ring is a new one: what stood in the old one is the parent's to read.
@@ -287,6 +299,12 @@ export class Machine extends SteppedMachine {
   protected get core(): Core {
     if (this.#core === undefined) {
       throw new PagevisorError("E_DISPOSED", "the machine has been disposed of; create or fork another one");
+    }
+    if (this.#core.outside?.asking) {
+      throw new PagevisorError(
+        "E_POLICY",
+        "a policy that is choosing cannot use its machine, which is in the middle of a step",
+      );
     }
     return this.#core;
   }

@@ -6,6 +6,9 @@ export const POLICIES = ["lru", "fifo", "clock", "sieve", "s3fifo", "arc", "2q",
 /** One of {@link POLICIES}. */
 export type PolicyName = (typeof POLICIES)[number];
 
+/** What `host.reclaim.policy` is when the program has brought a policy of its own. */
+export const OUTSIDE = "outside" as const;
+
 /** A policy that sees every access and decides alone what goes, in place of Linux' lists. */
 export function isIdealized(policy: string): boolean {
   return policy !== "two-list" && policy !== "mglru";

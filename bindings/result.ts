@@ -175,8 +175,8 @@ export interface VmResult {
     /** Pages of requests that the host has answered and not dropped: it takes the queue for another one, or the guest poisons its pages. */
     unheard: number;
   };
-  /** The balloon: pages in it now, requests, pages that went into it and came back. */
-  balloon: { pages: number; requests: number; inflated: number; deflated: number };
+  /** The balloon: pages in it now, requests, pages that went into it, that came back, and of these the ones that a guest without memory has got. */
+  balloon: { pages: number; requests: number; inflated: number; deflated: number; deflatedOnOom: number };
   /** The balloon device as the guest's driver has found it; null when there is none, or the driver has given it up. */
   balloonDevice: BalloonDeviceResult | null;
   /** The guest's own memory management; all 0 with allocator direct. */
@@ -313,7 +313,7 @@ export interface RunResult {
   seed: number;
   /** How the run ended. */
   status: RunStatus;
-  /** Why the run ended: `tasks`, `accesses`, `time`, `oom`, `signal`, `violation`. */
+  /** Why the run ended: `tasks`, `accesses`, `time`, `oom`, `signal`, `violation`, `policy` (one of the program's own has failed). */
   stoppedBy: string;
   /** 16 hexadecimal digits: hash of the logical history up to now. */
   digest: string;

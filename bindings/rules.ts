@@ -9,7 +9,7 @@ import { gfnOfPage, memslotsOf } from "./memslots.js";
 import { ALIAS_SLOTS, kernelSlot } from "./memslotschema.js";
 import { nearestName } from "./nearest.js";
 import { pagerProblems } from "./pagerschema.js";
-import { isIdealized } from "./policynames.js";
+import { isIdealized, OUTSIDE } from "./policynames.js";
 import { formatPath, type Problem, show } from "./problems.js";
 import type { ParsedScenario, ResolvedScenario, ResolvedVm } from "./scenario.js";
 import { guestTables, shadowPaging } from "./shadowrules.js";
@@ -47,10 +47,22 @@ export function ruleProblems(parsed: ParsedScenario, resolved: ResolvedScenario)
     }),
     ...starts(resolved),
     ...eventProblems(parsed.events, resolved),
+    ...outsidePolicy(resolved),
     ...idealizedPolicy(resolved),
     ...ksmProblems(resolved),
     ...hugePages(resolved),
   ];
+}
+
+// What stands for a policy of the program's own, and what it is called, come together.
+function outsidePolicy({ host }: ResolvedScenario): Problem[] {
+  const { policy, outside } = host.reclaim;
+  if ((policy === OUTSIDE) === (outside !== undefined)) return [];
+  const path = ["host", "reclaim", "outside"];
+  if (outside !== undefined)
+    return [{ path, wrong: `names a policy beside ${show(policy)}`, allowed: "nothing" }];
+  const wrong = 'missing, and policy "outside" is an object that Machine.create() takes in its place';
+  return [{ path, wrong, allowed: "what Machine.create() has filled in" }];
 }
 
 function idealizedPolicy({ host, vms }: ResolvedScenario): Problem[] {

@@ -2,9 +2,9 @@
 
 import type { BootedTask } from "./boot.js";
 import type { Core } from "./core.js";
-import { type Reading, readCounters } from "./counters.js";
+import { type Reading, readCounters, virtualNow } from "./counters.js";
 import { PagevisorError } from "./errors.js";
-import { nextTask } from "./eventloop.js";
+import { nextTask, YIELD_MS } from "./eventloop.js";
 import { eventResults } from "./events.js";
 import { guard } from "./guard.js";
 import { type Bound, boundOf, type Limit, limitOf } from "./limit.js";
@@ -19,6 +19,7 @@ import {
   vmResults,
 } from "./results.js";
 import type { ResolvedScenario } from "./scenario.js";
+import { Slices } from "./slices.js";
 import { VERSION } from "./version.js";
 
 /** How far a run has come. */
@@ -47,12 +48,6 @@ export interface Own {
   base: Reading;
 }
 
-// Accesses and events of one call into the core: enough to stay in optimized code, few enough to answer in milliseconds.
-const CALL_ACCESSES = 65_536;
-const CALL_EVENTS = 4096;
-/** ms between two looks at the event loop; the promise is 16. */
-export const YIELD_MS = 8;
-
 /** All counters of the machine, now. */
 export function readAll(core: Core, { scenario, tasks }: Pick<Own, "scenario" | "tasks">): Reading {
   const ids = tasks.map(({ id }) => id);
@@ -62,9 +57,13 @@ export function readAll(core: Core, { scenario, tasks }: Pick<Own, "scenario" | 
 /** Runs what is written once before time and counters start: the regions of tasks with `prefault`. */
 export async function prefault(core: Core): Promise<void> {
   const { call } = core;
+  const slices = new Slices();
   let since = performance.now();
   while (call.bootPrefaulting() !== 0) {
-    const stop = guard(() => call.machineRun(CALL_ACCESSES, CALL_EVENTS)) >>> 0;
+    const began = performance.now();
+    const stop = guard(() => call.machineRun(slices.accesses, slices.events)) >>> 0;
+    slices.took(performance.now() - began);
+    core.outside?.raise();
     if (stop === core.constant("STOP_OOM")) break;
     if (performance.now() - since >= YIELD_MS) {
       await nextTask();
@@ -89,15 +88,24 @@ export function* steps(
   core.call.reportMark(0);
   core.call.machineSetTimeLimit(startNs + bound.timeNs);
   const stops = new Map([...core.constants("STOP_")].map(([name, value]) => [value, name]));
+  const slices = new Slices();
   const began = performance.now();
   let made = 0;
   let reason = "";
-  const progress = (): Progress => progressOf(core, own, before, made, bound);
+  const progress = (): Progress => progressOf(core, own, startNs, made, bound);
   let interrupted = yield progress;
   while (reason === "" && interrupted !== true) {
-    const budget = Math.min(CALL_ACCESSES, bound.accesses - made);
-    const stop = stops.get(guard(() => core.call.machineRun(budget, CALL_EVENTS)) >>> 0)!;
+    const budget = Math.min(slices.accesses, bound.accesses - made);
+    const called = performance.now();
+    const stop = stops.get(guard(() => core.call.machineRun(budget, slices.events)) >>> 0)!;
+    slices.took(performance.now() - called);
     made += core.call.machineMade() >>> 0;
+    if (core.outside?.failed) {
+      own.wallMs += performance.now() - began;
+      own.status = "interrupted";
+      own.stoppedBy = "policy";
+      core.outside.raise();
+    }
     const over = stop === "ACCESSES" && made >= bound.accesses;
     if (over || (stop !== "NONE" && stop !== "ACCESSES")) reason = stop.toLowerCase();
     else interrupted = yield progress;
@@ -130,8 +138,8 @@ function unfinished(core: Core, own: Own): boolean {
   return readAll(core, own).tasks.some((task) => task[end]! < 0);
 }
 
-function progressOf(core: Core, own: Own, before: Reading, accesses: number, bound: Bound): Progress {
-  const virtualTimeNs = timeBetween(core, before, readAll(core, own));
+function progressOf(core: Core, own: Own, startNs: number, accesses: number, bound: Bound): Progress {
+  const virtualTimeNs = virtualNow(core) - startNs;
   const share = Math.max(accesses / bound.accesses, virtualTimeNs / bound.timeNs);
   return { accesses, virtualTimeNs, share: unbounded(bound) ? taskShare(core, own) : Math.min(share, 1) };
 }

@@ -5,6 +5,7 @@ import * as v from "valibot";
 import { fillInAsyncPf, type ResolvedAsyncPf } from "./asyncpf.js";
 import type { ResolvedEvent } from "./eventschema.js";
 import { needsBuddy } from "./guestrules.js";
+import { refusePolicy } from "./outside.js";
 import { isIdealized } from "./policynames.js";
 import { scenarioError, schemaProblems } from "./problems.js";
 import { kernelPriority, ruleProblems } from "./rules.js";
@@ -58,6 +59,7 @@ export interface ResolvedScenario
  * @throws PagevisorError E_SCENARIO with the first problem: its path, what was given, what is allowed, and how many others there are
  */
 export function resolveScenario(input: unknown): ResolvedScenario {
+  refusePolicy(input);
   const result = v.safeParse(scenarioSchema, input);
   if (!result.success) throw scenarioError(schemaProblems(scenarioSchema, input, result.issues));
   const resolved = fillIn(result.output);

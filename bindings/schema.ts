@@ -12,7 +12,7 @@ import { ksmSchema } from "./ksmschema.js";
 import { aliasSchema, memslotSchema } from "./memslotschema.js";
 import { pagerSchema } from "./pagerschema.js";
 import { accessedDirty, pageTables, pagingKeys } from "./paging.js";
-import { POLICIES } from "./policynames.js";
+import { OUTSIDE, POLICIES } from "./policynames.js";
 import { taskSchema } from "./taskschema.js";
 import {
   choice,
@@ -100,13 +100,20 @@ const reclaim = object("How the host reclaims memory.", {
   policy: v.optional(
     choice(
       "Which pages go first. two-list: Linux' active and inactive lists. mglru: its multi-generational lists. The others are idealized: they see every access and evict one page " +
-        "at the fault that needs its place, when a VM has reached its memoryMax; kswapd sleeps. belady knows the future: its VMs run one trace each.",
+        "at the fault that needs its place, when a VM has reached its memoryMax; kswapd sleeps. belady knows the future: its VMs run one trace each. " +
+        "outside: an object of the program that uses the library, which hands it to Machine.create(); a file cannot carry it, and a scenario without it is not run.",
       {
-        values: ["two-list", "mglru", ...POLICIES],
+        values: ["two-list", "mglru", ...POLICIES, OUTSIDE],
         aliases: { classic: "two-list", upstream: "two-list" },
       },
     ),
     "two-list",
+  ),
+  outside: v.optional(
+    object("The policy that the program brings along. Filled in by Machine.create().", {
+      name: name("What the policy is called."),
+      batch: count("Candidates that it is asked about at once.", { max: 64 }),
+    }),
   ),
   swappiness: v.optional(count("Linux' vm.swappiness.", { min: 0, max: 200 }), 60),
   watermarkScaleFactor: v.optional(

@@ -237,9 +237,10 @@ export function runStep(core: Core): Step["status"] {
   call.machineSetTimeLimit(Number.POSITIVE_INFINITY);
   while (true) {
     const stop = guard(() => call.machineRun(CALL_ACCESSES, CALL_EVENTS)) >>> 0;
+    if (stop !== step && stop !== oom && stop !== violation) continue;
+    core.outside?.raise(); // the step has been made: a failed policy lets it come to its end
     if (stop === step) return "done";
-    if (stop === oom) return "oom";
-    if (stop === violation) return "violation";
+    return stop === oom ? "oom" : "violation";
   }
 }
 

@@ -2,6 +2,7 @@
 // are depends on virtual time and accesses alone, so what is seen at them is the same every time.
 
 import { PagevisorError } from "./errors.js";
+import { YIELD_MS } from "./eventloop.js";
 import type { Limit } from "./limit.js";
 import type { Machine } from "./machine.js";
 import type { RunResult } from "./result.js";
@@ -75,6 +76,11 @@ export async function* pieces(
   const total = await totalLimit(machine, limit);
   const done: Counted = { accesses: 0, timeNs: 0 };
   let last = false;
+  let toldMs = performance.now();
+  const tell = (progress: Progress): void => {
+    onProgress?.(whole(progress, done, total));
+    toldMs = performance.now();
+  };
   while (!last) {
     const mark = (Math.floor(done.timeNs / every.everyNs) + 1) * every.everyNs;
     const piece = await machine.runAsync(
@@ -84,13 +90,15 @@ export async function* pieces(
       }),
       {
         ...(signal && { signal }),
-        ...(onProgress && { onProgress: (progress) => onProgress(whole(progress, done, total)) }),
+        ...(onProgress && { onProgress: tell }),
       },
     );
     done.accesses += piece.accesses;
     done.timeNs += piece.virtualTimeNs;
     const cut = piece.status === "done" && (piece.stoppedBy === "time" || piece.stoppedBy === "accesses");
     last = !(cut && done.timeNs < total.timeNs && done.accesses < total.accesses);
+    // A piece may be too short to have told anything.
+    if (performance.now() - toldMs >= YIELD_MS) tell({ accesses: 0, virtualTimeNs: 0, share: null });
     yield { virtualTimeNs: done.timeNs, result: piece, last, atMark: done.timeNs >= mark };
   }
 }

@@ -9,19 +9,23 @@ import { accessRows, plainGuest } from "../bench/accesses.bench.js";
 import { PlainBuddy } from "../bench/baseline/buddy.js";
 import { bootRows, copyScenario } from "../bench/boot.bench.js";
 import { kernelScript } from "../bench/ceiling/blocks.js";
-import { ceilingRows, ceilingScenario } from "../bench/ceiling/ceiling.bench.js";
+import { ceilingRows, ceilingScenario, plainPaging } from "../bench/ceiling/ceiling.bench.js";
 import { runPath } from "../bench/faultpath.bench.js";
 import { PATH_ROWS } from "../bench/faultpath.rows.js";
 import { faultRows, perFault } from "../bench/faults.bench.js";
 import { guest, measureRmap, measureTouches, touches } from "../bench/kvm/mmu.bench.js";
 import { median, speedup } from "../bench/measure.js";
+import { memoryRow } from "../bench/memory.bench.js";
 import { buddyRows, buddyScript, limitsOf, MOVABLE, ZONE, zoneWith } from "../bench/mm/buddy.bench.js";
 import { MglruContenders } from "../bench/mm/mglru.bench.js";
 import { CoreSlots, plainWith, slotRows, slotScript } from "../bench/mm/swap.bench.js";
 import { TwoListContenders } from "../bench/mm/twolist.bench.js";
+import { measureObserving, observeRuns } from "../bench/observe.bench.js";
+import { svgOf } from "../bench/plot.js";
 import { policyContenders } from "../bench/policy/policies.bench.js";
 import { figure, table, whole } from "../bench/report.js";
 import { faultCount, Rig } from "../bench/rig.js";
+import { sizePlot } from "../bench/size.bench.js";
 import { endless, stopMs } from "../bench/stop.bench.js";
 import { sequentialStream, uniformStream, zipfStream } from "../bench/streams.js";
 import { sweepRow, sweptScenario } from "../bench/sweep.bench.js";
@@ -222,6 +226,18 @@ test("streams: zipf gives the first rank its share", () => {
   assert.ok(Math.abs(first - 1 / zeta) < 0.02, `${first} instead of ${1 / zeta}`);
 });
 
+test("the plot has a line for each workload and contender, and a point for each size", () => {
+  const rows = [8, 1024].flatMap((guestMiB) =>
+    ["zipf", "uniform"].map((workload) => ({ workload, guestMiB, ns: 3 + guestMiB / 1024, plainNs: 9 })),
+  );
+  const svg = svgOf(sizePlot(rows));
+  assert.is(svg.match(/<path /g)?.length, 4);
+  assert.is(svg.match(/<circle /g)?.length, 8);
+  for (const name of ["zipf, plain TypeScript", "8 MiB", "1 GiB"]) assert.match(svg, name);
+  const across = [...svg.matchAll(/<circle cx="([\d.]+)"/g)].map(([, x]) => Number(x));
+  assert.is(new Set(across).size, 2, "the same size stands at the same place on every line");
+});
+
 test("a speedup is the median of the ratios within the rounds, not the ratio of the medians", () => {
   // The second round ran on a machine that was three times slower for both.
   assert.is(speedup([1, 3, 1], [2, 6, 4]), 2);
@@ -285,7 +301,23 @@ for (const mix of ["uni", "geo"]) {
   });
 }
 
-for (const row of ceilingRows().filter(({ work }) => work !== "blocks")) {
+test("free lists alone: the plain ones hand out the same pages", async () => {
+  const pages = 2 ** 16;
+  const { script, slots } = kernelScript(pages, "uni", LENGTH);
+  const { core, at, start } = zoneWith(await coreModule(), pages, script, slots);
+  const plain = new PlainBuddy(pages, limitsOf(pages));
+  const held = new Uint32Array(slots).fill(0xffffffff);
+  assert.is(core.call.zoneCaseListsRun(at, script.length), 0);
+  assert.is(plain.runLists(script, held), 0);
+  // The slots stand before the script, which is aligned to 8 bytes.
+  const ours = core.u32(at - Math.ceil(slots / 2) * 8, slots);
+  assert.equal(
+    [...ours],
+    [...held].map((page) => (page === 0xffffffff ? 0 : page + start)),
+  );
+});
+
+for (const row of ceilingRows().filter(({ work }) => work === "accesses" || work === "faults")) {
   test(`ceiling, ${row.path}: what it counts is what it says`, async () => {
     const small = { ...row, pages: PAGES, ...(row.frames !== undefined && { frames: PAGES / 2 }) };
     const rig = Rig.boot(await coreModule(), ceilingScenario(small), uniformStream(LENGTH, PAGES, 0.3));
@@ -296,6 +328,39 @@ for (const row of ceilingRows().filter(({ work }) => work !== "blocks")) {
     else assert.ok(swapIns > LENGTH / 3 && faults.major.count === swapIns, `${swapIns} of ${LENGTH}`);
   });
 }
+
+for (const row of ceilingRows().filter(({ work, pages }) => work === "faults" && pages === 4096)) {
+  test(`ceiling, ${row.path}: the plain TypeScript faults as often as the core`, async () => {
+    const small = { ...row, pages: PAGES, frames: PAGES / 2 };
+    const stream = zipfStream(LENGTH, PAGES, 0.6, 0.3);
+    const rig = Rig.boot(await coreModule(), ceilingScenario(small), stream);
+    const plain = plainPaging(small, { hitNs: 1, missNs: 1, majorNs: 1, writeProtectNs: 1 });
+    const before = rig.read();
+    rig.run(LENGTH);
+    plain.run(stream, 0, LENGTH);
+    const { faults, swapIns } = rig.since(before);
+    assert.is(plain.major, swapIns);
+    assert.is(plain.writeProtect, faults.writeProtect.count);
+  });
+}
+
+test("observing: each way of looking runs, beside the run without", async () => {
+  const [resident, limited] = observeRuns(PAGES * 4096).map((run) => ({ ...run, accesses: LENGTH }));
+  for (const run of [resident!, limited!]) {
+    const rows = await measureObserving(run, await coreModule());
+    assert.is(rows.length, 5);
+    assert.ok(rows.every(({ timesTheTime }) => timesTheTime > 0));
+    assert.is(rows[0]!.timesTheTime, 1);
+  }
+});
+
+test("memory: a page and a frame take what is promised", async () => {
+  const { perGuestPage, perHostFrame, perSwapSlot } = await memoryRow(["TDP MMU", {}], await coreModule());
+  assert.ok(perGuestPage > 16 && perGuestPage <= 24, `${perGuestPage}`);
+  // 32 bytes, and what a pageblock of 512 takes.
+  assert.ok(perHostFrame >= 32 && perHostFrame < 32.1, `${perHostFrame}`);
+  assert.ok(perSwapSlot >= 5 && perSwapSlot < 6, `${perSwapSlot}`);
+});
 
 test("two lists: the plain TypeScript evicts and brings back as many pages as the core", async () => {
   for (const [pages, theta] of [

@@ -8,12 +8,13 @@ import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { bootCore } from "#dist/boot.js";
 import { Core, coreModule } from "#dist/core.js";
+import { virtualNow } from "#dist/counters.js";
 import { loadTraces } from "#dist/files.js";
 import { type CreateOptions, type Limit, Machine } from "#dist/machine.js";
 import type { RunResult } from "#dist/result.js";
 import { digestOf } from "#dist/results.js";
 import { resolveScenario, type Scenario } from "#dist/scenario.js";
-import { assertSame, create, debugModule, EXAMPLES, example, ROOT, small } from "./scenes.js";
+import { assertSame, create, debugModule, EXAMPLES, example, ROOT, roomy, small } from "./scenes.js";
 
 /** The digest of `npm start`. */
 const DIGEST = await digestAfterRun(example());
@@ -144,6 +145,50 @@ test("the core's own calls can be of any size", async () => {
     }
   }
   assert.equal([...digests], [await digestAfterRun(scenario, options)]);
+});
+
+test("where a limit of time stops a run, and when that is, does not depend on the calls", async () => {
+  const [scenario, options] = small(20_000);
+  const resolved = resolveScenario(scenario);
+  const traces = await loadTraces(resolved, options.files, EXAMPLES);
+  const stops = async (accesses: number, events: number): Promise<(string | number)[][]> => {
+    const core = new Core(await debugModule);
+    bootCore(core, resolved, traces);
+    const time = core.constant("STOP_TIME");
+    const found: (string | number)[][] = [];
+    // The second limit is close behind the first, within a turn that has begun under it.
+    for (const ns of [200_000, 200_100, 1_000_000, 1_000_001, 3_333_333]) {
+      core.call.machineSetTimeLimit(ns);
+      let made = 0;
+      let stop = 0;
+      do {
+        stop = core.call.machineRun(accesses, events) >>> 0;
+        made += core.call.machineMade() >>> 0;
+      } while (stop !== time && stop !== core.constant("STOP_TASKS"));
+      found.push([ns, stop, made, virtualNow(core), digestOf(core)]);
+    }
+    return found;
+  };
+  const whole = await stops(1_000_000, 1_000_000);
+  assert.ok(whole.every(([ns, , , now]) => now === ns));
+  for (const [accesses, events] of [
+    [1, 4096],
+    [100, 5],
+    [4096, 256],
+    [997, 1],
+  ] as const) {
+    assert.equal(await stops(accesses, events), whole, `${accesses} accesses, ${events} events`);
+  }
+});
+
+test("a run of accesses leaves no turn behind that a limit of time would not end", async () => {
+  const machine = await create(roomy([{ workload: { kind: "uniform", pages: 400 } }]));
+  for (const accesses of [5000, 65_537, 70_000]) {
+    machine.run({ accesses });
+    const { accesses: made, virtualTimeNs } = machine.run({ time: "1us" });
+    assert.is(virtualTimeNs, 1000);
+    assert.ok(made <= 1000 / 10, `${made} accesses`);
+  }
 });
 
 test("a snapshot continues as the machine does, whenever it is taken", async () => {

@@ -65,6 +65,16 @@ test("names that there are not are refused, with those that there are", async ()
   );
 });
 
+test("a signal ends a search, whose result says that it has not seen everything", async () => {
+  const interrupt = new AbortController();
+  setTimeout(() => interrupt.abort(), 30);
+  const { complete, states, violation, interleavings } = await explored("smp-2007-fixed", {
+    signal: interrupt.signal,
+  });
+  assert.equal([complete, violation, interleavings], [false, null, null]);
+  assert.ok(states < 3692);
+});
+
 test("without the rule, an entry names a frame that has been freed", async () => {
   const { violation } = await explored("no-retry-today");
   assert.is(violation?.kind, "freedFrame");

@@ -1,13 +1,16 @@
 // At stake: what-if by fork. A live key must do in a fork what it does in a machine that was created with it, from the moment of the
 // fork on; a wrong value, an unknown key and a key that cannot change must be told apart, each by name.
 
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { COST_KEYS } from "#dist/costkeys.js";
 import type { Machine } from "#dist/machine.js";
 import type { Scenario } from "#dist/scenario.js";
 import { setPath } from "#dist/setpath.js";
-import { assertSame, create, refusal, roomy, type Task, vm, vmOf } from "./scenes.js";
+import { assertSame, create, ROOT, refusal, roomy, type Task, vm, vmOf } from "./scenes.js";
 
 const ms = (n: number): number => n * 1_000_000;
 
@@ -500,5 +503,22 @@ for (const [path, value] of [
     assert.is(machine.run().digest, await usual());
   });
 }
+
+test("the example warms up once, and its forks fault the more the less they may hold", () => {
+  const text = execFileSync(process.execPath, [join(ROOT, "examples/warm-up/forks.mjs")], {
+    encoding: "utf8",
+  });
+  const rows = [...text.matchAll(/^(\d+)MiB +(\d+) /gm)].map(([, limit, faults]) => [
+    Number(limit),
+    Number(faults),
+  ]);
+  assert.ok(rows.length > 3, text);
+  for (const [index, [limit, faults]] of rows.entries()) {
+    if (index === 0) continue;
+    assert.ok(limit! < rows[index - 1]![0]! && faults! > rows[index - 1]![1]!, text);
+  }
+  const documented = readFileSync(join(ROOT, "docs/embedding.md"), "utf8");
+  assert.ok(documented.includes(text.trim()), "docs/embedding.md shows what it prints");
+});
 
 test.run();

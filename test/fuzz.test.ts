@@ -236,7 +236,7 @@ const SETTINGS: Setting[] = [
   ...each("trace", { events: ["*"], capacity: 1 }, { events: ["kvm_*"], capacity: 64 }),
 ];
 
-const REFUSED: (ErrorCode | null)[] = ["E_SCENARIO", "E_FILE", "E_TOO_BIG", "E_ENDLESS"];
+const REFUSED: (ErrorCode | null)[] = ["E_SCENARIO", "E_FILE", "E_TOO_BIG", "E_ENDLESS", "E_POLICY"];
 
 /** Builds and runs what may be a scenario. @returns whether it ran */
 async function runs(make: () => Scenario): Promise<boolean> {

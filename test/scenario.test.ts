@@ -507,6 +507,10 @@ test("a guest that allocates has what it needs", () => {
     `${path}.freePages.minOrder: 4 means nothing to "hinting-2019". Allowed: 0, or absent`,
   );
   assert.is(
+    guest({ freePages: { design: "reporting", arrayEntries: 62 } }),
+    `${path}.freePages.arrayEntries: 62 means nothing to "reporting". Allowed: absent`,
+  );
+  assert.is(
     guest({ tasks: [{ count: 2, region: "r", workload: process }] }),
     `${path}.tasks[0].region: the pages of a process are its own. Allowed: a region that no other task has, or absent`,
   );
@@ -611,7 +615,8 @@ test("every key says what it means", () => {
 });
 
 test("the types know the keys, the designs and what becomes of them", () => {
-  const policy: "two-list" | "mglru" | PolicyName = resolveScenario(scenarioOf([])).host.reclaim.policy;
+  const policy: "two-list" | "mglru" | "outside" | PolicyName = resolveScenario(scenarioOf([])).host.reclaim
+    .policy;
   const memory: number = resolveScenario(scenarioOf([])).vms[0]!.memory;
   assert.equal([policy, memory], ["two-list", 4 * 2 ** 20]);
   // @ts-expect-error a policy that does not exist

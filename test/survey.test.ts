@@ -153,14 +153,14 @@ test("a run that only its tasks end tells which share is done, and stops at the 
   const scenario = { host: { memory: "8MiB" }, vms: [{ name: "db", memory: "1MiB", guest: { tasks } }] };
   const clock = performance.now;
   let calls = 0;
-  // Every look at the clock finds that it is time for one at the event loop.
+  // Every look at the clock finds that it is time for one at the event loop, and that the calls into the core are too long: they become the smallest.
   performance.now = () => 1000 * calls++;
   try {
     const shares: number[] = [];
     await (await Machine.create(scenario)).runAsync(undefined, {
       onProgress: ({ share }) => shares.push(share!),
     });
-    assert.ok(shares.length > 5 && shares.length < 100);
+    assert.ok(shares.length > 5 && shares.length < 10_000);
     for (const [index, share] of shares.entries()) assert.ok(share >= (shares[index - 1] ?? 0) && share <= 1);
     assert.ok(shares.at(-1)! > 0.8);
 

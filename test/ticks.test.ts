@@ -78,6 +78,24 @@ test("an abort ends the ticks with one that says so", async () => {
   assert.equal(statuses, ["done", "done", "done", "interrupted"]);
 });
 
+test("pieces too short for a look at the event loop get one between them: a signal comes, progress is told", async () => {
+  const machine = await create(ENDLESS);
+  const interrupt = new AbortController();
+  setTimeout(() => interrupt.abort(), 60);
+  let told = 0;
+  let last: string | undefined;
+  for await (const { result } of machine.ticks({
+    every: 500,
+    limit: { time: "1000s" },
+    signal: interrupt.signal,
+    onProgress: () => told++,
+  })) {
+    last = result.status;
+  }
+  assert.is(last, "interrupted");
+  assert.ok(told >= 1);
+});
+
 test("an interval that is none and a run without an end are refused", async () => {
   const machine = await create(ENDLESS);
   for (const every of [0, -1, Number.NaN, "", "10", "10 parsecs"]) {

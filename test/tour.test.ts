@@ -38,6 +38,9 @@ function tasksOf(text: string): Task[] {
     }));
 }
 
+// What npx does with a package that is there, without the second that npm takes to find that out.
+const NPX = 'npx() { "node_modules/.bin/$@"; }';
+
 /** An empty project that has the package. */
 function project(): string {
   const folder = mkdtempSync(join(tmpdir(), "pagevisor-tour-"));
@@ -49,7 +52,10 @@ function project(): string {
 }
 
 function shell(commands: string, cwd: string): string {
-  const { status, stdout, stderr } = spawnSync("bash", ["-e", "-c", commands], { cwd, encoding: "utf8" });
+  const { status, stdout, stderr } = spawnSync("bash", ["-e", "-c", `${NPX}\n${commands}`], {
+    cwd,
+    encoding: "utf8",
+  });
   assert.is(status, 0, `${commands}\n${stderr}`);
   return stdout;
 }

@@ -139,6 +139,7 @@ test("cases are found at any depth, in order, each once, plain or gzip", async (
     agree: 2,
     steps: 3,
     skipped: [{ name: "c", why: "format mm-lru-1 is not modelled in this version" }],
+    failed: [],
     cases: [
       { name: "b", format: "made-1", agree: 1, steps: 2, compared: ["value"], first },
       { name: "a", format: "made-1", agree: 1, steps: 1, compared: ["value"] },
@@ -157,13 +158,15 @@ test("a case without a name is called by its directory; its empty lines are no s
 test("what cannot be read is refused with its place", async ({ folder }) => {
   const directory = writeCase(join(folder, "d"), [{ i: 1, value: 7 }]);
   const [caseFile, stepsFile] = [join(directory, "case.json"), join(directory, "steps.ndjson")];
-  const says = async (message: string, path = folder): Promise<void> =>
+  const says = async (message: string): Promise<void> =>
+    assert.equal((await validate([folder], made)).failed, [{ path: directory, why: message }]);
+  const refused = async (message: string, path: string): Promise<void> =>
     assert.is(await refusal(() => validate([path], made)), message);
 
-  await says(`${folder}/none: no such file or directory`, join(folder, "none"));
+  await refused(`${folder}/none: no such file or directory`, join(folder, "none"));
   assert.match(await refusal(() => validate([caseFile], made)), `${caseFile}: not a directory`);
   mkdirSync(join(folder, "empty"));
-  await says(
+  await refused(
     `${folder}/empty: no case found. A case is a directory with a case.json, or a table of misses`,
     join(folder, "empty"),
   );
@@ -184,7 +187,7 @@ test("what cannot be read is refused with its place", async ({ folder }) => {
   writeFileSync(caseFile, "{}");
   await says(`${caseFile}: format: missing. Allowed: the name of a capture format, as in "mm-buddy-1"`);
   rmSync(caseFile);
-  await says(`${caseFile}: missing; steps.ndjson is there`);
+  await refused(`${caseFile}: missing; steps.ndjson is there`, folder);
 });
 
 test("an error of a replayer says which case", async ({ folder }) => {
@@ -201,7 +204,8 @@ test("an error of a replayer says which case", async ({ folder }) => {
     ]),
   });
   const wrong = new PagevisorError("E_FILE", "step 3: op: missing");
-  assert.is(await refusal(() => validate([folder], failing(wrong))), `${directory}: step 3: op: missing`);
+  const { failed } = await validate([folder], failing(wrong));
+  assert.equal(failed, [{ path: directory, why: `${directory}: step 3: op: missing` }]);
   const trap = await refusal(() => validate([folder], failing(new Error("unreachable"))), "E_INTERNAL");
   assert.is(trap, `${directory}: unreachable`);
 });
@@ -211,6 +215,23 @@ async function command(paths: string[], json = false) {
   const exitCode = await validateCommand(paths, { json }, terminal, made);
   return { exitCode, ...terminal.written };
 }
+
+test("a case that cannot be read does not stop the others; the command exits with 2", async ({ folder }) => {
+  const broken = writeCase(join(folder, "a"), [{ i: 1, value: 7 }]);
+  writeFileSync(join(broken, "steps.ndjson"), "{");
+  writeCase(join(folder, "b"), [{ i: 1, value: 7 }]);
+  const result = await validate([folder], made);
+  assert.is(result.agree, 1);
+  assert.equal(
+    result.failed.map(({ path }) => path),
+    [broken],
+  );
+  const terminal = recordingTerminal();
+  const message = await refusal(() => validateCommand([folder], {}, terminal, made));
+  assert.match(message, "steps.ndjson:1:2: not JSON");
+  assert.match(terminal.written.out, /^b: agree 1 of 1 step\na: failed, .*steps\.ndjson:1:2: not JSON/);
+  assert.match(terminal.written.out, /\n1 case: agree 1 of 1 step; 1 failed\n$/);
+});
 
 test("the command exits with 0 when everything agrees, with 1 when not", async ({ folder }) => {
   writeCase(join(folder, "a"), [{ i: 1, value: 7 }]);

@@ -12,13 +12,14 @@ import { setZoneManaged, zoneManaged } from "../mm/zone";
 // balloon, last one first, and the host is told. Leaking: the latest pages leave the balloon, the host is told, and only then are they
 // free. Left out: compaction of ballooned pages, reclaim to fill the balloon.
 //
-// record   0    4             8        12      16        20              32     36
-//          +----+-------------+--------+-------+---------+---------------+------+------------+
-//          | mm | keepManaged | target | count | leaking | list of pages | busy | pfns × 256 |
-//          +----+-------------+--------+-------+---------+---------------+------+------------+
+// record   0    4             8        12      16        20              32     36      40
+//          +----+-------------+--------+-------+---------+---------------+------+-------+------------+
+//          | mm | keepManaged | target | count | leaking | list of pages | busy | asked | pfns × 256 |
+//          +----+-------------+--------+-------+---------+---------------+------+-------+------------+
 //
 // target       pages that the host wants the balloon to have (num_pages)
-// count, pfns  the present request; busy while the host has it
+// asked        the host has set the target, and the balloon's driver has not come to it yet
+// count, pfns  the present request; busy while it is on its way (balloon_lock)
 // keepManaged  with DEFLATE_ON_OOM the pages still count as the guest's
 //
 // invariant: a page of the balloon is on its list and has one reference
@@ -31,7 +32,8 @@ const COUNT: usize = 12;
 const LEAKING: usize = 16;
 const PAGES: usize = 20;
 const BUSY: usize = PAGES + LIST_BYTES;
-const PFNS: usize = BUSY + 4;
+const ASKED: usize = BUSY + 4;
+const PFNS: usize = BUSY + 8;
 
 /** VIRTIO_BALLOON_ARRAY_PFNS_MAX. */
 export const BALLOON_ARRAY: u32 = 256;
@@ -56,8 +58,20 @@ export function balloonTarget(balloon: usize): u32 {
   return load<u32>(balloon, TARGET);
 }
 
+/** The host wants the balloon to have `pages` pages. */
 export function setBalloonTarget(balloon: usize, pages: u32): void {
   store<u32>(balloon, pages, TARGET);
+  if (pages !== balloonPages(balloon)) store<u32>(balloon, 1, ASKED);
+}
+
+/** Has the driver work? Pages that the balloon gives to a guest without memory make none: the host has not asked for them again. */
+export function balloonAsked(balloon: usize): bool {
+  return load<u32>(balloon, ASKED) !== 0;
+}
+
+/** The balloon has come to its target. */
+export function balloonSettled(balloon: usize): void {
+  store<u32>(balloon, 0, ASKED);
 }
 
 /** Address of the pfns of the present request, u32 each, in the order in which the host reads them. */
@@ -137,16 +151,13 @@ export function balloonRelease(balloon: usize, cpu: u32): void {
   store<u32>(balloon, 0, LEAKING);
 }
 
-/** The host has the present request: its pages must not change. */
+/** A request is on its way: who wants to make another one waits. */
 export function setBalloonBusy(balloon: usize, busy: bool): void {
   store<u32>(balloon, busy ? 1 : 0, BUSY);
 }
 
-/** virtio_balloon_oom_notify(): may pages come back when the guest has none? Not while a request is on its way. */
-export function balloonGivesWay(balloon: usize): bool {
-  return (
-    load<u32>(balloon, KEEP_MANAGED) !== 0 && load<u32>(balloon, BUSY) === 0 && balloonPages(balloon) !== 0
-  );
+export function balloonBusy(balloon: usize): bool {
+  return load<u32>(balloon, BUSY) !== 0;
 }
 
 export function checkBalloon(balloon: usize): void {

@@ -53,7 +53,9 @@ export const GUEST_STATS_SENT: u32 = 22;
 export const GUEST_HINTED: u32 = 23;
 /** Pages of tasks that got a frame. */
 export const GUEST_FAULTS: u32 = 24;
-export const GUEST_COUNTS: u32 = 25;
+/** Pages of the balloon that a guest without memory has got. */
+export const GUEST_OOM_DEFLATED: u32 = 25;
+export const GUEST_COUNTS: u32 = 26;
 
 const STAMP_SHIFT: u64 = 10;
 

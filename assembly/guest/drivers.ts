@@ -15,22 +15,14 @@ import {
   balloonFill,
   balloonLeak,
   balloonPages,
-  balloonRelease,
   balloonRequest,
+  balloonSettled,
   balloonTarget,
   setBalloonBusy,
 } from "./balloon";
 import { deviceAwake } from "./balloondev";
 import { STATS_FIGURES, statsCollect } from "./balloonstats";
-import {
-  GUEST_DEFLATED,
-  GUEST_INFLATED,
-  GUEST_SCAN_NS,
-  guestCountAdd,
-  noteAlloc,
-  noteFree,
-  noteIsolated,
-} from "./books";
+import { GUEST_INFLATED, GUEST_SCAN_NS, guestCountAdd, noteAlloc, noteFree, noteIsolated } from "./books";
 import { guestBalloon, guestDevice, guestHints, guestPay, guestReporting, guestStats } from "./guest";
 import {
   HINTING_OVERFLOW,
@@ -55,9 +47,11 @@ import {
   kthreadList,
   kthreadSend,
   kthreadTakeAnswer,
+  oomUnderWay,
   schedule,
   setKthreadDeflates,
 } from "./kthread";
+import { deflated, oomLockFree } from "./oom";
 import {
   HINT_ORDER,
   HINT_PAGES,
@@ -174,20 +168,17 @@ function inflate(vcpu: usize, kthread: usize): u32 {
   const guest = kthreadGuest(kthread);
   const balloon = guestBalloon(guest);
   if (kthreadTakeAnswer(kthread)) {
+    if (kthreadDeflates(kthread)) deflated(guest, vcpu, kthreadCount(kthread));
     setBalloonBusy(balloon, false);
-    if (kthreadDeflates(kthread)) {
-      for (let index: u32 = 0; index < kthreadCount(kthread); index++) {
-        noteFree(guest, load<u32>(kthreadList(kthread) + ((<usize>index) << 2)), 0, actorClock(vcpu));
-      }
-      balloonRelease(balloon, vcpuIndex(vcpu));
-      actorSpend(vcpu, STAGE_CPU, kthreadCount(kthread) * cost(COST_PCP_ALLOC_NS));
-      guestPay(guest, vcpu);
-      guestCountAdd(guest, GUEST_DEFLATED, kthreadCount(kthread));
-    }
+    oomLockFree(guest, actorClock(vcpu));
   }
+  if (oomUnderWay(guest)) return DRIVER_SLEEPS;
   const pages = balloonPages(balloon);
   const target = balloonTarget(balloon);
-  if (pages === target) return DRIVER_SLEEPS;
+  if (pages === target) {
+    balloonSettled(balloon);
+    return DRIVER_SLEEPS;
+  }
   setKthreadDeflates(kthread, pages > target);
   if (pages > target)
     return send(vcpu, kthread, balloonRequest(balloon), balloonLeak(balloon, pages - target), false);

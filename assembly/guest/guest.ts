@@ -10,7 +10,7 @@ import { actorSpend, STAGE_CPU } from "../sim/actor";
 //          +----+------+-------+------+----------------+---------+-------+-------+------+--------+---------+----+--------+-------+
 //          | mm | vpns | table | cpus | page cache list|reporting|hinting|balloon| debt | design | minOrder| vm | device | books |
 //          +----+------+-------+------+----------------+---------+-------+-------+------+--------+---------+----+--------+-------+
-//          behind the books: records of the hints for a migration and of the balloon's statistics
+//          behind the books: records of the hints for a migration, of the balloon's statistics, of its deflation on OOM, and length of hinting's arrays
 //
 // table     per page of the tasks' regions (vpn): the frame that holds it, PFN_NONE before the first touch; 4 bytes each
 // debt      ns of guest CPU time that a hook in the free path has taken and nobody has paid yet
@@ -36,7 +36,9 @@ export const GUEST_BOOKS: usize = DEBT + 24;
 export const GUEST_BOOKS_BYTES: usize = 8 + 8 * 11 + 8 * 28;
 const HINTS: usize = GUEST_BOOKS + GUEST_BOOKS_BYTES;
 const STATS: usize = HINTS + 4;
-const GUEST_BYTES: usize = HINTS + 8;
+const OOM: usize = HINTS + 8;
+const ARRAY: usize = HINTS + 12;
+const GUEST_BYTES: usize = HINTS + 16;
 
 export const FREE_OFF: u32 = 0;
 export const FREE_HINTING_2019: u32 = 1;
@@ -78,9 +80,15 @@ export function guestMinOrder(guest: usize): u32 {
   return load<u32>(guest, MIN_ORDER);
 }
 
-export function setGuestDesign(guest: usize, design: u32, minOrder: u32): void {
+/** Places of each array of hinting. */
+export function guestArray(guest: usize): u32 {
+  return load<u32>(guest, ARRAY);
+}
+
+export function setGuestDesign(guest: usize, design: u32, minOrder: u32, array: u32): void {
   store<u32>(guest, design, DESIGN);
   store<u32>(guest, minOrder, MIN_ORDER);
+  store<u32>(guest, array, ARRAY);
 }
 
 /** Record of reporting.ts, 0 for none. */
@@ -126,6 +134,15 @@ export function guestStats(guest: usize): usize {
 
 export function setGuestStats(guest: usize, stats: usize): void {
   store<u32>(guest, <u32>stats, STATS);
+}
+
+/** Record of who gives pages of the balloon to a guest without memory (oom.ts), 0 for none. */
+export function guestOom(guest: usize): usize {
+  return <usize>load<u32>(guest, OOM);
+}
+
+export function setGuestOom(guest: usize, queue: usize): void {
+  store<u32>(guest, <u32>queue, OOM);
 }
 
 /** Actor of balloondev.ts, 0 for none. */

@@ -18,7 +18,7 @@ import {
   guestCountAdd,
   noteIsolated,
 } from "./books";
-import { guestHinting, guestMm, guestOwe } from "./guest";
+import { guestArray, guestHinting, guestMm, guestOwe } from "./guest";
 
 // Free page hinting as its 2019 patch has it (v8). Every freed block is noted in an array of its CPU; when the array is full, a scan
 // replaces pages by the free blocks that hold them and drops duplicates; when it is still full, the CPU's thread takes what is free off
@@ -31,7 +31,7 @@ import { guestHinting, guestMm, guestOwe } from "./guest";
 //          | guest | cpu | idx | hypIdx | cursor | pfn | end | minOrder | woken | behind | kvm_pt × 1000 | hyperlist × 1000 |
 //          +-------+-----+-----+--------+--------+-----+-----+----------+-------+--------+---------------+------------------+
 //
-// kvm_pt, hyperlist   (pfn, order) each; pfn 0 is an empty place
+// kvm_pt, hyperlist   (pfn, order) each; pfn 0 is an empty place. Both have 1000 places in the patch, or guestArray() of them
 // cursor, pfn, end    where the thread's walk stands: entry, its next frame, its last one; `end` 0: the entry has not begun
 // minOrder            0 in the patch; the reviewer's proposal sends larger blocks only
 
@@ -46,8 +46,8 @@ const MIN_ORDER: usize = 28;
 const WOKEN: usize = 32;
 const BEHIND: usize = 36;
 const CAPTURED: usize = 40;
-/** MAX_FGPT_ENTRIES. */
-export const HINTING_ENTRIES: u32 = 1000;
+// MAX_FGPT_ENTRIES, the most that guestArray() may be.
+const HINTING_ENTRIES: u32 = 1000;
 const ENTRY_BYTES: usize = 8;
 const LIST: usize = CAPTURED + <usize>HINTING_ENTRIES * ENTRY_BYTES;
 const HINTING_BYTES: usize = LIST + <usize>HINTING_ENTRIES * ENTRY_BYTES;
@@ -102,6 +102,11 @@ export function hintingBlocks(hinting: usize): u32 {
   return load<u32>(hinting, ISOLATED);
 }
 
+// Places of each array.
+function entries(hinting: usize): u32 {
+  return guestArray(<usize>load<u32>(hinting, GUEST));
+}
+
 function captured(hinting: usize, index: u32): usize {
   assert(index < HINTING_ENTRIES);
   return hinting + CAPTURED + <usize>index * ENTRY_BYTES;
@@ -111,7 +116,7 @@ function captured(hinting: usize, index: u32): usize {
 function freePage(guest: usize, cpu: u32, pfn: u32, order: u32): void {
   const hinting = hintingOf(guest, cpu);
   const index = load<u32>(hinting, INDEX);
-  if (index === HINTING_ENTRIES) {
+  if (index === guestArray(guest)) {
     guestCountAdd(guest, GUEST_DROPPED, 1);
     return;
   }
@@ -120,7 +125,7 @@ function freePage(guest: usize, cpu: u32, pfn: u32, order: u32): void {
   store<u32>(entry, order, ORDER);
   store<u32>(hinting, index + 1, INDEX);
   guestCountAdd(guest, GUEST_CAPTURED, 1);
-  if (index + 1 < HINTING_ENTRIES) return;
+  if (index + 1 < guestArray(guest)) return;
   const mm = guestMm(guest);
   for (let place: u32 = 0; place < mmZones(mm); place++) pcpDrain(mm, mmZoneAt(mm, place), cpu);
   scanArray(hinting);
@@ -144,7 +149,8 @@ function scanArray(hinting: usize): void {
   const guest = <usize>load<u32>(hinting, GUEST);
   const mm = guestMm(guest);
   probes = 0;
-  for (let index: u32 = 0; index < HINTING_ENTRIES; index++) {
+  const places = entries(hinting);
+  for (let index: u32 = 0; index < places; index++) {
     const entry = captured(hinting, index);
     const pfn = load<u32>(entry, PFN);
     const head = pfn === 0 ? 0 : buddyPage(mm, pfn);
@@ -158,12 +164,13 @@ function scanArray(hinting: usize): void {
   guestOwe(guest, ns);
   guestCountAdd(guest, GUEST_SCANS, 1);
   guestCountAdd(guest, GUEST_SCAN_NS, ns);
-  if (load<u32>(hinting, INDEX) === HINTING_ENTRIES) store<u32>(hinting, 1, WOKEN);
+  if (load<u32>(hinting, INDEX) === places) store<u32>(hinting, 1, WOKEN);
 }
 
 // if_exist()
 function exists(hinting: usize, pfn: u32): bool {
-  for (let index: u32 = 0; index < HINTING_ENTRIES; index++) {
+  const places = entries(hinting);
+  for (let index: u32 = 0; index < places; index++) {
     probes++;
     if (load<u32>(captured(hinting, index), PFN) === pfn) return true;
   }
@@ -172,8 +179,9 @@ function exists(hinting: usize, pfn: u32): bool {
 
 // pack_array()
 function packArray(hinting: usize): void {
+  const places = entries(hinting);
   let kept: u32 = 0;
-  for (let index: u32 = 0; index < HINTING_ENTRIES; index++) {
+  for (let index: u32 = 0; index < places; index++) {
     const entry = captured(hinting, index);
     probes++;
     if (load<u32>(entry, PFN) === 0) continue;
@@ -181,14 +189,14 @@ function packArray(hinting: usize): void {
     kept++;
   }
   store<u32>(hinting, kept, INDEX);
-  for (let index = kept; index < HINTING_ENTRIES; index++) store<u64>(captured(hinting, index), 0);
+  for (let index = kept; index < places; index++) store<u64>(captured(hinting, index), 0);
 }
 
 /** hinting_fn(): one step of the thread's walk, on its CPU. Returns HINTING_*; guestOwe() has the time it took. */
 export function hintingStep(hinting: usize): u32 {
   const guest = <usize>load<u32>(hinting, GUEST);
   const cursor = load<u32>(hinting, CURSOR);
-  if (cursor === HINTING_ENTRIES) {
+  if (cursor === entries(hinting)) {
     store<u32>(hinting, 0, CURSOR);
     if (load<u32>(hinting, ISOLATED) > 0) return HINTING_REQUEST;
     collect(hinting);
@@ -244,7 +252,7 @@ function walkOne(hinting: usize, guest: usize): bool {
   guestCountAdd(guest, GUEST_ISOLATED, 1);
   noteIsolated(guest, 1 << order);
   const isolated = load<u32>(hinting, ISOLATED);
-  if (isolated === HINTING_ENTRIES) {
+  if (isolated === entries(hinting)) {
     store<u32>(hinting, head, BEHIND);
     return false;
   }
@@ -273,7 +281,7 @@ export function hintingReturn(hinting: usize): void {
 
 export function checkHinting(hinting: usize): void {
   const mm = guestMm(<usize>load<u32>(hinting, GUEST));
-  assert(load<u32>(hinting, INDEX) <= HINTING_ENTRIES);
+  assert(load<u32>(hinting, INDEX) <= entries(hinting));
   for (let index: u32 = 0; index < load<u32>(hinting, INDEX); index++) {
     assert(load<u32>(captured(hinting, index), PFN) < mmPfnEnd(mm));
   }

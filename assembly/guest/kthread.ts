@@ -2,8 +2,8 @@ import { vcpuIndex } from "../kvm/vcpu";
 import { arenaTake, PART_RECORDS } from "../memory/arena";
 import { COST_REPORT_DELAY_NS, cost } from "../sim/costs";
 import { EVENT_GUEST_WAKE, eventPost } from "../sim/events";
-import { balloonPages, balloonTarget } from "./balloon";
-import { guestBalloon, guestHints, guestReporting } from "./guest";
+import { balloonAsked } from "./balloon";
+import { guestBalloon, guestHints, guestOom, guestReporting } from "./guest";
 import { hintingDue, hintingOf } from "./hinting";
 import {
   QUEUE_DEFLATE,
@@ -28,7 +28,8 @@ import {
 
 // Kernel threads of a guest that give memory back: one a CPU for hinting, one each for free page reporting, the balloon, its statistics and
 // hints for a migration. A thread runs as a task on its vCPU, so its work takes the guest's time: drivers.ts. It hands the host a request,
-// sleeps until the host's interrupt, and goes on: the thread's record stands for the descriptors. Only hints have a ring of their own.
+// sleeps until the host's interrupt, and goes on: the thread's record stands for the descriptors. Only hints have a ring of their own. A
+// record without a thread stands for the descriptors of tasks that find no memory (oom.ts): its task changes.
 //
 // record   0      4       8      12   16      20     24      28     32      36        40
 //          +------+-------+------+----+-------+------+-------+------+-------+---------+-----------+
@@ -50,13 +51,15 @@ const COUNT: usize = 28;
 const PAIRS: usize = 32;
 const DEFLATE: usize = 36;
 const SCHEDULED: usize = 40;
-const KTHREAD_BYTES: usize = 48;
+export const KTHREAD_BYTES: usize = 48;
 
 export const KTHREAD_HINTING: u32 = 0;
 export const KTHREAD_REPORTING: u32 = 1;
 export const KTHREAD_BALLOON: u32 = 2;
 export const KTHREAD_STATS: u32 = 3;
 export const KTHREAD_FREE_PAGE: u32 = 4;
+/** No thread: any task that finds no memory. */
+export const KTHREAD_OOM: u32 = 5;
 
 const WORK: u32 = 0;
 const ANSWERED: u32 = 1;
@@ -66,12 +69,26 @@ export function kthreadCreate(kind: u32, guest: usize, vcpu: usize, id: u32): us
   const task = taskCreate(id, vcpu, TASK_KTHREAD);
   const kthread = arenaTake(PART_RECORDS, KTHREAD_BYTES);
   if (task === 0 || kthread === 0) return 0;
-  store<u32>(kthread, kind, KIND);
-  store<u32>(kthread, <u32>guest, GUEST);
-  store<u32>(kthread, <u32>task, TASK);
+  kthreadInit(kthread, kind, guest);
+  setKthreadTask(kthread, task);
   setTaskOwn(task, kthread);
   setTaskState(task, TASK_WAITING, 0);
   return kthread;
+}
+
+/** Makes KTHREAD_BYTES the record of a queue of `guest` that no thread has. */
+export function kthreadInit(queue: usize, kind: u32, guest: usize): void {
+  store<u32>(queue, kind, KIND);
+  store<u32>(queue, <u32>guest, GUEST);
+}
+
+/** Takes the record for KTHREAD_OOM; 0 when memory is exhausted. */
+export function oomCreate(guest: usize): usize {
+  const queue = arenaTake(PART_RECORDS, KTHREAD_BYTES);
+  if (queue === 0) return 0;
+  kthreadInit(queue, KTHREAD_OOM, guest);
+  setKthreadDeflates(queue, true);
+  return queue;
 }
 
 export function kthreadNext(kthread: usize): usize {
@@ -86,8 +103,18 @@ export function kthreadGuest(kthread: usize): usize {
   return <usize>load<u32>(kthread, GUEST);
 }
 
+/** Who is woken by the host's answer. */
 export function kthreadTask(kthread: usize): usize {
   return <usize>load<u32>(kthread, TASK);
+}
+
+export function setKthreadTask(kthread: usize, task: usize): void {
+  store<u32>(kthread, <u32>task, TASK);
+}
+
+/** Does a task without memory have or want the balloon's lock? Then the balloon's driver stands back. */
+export function oomUnderWay(guest: usize): bool {
+  return guestOom(guest) !== 0 && kthreadTask(guestOom(guest)) !== 0;
 }
 
 export function kthreadKind(kthread: usize): u32 {
@@ -156,12 +183,13 @@ export function kthreadTakeAnswer(kthread: usize): bool {
 
 /** Wakes the thread if it sleeps and there is something to do for it at `time`; `vcpu` runs its CPU. */
 export function kthreadPoke(kthread: usize, vcpu: usize, time: u64): void {
+  const kind = kthreadKind(kthread);
+  if (kind === KTHREAD_OOM) return;
   const task = kthreadTask(kthread);
-  if (taskVcpu(task) !== vcpu && kthreadKind(kthread) === KTHREAD_HINTING) return;
+  if (taskVcpu(task) !== vcpu && kind === KTHREAD_HINTING) return;
   if (taskState(task) !== TASK_WAITING || load<u32>(kthread, SENT) !== 0) return;
   if (load<u32>(kthread, PC) === ANSWERED || load<u32>(kthread, SCHEDULED) !== 0) return;
   const guest = kthreadGuest(kthread);
-  const kind = kthreadKind(kthread);
   if (kind === KTHREAD_HINTING) {
     if (!hintingDue(hintingOf(guest, vcpuIndex(vcpu)))) return;
     guestWake(vcpu, task);
@@ -173,7 +201,7 @@ export function kthreadPoke(kthread: usize, vcpu: usize, time: u64): void {
     if (hintsDue(guestHints(guest))) schedule(kthread, time);
   } else if (kind === KTHREAD_STATS) {
     return; // the host asks for them
-  } else if (balloonTarget(guestBalloon(guest)) !== balloonPages(guestBalloon(guest))) {
+  } else if (balloonAsked(guestBalloon(guest)) && !oomUnderWay(guest)) {
     schedule(kthread, time);
   }
 }

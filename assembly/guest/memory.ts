@@ -21,28 +21,10 @@ import { checkPcp, pcpAllowed } from "../mm/pcp";
 import { hostBalanced, watermarksSetAll } from "../mm/watermark";
 import { zoneCpus, zoneCreate, zoneStart } from "../mm/zone";
 import { actorClock, actorSpend, STAGE_CPU } from "../sim/actor";
-import {
-  COST_BUDDY_ALLOC_NS,
-  COST_BUDDY_SLOW_NS,
-  COST_IRQ_INJECT_IDLE_NS,
-  COST_PCP_ALLOC_NS,
-  COST_VIRTQ_KICK_NS,
-  cost,
-} from "../sim/costs";
-import {
-  BALLOON_ARRAY,
-  balloonGivesWay,
-  balloonLeak,
-  balloonPages,
-  balloonRelease,
-  balloonRequest,
-  setBalloonTarget,
-} from "./balloon";
+import { COST_BUDDY_ALLOC_NS, COST_BUDDY_SLOW_NS, COST_PCP_ALLOC_NS, cost } from "../sim/costs";
 import {
   checkBooks,
-  GUEST_BALLOON_REQUESTS,
   GUEST_CACHE_DROPPED,
-  GUEST_DEFLATED,
   GUEST_FAULTS,
   guestCountAdd,
   noteAlloc,
@@ -57,7 +39,6 @@ import {
   GUEST_CPUS,
   GUEST_TABLE,
   GUEST_VPNS,
-  guestBalloon,
   guestCreate,
   guestDesign,
   guestHints,
@@ -67,11 +48,18 @@ import {
   guestVm,
   pfnToGfn,
 } from "./guest";
+import { oomSleeps } from "./oom";
 import { HINT_ORDER, HINT_PAGES, hintsLayout, hintsReturn } from "./pagehints";
 
 // A guest's own memory management: an instance of mm/ over the guest's frames, the page table of its tasks, its page cache. Zones as a PC
 // has them: DMA below 16 MiB, DMA32 below 4 GiB, Normal above.
 // Left out: the guest's swap, reclaim other than of its page cache, memory that khugepaged keeps free, page tables in guest memory.
+
+/** No frame yet: the task sleeps, and goes on with oomSleepsOn() when it is woken. */
+export const PFN_LATER: u32 = 0xffffffff;
+
+// PAGE_ALLOC_COSTLY_ORDER: for larger blocks nobody is asked to give way.
+const COSTLY_ORDER: u32 = 3;
 
 const ZONE_DMA_END: u32 = 4096;
 const ZONE_DMA32_END: u32 = 1 << 20;
@@ -133,7 +121,7 @@ export function guestEntry(guest: usize, vpn: u32): usize {
 
 /**
  * Takes a block of the guest on `cpu`; the vCPU pays for it. Below the low watermark the page cache gives way, oldest pages first.
- * @returns its first frame, PFN_NONE when the guest is out of memory
+ * @returns its first frame; PFN_NONE when the guest is out of memory; PFN_LATER when the balloon gives way
  */
 export function guestAlloc(guest: usize, vcpu: usize, cpu: u32, order: u32, gfp: u32): u32 {
   const mm = guestMm(guest);
@@ -149,11 +137,7 @@ export function guestAlloc(guest: usize, vcpu: usize, cpu: u32, order: u32, gfp:
     pfn = allocPagesNoReclaim(mm, cpu, order, gfp);
   }
   while (pfn === PFN_NONE && hintGivesWay(guest, vcpu, cpu)) pfn = allocPagesNoReclaim(mm, cpu, order, gfp);
-  const balloon = guestBalloon(guest);
-  while (pfn === PFN_NONE && balloon !== 0 && balloonGivesWay(balloon)) {
-    giveWay(guest, balloon, vcpu, cpu);
-    pfn = allocPagesNoReclaim(mm, cpu, order, gfp);
-  }
+  if (pfn === PFN_NONE && order <= COSTLY_ORDER && oomSleeps(guest, vcpu)) return PFN_LATER;
   const slow = mmFree(mm) !== free && pcpAllowed(order);
   pay(
     guest,
@@ -172,20 +156,6 @@ function hintGivesWay(guest: usize, vcpu: usize, cpu: u32): bool {
   noteFree(guest, pfn, HINT_ORDER, actorClock(vcpu));
   noteIsolated(guest, -(<i32>HINT_PAGES));
   return true;
-}
-
-// Who finds no memory gets 256 pages of the balloon: the host is told, and answers while the vCPU waits. The balloon keeps the size that it has
-// come to until the host sets another one.
-function giveWay(guest: usize, balloon: usize, vcpu: usize, cpu: u32): void {
-  const pages = balloonLeak(balloon, BALLOON_ARRAY);
-  setBalloonTarget(balloon, balloonPages(balloon));
-  actorSpend(vcpu, STAGE_CPU, cost(COST_VIRTQ_KICK_NS) + cost(COST_IRQ_INJECT_IDLE_NS));
-  for (let place: u32 = 0; place < pages; place++) {
-    noteFree(guest, load<u32>(balloonRequest(balloon) + ((<usize>place) << 2)), 0, actorClock(vcpu));
-  }
-  balloonRelease(balloon, cpu);
-  guestCountAdd(guest, GUEST_BALLOON_REQUESTS, 1);
-  guestCountAdd(guest, GUEST_DEFLATED, pages);
 }
 
 /** Gives a block back; the vCPU pays for it. */
@@ -212,11 +182,11 @@ function oracle(guest: usize, vcpu: usize, pfn: u32, order: u32): void {
   noteReleased(guest, pfn, order, pages, actorClock(vcpu));
 }
 
-/** First touch of a task's page. PFN_NONE: the guest is out of memory. */
+/** First touch of a task's page. PFN_NONE: the guest is out of memory; PFN_LATER: it will have some. */
 export function guestFault(guest: usize, vcpu: usize, cpu: u32, vpn: u32, cached: bool): u32 {
   assert(guestPage(guest, vpn) === PFN_NONE);
   const pfn = guestAlloc(guest, vcpu, cpu, 0, GFP_USER_PAGE);
-  if (pfn === PFN_NONE) return PFN_NONE;
+  if (pfn === PFN_NONE || pfn === PFN_LATER) return pfn;
   guestCountAdd(guest, GUEST_FAULTS, 1);
   store<u32>(entryAt(guest, vpn), pfn);
   setPageOwner(pageOf(guestMm(guest), pfn), 0, vpn);

@@ -2,6 +2,7 @@ import { spaceReferenced } from "../mm/residency";
 import { spacePolicy } from "../mm/space";
 import { actorClock, setActorClock } from "../sim/actor";
 import { COST_MEM_DRAM_NS, COST_TLB_WALK2D_NS, cost } from "../sim/costs";
+import { accessAhead } from "./ahead";
 import { pageFaultBegin } from "./fault";
 import { pageFaultComplete, pageFaultEmulated } from "./faultend";
 import { guestHandle, guestHandles } from "./guestfault";
@@ -119,7 +120,9 @@ export function accessRun(
     );
     if (stop === ACCESS_END) continue;
     store<u32>(ACCESS, stop, STOP);
-    return stop === ACCESS_VIOLATION ? done + 1 : done;
+    if (stop === ACCESS_VIOLATION) return done + 1;
+    accessAhead(vcpu, vm, stream + ((<usize>done) << 2), stream + ((<usize>count) << 2), base);
+    return done;
   }
   store<u32>(ACCESS, ACCESS_END, STOP);
   return done;
@@ -206,7 +209,7 @@ function one(vcpu: usize, vm: usize, access: u32, base: u32, thinkNs: u32): u32 
   setActorClock(vcpu, time + ns);
   if (spacePolicy(vmSpace(vm)) === 0 && vmExpected(vm) === 0) return ACCESS_END;
   const frame = vcpuGfn(vcpu, gfn, vcpuLeaf(vcpu, gfn));
-  if (spacePolicy(vmSpace(vm)) !== 0) spaceReferenced(vmSpace(vm), gfnToIndex(vm, frame));
+  if (spacePolicy(vmSpace(vm)) !== 0) spaceReferenced(vmSpace(vm), gfnToIndex(vm, frame), write !== 0);
   if (vmExpected(vm) === 0) return ACCESS_END;
   if (write) {
     contentWrite(vm, frame, pfn, vcpuIndex(vcpu), time);
@@ -259,6 +262,8 @@ function simply(
       if (stop === ACCESS_END) done++;
     }
     store<u32>(ACCESS, stop, STOP);
+    if (stop === ACCESS_FAULT)
+      accessAhead(vcpu, vm, stream + ((<usize>done) << 2), stream + ((<usize>count) << 2), base);
     if (stop !== ACCESS_END) return done;
   }
   store<u32>(ACCESS, ACCESS_END, STOP);

@@ -1,5 +1,7 @@
 import {
   emit,
+  happened,
+  record,
   TRACE_KVM_MMU_GET_PAGE,
   TRACE_KVM_MMU_PREPARE_ZAP_PAGE,
   TRACE_KVM_MMU_SET_SPTE,
@@ -27,8 +29,9 @@ function physical(vm: usize, spte: u64, level: u32): u64 {
 
 /** kvm_tdp_mmu_spte_changed */
 export function traceSpteChanged(vm: usize, gfn: u32, level: u32, old: u64, spte: u64, time: u64): void {
+  if (!happened(TRACE_KVM_TDP_MMU_SPTE_CHANGED)) return;
   const first = level > 3 ? 0 : gfn & ~(levelPages(level) - 1);
-  emit(
+  record(
     TRACE_KVM_TDP_MMU_SPTE_CHANGED,
     time,
     level,
@@ -40,8 +43,9 @@ export function traceSpteChanged(vm: usize, gfn: u32, level: u32, old: u64, spte
 
 /** kvm_mmu_set_spte of the leaf at address `entry` */
 export function traceSetSpte(vm: usize, entry: usize, gfn: u32, level: u32, time: u64): void {
+  if (!happened(TRACE_KVM_MMU_SET_SPTE)) return;
   const at = ((<u64>spFrame(spOfTable(vmTablePool(vm), entry))) << 12) | <u64>(entry & 0xfff);
-  emit(TRACE_KVM_MMU_SET_SPTE, time, gfn, load<u64>(entry), level | (vmFormat(vm) << 8), at);
+  record(TRACE_KVM_MMU_SET_SPTE, time, gfn, load<u64>(entry), level | (vmFormat(vm) << 8), at);
 }
 
 /** kvm_mmu_get_page: a table has been made, or found again */

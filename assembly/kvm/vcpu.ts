@@ -87,8 +87,11 @@ export const DIRECTORY_USED: usize = NOTIFIER_PC + 220;
 export const USER_MODE: usize = NOTIFIER_PC + 224;
 /** The guest handles a page fault of its own: guestfault.ts. */
 export const VCPU_HANDLER: usize = NOTIFIER_PC + 228;
-export const GUEST_WALK: usize = NOTIFIER_PC + 232; // WALK_BYTES
-export const KVM_CONTEXT_END: usize = NOTIFIER_PC + 232 + WALK_BYTES;
+/** Where the stream of accesses has been looked at ahead of its faults: ahead.ts. */
+export const AHEAD_FROM: usize = NOTIFIER_PC + 232;
+export const AHEAD_TO: usize = NOTIFIER_PC + 236;
+export const GUEST_WALK: usize = NOTIFIER_PC + 240; // WALK_BYTES
+export const KVM_CONTEXT_END: usize = NOTIFIER_PC + 240 + WALK_BYTES;
 
 /** In the guest, or taken off its CPU there. */
 export const VCPU_IN_GUEST: u32 = 0;

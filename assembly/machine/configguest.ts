@@ -9,10 +9,10 @@ import { taskAt } from "./state";
 
 /**
  * Gives a VM memory management of its own, for tasks with `pages` pages together; before its tasks.
- * @param design FREE_*; `minOrder` the least order that is told to the host
+ * @param design FREE_*; `minOrder` the least order that is told to the host; `array` places of hinting's arrays
  */
-export function configGuest(vm: u32, pages: u32, design: u32, minOrder: u32): i32 {
-  return givebackCreate(vmAt(vm), pages, design, minOrder) ? OK : E_NO_MEMORY;
+export function configGuest(vm: u32, pages: u32, design: u32, minOrder: u32, array: u32): i32 {
+  return givebackCreate(vmAt(vm), pages, design, minOrder, array) ? OK : E_NO_MEMORY;
 }
 
 /**

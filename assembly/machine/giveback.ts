@@ -33,6 +33,7 @@ import {
   setGuestDevice,
   setGuestHinting,
   setGuestHints,
+  setGuestOom,
   setGuestReporting,
   setGuestStats,
 } from "../guest/guest";
@@ -48,6 +49,7 @@ import {
   kthreadKind,
   kthreadNext,
   kthreadPoke,
+  oomCreate,
   schedule,
 } from "../guest/kthread";
 import { checkGuestMemory, guestMemoryCreate, guestMemoryLayout, guestMemoryStart } from "../guest/memory";
@@ -120,10 +122,10 @@ export function givebackDevice(vm: usize, offered: u32, layout: u32, ring: u32, 
 }
 
 /** Set-up of configGuest(). False when memory is exhausted. */
-export function givebackCreate(vm: usize, pages: u32, design: u32, minOrder: u32): bool {
+export function givebackCreate(vm: usize, pages: u32, design: u32, minOrder: u32, array: u32): bool {
   const guest = guestMemoryCreate(vm, vmVcpus(vm), pages);
   if (guest === 0) return false;
-  setGuestDesign(guest, design, minOrder);
+  setGuestDesign(guest, design, minOrder, array);
   return true;
 }
 
@@ -150,12 +152,13 @@ export function givebackDrivers(
   if (probeFailed(link)) return true;
   if (driverHas(link, QUEUE_HINTING) && !addHinting(vm, guest)) return false;
   if (driverHas(link, QUEUE_REPORTING) && !addReporting(vm, guest)) return false;
-  const record = balloonCreate(guestMm(guest), (negotiated(link) & FEATURE_DEFLATE_ON_OOM) !== 0);
+  const givesWay = (negotiated(link) & FEATURE_DEFLATE_ON_OOM) !== 0;
+  const record = balloonCreate(guestMm(guest), givesWay);
   if (record === 0) return false;
   setGuestBalloon(guest, record);
   setBalloonTarget(record, target);
   const first = vmVcpuList(vm);
-  if (!addThread(KTHREAD_BALLOON, guest, first)) return false;
+  if (!addThread(KTHREAD_BALLOON, guest, first) || (givesWay && !addOom(guest))) return false;
   if (driverHas(link, QUEUE_STATS) && statsNs !== 0) {
     const stats = statsCreate();
     if (stats === 0) return false;
@@ -192,6 +195,13 @@ function addThread(kind: u32, guest: usize, vcpu: usize): bool {
   const kthread = kthreadCreate(kind, guest, vcpu, KTHREAD_IDS + actorCount());
   if (kthread !== 0) deviceAddKthread(guestDevice(guest), kthread);
   return kthread !== 0;
+}
+
+function addOom(guest: usize): bool {
+  const queue = oomCreate(guest);
+  setGuestOom(guest, queue);
+  if (queue !== 0) deviceAddKthread(guestDevice(guest), queue);
+  return queue !== 0;
 }
 
 // Numbers of threads among the tasks of a vCPU: behind all that can be configured.

@@ -39,6 +39,7 @@ export {
   POLICY_FIFO,
   POLICY_LFU,
   POLICY_LRU,
+  POLICY_OUTSIDE,
   POLICY_S3FIFO,
   POLICY_SIEVE,
 } from "../policy/registry";

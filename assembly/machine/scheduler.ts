@@ -86,6 +86,7 @@ import {
   STOP_IDLE,
   STOP_NONE,
   STOP_OOM,
+  STOP_POLICY,
   STOP_STEP,
   STOP_TIME,
   STOP_VIOLATION,
@@ -115,9 +116,16 @@ export function machineMade(): u32 {
   return load<u32>(MADE);
 }
 
-/** Stops runs at absolute time `ns`; infinite for never. */
+/**
+ * Stops runs at absolute time `ns`; infinite for never. A turn that an access budget has cut goes on in the next run: alone in the guest,
+ * where cuts change nothing, it may have been given far more than that.
+ */
 export function machineSetTimeLimit(ns: f64): void {
   setTimeLimit(ns < 9007199254740992 ? <u64>ns : TIME_NEVER);
+  const cpu = turnCpu();
+  if (cpu === CPU_NONE || cpuContenders() > 1) return;
+  const soonest = max<u64>(timeLimit(), actorClock(cpuCurrent(cpuAt(cpu))));
+  setTurn(cpu, min<u64>(turnEnd(), soonest));
 }
 
 /**
@@ -162,6 +170,7 @@ export function machineRun(accesses: u32, events: u32): u32 {
       }
     }
   }
+  if (stopReason() === STOP_POLICY) settleNow();
   store<u32>(MADE, made);
   return stopReason();
 }
@@ -173,10 +182,11 @@ function turnEndTime(begin: u64): u64 {
   return cpuContenders() > 1 ? end : max<u64>(end, min<u64>(timeLimit(), begin + QUANTA_ALONE * quantum()));
 }
 
-// What time it is when a run stops must not depend on where turns were cut: everything before the earliest thing to come is over.
+// What time it is when a run stops must not depend on where turns were cut: everything before the earliest thing to come is over. Nor on
+// where calls were: a turn may go beyond the time limit, where a call that ends there must leave the clock for the stop to come.
 function settleNow(): void {
   const time = min<u64>(eventNextTime(), nextTurnTime());
-  if (time !== TIME_NEVER) setNow(max<u64>(now(), time));
+  if (time !== TIME_NEVER) setNow(max<u64>(now(), min<u64>(time, timeLimit())));
 }
 
 // With nothing to come, it is as late as the actor that acted last.

@@ -44,6 +44,8 @@ export const STOP_VIOLATION: u32 = 5;
 export const STOP_IDLE: u32 = 6;
 /** The single access, or the call of a monitor, that somebody outside waits for has been made. */
 export const STOP_STEP: u32 = 7;
+/** A policy from outside has failed to choose. */
+export const STOP_POLICY: u32 = 8;
 
 export function stateInit(): void {
   memory.fill(STATE, 0, STATE_BYTES);

@@ -82,6 +82,7 @@ import { DIGEST_TASK, digestAdd } from "../sim/digest";
 import { EVENT_GUEST_TICK, EVENT_GUEST_WAKE, EVENT_TASK_START, eventPost } from "../sim/events";
 import { workloadFill } from "../workload/fill";
 import { PAGED_SLEEP, pagedOver, pagedPauseNs, pagedRun, pagedStop } from "../workload/paged";
+import { PAGED_WAITS } from "../workload/pagedtask";
 import { givebackBegin, THREAD_CORRUPTS, THREAD_KICKS, threadRun } from "./giveback";
 import { plannedBegin } from "./planned";
 import {
@@ -191,8 +192,9 @@ export function turn(vcpu: usize, end: u64, budget: u32): u32 {
       made += accesses;
       const stopped = paged ? pagedStop() : accessStop();
       if (stopped === ACCESS_FAULT) return done(TURN_FAULT, made);
-      if (stopped === PAGED_SLEEP) {
-        eventPost(actorClock(vcpu) + pagedPauseNs(task), EVENT_GUEST_WAKE, <u32>task);
+      if (stopped === PAGED_SLEEP || stopped === PAGED_WAITS) {
+        if (stopped === PAGED_SLEEP)
+          eventPost(actorClock(vcpu) + pagedPauseNs(task), EVENT_GUEST_WAKE, <u32>task);
         guestSleep(vcpu);
         return done(TURN_OVER, made);
       }

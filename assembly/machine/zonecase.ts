@@ -1,8 +1,9 @@
 import { arenaCommit, arenaInit, arenaReserve, PART_WORKLOADS } from "../memory/arena";
 import { PFN_NONE } from "../memory/layout";
 import { E_NO_MEMORY, OK } from "../memory/status";
-import { addToFreeList, checkBuddy } from "../mm/buddy";
+import { addToFreeList, checkBuddy, freeOnePage, rmqueueSmallest } from "../mm/buddy";
 import { compoundHead, compoundOrder, getPage, splitPage } from "../mm/compound";
+import { MIGRATE_MOVABLE } from "../mm/gfp";
 import { mmAddZone, mmCreate, mmLayout, mmZone, mmZoneAt, mmZones } from "../mm/instance";
 import { listHead } from "../mm/list";
 import { pageNext, pageOf, pageOrder, pageRefs, pageType } from "../mm/page";
@@ -47,6 +48,7 @@ import {
   zoneFreeList,
   zoneHighatomic,
   zoneIndex,
+  zoneModFree,
   zoneNrFree,
   zonePcp,
   zoneStartPfn,
@@ -131,6 +133,32 @@ export function zoneCaseRun(script: usize, words: u32, gfp: u32): u32 {
     } else {
       const pfn = allocPagesNoReclaim(mm(), 0, order, gfp);
       if (pfn === PFN_NONE) refused++;
+      store<u32>(slot, pfn);
+    }
+  }
+  return refused;
+}
+
+/**
+ * Runs the first `words` operations at `script` on the free lists of the last zone alone, for movable blocks: no watermark, no lists of a CPU,
+ * no references. Returns refusals.
+ */
+export function zoneCaseListsRun(script: usize, words: u32): u32 {
+  const zone = mmZoneAt(mm(), mmZones(mm()) - 1);
+  const slots = <usize>load<u32>(CASE, SLOTS);
+  let refused: u32 = 0;
+  for (let index: u32 = 0; index < words; index++) {
+    const word = load<u32>(script + ((<usize>index) << 2));
+    const slot = slots + ((<usize>(word & 0xffffff)) << 2);
+    const order = (word >> 24) & 15;
+    if (word >> 31) {
+      const pfn = load<u32>(slot);
+      if (pfn !== PFN_NONE) freeOnePage(mm(), zone, 0, pfn, order, MIGRATE_MOVABLE, 0);
+      store<u32>(slot, PFN_NONE);
+    } else {
+      const pfn = rmqueueSmallest(mm(), zone, order, MIGRATE_MOVABLE);
+      if (pfn === PFN_NONE) refused++;
+      else zoneModFree(zone, 0, -(<i32>(1 << order)));
       store<u32>(slot, pfn);
     }
   }

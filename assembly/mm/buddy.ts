@@ -2,21 +2,18 @@ import { PFN_NONE } from "../memory/layout";
 import { notifyFreed } from "./freehook";
 import { MIGRATE_ISOLATE, MIGRATE_PCPTYPES, MIGRATE_TYPES } from "./gfp";
 import { mmReporting, mmReportOrder } from "./instance";
-import { checkList, listAddHead, listAddTail, listHead, listRemove } from "./list";
+import { checkList, listAddHead, listAddTail, listHead, listRemove, listShift } from "./list";
 import {
   LIST_BUDDY,
-  mmPfnEnd,
-  mmPfnFirst,
   PG_BUDDY,
-  PG_REPORTED,
-  pageClear,
+  pageFlags,
   pageNext,
   pageOf,
   pageOrder,
   pageRefs,
-  pageSet,
   pageTest,
   pageType,
+  setPageFlags,
   setPageOrder,
   setPageType,
 } from "./page";
@@ -24,7 +21,9 @@ import {
   blockType,
   MAX_ORDER,
   PAGEBLOCK_ORDER,
+  setZoneFreeOrders,
   zoneFreeList,
+  zoneFreeOrders,
   zoneFreePages,
   zoneModFree,
   zoneSpans,
@@ -36,10 +35,12 @@ import {
 // Left out: shuffling, capture by compaction.
 //
 // A free block's page record: PG_BUDDY, its order, and the type of the list that it is on; PG_REPORTED when the host has been told that
-// the block is free, until it leaves its list.
+// the block is free, until it leaves its list. The zone has a bit for each list that is not empty, so that the smallest block that will do is
+// found at once.
 //
 // invariant: a page flagged PG_BUDDY heads a free block and is on the list of its order and type; tails carry nothing
 // invariant: two free buddies of one order stand unmerged only where an isolated or reserved pageblock keeps them apart
+// invariant: the zone's bits (zoneFreeOrders()) are set for the lists that have a block, and for no others
 // invariant: the sizes of the blocks that are not isolated sum to the zone's free pages
 
 /** The block is put at the tail of its list. */
@@ -55,20 +56,33 @@ function mergeable(type: u32): bool {
 /** Puts a block on a list; head or tail. */
 export function addToFreeList(mm: usize, zone: usize, pfn: u32, order: u32, type: u32, toTail: bool): void {
   const page = pageOf(mm, pfn);
-  pageSet(page, PG_BUDDY);
+  assert(pageFlags(page) === 0);
+  setPageFlags(page, PG_BUDDY);
   setPageOrder(page, order);
   setPageType(page, type);
+  listed(mm, zone, pfn, order, type, toTail);
+}
+
+function listed(mm: usize, zone: usize, pfn: u32, order: u32, type: u32, toTail: bool): void {
   const list = zoneFreeList(zone, order, type);
   if (toTail) listAddTail(mm, list, LIST_BUDDY, pfn);
   else listAddHead(mm, list, LIST_BUDDY, pfn);
+  setZoneFreeOrders(zone, type, zoneFreeOrders(zone, type) | (1 << order));
 }
 
 /** Takes a free block off its list; it is no longer free. */
 export function delFromFreeList(mm: usize, zone: usize, pfn: u32): void {
   const page = pageOf(mm, pfn);
   assert(pageTest(page, PG_BUDDY));
-  listRemove(mm, zoneFreeList(zone, pageOrder(page), pageType(page)), pfn);
-  pageClear(page, PG_BUDDY | PG_REPORTED);
+  const order = pageOrder(page);
+  unlisted(mm, zone, pfn, order, pageType(page));
+  setPageFlags(page, 0);
+}
+
+function unlisted(mm: usize, zone: usize, pfn: u32, order: u32, type: u32): void {
+  const list = zoneFreeList(zone, order, type);
+  listRemove(mm, list, pfn);
+  if (listHead(list) === PFN_NONE) setZoneFreeOrders(zone, type, zoneFreeOrders(zone, type) & ~(1 << order));
 }
 
 /** Moves a free block to the tail of another type's list; its order stays (move_to_free_list()). */
@@ -76,32 +90,39 @@ export function moveToFreeList(mm: usize, zone: usize, pfn: u32, type: u32): voi
   const page = pageOf(mm, pfn);
   assert(pageTest(page, PG_BUDDY));
   const order = pageOrder(page);
-  listRemove(mm, zoneFreeList(zone, order, pageType(page)), pfn);
+  unlisted(mm, zone, pfn, order, pageType(page));
   setPageType(page, type);
-  listAddTail(mm, zoneFreeList(zone, order, type), LIST_BUDDY, pfn);
+  listed(mm, zone, pfn, order, type, true);
 }
 
 /** True when a free block of exactly `order` starts at `pfn` in the zone. */
 export function isFreeBlock(mm: usize, zone: usize, pfn: u32, order: u32): bool {
-  if (pfn < mmPfnFirst(mm) || pfn >= mmPfnEnd(mm) || !zoneSpans(zone, pfn)) return false;
+  if (!zoneSpans(zone, pfn)) return false;
   const page = pageOf(mm, pfn);
   return pageTest(page, PG_BUDDY) && pageOrder(page) === order;
 }
 
 /** __rmqueue_smallest(): a block from the lists of one type, splitting a larger one. PFN_NONE when none is large enough. */
 export function rmqueueSmallest(mm: usize, zone: usize, order: u32, type: u32): u32 {
-  for (let from = order; from < MAX_ORDER; from++) {
-    const pfn = listHead(zoneFreeList(zone, from, type));
-    if (pfn === PFN_NONE) continue;
-    delFromFreeList(mm, zone, pfn);
-    for (let half = from; half > order; ) {
-      half--;
-      addToFreeList(mm, zone, pfn + (1 << half), half, type, false);
-    }
-    setPageType(pageOf(mm, pfn), type);
-    return pfn;
+  const larger = zoneFreeOrders(zone, type) >> order;
+  if (larger === 0) return PFN_NONE;
+  const from = order + <u32>ctz(larger);
+  const pfn = takeFirst(mm, zone, from, type);
+  for (let half = from; half > order; ) {
+    half--;
+    addToFreeList(mm, zone, pfn + (1 << half), half, type, false);
   }
-  return PFN_NONE;
+  setPageType(pageOf(mm, pfn), type);
+  return pfn;
+}
+
+// Takes the first block off a list that has one: what its record says of order and type is known.
+function takeFirst(mm: usize, zone: usize, order: u32, type: u32): u32 {
+  const list = zoneFreeList(zone, order, type);
+  const pfn = listShift(mm, list);
+  if (listHead(list) === PFN_NONE) setZoneFreeOrders(zone, type, zoneFreeOrders(zone, type) & ~(1 << order));
+  setPageFlags(pageOf(mm, pfn), 0);
+  return pfn;
 }
 
 /** __free_one_page(): gives a block back to the lists of `type` and merges it with its free buddies. */
@@ -146,6 +167,7 @@ export function checkBuddy(mm: usize, zone: usize): void {
     for (let type: u32 = 0; type < MIGRATE_TYPES; type++) {
       const list = zoneFreeList(zone, order, type);
       checkList(mm, list, LIST_BUDDY);
+      assert(((zoneFreeOrders(zone, type) >> order) & 1) === (listHead(list) === PFN_NONE ? 0 : 1));
       for (let pfn = listHead(list); pfn !== PFN_NONE; pfn = pageNext(pageOf(mm, pfn))) {
         const page = pageOf(mm, pfn);
         assert(pageTest(page, PG_BUDDY) && pageOrder(page) === order && pageRefs(page) === 0);

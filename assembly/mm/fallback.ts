@@ -26,6 +26,7 @@ import {
   zoneBoost,
   zoneFlags,
   zoneFreeList,
+  zoneFreeOrders,
   zoneHighatomic,
   zoneManaged,
   zoneSpans,
@@ -52,7 +53,7 @@ const TYPE_NONE: u32 = 0xff;
 function suitableFallback(zone: usize, order: u32, type: u32): u32 {
   for (let place: u32 = 0; place < 2; place++) {
     const other = fallbackType(type, place);
-    if (listHead(zoneFreeList(zone, order, other)) !== PFN_NONE) return other;
+    if ((zoneFreeOrders(zone, other) >> order) & 1) return other;
   }
   return TYPE_NONE;
 }

@@ -61,6 +61,21 @@ export function listRemove(mm: usize, list: usize, pfn: u32): void {
   store<u32>(list, load<u32>(list, LENGTH) - 1, LENGTH);
 }
 
+/** Takes the first page off a list that is not empty. */
+export function listShift(mm: usize, list: usize): u32 {
+  const pfn = load<u32>(list, HEAD);
+  assert(pfn !== PFN_NONE);
+  const page = pageOf(mm, pfn);
+  assert(pageList(page) !== 0 && pagePrev(page) === PFN_NONE);
+  const next = pageNext(page);
+  store<u32>(list, next, HEAD);
+  if (next === PFN_NONE) store<u32>(list, PFN_NONE, TAIL);
+  else setPagePrev(pageOf(mm, next), PFN_NONE);
+  setPageList(page, 0);
+  store<u32>(list, load<u32>(list, LENGTH) - 1, LENGTH);
+  return pfn;
+}
+
 /** list_rotate_to_front(): the list begins with `pfn` from now on, what stood before it stands at the end. */
 export function listRotate(mm: usize, list: usize, pfn: u32): void {
   const head = load<u32>(list, HEAD);

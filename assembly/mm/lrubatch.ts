@@ -172,6 +172,7 @@ function append(mm: usize, cpu: u32, time: u64, kind: u32, pfn: u32): void {
 function flush(mm: usize, cpu: u32, time: u64, kind: u32): void {
   const batch = batchOf(mm, cpu, kind);
   const count = load<u32>(batch);
+  if (count === 0) return;
   store<u32>(batch, 0);
   for (let place: usize = 1; place <= count; place++) {
     const pfn = load<u32>(batch + (place << 2));

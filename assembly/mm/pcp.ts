@@ -10,6 +10,7 @@ import {
   listHead,
   listLength,
   listRemove,
+  listShift,
   listTail,
 } from "./list";
 import { LIST_PCP, pageOf, pageOrder, pageType, setPageOrder, setPageType } from "./page";
@@ -121,9 +122,8 @@ export function pcpAlloc(mm: usize, zone: usize, cpu: u32, order: u32, type: u32
   store<u32>(pcp, load<u32>(pcp, FREE_FACTOR) >> 1, FREE_FACTOR);
   const list = pcpList(pcp, listOf(order, type));
   if (listHead(list) === PFN_NONE) refill(mm, zone, cpu, order, type, allocFlags);
-  const pfn = listHead(list);
-  if (pfn === PFN_NONE) return PFN_NONE;
-  listRemove(mm, list, pfn);
+  if (listHead(list) === PFN_NONE) return PFN_NONE;
+  const pfn = listShift(mm, list);
   store<u32>(pcp, load<u32>(pcp, COUNT) - (1 << order), COUNT);
   return pfn;
 }

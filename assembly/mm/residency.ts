@@ -1,10 +1,12 @@
 import { arenaReserve, arenaTake, PART_POLICIES, PART_RECORDS } from "../memory/arena";
 import { nextUseBuild, nextUseBytes } from "../policy/nextuse";
+import { Outside } from "../policy/outside";
 import { Policy } from "../policy/policy";
 import {
   checkPolicy,
   POLICY_BELADY,
   POLICY_BYTES,
+  POLICY_OUTSIDE,
   policyEnter,
   policyForget,
   policyHit,
@@ -13,7 +15,7 @@ import {
 } from "../policy/registry";
 import { memcgMax } from "./memcg";
 import { pteMigration, ptePresent } from "./pte";
-import { setSpacePolicy, spaceMemcg, spacePages, spacePolicy, spacePte } from "./space";
+import { setSpacePolicy, spaceId, spaceMemcg, spacePages, spacePolicy, spacePte } from "./space";
 
 // What an idealized policy is told of a VM's pages. It sees every access that ends, which no kernel can: a page enters with its first
 // access after the fault, and is in memory for the policy until it is chosen (idealized.ts) or until somebody else unmaps it.
@@ -39,6 +41,7 @@ export function residencyLayout(space: usize, trace: usize, references: u32): vo
   const policy = policyOf(space);
   policy.pages = spacePages(space);
   policy.room = policy.pages;
+  if (policy.kind === POLICY_OUTSIDE) changetype<Outside>(policy).vm = spaceId(space);
   if (policy.kind === POLICY_BELADY) {
     policy.trace = trace;
     policy.references = references;
@@ -63,10 +66,11 @@ export function residencyCapacity(space: usize): u32 {
 }
 
 /** An access to page `index` has ended. Under the notifier of 2008 it may go by an spte whose page the host has unmapped: that one has left. */
-export function spaceReferenced(space: usize, index: u32): void {
+export function spaceReferenced(space: usize, index: u32, write: bool): void {
   const policy = policyOf(space);
   if (policy.resident(index)) policyHit(policy, index);
   else if (mapped(space, index)) policyEnter(policy, index);
+  if (write && policy.kind === POLICY_OUTSIDE) changetype<Outside>(policy).wrote(index);
 }
 
 function mapped(space: usize, index: u32): bool {

@@ -1,4 +1,3 @@
-import { PFN_NONE } from "../memory/layout";
 import {
   ALLOC_HARDER,
   ALLOC_HIGH,
@@ -13,9 +12,7 @@ import {
   ZONE_NORMAL,
 } from "./gfp";
 import { mmZoneAt, mmZones } from "./instance";
-import { listHead } from "./list";
 import {
-  MAX_ORDER,
   setZoneBoost,
   setZoneBoostFound,
   setZoneFlags,
@@ -25,7 +22,7 @@ import {
   zoneBoost,
   zoneBoostFound,
   zoneFlags,
-  zoneFreeList,
+  zoneFreeOrders,
   zoneHighatomic,
   zoneIndex,
   zoneLowmemReserve,
@@ -108,14 +105,10 @@ export function watermarkOk(zone: usize, order: u32, mark: u32, highest: u32, al
   if (allocFlags & ALLOC_HARDER) least -= least / 4;
   if (free <= least + zoneLowmemReserve(zone, highest)) return false;
   if (order === 0) return true;
-  for (let from = order; from < MAX_ORDER; from++) {
-    for (let type: u32 = 0; type < MIGRATE_PCPTYPES; type++) {
-      if (listHead(zoneFreeList(zone, from, type)) !== PFN_NONE) return true;
-    }
-    if (allocFlags & ALLOC_HARDER && listHead(zoneFreeList(zone, from, MIGRATE_HIGHATOMIC)) !== PFN_NONE)
-      return true;
-  }
-  return false;
+  let orders: u32 = 0;
+  for (let type: u32 = 0; type < MIGRATE_PCPTYPES; type++) orders |= zoneFreeOrders(zone, type);
+  if (allocFlags & ALLOC_HARDER) orders |= zoneFreeOrders(zone, MIGRATE_HIGHATOMIC);
+  return orders >> order !== 0;
 }
 
 /** zone_watermark_fast(): the test of an allocation at the watermark that its flags name. */

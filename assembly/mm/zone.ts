@@ -10,11 +10,12 @@ import { LIST_BYTES, listLength } from "./list";
 //          |index| start| spanned| present| managed| watermarks| boost| nrFree | reserved| flags | cpus |
 //          +-----+------+--------+--------+--------+-----------+------+--------+---------+-------+------+
 //          52    56       60 .. 79          80             80 + 660        …
-//          | pcp | blocks | lowmemReserve | free lists [order][type] |
+//          | pcp | blocks | lowmemReserve | free lists [order][type], … , freeOrders |
 //
 // nrFree       NR_FREE_PAGES as the watermark code reads it; each CPU holds a difference that is folded in when it
 //              exceeds the CPU's threshold
 // reserved     pages of pageblocks set aside for atomic requests of higher order (nr_reserved_highatomic)
+// freeOrders   per migratetype: bit `order` is set while that free list has a block
 // blocks       per pageblock (512 pages): type u8, and u16 pages in use that count as movable beside those on LRU lists
 //
 // invariant: free pages on lists that are not ISOLATE === nrFree + the CPUs' differences
@@ -40,7 +41,8 @@ const LISTS: usize = <usize>(MAX_ORDER * MIGRATE_TYPES);
 const FREE_PAGES: usize = FREE_LISTS + LISTS * LIST_BYTES;
 const MIN_FREE_PAGES: usize = FREE_PAGES + 4;
 const BOOST_FOUND: usize = FREE_PAGES + 8;
-const PCP_RECORDS: usize = FREE_PAGES + 12;
+const FREE_ORDERS: usize = FREE_PAGES + 12; // u32 × MIGRATE_TYPES
+const PCP_RECORDS: usize = FREE_ORDERS + 4 * <usize>MIGRATE_TYPES;
 
 export const PAGEBLOCK_ORDER: u32 = 9;
 export const PAGEBLOCK_PAGES: u32 = 512;
@@ -227,6 +229,15 @@ export function zoneModFree(zone: usize, cpu: u32, pages: i32): void {
 export function zoneFreeList(zone: usize, order: u32, type: u32): usize {
   assert(order < MAX_ORDER && type < MIGRATE_TYPES);
   return zone + FREE_LISTS + <usize>(order * MIGRATE_TYPES + type) * LIST_BYTES;
+}
+
+/** The orders from which the free lists of a type have a block: bit `order` for each. */
+export function zoneFreeOrders(zone: usize, type: u32): u32 {
+  return load<u32>(zone + ((<usize>type) << 2), FREE_ORDERS);
+}
+
+export function setZoneFreeOrders(zone: usize, type: u32, orders: u32): void {
+  store<u32>(zone + ((<usize>type) << 2), orders, FREE_ORDERS);
 }
 
 /** Free blocks of one order, of all types. */

@@ -4,6 +4,7 @@ import { Clock } from "./clock";
 import { Fifo } from "./fifo";
 import { Lfu } from "./lfu";
 import { Lru } from "./lru";
+import { OUTSIDE_BYTES, Outside } from "./outside";
 import { Policy } from "./policy";
 import { S3fifo } from "./s3fifo";
 import { Sieve } from "./sieve";
@@ -26,6 +27,7 @@ export const POLICY_ARC: u32 = 5;
 export const POLICY_2Q: u32 = 6;
 export const POLICY_LFU: u32 = 7;
 export const POLICY_BELADY: u32 = 8;
+export const POLICY_OUTSIDE: u32 = 9;
 
 type Layout = (policy: usize, at: u64) => u64;
 type OnPage = (policy: usize, page: u32) => void;
@@ -44,7 +46,7 @@ const RUN: usize = 28;
 const TABLE: usize = memory.data(16 * 32, 8);
 
 /** Bytes of a record: those of the largest. */
-export const POLICY_BYTES: usize = BELADY_BYTES;
+export const POLICY_BYTES: usize = BELADY_BYTES > OUTSIDE_BYTES ? BELADY_BYTES : OUTSIDE_BYTES;
 
 const PAGE_MASK: u32 = 0x7fffffff;
 
@@ -57,6 +59,7 @@ register<Arc>(POLICY_ARC);
 register<TwoQ>(POLICY_2Q);
 register<Lfu>(POLICY_LFU);
 register<Belady>(POLICY_BELADY);
+register<Outside>(POLICY_OUTSIDE);
 
 function register<P extends Policy>(kind: u32): void {
   assert(offsetof<P>() <= POLICY_BYTES);

@@ -105,12 +105,18 @@ export function traceActor(cpu: u32, actor: u32): void {
 
 /** The emission point of every event. */
 export function emit(event: u32, time: u64, a: u64, b: u64, c: u64, d: u64): void {
-  const counter = TRACE + ((<usize>event) << 3);
-  store<u64>(counter, load<u64>(counter, COUNTS) + 1, COUNTS);
-  if ((load<u64>(TRACE, ENABLED) >> event) & 1) record(event, time, a, b, c, d);
+  if (happened(event)) record(event, time, a, b, c, d);
 }
 
-function record(event: u32, time: u64, a: u64, b: u64, c: u64, d: u64): void {
+/** Counts `event` where its arguments are dear to come by. True: it is to be recorded. */
+export function happened(event: u32): bool {
+  const counter = TRACE + ((<usize>event) << 3);
+  store<u64>(counter, load<u64>(counter, COUNTS) + 1, COUNTS);
+  return ((load<u64>(TRACE, ENABLED) >> event) & 1) !== 0;
+}
+
+/** After happened(). */
+export function record(event: u32, time: u64, a: u64, b: u64, c: u64, d: u64): void {
   const written = load<u64>(TRACE, WRITTEN);
   store<u64>(TRACE, written + 1, WRITTEN);
   const at =

@@ -1,5 +1,5 @@
 import { pfnToGfn } from "../guest/guest";
-import { guestAlloc, guestFree } from "../guest/memory";
+import { guestAlloc, guestFree, PFN_LATER } from "../guest/memory";
 import { taskAccesses, taskAddAccesses, taskLimit, taskThinkNs, taskWorkload } from "../guest/task";
 import { ACCESS_END, accessRun, accessStop, setAccessStop } from "../kvm/access";
 import { vcpuIndex } from "../kvm/vcpu";
@@ -26,6 +26,8 @@ import {
   PAGED_PAUSE,
   pagedEndLife,
   pagedKill,
+  pagedResumed,
+  pagedWait,
 } from "./pagedtask";
 import { setWorkloadRng, workloadRng } from "./workload";
 
@@ -35,6 +37,8 @@ import { setWorkloadRng, workloadRng } from "./workload";
 const OP_NONE: u32 = 0;
 const OP_WRITE: u32 = 1;
 const OP_READ: u32 = 2;
+/** Takes a block of an order that is drawn already, as soon as there is memory. */
+const OP_TAKE: u32 = 3;
 
 const ORDER_BITS: u32 = 4;
 const WORDS: u32 = 1024;
@@ -76,7 +80,8 @@ export function churnRun(
   until: u64,
   budget: u32,
 ): u32 {
-  if (load<u32>(paged, CHURN_OP) === OP_NONE && !nextBlock(vcpu, task, paged, guest)) return 0;
+  const op = load<u32>(paged, CHURN_OP);
+  if ((op === OP_NONE || op === OP_TAKE) && !nextBlock(vcpu, task, paged, guest)) return 0;
   const write = load<u32>(paged, CHURN_OP) === OP_WRITE;
   const pages: u32 = 1 << load<u32>(paged, CHURN_ORDER);
   const index = load<u32>(paged, CHURN_INDEX);
@@ -99,7 +104,7 @@ export function churnRun(
   return done;
 }
 
-// Chooses what comes next. False: a round of frees begins, or memory is out, which begins one.
+// Chooses what comes next. False: a round of frees begins, or memory is out, which begins one; or there will be some later.
 function nextBlock(vcpu: usize, task: usize, paged: usize, guest: usize): bool {
   setAccessStop(ACCESS_END);
   const count = load<u32>(paged, CHURN_COUNT);
@@ -110,10 +115,16 @@ function nextBlock(vcpu: usize, task: usize, paged: usize, guest: usize): bool {
     store<u32>(paged, count - 1, CHURN_COUNT);
     return true;
   }
-  const order = drawOrder(task, paged);
+  const order = pagedResumed(paged) ? load<u32>(paged, CHURN_ORDER) : drawOrder(task, paged);
+  store<u32>(paged, OP_NONE, CHURN_OP);
   const live = load<u32>(paged, CHURN_LIVE);
   if (live + (1 << order) <= load<u32>(paged, PAGED_PAGES)) {
     const pfn = guestAlloc(guest, vcpu, vcpuIndex(vcpu), order, GFP_USER_PAGE);
+    if (pfn === PFN_LATER) {
+      begin(paged, OP_TAKE, PFN_NONE, order);
+      pagedWait(paged);
+      return false;
+    }
     if (pfn !== PFN_NONE) {
       store<u32>(paged, live + (1 << order), CHURN_LIVE);
       begin(paged, OP_WRITE, pfn, order);

@@ -1,7 +1,8 @@
 import { deviceKthreads } from "../guest/balloondev";
 import { guestDevice, pfnToGfn } from "../guest/guest";
 import { kthreadNext, kthreadPoke } from "../guest/kthread";
-import { guestEntry, guestFault, guestUnmap } from "../guest/memory";
+import { guestEntry, guestFault, guestUnmap, PFN_LATER } from "../guest/memory";
+import { oomSleepsOn } from "../guest/oom";
 import { guestSliceEnd } from "../guest/sched";
 import {
   taskAccesses,
@@ -35,12 +36,16 @@ import {
   PAGED_PAUSE,
   PAGED_PHASE,
   PAGED_REGION,
+  PAGED_WAITING,
+  PAGED_WAITS,
   PAGED_ZEROING,
   PHASE_FREE,
   PHASE_OVER,
   PHASE_RUN,
   pagedEndLife,
   pagedKill,
+  pagedResumed,
+  pagedWait,
   REGION_PAGES,
   REGION_USERS,
 } from "./pagedtask";
@@ -59,7 +64,7 @@ export const PAGED_CACHE: u32 = 2;
 /** Allocates and frees blocks of several orders: churn.ts. */
 export const PAGED_CHURN: u32 = 3;
 
-/** Why pagedRun() stopped, beside ACCESS_*: the task sleeps for pagedPauseNs(). */
+/** Why pagedRun() stopped, beside ACCESS_* and PAGED_WAITS: the task sleeps for pagedPauseNs(). */
 export const PAGED_SLEEP: u32 = 8;
 
 /** Pages freed between two looks at the clock. */
@@ -99,7 +104,7 @@ export function pagedPauseNs(task: usize): u64 {
   return load<u64>(taskOwn(task), PAGED_PAUSE);
 }
 
-/** ACCESS_* or PAGED_SLEEP. */
+/** ACCESS_*, PAGED_SLEEP or PAGED_WAITS. */
 export function pagedStop(): u32 {
   return load<u32>(STOP);
 }
@@ -132,6 +137,7 @@ export function pagedRun(vcpu: usize, task: usize, until: u64, budget: u32): u32
       continue;
     }
     if (made === budget) return stop(ACCESS_END, made);
+    if (load<u32>(paged, PAGED_WAITING) !== 0 && oomSleepsOn(guest, vcpu)) return stop(PAGED_WAITS, made);
     if (load<u32>(paged, PAGED_KIND) === PAGED_CHURN) {
       made += churnRun(vcpu, task, paged, guest, BUFFER, until, budget - made);
       if (accessStop() === CHURN_SLEEPS) return stop(PAGED_SLEEP, made);
@@ -168,13 +174,9 @@ function touch(vcpu: usize, task: usize, paged: usize, guest: usize, until: u64,
   );
   if (process) wanted = min<u64>(wanted, pages - load<u32>(paged, PAGED_CURSOR));
   const words = translate(guest, task, <u32>wanted);
+  const resumed = pagedResumed(paged);
   if (words === 0) {
-    const vpn = taskFirstGfn(task) + (load<u32>(taskStream(task)) & 0x7fffffff);
-    actorSpend(vcpu, STAGE_CPU, cost(COST_GUEST_EXCEPTION_NS));
-    const pfn = guestFault(guest, vcpu, vcpuIndex(vcpu), vpn, load<u32>(paged, PAGED_KIND) === PAGED_CACHE);
-    if (pfn !== PFN_NONE) store<u32>(paged, pfnToGfn(pfn) + 1, PAGED_ZEROING);
-    else pagedKill(paged, guest);
-    setAccessStop(ACCESS_END);
+    fault(vcpu, task, paged, guest, resumed);
     return 0;
   }
   const done = accessRun(vcpu, BUFFER, words, 0, taskForce(task), taskThinkNs(task), taskThinks(task), until);
@@ -184,6 +186,17 @@ function touch(vcpu: usize, task: usize, paged: usize, guest: usize, until: u64,
   if (process) store<u32>(paged, cursor, PAGED_CURSOR);
   if ((process && cursor === pages) || taskAccesses(task) >= taskLimit(task)) pagedEndLife(paged);
   return done;
+}
+
+// The next access has no frame. One that has waited for memory has faulted before.
+function fault(vcpu: usize, task: usize, paged: usize, guest: usize, resumed: bool): void {
+  setAccessStop(ACCESS_END);
+  const vpn = taskFirstGfn(task) + (load<u32>(taskStream(task)) & 0x7fffffff);
+  if (!resumed) actorSpend(vcpu, STAGE_CPU, cost(COST_GUEST_EXCEPTION_NS));
+  const pfn = guestFault(guest, vcpu, vcpuIndex(vcpu), vpn, load<u32>(paged, PAGED_KIND) === PAGED_CACHE);
+  if (pfn === PFN_LATER) pagedWait(paged);
+  else if (pfn === PFN_NONE) pagedKill(paged, guest);
+  else store<u32>(paged, pfnToGfn(pfn) + 1, PAGED_ZEROING);
 }
 
 // Puts as many of the next accesses as have a frame, at most `wanted`, into the buffer, by gfn. Returns their number.

@@ -275,6 +275,27 @@ export class PlainBuddy {
     return true;
   }
 
+  /** The same script as run()'s on the free lists alone: no watermark, no lists of a CPU, no references. */
+  runLists(script: Uint32Array, slots: Uint32Array): number {
+    let refused = 0;
+    for (let index = 0; index < script.length; index++) {
+      const word = script[index]!;
+      const slot = word & 0xffffff;
+      const order = (word >>> 24) & 15;
+      if (word >>> 31) {
+        const page = slots[slot]!;
+        if (page !== NONE) this.giveBack(page, order, MOVABLE, false);
+        slots[slot] = NONE;
+      } else {
+        const page = this.takeSmallest(order, MOVABLE);
+        if (page === NONE) refused++;
+        else this.count(-(1 << order));
+        slots[slot] = page;
+      }
+    }
+    return refused;
+  }
+
   /** The script of zoneCaseRun(): bit 31 a free, bits 24..27 the order, bits 0..23 the slot. */
   run(script: Uint32Array, slots: Uint32Array): number {
     let refused = 0;

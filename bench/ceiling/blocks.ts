@@ -1,4 +1,5 @@
-// The script of the kernels' allocator: random takings and freeings, the level swinging between 40 and 80 percent. The filling comes before
+// What the kernels' allocator does is the work of a zone's free lists; the page allocator around them has watermarks, the lists of a CPU
+// and references too. Both run the script of the kernels' allocator: random takings and freeings, the level swinging between 40 and 80 percent. The filling comes before
 // the clock, then each round runs a piece of its own.
 
 import type { Core } from "#dist/core.js";
@@ -85,8 +86,17 @@ export class KernelBlocks {
 
   contenders(): Contender[] {
     const { core, at, script, filling, plain, held } = this;
-    core.call.zoneCaseRun(at, filling, MOVABLE);
-    plain.run(script.subarray(0, filling), held);
+    const lists = this.row.work === "free lists";
+    const run = (words: number, count: number): void => {
+      if (lists) core.call.zoneCaseListsRun(words, count);
+      else core.call.zoneCaseRun(words, count, MOVABLE);
+    };
+    const runPlain = (words: Uint32Array): void => {
+      if (lists) plain.runLists(words, held);
+      else plain.run(words, held);
+    };
+    run(at, filling);
+    runPlain(script.subarray(0, filling));
     const piece = (): (() => number) => {
       let next = filling;
       return () => {
@@ -97,12 +107,12 @@ export class KernelBlocks {
     const [ours, theirs] = [piece(), piece()];
     const { ours: length } = this.row;
     return [
-      { name: "pagevisor", run: () => core.call.zoneCaseRun(at + 4 * ours(), length, MOVABLE) },
+      { name: "pagevisor", run: () => run(at + 4 * ours(), length) },
       {
         name: "plain TypeScript",
         run: () => {
           const from = theirs();
-          plain.run(script.subarray(from, from + length), held);
+          runPlain(script.subarray(from, from + length));
         },
       },
     ];

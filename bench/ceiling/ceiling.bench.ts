@@ -2,10 +2,12 @@
 // A kernel knows one VM, no time, no costs, no events and no statistics.
 
 import { Machine, type Scenario } from "#dist/index.js";
-import { plainGuest, replay } from "../accesses.bench.js";
+import { plainGuest, replay, TLB_ENTRIES } from "../accesses.bench.js";
+import { type FaultCosts, PlainPaging } from "../baseline/faults.js";
 import { type Contender, median, race } from "../measure.js";
 import { figure, NONE, ratio, type Setting, type SuiteReport, table } from "../report.js";
 import { Rig, STREAM } from "../rig.js";
+import { pass } from "../streams.js";
 import { KernelBlocks } from "./blocks.js";
 import { type KernelCall, Kernels } from "./kernels.js";
 
@@ -14,7 +16,7 @@ const MI = 2 ** 20;
 
 export interface CeilingRow {
   path: string;
-  work: "accesses" | "faults" | "blocks";
+  work: "accesses" | "faults" | "free lists" | "blocks";
   pages: number;
   /** Name of the kernels' stream, or of the mix of orders. */
   stream: string;
@@ -48,10 +50,14 @@ export function ceilingRows(): CeilingRow[] {
     },
     ...{ frames: 2 ** bits / (kind === "zipf" ? 8 : 2), ours: MI, theirs: 8 * MI },
   });
-  const blocks = (path: string, mix: "uni" | "geo", pages: number): CeilingRow => ({
-    ...{ path, work: "blocks", pages, stream: mix, kernels: [`k3_soa_${mix}`, `k3_packed_${mix}`] },
-    ...{ ours: MI, theirs: 8 * MI },
-  });
+  const blocks = (work: "free lists" | "blocks"): CeilingRow[] =>
+    [MI, 16 * MI].flatMap((pages) =>
+      (["uni", "geo"] as const).map((mix) => ({
+        path: `${work}, ${mix === "uni" ? "any order" : "mostly single pages"}, ${pages / MI} Mi pages`,
+        ...{ work, pages, stream: mix, kernels: [`k3_soa_${mix}`, `k3_packed_${mix}`] as const },
+        ...{ ours: MI, theirs: 8 * MI },
+      })),
+    );
   return [
     accesses("all TLB hits", "hot_12", 12, 1024),
     accesses("zipf, 1 GiB", "zipf_18", 18),
@@ -64,10 +70,8 @@ export function ceilingRows(): CeilingRow[] {
     faults("faults, uniform, 1 GiB", "uni", 18),
     faults("faults, zipf, 16 GiB", "zipf", 22),
     faults("faults, uniform, 16 GiB", "uni", 22),
-    blocks("blocks of any order, 1 Mi pages", "uni", MI),
-    blocks("blocks, mostly single pages, 1 Mi", "geo", MI),
-    blocks("blocks of any order, 16 Mi pages", "uni", 16 * MI),
-    blocks("blocks, mostly single pages, 16 Mi", "geo", 16 * MI),
+    ...blocks("free lists"),
+    ...blocks("blocks"),
   ];
 }
 
@@ -99,6 +103,32 @@ interface CeilingResult {
   overPlainTypeScript?: number;
 }
 
+/** The plain pager in the state in which the core's guest begins: every page written once, in order. */
+export function plainPaging({ pages, frames }: CeilingRow, costs: FaultCosts): PlainPaging {
+  const plain = new PlainPaging(pages, frames!, TLB_ENTRIES, costs);
+  plain.run(pass(0, pages, true), 0, pages);
+  return plain;
+}
+
+// The stream over and over, a piece of it a call.
+function loopedOver(plain: PlainPaging, stream: Uint32Array): (accesses: number) => void {
+  let at = 0;
+  return (accesses) => {
+    for (let left = accesses; left > 0; ) {
+      const count = Math.min(left, 65_536, stream.length - at);
+      plain.run(stream, at, at + count);
+      at = (at + count) % stream.length;
+      left -= count;
+    }
+  };
+}
+
+/** What a fault takes in virtual time, as the run of the core has counted. */
+function faultCosts(machine: Machine): FaultCosts {
+  const { major, writeProtect } = machine.result().vms[0]!.faults;
+  return { hitNs: 100, missNs: 155, majorNs: major.latency.mean, writeProtectNs: writeProtect.latency.mean };
+}
+
 interface Prepared {
   contenders: Contender[];
   /** Operations of one call of each. */
@@ -106,14 +136,19 @@ interface Prepared {
 }
 
 async function prepared(row: CeilingRow, kernels: Kernels, module: WebAssembly.Module): Promise<Prepared> {
-  if (row.work === "blocks")
+  if (row.work === "free lists" || row.work === "blocks")
     return { contenders: new KernelBlocks(row, module, ROUNDS).contenders(), units: row.ours };
   const stream = kernels.stream(row.stream);
   const scenario = ceilingScenario(row);
   const files = { [STREAM]: new Uint8Array(stream.buffer) };
   const machine = await Machine.create(scenario, { module, files });
-  if (row.work === "faults") machine.run({ accesses: 8 * MI });
   const contenders: Contender[] = [{ name: "pagevisor", run: () => machine.run({ accesses: row.ours }) }];
+  if (row.work === "faults") {
+    machine.run({ accesses: 8 * MI });
+    const plain = loopedOver(plainPaging(row, faultCosts(machine)), stream);
+    plain(8 * MI);
+    contenders.push({ name: "plain TypeScript", run: () => plain(row.ours) });
+  }
   if (row.work === "accesses") {
     const guest = plainGuest(Rig.boot(module, scenario, stream), row.pages);
     contenders.push({ name: "plain TypeScript", run: () => replay(guest, stream, row.ours) });
@@ -128,7 +163,7 @@ async function measureRow(
 ): Promise<CeilingResult> {
   const { contenders, units } = await prepared(row, kernels, module);
   const call: Omit<KernelCall, "kernel"> = {
-    ...(row.work !== "blocks" && { stream: row.stream }),
+    ...((row.work === "accesses" || row.work === "faults") && { stream: row.stream }),
     ...{ pages: row.pages, ops: row.theirs, warm: 8 * MI },
     ...(row.frames !== undefined && { frames: row.frames }),
   };

@@ -32,6 +32,7 @@ export async function exploreCommand(name: string, flags: ExploreFlags, terminal
   const exploration = readExploration(name);
   const result = await explore(exploration, {
     merge: flags.merge,
+    signal: terminal.signal,
     ...(flags.depth !== undefined && { depth: flags.depth }),
     ...(flags.states !== undefined && { states: flags.states }),
     ...(flags.replay !== undefined && { replay: scheduleOf(flags.replay) }),
@@ -39,7 +40,8 @@ export async function exploreCommand(name: string, flags: ExploreFlags, terminal
   terminal.out(
     flags.json ? `${JSON.stringify(result, null, 2)}\n` : pageOf(result, flags.replay !== undefined),
   );
-  return result.violation === null ? EXIT.done : EXIT.violation;
+  if (result.violation !== null) return EXIT.violation;
+  return terminal.signal.aborted ? EXIT.interrupted : EXIT.done;
 }
 
 function readExploration(name: string): Exploration {

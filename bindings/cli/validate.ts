@@ -1,5 +1,6 @@
 // `pagevisor validate`: how far the model agrees with captured cases, one line a case and the first step that differs.
 
+import { basename } from "node:path";
 import { PagevisorError } from "../errors.js";
 import { type ValidateOptions, validate } from "../validate/index.js";
 import type { CaseResult, Difference, ValidateResult } from "../validate/result.js";
@@ -27,6 +28,8 @@ A table of misses is NAME.json beside its page trace NAME.u32.gz: every count of
 it, a policy's misses in one size of memory, is a step. A trace that is not there
 is looked for in the directory of --traces.
 
+A case that cannot be read does not stop the others.
+
 Exit codes: 0 every step agrees; 1 a step differs; 2 nothing could be compared, or
 a case could not be read; 130 interrupted (Ctrl-C prints the cases so far).`;
 
@@ -39,7 +42,7 @@ const VALUE_BEFORE = 12;
  * Validates `paths` and prints the agreement. `options` are for tests.
  *
  * @returns the exit code
- * @throws PagevisorError for a case that cannot be read
+ * @throws PagevisorError for a case that cannot be read, when all others have been printed
  */
 export async function validateCommand(
   paths: readonly string[],
@@ -49,9 +52,13 @@ export async function validateCommand(
 ): Promise<number> {
   const traces = flags.traces === undefined ? {} : { traces: flags.traces };
   const result = await validate(paths, { signal: terminal.signal, ...traces, ...options });
-  const { agree, steps, cases, skipped } = result;
+  const { agree, steps, cases, skipped, failed } = result;
   terminal.out(flags.json ? `${JSON.stringify(result, null, 2)}\n` : validateText(result, terminal.colors));
   if (terminal.signal.aborted) return EXIT.interrupted;
+  if (failed.length > 0) {
+    const more = failed.length === 1 ? "" : ` (and ${failed.length - 1} more, see above)`;
+    throw new PagevisorError("E_FILE", `${failed[0]!.why}${more}`);
+  }
   if (cases.length === 0) {
     const formats = [...new Set(skipped.map(({ why }) => why))].join("; ");
     throw new PagevisorError("E_FILE", `${paths.join(", ")}: nothing was compared: ${formats}`);
@@ -60,13 +67,18 @@ export async function validateCommand(
 }
 
 /** The result as text. */
-export function validateText({ agree, steps, skipped, cases }: ValidateResult, colors: Colors): string {
+export function validateText(
+  { agree, steps, skipped, failed, cases }: ValidateResult,
+  colors: Colors,
+): string {
   const lines = [
     ...cases.flatMap((result) => caseLines(result, colors)),
     ...skipped.map(({ name, why }) => colors.dim(`${name}: skipped, ${why}`)),
+    ...failed.map(({ path, why }) => colors.red(`${basename(path)}: failed, ${why}`)),
   ];
   const counts = [`${cases.length} ${cases.length === 1 ? "case" : "cases"}: ${agreement(agree, steps)}`];
   if (skipped.length > 0) counts.push(`${skipped.length} skipped`);
+  if (failed.length > 0) counts.push(`${failed.length} failed`);
   return `${[...lines, "", colors.bold(counts.join("; "))].join("\n")}\n`;
 }
 

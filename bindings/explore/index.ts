@@ -27,6 +27,8 @@ export interface ExploreOptions {
   replay?: readonly number[];
   /** A compiled core. */
   module?: WebAssembly.Module;
+  /** Ends the search early: the result is what has been seen by then, and not complete. */
+  signal?: AbortSignal;
 }
 
 /** One step of an interleaving. */
@@ -62,7 +64,7 @@ export async function explore(
 ): Promise<ExploreResult> {
   const { scenario, look, before = [], actors } = exploration;
   checkNames(exploration);
-  const { depth = 200, states = 1_000_000, merge = true, replay } = options;
+  const { depth = 200, states = 1_000_000, merge = true, replay, signal } = options;
   const resolved = resolveScenario({ ...scenario, check: { integrity: true, onViolation: "count" } });
   const core = new Core(options.module ?? (await coreModule()));
   guard(() => bootCore(core, resolved, new Map()));
@@ -70,7 +72,7 @@ export async function explore(
   const world = new World(core, walkersOf(resolved, actors), look);
   const root = world.image();
 
-  const found = replay === undefined ? search(world, { depth, states, merge }) : null;
+  const found = replay === undefined ? await search(world, { depth, states, merge, signal }) : null;
   const schedule = replay ?? found!.schedule;
   const gfn = found?.violation?.gfn ?? actors[0]!.program[0]![1];
   const vm = actors[0]!.vm ?? 0;

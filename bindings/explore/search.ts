@@ -1,6 +1,7 @@
 // Breadth first through the states of a world: the first violation that is met is the end of a shortest interleaving. A state is kept as
 // the way to it from the root; the machine walks that way again when the state's turn comes.
 
+import { nextTask, YIELD_MS } from "../eventloop.js";
 import type { FoundViolation, Image, World } from "./world.js";
 
 /** A state that has been reached. */
@@ -21,6 +22,8 @@ export interface SearchOptions {
   states: number;
   /** States that are the same but for time are taken for one. */
   merge: boolean;
+  /** Ends the search: what has been found by then is the result, and not complete. */
+  signal?: AbortSignal | undefined;
 }
 
 /** What a search through all orders has found. */
@@ -41,7 +44,8 @@ export interface Found {
   interleavings: { all: number; violating: number } | null;
 }
 
-export function search(world: World, { depth, states, merge }: SearchOptions): Found {
+export async function search(world: World, options: SearchOptions): Promise<Found> {
+  const { depth, states, merge, signal } = options;
   const root = world.image();
   const nodes: Node[] = [];
   const known = new Map<string, number>();
@@ -60,7 +64,16 @@ export function search(world: World, { depth, states, merge }: SearchOptions): F
   };
 
   add(-1, -1, world.choices().length === 0);
+  let lookedMs = performance.now();
   for (let at = 0; at < nodes.length; at++) {
+    if (performance.now() - lookedMs >= YIELD_MS) {
+      await nextTask();
+      lookedMs = performance.now();
+    }
+    if (signal?.aborted) {
+      complete = false;
+      break;
+    }
     const node = nodes[at]!;
     if (node.wrong !== null) continue;
     if (node.depth >= depth || nodes.length >= states) {

@@ -1,11 +1,13 @@
 // Replays a capture of the balloon driver (format mm-balloon-1): from the zones before the first target on, every request is made by the
-// core's balloon on the core's allocator, and its pages are compared in the order in which the host reads them. Other code ran between the
+// core's balloon on the core's allocator, and its pages are compared in the order in which the host reads them, and what the core's host drops
+// for the captured request. Other code ran between the
 // dump and the first request, and between targets: what it took, and what it gave back, is read from the first request of a target.
 
 import * as v from "valibot";
 import { Core } from "../core.js";
 import { Agreement } from "./agreement.js";
-import { checkZones, type Zone, zonesSchema } from "./buddyfile.js";
+import { checkZones, inZones, type Zone, zonesSchema } from "./buddyfile.js";
+import { HostCase, pagesOf } from "./hostcase.js";
 import type { CaseInput, CaseResult } from "./result.js";
 import { readShape, whole, wrongShape } from "./shape.js";
 import { ZoneCase } from "./zonecase.js";
@@ -33,6 +35,7 @@ export function replayBalloon({ name, caseJson, steps }: CaseInput, module: WebA
   const { before } = readShape(caseSchema, caseJson, "case.json");
   checkZones(before, "case.json", "before");
   const balloon = new Balloon(module, before);
+  const host = new HostCase(module, pagesOf(before), "balloon");
   const agreement = new Agreement();
   let target = 0;
   for (const [index, raw] of steps.entries()) {
@@ -48,16 +51,14 @@ export function replayBalloon({ name, caseJson, steps }: CaseInput, module: WebA
       balloon.unsettle();
     } else if (step.ev === "inflate") {
       agreement.compare("pfns", step.pfns, balloon.inflate(target, step.pfns));
+      agreement.compare("discards", step.pfns, host.pages(step.pfns, false));
     } else {
       agreement.compare("pfns", step.pfns, balloon.deflate(target));
+      agreement.compare("discards", [], host.pages(step.pfns, true));
     }
   }
   if (steps.length > 0) agreement.compare("balloon_pages", target, balloon.pages);
   return agreement.result(name, "mm-balloon-1");
-}
-
-function inZones(zones: readonly Zone[], pfn: number): boolean {
-  return zones.some(({ start_pfn, spanned }) => pfn >= start_pfn && pfn < start_pfn + spanned);
 }
 
 class Balloon {

@@ -195,3 +195,8 @@ function checkBlocks(zone: Zone, refuse: (path: string, wrong: string) => never)
     if (count !== pages) refuse(`pcp[${cpu}].count`, `${count} is not the ${pages} pages on the lists`);
   }
 }
+
+/** Does a zone hold the block of `order` at `pfn`? */
+export function inZones(zones: readonly Zone[], pfn: number, order = 0): boolean {
+  return zones.some(({ start_pfn, spanned }) => pfn >= start_pfn && pfn + 2 ** order <= start_pfn + spanned);
+}

@@ -7,7 +7,7 @@ import { type CapturedCase, caseText, findCases, readCase, readSteps } from "./c
 import { REPLAYERS } from "./registry.js";
 import type { CaseResult, Replayer, SkippedCase, ValidateResult } from "./result.js";
 import { compareTable, type TableResult, withoutTrace } from "./table.js";
-import { readTable, readTableTrace } from "./tables.js";
+import { readTable, readTableTrace, requireDirectory } from "./tables.js";
 
 /** With what, and how long, {@link validate} replays. */
 export interface ValidateOptions {
@@ -25,8 +25,8 @@ export interface ValidateOptions {
  * Replays every captured case at or below `paths` and compares each observable field of each step. Node only.
  *
  * @param paths directories: a case (with a case.json), or one that holds cases and tables of misses at any depth; or tables
- * @throws PagevisorError E_FILE, saying where, for a path without a case and for a case that is not readable or not of its format;
- *   E_TOO_BIG for a case that does not fit an instance
+ * @returns also what could not be read or replayed, with the reason: one such case does not keep the others from being compared
+ * @throws PagevisorError E_FILE for a path without a case, and for `traces` that are not there
  */
 export async function validate(
   paths: readonly string[],
@@ -38,6 +38,7 @@ export async function validate(
     agree: 0,
     steps: 0,
     skipped: [],
+    failed: [],
     cases: [],
   };
   const add = (replayed: CaseResult): void => {
@@ -45,29 +46,38 @@ export async function validate(
     result.agree += replayed.agree;
     result.steps += replayed.steps;
   };
+  if (options.traces !== undefined) requireDirectory(options.traces);
   for (const { path, table } of findCases(paths)) {
     if (signal?.aborted) break;
-    if (table) {
-      const { compared, skipped } = await countAgain(path, options);
-      if (compared !== undefined) add(compared);
-      result.skipped.push(...skipped);
-      await nextTask();
-      continue;
+    try {
+      const replayed = table ? await countAgain(path, options) : await replayAt(path, replayers, options);
+      if (replayed.compared !== undefined) add(replayed.compared);
+      result.skipped.push(...replayed.skipped);
+    } catch (cause) {
+      if (!(cause instanceof PagevisorError) || cause.code === "E_INTERNAL") throw cause;
+      result.failed.push({ path, why: cause.message });
     }
-    const captured = readCase(path);
-    const { name, format } = captured;
-    const replay = replayers.get(format);
-    if (replay === undefined) {
-      result.skipped.push({ name, why: `format ${format} is not modelled in this version` });
-      continue;
-    }
-    const { module = await coreModule() } = options;
-    const replayed = await replayCase(captured, replay, module);
-    if ("why" in replayed) result.skipped.push(replayed);
-    else add(replayed);
     await nextTask(); // so that the signal can come
   }
   return result;
+}
+
+async function replayAt(
+  path: string,
+  replayers: ReadonlyMap<string, Replayer>,
+  { module }: ValidateOptions,
+): Promise<TableResult> {
+  const captured = readCase(path);
+  const { name, format } = captured;
+  const replay = replayers.get(format);
+  if (replay === undefined) {
+    const why = `format ${format} is not modelled in this version`;
+    return { compared: undefined, skipped: [{ name, why }] };
+  }
+  const replayed = await replayCase(captured, replay, module ?? (await coreModule()));
+  return "why" in replayed
+    ? { compared: undefined, skipped: [replayed] }
+    : { compared: replayed, skipped: [] };
 }
 
 async function countAgain(file: string, { module, traces }: ValidateOptions): Promise<TableResult> {

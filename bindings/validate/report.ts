@@ -1,16 +1,20 @@
 // Replays a capture of free page reporting (format mm-report-1), pass by pass: each begins with a dump of the zones, the core's reporting
-// runs on them, and every request, the lists of the reported orders, the marks and whether another pass is due are compared.
+// runs on them, and every request, what the core's host drops for it, the lists of the reported orders, the marks and whether another pass
+// is due are compared.
 
 import * as v from "valibot";
 import { Core } from "../core.js";
 import { Agreement } from "./agreement.js";
-import { checkZones, ORDERS, TYPES, type Zone, zoneSchema } from "./buddyfile.js";
+import { checkZones, inZones, ORDERS, TYPES, type Zone, zoneSchema } from "./buddyfile.js";
+import { HostCase, pagesOf } from "./hostcase.js";
 import type { CaseInput, CaseResult } from "./result.js";
 import { readShape, whole, wrongShape } from "./shape.js";
 import { ZoneCase } from "./zonecase.js";
 
 const PFN_MAX = 2 ** 28;
 const ZONES_MAX = 4;
+/** PAGE_REPORTING_CAPACITY. */
+const REPORT_MAX = 32;
 const pfn = whole(0, PFN_MAX);
 const count = whole(0, 0xffff_ffff);
 
@@ -31,7 +35,10 @@ const stepSchema = v.variant("ev", [
     ev: v.literal("pass_begin"),
     state: v.pipe(v.array(zone), v.minLength(1), v.maxLength(ZONES_MAX)),
   }),
-  v.object({ ev: v.literal("report"), pages: v.array(v.tuple([pfn, whole(0, ORDERS - 1)])) }),
+  v.object({
+    ev: v.literal("report"),
+    pages: v.pipe(v.array(v.tuple([pfn, whole(0, ORDERS - 1)])), v.minLength(1), v.maxLength(REPORT_MAX)),
+  }),
   v.object({ ev: v.literal("pass_end"), again: v.boolean(), state: v.array(zoneAfter) }),
   v.object({ ev: v.literal("script") }),
   v.object({ ev: v.literal("script_end") }),
@@ -54,7 +61,10 @@ export function replayReport({ name, caseJson, steps }: CaseInput, module: WebAs
     }
     if (pass === undefined) throw wrongShape(where, "ev", `"${step.ev}" before any "pass_begin"`);
     if (step.ev === "report") {
+      if (!step.pages.every(([pfn, order]) => inZones(pass!.state, pfn, order)))
+        throw wrongShape(where, "pages", "a block outside all zones");
       agreement.compare("pages", step.pages, pass.request());
+      agreement.compare("discards", step.pages, pass.host.report(step.pages));
       continue;
     }
     const known = pass.zoneNumbers();
@@ -82,11 +92,13 @@ export function replayReport({ name, caseJson, steps }: CaseInput, module: WebAs
 class Pass {
   private readonly core: Core;
   private readonly zones: ZoneCase;
+  /** Answers the requests of the capture. */
+  readonly host: HostCase;
   private over = false;
 
   constructor(
     module: WebAssembly.Module,
-    private readonly state: readonly (Zone & { reported: number[] })[],
+    readonly state: readonly (Zone & { reported: number[] })[],
     private readonly order: number,
     where: string,
   ) {
@@ -101,6 +113,7 @@ class Pass {
       }
     }
     call.reportCasePass();
+    this.host = new HostCase(module, pagesOf(state), "reports");
   }
 
   /** The blocks of the next request as [pfn, order]; null when the pass is over. */

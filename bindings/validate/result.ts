@@ -38,6 +38,14 @@ export interface SkippedCase {
   madeBy?: string;
 }
 
+/** A case that could not be read or replayed to its end. */
+export interface FailedCase {
+  /** Its folder's or file's path. */
+  path: string;
+  /** What is wrong with it, and where, in words. */
+  why: string;
+}
+
 /** Agreement with all cases that were found. */
 export interface ValidateResult {
   /** Names this format. */
@@ -48,6 +56,8 @@ export interface ValidateResult {
   steps: number;
   /** Cases that were found and not replayed. */
   skipped: SkippedCase[];
+  /** Cases that could not be read or replayed to their ends; nothing of them counts. */
+  failed: FailedCase[];
   /** Cases that were replayed, in the order of their paths. */
   cases: CaseResult[];
 }

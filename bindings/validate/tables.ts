@@ -82,6 +82,11 @@ export async function readTableTrace(
   return trace;
 }
 
+/** @throws PagevisorError E_FILE when there is no such directory, or it cannot be read */
+export function requireDirectory(directory: string): void {
+  reading(directory, () => node().fs.readdirSync(directory));
+}
+
 /** The name of a trace's file, for a message. */
 export function traceName({ name }: MissTable): string {
   return `${name}${TRACE_ENDS[0]}`;

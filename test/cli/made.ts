@@ -80,7 +80,7 @@ export function madeVm(name: string, given: Partial<VmResult> = {}): VmResult {
       refaults: 0,
       unheard: 0,
     },
-    balloon: { pages: 0, requests: 0, inflated: 0, deflated: 0 },
+    balloon: { pages: 0, requests: 0, inflated: 0, deflated: 0, deflatedOnOom: 0 },
     balloonDevice: null,
     guestMemory: { freePages: 0, cacheDropped: 0, killed: 0 },
     integrity: { checked: 0, lostWrites: 0, staleReads: 0, unreachablePins: 0 },

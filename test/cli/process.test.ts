@@ -215,6 +215,25 @@ test("Ctrl-C prints the results so far and exits with 130", async ({ folder }) =
   }
 });
 
+test("Ctrl-C ends a run that writes a trace; what it has written is whole lines", async ({ folder }) => {
+  const trace = join(folder, "interrupted.txt");
+  const { child, ended } = start(["run", scenarioIn(folder, forever), "--trace", trace, "--json"]);
+  while (!existsSync(trace)) await sleep(10);
+  await sleep(150);
+  child.kill("SIGINT");
+  const { status, stdout } = await ended;
+  assert.is(status, 130);
+  assert.is((JSON.parse(stdout) as RunResult).stoppedBy, "signal");
+  const text = readFileSync(trace, "utf8");
+  assert.ok(text.endsWith("\n"));
+  for (const line of text
+    .trimEnd()
+    .split("\n")
+    .filter((line) => !line.startsWith("#"))) {
+    assert.match(line, /^ *\S.* \[\d+\] .*: \w+: /);
+  }
+});
+
 test("a reader that closes the pipe early ends the process quietly", async () => {
   for (const args of [["run", "--help"], ["schema"], ["run", "overcommit", "--accesses", "1000"]]) {
     const { child, ended } = start(args);

@@ -47,9 +47,13 @@ const workload = fc.oneof(
 const guest = fc
   .record({
     design: fc.constantFrom(...DESIGNS),
+    // Short arrays are full soon; where a block of one entry has many free ones, the second one is too short, and the run ends.
+    entries: fc.constantFrom(undefined, 1, 20, 200),
     vcpus: fc.integer({ min: 1, max: 2 }),
     tasks: fc.array(fc.record({ workload, prefault: fc.boolean() }), { minLength: 1, maxLength: 3 }),
-    balloon: fc.constantFrom(undefined, "2MiB", "12MiB"),
+    balloon: fc.option(fc.record({ target: fc.constantFrom("2MiB", "12MiB"), deflateOnOom: fc.boolean() }), {
+      nil: undefined,
+    }),
     large: fc.boolean(),
     // Mostly what the guest's design can use; else any set of features, two meanings of bit 5 included.
     device: fc.option(
@@ -67,14 +71,17 @@ const guest = fc
       { nil: undefined },
     ),
   })
-  .map(({ design, vcpus, tasks, balloon, large, device }) => ({
+  .map(({ design, entries, vcpus, tasks, balloon, large, device }) => ({
     // A guest below 64 MiB never reports; most are small, so that memory runs out.
     memory: large ? "96MiB" : "16MiB",
     vcpus,
     ...(device !== undefined && { balloonDevice: device }),
     guest: {
-      freePages: { design },
-      ...(balloon !== undefined && { balloon: { target: balloon } }),
+      freePages: {
+        design,
+        ...(design.startsWith("hinting-2019") && entries !== undefined && { arrayEntries: entries }),
+      },
+      ...(balloon !== undefined && { balloon }),
       tasks: tasks.map(({ workload: each, prefault }) => ({
         workload: each,
         prefault: each.kind === "uniform" && prefault,
@@ -130,7 +137,8 @@ test("guests that give memory back keep what they have, and a run is one history
     fc.asyncProperty(scenarios, fc.integer({ min: 50, max: 4000 }), async (scenario, slice) => {
       const uncut = await Machine.create(scenario, { module });
       const whole = uncut.run({ time: "60s" });
-      assert.is.not(whole.status, "violation", JSON.stringify(whole.violations));
+      const overflows = whole.violations?.every(({ kind }) => kind === "arrayOverflow") ?? true;
+      assert.ok(overflows, JSON.stringify(whole.violations));
       uncut.check();
 
       let cut = await Machine.create(scenario, { module });

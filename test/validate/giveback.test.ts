@@ -8,6 +8,7 @@ import { coreModule } from "#dist/core.js";
 import { PagevisorError } from "#dist/errors.js";
 import { replayBalloon } from "#dist/validate/balloon.js";
 import { readCase, readSteps } from "#dist/validate/cases.js";
+import { HostCase } from "#dist/validate/hostcase.js";
 import { replayReport } from "#dist/validate/report.js";
 import type { CaseInput } from "#dist/validate/result.js";
 import { ROOT } from "../scenes.js";
@@ -100,6 +101,12 @@ for (const [what, index, change, message] of [
     /^step 0: state\[1\].free_lists/,
   ],
   ["another zone at the end", 3, (step) => (step.state[1].zone = 3), /^step 3: state: a zone that the pass/],
+  [
+    "a block outside all zones",
+    1,
+    (step) => (step.pages[2][0] = 200_000_000),
+    /^step 1: pages: a block outside/,
+  ],
   ["an event that does not exist", 1, (step) => (step.ev = "hint"), /^step 1: ev: "hint" is not allowed/],
 ] as [string, number, (step: Loose) => unknown, RegExp][]) {
   test(`reporting: ${what} is refused`, () => {
@@ -118,6 +125,23 @@ for (const ev of ["inflate", "deflate"]) {
     assert.equal([agree, first!.step, first!.field], [steps - 1, index, "pfns"]);
   });
 }
+
+test("what the host drops is compared, of every report and every inflation; a deflation drops nothing", () => {
+  const { agree, steps, compared } = replayReport(report, module);
+  assert.equal([agree, compared.includes("discards")], [steps, true]);
+  const host = new HostCase(module, 320 * 256, "reports");
+  const blocks: [number, number][] = [
+    [58_368, 10],
+    [512, 9],
+    [57_344, 10],
+  ];
+  assert.equal(host.report(blocks), blocks);
+  assert.equal(host.report([[4096, 9]]), [[4096, 9]]);
+  const other = new HostCase(module, 224 * 256, "balloon");
+  assert.equal(other.pages([700, 12, 701], false), [700, 12, 701]);
+  assert.equal(other.pages([701, 12], true), []);
+  assert.equal(other.pages([12], false), [12]);
+});
 
 test("balloon: a request too few shows in the size of the balloon", () => {
   const index = indexOf(balloon, "inflate", 5);

@@ -28,8 +28,9 @@ const access2: Command = (guest, [slot, ...words], step) => {
   }
 };
 
-// setpte <vcpu> <slot> <start> <count> <set> <clear>
+// setpte <vcpu> <slot> <start> <count> <set> <clear>. With nested paging the host never looks at the guest's own entries.
 const setpte: Command = (guest, [vcpu, slot, start, count, set, clear], step) => {
+  if (!guest.shadowed) return;
   const bits = { set: Number(set), clear: Number(clear) };
   guest.editPageTable(Number(vcpu), guest.slot(slot), Number(start), Number(count), bits, cpuOf(step));
 };

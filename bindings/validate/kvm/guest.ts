@@ -49,10 +49,14 @@ export class CapturedGuest {
   private readonly contents: Contents | undefined;
   private merging: KsmSetting = {};
 
+  /** The guest's own page tables are shadowed. */
+  readonly shadowed: boolean;
+
   constructor(
     readonly machine: Machine,
     captured: KvmScenario,
   ) {
+    this.shadowed = captured.environment.mmu === "shadow";
     this.contents = machine.scenario.host.ksm === undefined ? undefined : new Contents();
     this.slots = new Map(
       captured.memslots.map(({ slot, gpa, pages }) => [slot, { id: slot, gfn: Number(gpa) / 4096, pages }]),

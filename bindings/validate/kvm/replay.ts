@@ -72,7 +72,7 @@ async function repeat(
   const guest = new CapturedGuest(machine, captured);
   if (machine.scenario.vms[0]!.pager !== undefined) guest.setPager(null);
   // The payload has touched its own memory before recording began, and with it the tables that are shadowed.
-  if (captured.environment.mmu === "shadow") guest.touchAll(0);
+  if (guest.shadowed) guest.touchAll(0);
   const places = placesOf(captured);
   const own = new OwnMemory(guest, activity);
   const totals = new CaseTotals();
