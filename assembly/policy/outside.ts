@@ -222,10 +222,13 @@ export class Outside extends Policy {
     return count;
   }
 
+  // Goes through the queue as layOut() did: what the columns say by now is the outside's.
   carryOut(candidates: u32): void {
     const links = this.links;
+    let newer = queuePrevious(links, this.pages);
     for (let index: u32 = 0; index < candidates; index++) {
-      const page = load<u32>(COLUMNS + ((<usize>index) << 2), OUTSIDE_PAGE);
+      const page = newer;
+      newer = queuePrevious(links, page);
       if (load<u8>(COLUMNS + index, OUTSIDE_CHOICES) === OUTSIDE_EVICT) {
         this.setState(page, this.state(page) | CHOSEN);
         this.chosen++;

@@ -343,6 +343,20 @@ test("a policy may keep every page once, and be asked again", async () => {
   assert.ok(seen.size > 100);
 });
 
+test("a policy that scribbles over its columns changes nothing but what it chooses", async () => {
+  const scribbling: OutsidePolicy = {
+    ...fifo(8),
+    choose({ page, age, uses, accessed, dirty }, choices) {
+      for (const column of [page, age, uses, accessed, dirty]) column.fill(0xffff_ffff);
+      choices.fill(EVICT, 1);
+    },
+  };
+  const plain: OutsidePolicy = { ...fifo(8), choose: (_, choices) => void choices.fill(EVICT, 1) };
+  const [left, right] = [await bootSmall(scribbling), await bootSmall(plain)];
+  assert.is(left.run({ accesses: 20_000 }).digest, right.run({ accesses: 20_000 }).digest);
+  left.check();
+});
+
 test("a policy that uses its machine while it chooses is refused; disposing of it then does no harm", async () => {
   for (const use of [
     (machine: Machine) => machine.run({ accesses: 1 }),
