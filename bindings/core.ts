@@ -70,6 +70,8 @@ export interface CoreFunctions {
   eventResult: Call;
   eventFailed: Call;
   eventPasses: Call;
+  eventCompactResult: Call;
+  eventCompactScanned: Call;
   eventBegan: Call;
   eventNs: Call;
   configCompute: Call;
@@ -121,6 +123,9 @@ export interface CoreFunctions {
   stepFramePage: Call;
   stepPageFrame: Call;
   stepOffline: Call;
+  stepCompact: Call;
+  stepCompactResult: Call;
+  stepCompactScanned: Call;
   stepZoneStart: Call;
   stepZoneEnd: Call;
   stepMemslot: Call;
@@ -152,6 +157,9 @@ export interface CoreFunctions {
   reportTask: Call;
   reportVcpu: Call;
   surveyFrames: Call;
+  surveyFrame: Call;
+  surveyBlock: Call;
+  surveyBlocks: Call;
   surveyFreeBlocks: Call;
   surveyTable: Call;
   surveyTaskShare: Call;

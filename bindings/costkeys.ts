@@ -32,7 +32,8 @@ export const COST_MEANINGS = {
   pcpAllocNs: "The guest takes a page from, or gives it to, its CPU's list.",
   buddyAllocNs: "The guest takes a block from, or gives it to, its free lists.",
   buddySlowNs: "Refill or flush of a CPU's list in the guest.",
-  isolatePageNs: "The guest takes a free block off its list to report it.",
+  isolatePageNs:
+    "A free block is taken off its list: by the guest to report it, by the host's compaction for pages to move to.",
   virtqKickNs: "A kick of a virtqueue until the host's thread runs, exit included.",
   irqInjectIdleNs: "An interrupt of the host until the guest handles it.",
   balloonInflatePageNs: "The host handles one page of an inflation, dropping included.",
@@ -45,6 +46,7 @@ export const COST_MEANINGS = {
   shadowFaultNs:
     "A fault under shadow paging, the exit included: walk of the guest's tables, notifier check, install the spte.",
   shadowPtWriteNs: "Emulating a write to a protected page table of the guest's, the exit included.",
+  scanFrameNs: "Compaction, or an offline, looks at one frame that may be in its way.",
   migratePageNs: "A page moves to another frame: unmapped, copied, mapped again. The notifier not included.",
 } as const;
 

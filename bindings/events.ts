@@ -1,5 +1,6 @@
 // The scenario's events: into the core before boot, and what has become of them out of it.
 
+import { compactArguments, compactResult } from "./compaction.js";
 import { type Core, constantName } from "./core.js";
 import { offlineFrom, type ResolvedEvent } from "./eventschema.js";
 import { flagBits } from "./memslots.js";
@@ -8,6 +9,8 @@ import type { ResolvedScenario } from "./scenario.js";
 
 const PAGE_BYTES = 4096;
 const UNLIMITED = 0xffffffff;
+/** Events that move pages, or fail to. */
+const MOVES: readonly string[] = ["migrate", "offline", "compact"];
 const ERRORS = ["EINVAL", "EEXIST", "ENOMEM", "EAGAIN", "EBUSY", "EINTR"] as const;
 
 /** Memslots that events may add to those that a VM begins with. */
@@ -57,6 +60,8 @@ export function configEvent(core: Core, vm: number, event: ResolvedEvent, memory
       if (status >= 0) call.configEventTimeout(event.timeout);
       return status;
     }
+    case "compact":
+      return plan("COMPACT", ...compactArguments(core, event.order, event.mode));
   }
 }
 
@@ -72,8 +77,15 @@ export function eventResults(core: Core, scenario: ResolvedScenario, epochNs: nu
     return {
       ...{ do: what, vm, atNs, startNs: call.eventBegan(index) - epochNs, ns: call.eventNs(index) },
       ...{ error, pages: what === "memslot" ? 0 : call.eventResult(index) >>> 0 },
-      ...((what === "migrate" || what === "offline") && { failed: call.eventFailed(index) >>> 0 }),
+      ...(MOVES.includes(what) && { failed: call.eventFailed(index) >>> 0 }),
       ...(what === "offline" && { passes: call.eventPasses(index) >>> 0 }),
+      ...(what === "compact" && {
+        result: compactResult(core, call.eventCompactResult(index) >>> 0),
+        scanned: {
+          migrate: call.eventCompactScanned(index, 0) >>> 0,
+          free: call.eventCompactScanned(index, 1) >>> 0,
+        },
+      }),
     };
   });
 }

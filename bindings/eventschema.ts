@@ -1,6 +1,7 @@
 // The entries of the scenario's `events`: what the monitors of VMs do at a time of their own, and the rules between their keys.
 
 import * as v from "valibot";
+import { COMPACT_MODES, ORDER_MOST } from "./compaction.js";
 import { roomFrom } from "./memslots.js";
 import { kernelSlot, memslotSchema } from "./memslotschema.js";
 import type { Problem } from "./problems.js";
@@ -109,6 +110,23 @@ export const eventSchema = byKey("do", "What a VM's monitor does.", [
       timeout: v.optional(time("When to give up.", { min: 1 }), "120s"),
     },
   ),
+  object("The host's memory is compacted: pages move together, so that larger blocks become free.", {
+    ...common,
+    vm: v.optional(name("Name of the VM whose monitor asks for it. Absent: the first.")),
+    do: tag("Memory is compacted.", "compact"),
+    order: maybe(
+      count("A free block of 2^order pages is wanted. Absent: all zones are compacted to their ends.", {
+        max: ORDER_MOST,
+      }),
+    ),
+    mode: v.optional(
+      choice(
+        "What it waits for: nothing (async), locks (sync-light), writeback too (sync). sync is also the highest priority: never deferred, and nothing is left untried.",
+        { values: COMPACT_MODES },
+      ),
+      "sync-light",
+    ),
+  }),
 ]);
 
 /** An entry of a scenario's `events`. */
@@ -125,7 +143,7 @@ export function eventProblems(
   return events.flatMap((event, index) => {
     const path = ["events", index];
     const vm = vms.find(({ name }) => name === event.vm);
-    const hostWide = event.do === "offline";
+    const hostWide = event.do === "offline" || event.do === "compact";
     if (given[index]!.vm === undefined && vms.length > 1 && !hostWide) {
       return [{ path: [...path, "vm"], wrong: "missing, and there are several VMs", allowed: namesOf(vms) }];
     }

@@ -80,7 +80,8 @@ export function hostPaging(vm: ResolvedVm, index: number, { host, events }: Reso
   if (host.ksm !== undefined) refuse(["host", "ksm"], host.ksm, "absent");
   for (const [place, event] of events.entries()) {
     const at = ["events", place];
-    if (event.do === "offline" || (event.vm === vm.name && (event.do === "migrate" || event.do === "pin"))) {
+    const hostWide = event.do === "offline" || event.do === "compact";
+    if (hostWide || (event.vm === vm.name && (event.do === "migrate" || event.do === "pin"))) {
       refuse([...at, "do"], event.do, "another event");
     } else if (event.vm === vm.name && event.do === "advise" && event.advice !== "pageout") {
       refuse([...at, "advice"], event.advice, '"pageout"');

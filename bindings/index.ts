@@ -1,6 +1,13 @@
 // The public face of the library.
 
 export type { CgroupFile, CgroupStep, MemoryStat } from "./cgroup.js";
+export type {
+  CompactMode,
+  CompactOptions,
+  CompactResult,
+  CompactScanned,
+  CompactStep,
+} from "./compaction.js";
 export type { FaultName } from "./counters.js";
 export { type Curve, type CurveOptions, type CurveResult, type CurveSize, curve } from "./curve.js";
 export { type ErrorCode, PagevisorError } from "./errors.js";

@@ -1,6 +1,7 @@
 // The result of a run, exactly as `--json` prints it (docs/result.md). Stable: it grows, a field never changes meaning.
 // Every latency and time is in virtual nanoseconds, every memory figure in 4 KiB pages unless its name says bytes.
 
+import type { CompactResult, CompactScanned } from "./compaction.js";
 import type { ResolvedEvent } from "./eventschema.js";
 import type { HostPaging2007Result } from "./hostpaging.js";
 import type { ResolvedScenario } from "./scenario.js";
@@ -239,6 +240,18 @@ export interface HostResult {
   devices: { name: string; reads: number; writes: number; busyNs: number; queuePeak: number }[];
   /** Number of pages that were to move, that did, and that something held. */
   migrate: { attempted: number; succeeded: number; failedPinned: number };
+  /**
+   * Compaction: frames that its scanners have looked at and taken, and requests for an order that were neither skipped nor deferred (`stalls`), with
+   * and without success.
+   */
+  compact: {
+    migrateScanned: number;
+    freeScanned: number;
+    isolated: number;
+    stalls: number;
+    failed: number;
+    succeeded: number;
+  };
 }
 
 /** One integrity violation with its story. */
@@ -287,13 +300,17 @@ export interface EventResult {
   error: "EINVAL" | "EEXIST" | "ENOMEM" | "EAGAIN" | "EBUSY" | "EINTR" | null;
   /**
    * Pages that were reclaimed (memoryMax, memoryReclaim), found written (dirtyLog), needed a fault (the monitor's reading and writing), got
-   * another frame (migrate, offline), or are pinned, or no longer (pin, unpin); else 0.
+   * another frame (migrate, offline, compact), or are pinned, or no longer (pin, unpin); else 0.
    */
   pages: number;
-  /** Of migrate and offline: pages that something held through ten passes; an offline counts them anew in each round. */
+  /** Of migrate, offline and compact: pages that something held through ten passes; an offline counts them anew in each round. */
   failed?: number;
   /** Of offline: passes over the pages that were to move. */
   passes?: number;
+  /** Of compact: what came of it. */
+  result?: CompactResult;
+  /** Of compact: frames that its scanners have looked at. */
+  scanned?: CompactScanned;
 }
 
 /** How a run ended: `oom` when memory ran out, `violation` when an integrity violation stopped it, `interrupted` by its signal. */

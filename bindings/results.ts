@@ -183,6 +183,14 @@ export function hostResult({ core, scenario }: Subject, before: Reading, after: 
       succeeded: counted("MM_MIGRATE_SUCCEEDED"),
       failedPinned: counted("MM_MIGRATE_FAILED"),
     },
+    compact: {
+      migrateScanned: counted("MM_COMPACT_MIGRATE_SCANNED"),
+      freeScanned: counted("MM_COMPACT_FREE_SCANNED"),
+      isolated: counted("MM_COMPACT_ISOLATED"),
+      stalls: counted("MM_COMPACT_STALL"),
+      failed: counted("MM_COMPACT_FAIL"),
+      succeeded: counted("MM_COMPACT_SUCCESS"),
+    },
   };
 }
 

@@ -3,6 +3,7 @@
 
 import type { BootedTask } from "./boot.js";
 import { type CgroupFile, type CgroupStep, type MemoryStat, readMemoryStat, writeCgroup } from "./cgroup.js";
+import { type CompactOptions, type CompactStep, compactOnce } from "./compaction.js";
 import type { Core } from "./core.js";
 import { type MsrName, startTask, writeMsr } from "./guestcalls.js";
 import { type InspectedPage, inspectGfn } from "./inspect.js";
@@ -158,6 +159,16 @@ export abstract class SteppedMachine {
    */
   offline(range: FrameRange, options: OfflineOptions = {}): OfflineStep {
     return offlineOnce(this.core, this.scenario, range, options);
+  }
+
+  /**
+   * Compacts the host's memory: pages move from the start of a zone to free frames at its end, until a block of the order is free or the two
+   * scanners meet. Runs until it has been done.
+   *
+   * @throws PagevisorError E_STEP for an order or a mode that is none
+   */
+  compact(options: CompactOptions = {}): CompactStep {
+    return compactOnce(this.core, this.scenario, options);
   }
 
   /** Reads memory.stat of the VM's cgroup, which brings its counters up to date when enough has changed. @throws PagevisorError E_STEP */

@@ -57,6 +57,14 @@ export interface InspectedZone {
     highatomic: number[];
     isolate: number[];
   };
+  /** Number of pageblocks (512 frames) by migratetype. */
+  pageblocks: {
+    unmovable: number;
+    movable: number;
+    reclaimable: number;
+    highatomic: number;
+    isolate: number;
+  };
 }
 
 /** An asynchronous page fault that its guest has not yet seen completed. */
@@ -209,6 +217,9 @@ function zonesOf(core: Core, vm: number): InspectedZone[] {
       freeBlocks: Object.fromEntries(
         TYPES.map((type, at) => [type, blocks(at)]),
       ) as unknown as InspectedZone["freeBlocks"],
+      pageblocks: Object.fromEntries(
+        TYPES.map((type, at) => [type, call.surveyBlocks(vm, place, at) >>> 0]),
+      ) as unknown as InspectedZone["pageblocks"],
     };
   });
 }

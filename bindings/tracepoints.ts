@@ -21,6 +21,28 @@ const MIGRATE_MODES = ["MIGRATE_ASYNC", "MIGRATE_SYNC_LIGHT", "MIGRATE_SYNC"];
 /** MR_* of the kernel. */
 const MIGRATE_REASONS = ["compaction", "memory_failure", "memory_hotplug", "syscall_or_cpuset"];
 
+/** Names of the zones, by number. */
+const ZONES = ["DMA", "DMA32", "Normal", "Movable"];
+/** COMPACT_* of the kernel, as they print. */
+const COMPACT_RESULTS = [
+  ...["not_suitable_zone", "skipped", "deferred", "no_suitable_page", "continue"],
+  ...["complete", "partial_skipped", "contended", "success"],
+];
+
+const low = (pair: bigint): bigint => pair & 0xffffffffn;
+const high = (pair: bigint): bigint => pair >> 32n;
+
+const compactZone = (zone: bigint): string => `node=0 zone=${ZONES[Number(zone)]!.padEnd(8)}`;
+const compactRun = (ends: bigint, scanners: bigint, sync: bigint): string =>
+  `zone_start=${hex(low(ends))} migrate_pfn=${hex(low(scanners))} free_pfn=${hex(high(scanners))} ` +
+  `zone_end=${hex(high(ends))}, mode=${sync === 1n ? "sync" : "async"}`;
+const compactScan = ([start, end, scanned, taken]: Args): string =>
+  `range=(${hex(start)} ~ ${hex(end)}) nr_scanned=${scanned} nr_taken=${taken}`;
+const compactVerdict = ([zone, order, result]: Args): string =>
+  `${compactZone(zone)} order=${order} ret=${COMPACT_RESULTS[Number(result)]}`;
+const compactDefer = ([zone, order, failed, tries]: Args): string =>
+  `${compactZone(zone)} order=${order} order_failed=${failed} consider=${low(tries)} limit=${1n << high(tries)}`;
+
 /** Every tracepoint, by the name of its constant in the core without TRACE_; the kernel's name is the same in lower case. */
 const FORMATS: Record<string, (args: Args) => string> = {
   KVM_ENTRY: ([vcpu]) => `vcpu ${vcpu}, rip 0x0`,
@@ -42,6 +64,19 @@ const FORMATS: Record<string, (args: Args) => string> = {
   KVM_ASYNC_PF_TASK_WAIT: ([token, task, slept]) =>
     `token ${hex(token)} task ${task} ${slept === 1n ? "sleeps" : "goes on"}`,
   KVM_ASYNC_PF_TASK_WAKE: ([token, tasks]) => `token ${hex(token)} woken ${tasks}`,
+  MM_COMPACTION_BEGIN: ([ends, scanners, sync]) => compactRun(ends, scanners, sync),
+  MM_COMPACTION_END: ([ends, scanners, sync, result]) =>
+    `${compactRun(ends, scanners, sync)} status=${COMPACT_RESULTS[Number(result)]}`,
+  MM_COMPACTION_ISOLATE_MIGRATEPAGES: compactScan,
+  MM_COMPACTION_ISOLATE_FREEPAGES: compactScan,
+  MM_COMPACTION_MIGRATEPAGES: ([moved, failed]) => `nr_migrated=${moved} nr_failed=${failed}`,
+  MM_COMPACTION_TRY_TO_COMPACT_PAGES: ([order, priority]) =>
+    `order=${order} gfp_mask=GFP_HIGHUSER_MOVABLE priority=${priority}`,
+  MM_COMPACTION_SUITABLE: compactVerdict,
+  MM_COMPACTION_FINISHED: compactVerdict,
+  MM_COMPACTION_DEFERRED: compactDefer,
+  MM_COMPACTION_DEFER_COMPACTION: compactDefer,
+  MM_COMPACTION_DEFER_RESET: compactDefer,
   MM_MIGRATE_PAGES_START: ([mode, reason]) =>
     `mode=${MIGRATE_MODES[Number(mode)]} reason=${MIGRATE_REASONS[Number(reason)]}`,
   MM_MIGRATE_PAGES: ([moved, failed, how]) =>

@@ -167,6 +167,22 @@ test("pages are pinned, and memory goes offline, at a time of their own", async 
   }
 });
 
+test("memory is compacted at a time of its own", async () => {
+  const given = scenario([
+    { at: "2ms", do: "compact", order: 9, mode: "async" },
+    { at: "3ms", do: "compact" },
+    { at: "50s", do: "compact", mode: "sync" },
+  ]);
+  const machine = await Machine.create(given);
+  const [wanted, all, never] = machine.run().events!;
+  // What was never in use is one large block.
+  assert.equal([wanted!.result, wanted!.pages, wanted!.failed], ["success", 0, 0]);
+  assert.equal([all!.result, all!.error], ["complete", null]);
+  assert.ok(all!.pages > 0 && all!.scanned!.migrate >= 512 && all!.scanned!.free >= all!.pages);
+  assert.equal([never!.startNs, never!.result], [null, undefined]);
+  assert.is(machine.result().host.compact.isolated >= 2 * all!.pages, true);
+});
+
 test("cut, copied or resumed, a run with events is the same run", async () => {
   const events: Event[] = [
     { at: "3ms", do: "advise", advice: "pageout", gfn: 0, pages: 512 },

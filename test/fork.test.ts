@@ -203,6 +203,7 @@ const ELSEWHERE: readonly string[] = [
   "hugeFaultNs",
   "ksmScanPageNs",
   "migratePageNs",
+  "scanFrameNs",
   "shadowFaultNs",
   "shadowPtWriteNs",
 ];
@@ -215,6 +216,36 @@ test("costs.migratePageNs: is charged for a page that migrates, and at its new p
     return twin.migrate(0, { gfn: 0 }).ns;
   };
   assert.is((await nsOf(5000)) - (await nsOf(3000)), 2000);
+});
+
+test("costs.scanFrameNs, costs.isolatePageNs: compaction and an offline pay for each look, and for each free block taken", async () => {
+  const machine = await create(roomy([], {}, { memory: "6MiB" }));
+  machine.advise(0, "write", { gfn: 0, pages: 1500 });
+  for (let gfn = 0; gfn < 1500; gfn += 8) machine.advise(0, "dontneed", { gfn, pages: 4 });
+  const twins = (key: string) => [1000, 3000].map((ns) => machine.fork({ set: { [`costs.${key}`]: ns } }));
+  const both = (key: string) => twins(key).map((twin) => twin.compact());
+  const [cheap, dear] = both("scanFrameNs");
+  assert.equal([cheap!.moved, cheap!.scanned], [dear!.moved, dear!.scanned]);
+  assert.ok(cheap!.moved >= 100, `${cheap!.moved}`);
+  const looks = (dear!.ns - cheap!.ns) / 2000;
+  // Of a free block that was taken the scanner has looked at its first frame.
+  assert.ok(looks >= 512 && looks <= cheap!.scanned.migrate + cheap!.scanned.free, `${looks}`);
+  const [few, many] = both("isolatePageNs");
+  const blocks = (many!.ns - few!.ns) / 2000;
+  assert.ok(Number.isInteger(blocks) && blocks >= 1, `${blocks}`);
+  const [twin] = twins("scanFrameNs");
+  twin!.compact();
+  const freed = twin!.result().host.compact.isolated - cheap!.moved - cheap!.failed; // what was taken are pages, and free frames
+  assert.is(looks, cheap!.scanned.migrate + cheap!.scanned.free - (freed - blocks));
+
+  const empty = await create(roomy([], {}, {}));
+  const zone = empty.hostZones()[0]!;
+  const range = { frame: zone.frame + zone.frames - zone.unit, frames: zone.unit };
+  const [short, long] = [1000, 3000].map((ns) =>
+    empty.fork({ set: { "costs.scanFrameNs": ns } }).offline(range),
+  );
+  // Each frame once for what cannot be moved, and a free block of 1,024 for what is left.
+  assert.equal([short!.error, long!.ns - short!.ns], [null, 2000 * (zone.unit + 1)]);
 });
 
 for (const key of COST_KEYS.filter((each) => !ELSEWHERE.includes(each))) {

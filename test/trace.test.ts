@@ -83,6 +83,24 @@ async function shadowed(): Promise<Machine> {
   return machine;
 }
 
+async function compacted(): Promise<Machine> {
+  const pages = 3300;
+  const host = { memory: "16MiB", cpus: 2, swap: [{ kind: "nvme" as const, size: "8MiB" }] };
+  const machine = await create({ host, trace: ALL, vms: [vm("db", [], { memory: pages * 4096 })] });
+  machine.advise("db", "write", { gfn: 0, pages }, { cpu: 0 });
+  const held = new Map<number, number>();
+  for (let gfn = 0; gfn < pages; gfn++) held.set(machine.inspect({ vm: "db", gfn }).frame!.pfn >> 9, gfn);
+  for (const gfn of held.values()) machine.pin("db", { gfn }, { cpu: 0 });
+  for (let gfn = 2; gfn < pages; gfn += 4) machine.advise("db", "dontneed", { gfn, pages: 2 }, { cpu: 0 });
+  machine.traceText();
+  for (let time = 0; time < 2; time++) machine.compact({ order: 9, cpu: 0 });
+  machine.unpin("db", { cpu: 0 });
+  machine.compact({ mode: "sync", cpu: 0 });
+  machine.compact({ order: 0, mode: "sync", cpu: 0 });
+  read(machine.traceText());
+  return machine;
+}
+
 interface Story {
   machine: Machine;
   lines: Line[];
@@ -193,7 +211,8 @@ test("every tracepoint has a format here, and is passed", async () => {
   const told = machine.traceCounts();
   const whole = (await split("tdp")).traceCounts();
   const shadow = (await shadowed()).traceCounts();
-  const runs = [counts, legacy, told, slow, whole, shadow];
+  const compact = (await compacted()).traceCounts();
+  const runs = [counts, legacy, told, slow, whole, shadow, compact];
   for (const name of TRACEPOINTS)
     assert.ok(
       runs.some((each) => each[name]! > 0),

@@ -1,7 +1,7 @@
 import { entryOffset, pteEntry, pteSwapped } from "../mm/pte";
 import { spacePte } from "../mm/space";
 import { slotByte, slotCached, swapArea } from "../mm/swaparea";
-import { memslotIndex } from "./memslot";
+import { memslotIndex, memslotUnbacked } from "./memslot";
 import { memslotSearch } from "./memslots";
 import { AHEAD_FROM, AHEAD_TO, DIRECTORY } from "./vcpu";
 import { vmGfnEnd, vmIsShadow, vmMm, vmSlots, vmSpace, vmUnalias } from "./vm";
@@ -37,7 +37,7 @@ export function accessAhead(vcpu: usize, vm: usize, at: usize, end: usize, base:
     if (table !== 0) loaded ^= load<u64>(table + ((<usize>(gfn & 511)) << 3));
     const frame = vmUnalias(vm, gfn);
     const slot = memslotSearch(vmSlots(vm), frame);
-    if (slot === 0) continue;
+    if (slot === 0 || memslotUnbacked(slot)) continue;
     const pte = spacePte(space, memslotIndex(slot, frame));
     if (!pteSwapped(pte)) continue;
     const area = swapArea(mm, pteEntry(pte));

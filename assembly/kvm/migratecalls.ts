@@ -1,4 +1,13 @@
 import { STEP_AGAIN, STEP_DONE } from "../memory/status";
+import {
+  compactBegin,
+  compactFailed,
+  compactFreeScanned,
+  compactMigrateScanned,
+  compactMoved,
+  compactResult,
+  compactStep,
+} from "../mm/compact";
 import { faultBegin, faultPfn, faultStep } from "../mm/fault";
 import { lruAddDrainAll } from "../mm/lrubatch";
 import { MIGRATE_SYNC } from "../mm/migrate";
@@ -27,6 +36,7 @@ import { ptePfn, ptePresent, pteZero, ZERO_PFN } from "../mm/pte";
 import { spaceId, spacePte } from "../mm/space";
 import { actorClock } from "../sim/actor";
 import {
+  CALL_COMPACT,
   CALL_OFFLINE,
   CALL_PIN,
   CALL_UNPIN,
@@ -38,6 +48,7 @@ import {
   callSlot,
   callStart,
   setCallFlags,
+  setCallHva,
   setCallResult,
   setCallSlotId,
   setCallStart,
@@ -47,8 +58,8 @@ import { CALL_PC, vcpuVm } from "./vcpu";
 import { vmMm, vmSpace } from "./vm";
 import { vmAt } from "./vmtable";
 
-// Calls that migrate pages, or hinder it: move_pages() on the VM's process, references that are kept, and memory of the host that goes
-// offline. Memory is the host's and not the VM's; the thread that writes to its file is the monitor of the VM that is named.
+// Calls that migrate pages, or hinder it: move_pages() on the VM's process, references that are kept, memory of the host that goes
+// offline or is compacted. Memory is the host's and not the VM's; the thread that asks for it is the monitor of the VM that is named.
 
 /** As the hva of a CALL_MIGRATE: one pass. */
 export const MIGRATE_ONCE: u64 = 1;
@@ -61,10 +72,11 @@ function goto(monitor: usize, pc: u32): void {
   store<u32>(monitor, pc, CALL_PC);
 }
 
-/** Goes on with CALL_MIGRATE, CALL_PIN, CALL_UNPIN or CALL_OFFLINE. Returns STEP_*. */
+/** Goes on with CALL_MIGRATE, CALL_PIN, CALL_UNPIN, CALL_OFFLINE or CALL_COMPACT. Returns STEP_*. */
 export function migrateCallStep(monitor: usize, call: usize): i32 {
   const kind = callKind(call);
   if (kind === CALL_OFFLINE) return offline(monitor, call);
+  if (kind === CALL_COMPACT) return compact(monitor, call);
   if (kind === CALL_PIN) return pin(monitor, call);
   if (kind === CALL_UNPIN) {
     const vm = vcpuVm(monitor);
@@ -150,5 +162,20 @@ function offline(monitor: usize, call: usize): i32 {
   setCallResult(call, offlineMoved(monitor));
   setCallFlags(call, offlineFailed(monitor));
   setCallSlotId(call, offlinePasses(monitor));
+  return STEP_DONE;
+}
+
+function compact(monitor: usize, call: usize): i32 {
+  const mm = vmMm(vcpuVm(monitor));
+  if (load<u32>(monitor, CALL_PC) === BEGIN) {
+    compactBegin(mm, monitor, callStart(call), callEnd(call));
+    goto(monitor, RUN);
+  }
+  const step = compactStep(mm, monitor);
+  if (step !== STEP_DONE) return step;
+  setCallResult(call, compactMoved(monitor));
+  setCallFlags(call, compactFailed(monitor));
+  setCallSlotId(call, compactResult(monitor));
+  setCallHva(call, <u64>compactMigrateScanned(monitor) | ((<u64>compactFreeScanned(monitor)) << 32));
   return STEP_DONE;
 }

@@ -36,7 +36,6 @@ import {
   mmSpace,
   mmSpaces,
   mmStampsLayout,
-  mmWatermarkHigh,
   mmWatermarkScale,
   mmZoneAt,
   mmZones,
@@ -49,7 +48,7 @@ import { residencyLayout, residencyStart } from "../mm/residency";
 import { spaceHugeLayout, spaceLayout, spacePsi, spaceUpperTables } from "../mm/space";
 import { swapStart } from "../mm/swap";
 import { swapDevice, swapLayout } from "../mm/swaparea";
-import { watermarksSet } from "../mm/watermark";
+import { hostHighUnboosted, watermarksSet } from "../mm/watermark";
 import { zoneManaged, zoneStart } from "../mm/zone";
 import { deviceCapacity } from "../sim/device";
 import { EVENT_WAKE, eventPost, eventsLayout } from "../sim/events";
@@ -208,7 +207,7 @@ export function bootFits(): bool {
   const mm = host();
   let tables: u32 = 0;
   for (let id: u32 = 0; id < mmSpaces(mm); id++) tables += spaceUpperTables(mmSpace(mm, id)) + 1;
-  store<u32>(NEED, mmWatermarkHigh(mm) + tables + 1);
+  store<u32>(NEED, hostHighUnboosted(mm) + tables + 1);
   let managed: u32 = 0;
   for (let place: u32 = 0; place < mmZones(mm); place++) managed += zoneManaged(mmZoneAt(mm, place));
   return managed >= load<u32>(NEED);

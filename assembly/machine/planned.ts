@@ -9,6 +9,7 @@ import {
   callEnd,
   callEnded,
   callFlags,
+  callHva,
   callInit,
   callKind,
   callResult,
@@ -184,6 +185,15 @@ export function eventFailed(index: u32): u32 {
 
 export function eventPasses(index: u32): u32 {
   return callSlot(callOf(index));
+}
+
+/** Of a compaction: COMPACT_*, and frames that the migrate scanner and the free scanner have looked at. */
+export function eventCompactResult(index: u32): u32 {
+  return callSlot(callOf(index));
+}
+
+export function eventCompactScanned(index: u32, free: bool): u32 {
+  return <u32>(callHva(callOf(index)) >> (free ? 32 : 0));
 }
 
 /** Virtual time at which the call began, and its length. */

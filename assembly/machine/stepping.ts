@@ -1,12 +1,14 @@
 import { guestMsrWanted } from "../guest/apfevent";
 import {
   CALL_BYTES,
+  CALL_COMPACT,
   CALL_DIRTY_LOG,
   CALL_MEMSLOT,
   CALL_OFFLINE,
   callBegan,
   callEnded,
   callFlags,
+  callHva,
   callInit,
   callMajor,
   callResult,
@@ -116,6 +118,20 @@ function slotCall(vm: u32, kind: u32, start: u32, end: u32, id: u32, hva: u64, f
 /** Has the monitor of VM `vm` take host frames start..end-1 offline, within `ns`. */
 export function stepOffline(vm: u32, start: u32, end: u32, ns: f64): void {
   slotCall(vm, CALL_OFFLINE, start, end, 0, <u64>ns, 0);
+}
+
+/** Has the monitor of VM `vm` compact the host's memory for a block of `order` (ORDER_ALL: all of it), in `mode` (MIGRATE_ASYNC, …). */
+export function stepCompact(vm: u32, order: u32, mode: u32): void {
+  slotCall(vm, CALL_COMPACT, order, mode, 0, 0, 0);
+}
+
+/** COMPACT_*, and frames that the migrate scanner and the free scanner have looked at. */
+export function stepCompactResult(): u32 {
+  return callSlot(CALL);
+}
+
+export function stepCompactScanned(free: bool): u32 {
+  return <u32>(callHva(CALL) >> (free ? 32 : 0));
 }
 
 /** Pages that the last call could not migrate; passes that an offline has made. */

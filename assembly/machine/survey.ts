@@ -15,7 +15,7 @@ import { workAt } from "../kvm/apfqueue";
 import { PF_GFN, VCPU_APF_HALTED, VCPU_IN_FAULT, vcpuApf, vcpuMode } from "../kvm/vcpu";
 import { vmAt } from "../kvm/vmtable";
 import { TIME_NEVER } from "../memory/layout";
-import { mmZoneAt, mmZones } from "../mm/instance";
+import { mmZone, mmZoneAt, mmZones } from "../mm/instance";
 import { listLength } from "../mm/list";
 import {
   LIST_ACTIVE,
@@ -33,14 +33,18 @@ import {
   PG_SWAPCACHE,
   PG_TABLE,
   PG_WRITEBACK,
+  pageFlags,
   pageList,
   pageMaps,
   pageOf,
   pageOrder,
+  pageRefs,
   pageTest,
 } from "../mm/page";
 import {
+  blockType,
   MAX_ORDER,
+  PAGEBLOCK_PAGES,
   zoneEndPfn,
   zoneFreeList,
   zoneFreePages,
@@ -136,6 +140,40 @@ function stateOf(page: usize): u32 {
   if (list >= LIST_GENERATION) return FRAMES_GENERATIONS;
   if (pageTest(page, PG_TABLE)) return FRAMES_TABLES;
   return pageMaps(page) !== 0 ? FRAMES_BATCHED : FRAMES_OTHER;
+}
+
+export const FRAME_STATE: u32 = 0;
+/** Of a free block that begins here. */
+export const FRAME_ORDER: u32 = 1;
+export const FRAME_REFS: u32 = 2;
+export const FRAME_MAPS: u32 = 3;
+/** PG_* */
+export const FRAME_FLAGS: u32 = 4;
+
+/** Writes one frame of the host (-1), or of a VM's guest: FRAMES_*, and what its record says. */
+export function surveyFrame(vm: i32, pfn: u32): void {
+  const page = pageOf(lookedAt(vm), pfn);
+  put(FRAME_STATE, stateOf(page));
+  put(FRAME_ORDER, pageOrder(page));
+  put(FRAME_REFS, pageRefs(page));
+  put(FRAME_MAPS, pageMaps(page));
+  put(FRAME_FLAGS, pageFlags(page));
+}
+
+/** Migratetype of the pageblock that frame `pfn` is in. */
+export function surveyBlock(vm: i32, pfn: u32): u32 {
+  return blockType(mmZone(lookedAt(vm), pfn), pfn);
+}
+
+/** Pageblocks of `type` in the zone at `place`. */
+export function surveyBlocks(vm: i32, place: u32, type: u32): u32 {
+  const zone = mmZoneAt(lookedAt(vm), place);
+  let blocks: u32 = 0;
+  for (let pfn = zoneStartPfn(zone); pfn < zoneEndPfn(zone); ) {
+    if (blockType(zone, pfn) === type) blocks++;
+    pfn = (pfn & ~(PAGEBLOCK_PAGES - 1)) + PAGEBLOCK_PAGES;
+  }
+  return blocks;
 }
 
 /** Zones of the host (-1), or of a VM's guest. */

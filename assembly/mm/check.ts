@@ -1,4 +1,5 @@
 import { checkBuddy } from "./buddy";
+import { checkCompactZone } from "./compactzone";
 import { mmSpace, mmSpaces, mmWriteback, mmZoneAt, mmZones } from "./instance";
 import { checkKsm } from "./ksm";
 import { checkList } from "./list";
@@ -87,6 +88,7 @@ export function checkMm(mm: usize, pinned: u32): void {
     const zone = mmZoneAt(mm, place);
     checkBuddy(mm, zone);
     checkBlocks(mm, zone);
+    checkCompactZone(zone);
     for (let cpu: u32 = 0; cpu < zoneCpus(zone); cpu++) checkPcp(mm, zone, cpu);
   }
   checkSwap(mm);

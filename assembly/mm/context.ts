@@ -170,7 +170,29 @@ export const OFFLINE_FAILED: usize = ACTOR_BYTES + 864;
 export const MIGRATES_LIMIT: usize = ACTOR_BYTES + 868; // migratepages.ts
 
 // write one page of a file: an upper floor's machine (writepage.ts)
-export const WRITEPAGE_PC: usize = ACTOR_BYTES + 868;
-export const WRITEPAGE_RESULT: usize = ACTOR_BYTES + 872;
+export const WRITEPAGE_PC: usize = ACTOR_BYTES + 872;
+export const WRITEPAGE_RESULT: usize = ACTOR_BYTES + 876;
 
-export const MM_CONTEXT_END: usize = ACTOR_BYTES + 880;
+// compact the zones (struct compact_control): compact.ts, and the two scanners
+export const COMPACT_PC: usize = ACTOR_BYTES + 880;
+export const COMPACT_ORDER: usize = ACTOR_BYTES + 884;
+export const COMPACT_MODE: usize = ACTOR_BYTES + 888;
+export const COMPACT_PLACE: usize = ACTOR_BYTES + 892; // zones still to be looked at
+export const COMPACT_ZONE: usize = ACTOR_BYTES + 896;
+export const COMPACT_WHOLE: usize = ACTOR_BYTES + 900;
+export const COMPACT_REST: usize = ACTOR_BYTES + 904; // the next batch takes the rest of its pageblock
+export const COMPACT_MIGRATE_PFN: usize = ACTOR_BYTES + 908;
+export const COMPACT_FREE_PFN: usize = ACTOR_BYTES + 912;
+export const COMPACT_LAST_MIGRATED: usize = ACTOR_BYTES + 916;
+export const COMPACT_TARGETS: usize = ACTOR_BYTES + 920; // head, tail, length
+export const COMPACT_WANTED: usize = ACTOR_BYTES + 932; // pages that still need a target
+export const COMPACT_MOVED: usize = ACTOR_BYTES + 936;
+export const COMPACT_FAILED: usize = ACTOR_BYTES + 940;
+export const COMPACT_MIGRATE_SCANNED: usize = ACTOR_BYTES + 944;
+export const COMPACT_FREE_SCANNED: usize = ACTOR_BYTES + 948;
+export const COMPACT_RESULT: usize = ACTOR_BYTES + 952;
+export const COMPACT_FLAGS: usize = ACTOR_BYTES + 960;
+// the frames that pages move to come from the free scanner: migrate.ts
+export const MIGRATE_COMPACTS: usize = ACTOR_BYTES + 956;
+
+export const MM_CONTEXT_END: usize = ACTOR_BYTES + 968;

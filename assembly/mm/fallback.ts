@@ -58,6 +58,11 @@ function suitableFallback(zone: usize, order: u32, type: u32): u32 {
   return TYPE_NONE;
 }
 
+/** A block of another type that a request of `type` would take with its whole pageblock (find_suitable_fallback(), only_stealable). */
+export function stealable(zone: usize, order: u32, type: u32): bool {
+  return canSteal(order, type) && suitableFallback(zone, order, type) !== TYPE_NONE;
+}
+
 // can_steal_fallback(): may more than the block itself be taken?
 function canSteal(order: u32, type: u32): bool {
   return order >= PAGEBLOCK_ORDER / 2 || type === MIGRATE_RECLAIMABLE || type === MIGRATE_UNMOVABLE;

@@ -1,18 +1,10 @@
 import { arenaReserve, arenaTake, PART_INTEGRITY, PART_RECORDS } from "../memory/arena";
 import { WAITQUEUE_BYTES } from "../sim/waitqueue";
-import { MAX_ZONES, WMARK_HIGH } from "./gfp";
+import { MAX_ZONES } from "./gfp";
 import { LRUVEC_BYTES } from "./lruvec";
 import { MEM_MAP_BYTES, memMapCreate, memMapLayout, mmPfnEnd, mmPfnFirst } from "./page";
 import { ZERO_PFN } from "./pte";
-import {
-  MAX_ORDER,
-  zoneFreePages,
-  zoneLayout,
-  zoneMinFree,
-  zoneResetMinFree,
-  zoneSpans,
-  zoneWatermark,
-} from "./zone";
+import { MAX_ORDER, zoneFreePages, zoneLayout, zoneMinFree, zoneResetMinFree, zoneSpans } from "./zone";
 
 // An instance of memory management: the page records of a range of frames, its zones, address spaces, swap areas and
 // counters. The host has one.
@@ -67,7 +59,15 @@ export const MM_WORKINGSET_RESTORED: u32 = 8;
 export const MM_MIGRATE_ATTEMPTED: u32 = 9;
 export const MM_MIGRATE_SUCCEEDED: u32 = 10;
 export const MM_MIGRATE_FAILED: u32 = 11;
-export const MM_COUNTS: u32 = 12;
+/** Compaction for an order: requests that were neither skipped nor deferred, those that found no block, those that did. */
+export const MM_COMPACT_STALL: u32 = 12;
+export const MM_COMPACT_FAIL: u32 = 13;
+export const MM_COMPACT_SUCCESS: u32 = 14;
+/** Frames that its two scanners have looked at, and those that they have taken. */
+export const MM_COMPACT_MIGRATE_SCANNED: u32 = 15;
+export const MM_COMPACT_FREE_SCANNED: u32 = 16;
+export const MM_COMPACT_ISOLATED: u32 = 17;
+export const MM_COUNTS: u32 = 18;
 const MM_BYTES: usize = COUNTS + 8 * <usize>MM_COUNTS;
 
 const MAX_SPACES: u32 = 4096;
@@ -152,14 +152,6 @@ export function mmMinFree(mm: usize): u32 {
 
 export function mmResetMinFree(mm: usize): void {
   for (let place: u32 = 0; place < mmZones(mm); place++) zoneResetMinFree(mmZoneAt(mm, place));
-}
-
-/** The HIGH watermarks of all zones, without boost. */
-export function mmWatermarkHigh(mm: usize): u32 {
-  let pages: u32 = 0;
-  for (let place: u32 = 0; place < mmZones(mm); place++)
-    pages += zoneWatermark(mmZoneAt(mm, place), WMARK_HIGH);
-  return pages;
 }
 
 /** watermark_scale_factor, in 1/10,000 of the managed pages. */

@@ -6,6 +6,7 @@ import {
   TRACE_MM_VMSCAN_KSWAPD_WAKE,
   TRACE_MM_VMSCAN_WAKEUP_KSWAPD,
 } from "../sim/trace";
+import { compactFlush } from "./compactzone";
 import {
   ACTOR_MM,
   KSWAPD_PC,
@@ -23,6 +24,8 @@ import {
   mmKswapdFailures,
   mmLruvec,
   mmWriteback,
+  mmZoneAt,
+  mmZones,
   setMmKswapdFailures,
 } from "./instance";
 import { lruvecSnapshot } from "./lruvec";
@@ -118,6 +121,7 @@ function runEnds(mm: usize): void {
 
 function sleep(mm: usize, actor: usize): i32 {
   hostReclaimActive(mm, false);
+  for (let place: u32 = 0; place < mmZones(mm); place++) compactFlush(mmZoneAt(mm, place));
   store<u32>(actor, ASLEEP, KSWAPD_PC);
   emit(TRACE_MM_VMSCAN_KSWAPD_SLEEP, actorClock(actor), 0, 0, 0, 0);
   actorBlock(actor, STAGE_RECLAIM);

@@ -7,6 +7,7 @@ import { emit, TRACE_REMOVE_MIGRATION_PTE, TRACE_SET_MIGRATION_PTE } from "../si
 import { waitqueueSleep } from "../sim/waitqueue";
 import { allocated, allocStep, allocTargetBegin } from "./alloc";
 import {
+  MIGRATE_COMPACTS,
   MIGRATE_FORCE,
   MIGRATE_MODE,
   MIGRATE_NEW,
@@ -17,6 +18,7 @@ import {
   MIGRATE_WAS_MAPPED,
 } from "./context";
 import { pageFreeUncharged, pagePut } from "./free";
+import { targetReturn, targetTake } from "./freescanner";
 import { frameStamp, mmSpace, mmStamped, mmThrottled, setFrameStamp } from "./instance";
 import { lruAddDrain, lruCacheAdd } from "./lrubatch";
 import { memcgUsage, setMemcgUsage } from "./memcg";
@@ -120,12 +122,18 @@ const CARRIED =
   PG_LAZYFREE |
   PG_SWAPCACHE;
 
-/** Starts with the isolated page `pfn`; `force`: where the mode allows it, wait for a lock. */
-export function migrateBegin(actor: usize, pfn: u32, mode: u32, force: bool): void {
+/**
+ * Starts with the isolated page `pfn`.
+ *
+ * @param force where the mode allows it, wait for a lock
+ * @param compacts the frame to move to is one of the free scanner's, not the allocator's
+ */
+export function migrateBegin(actor: usize, pfn: u32, mode: u32, force: bool, compacts: bool): void {
   store<u32>(actor, pfn, MIGRATE_OLD);
   store<u32>(actor, PFN_NONE, MIGRATE_NEW);
   store<u32>(actor, mode, MIGRATE_MODE);
   store<u32>(actor, force ? 1 : 0, MIGRATE_FORCE);
+  store<u32>(actor, compacts ? 1 : 0, MIGRATE_COMPACTS);
   store<u32>(actor, 0, MIGRATE_WAS_MAPPED);
   store<u32>(actor, TARGET, MIGRATE_PC);
 }
@@ -158,14 +166,15 @@ export function migrateStep(mm: usize, actor: usize): i32 {
     let step = STEP_AGAIN;
     if (pc === TARGET) {
       if (pageRefs(page) === 1) return finish(actor, MIGRATED); // freed meanwhile
-      allocTargetBegin(actor, mmSpace(mm, pageOwner(page)));
+      if (!compacts(actor)) allocTargetBegin(actor, mmSpace(mm, pageOwner(page)));
       goto(actor, ALLOC);
       continue;
     } else if (pc === ALLOC) {
-      step = allocStep(mm, actor);
+      step = compacts(actor) ? STEP_DONE : allocStep(mm, actor);
       if (step !== STEP_DONE) return step;
-      if (allocated(actor) === PFN_NONE) return finish(actor, MIGRATE_NO_MEMORY);
-      store<u32>(actor, allocated(actor), MIGRATE_NEW);
+      const target = compacts(actor) ? targetTake(mm, actor, mmSpace(mm, pageOwner(page))) : allocated(actor);
+      if (target === PFN_NONE) return finish(actor, MIGRATE_NO_MEMORY);
+      store<u32>(actor, target, MIGRATE_NEW);
       actorSpend(actor, STAGE_RECLAIM, cost(COST_RECLAIM_SCAN_PAGE_NS));
       goto(actor, LOCK);
     } else if (pc === LOCK) {
@@ -232,8 +241,13 @@ function lock(mm: usize, actor: usize): i32 {
   return STEP_AGAIN; // yield: locked; the page is mapped until the notifier's start
 }
 
+function compacts(actor: usize): bool {
+  return load<u32>(actor, MIGRATE_COMPACTS) !== 0;
+}
+
 function giveUp(mm: usize, actor: usize, result: u32): i32 {
-  pageFreeUncharged(mm, load<u32>(actor, MIGRATE_NEW), actor);
+  if (compacts(actor)) targetReturn(mm, actor, load<u32>(actor, MIGRATE_NEW));
+  else pageFreeUncharged(mm, load<u32>(actor, MIGRATE_NEW), actor);
   return finish(actor, result);
 }
 

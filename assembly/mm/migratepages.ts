@@ -38,9 +38,10 @@ import { spaceMemcg } from "./space";
 
 // Migration of a list of isolated pages: migrate_pages(). Ten passes are made over what can still succeed; from the fourth on a pass
 // waits for locks. What fails for good is set aside, a missing frame ends the whole. Who asks has drained the batches in front of the
-// LRU lists of all CPUs and keeps them empty (lru_cache_disable()): pages that go back are put on their lists at once.
+// LRU lists (of all CPUs, but for compaction) and keeps his own empty: pages that go back are put on their lists at once.
 
 /** Why pages migrate (MR_*), as it prints. */
+export const REASON_COMPACTION: u32 = 0;
 export const REASON_MEMORY_HOTPLUG: u32 = 2;
 export const REASON_SYSCALL: u32 = 3;
 
@@ -91,6 +92,11 @@ export function migratesMoved(actor: usize): u32 {
   return load<u32>(actor, MIGRATES_MOVED);
 }
 
+/** It ended because there was no frame to move a page to. */
+export function migratesStarved(actor: usize): bool {
+  return migrateResult(actor) === MIGRATE_NO_MEMORY;
+}
+
 /** Passes that were made. */
 export function migratesPasses(actor: usize): u32 {
   return load<u32>(actor, MIGRATES_PASS);
@@ -111,7 +117,9 @@ export function migratesStep(mm: usize, actor: usize): i32 {
         store<u32>(actor, listHead(list), MIGRATES_NEXT);
         continue;
       }
-      migrateBegin(actor, pfn, load<u32>(actor, MIGRATE_MODE), load<u32>(actor, MIGRATES_PASS) >= FORCED);
+      const forced = load<u32>(actor, MIGRATES_PASS) >= FORCED;
+      const compacts = load<u32>(actor, MIGRATES_REASON) === REASON_COMPACTION;
+      migrateBegin(actor, pfn, load<u32>(actor, MIGRATE_MODE), forced, compacts);
       store<u32>(actor, PAGE, MIGRATES_PC);
     }
     const step = migrateStep(mm, actor);

@@ -1,6 +1,6 @@
 import { EBUSY, EINTR, OK, STEP_AGAIN, STEP_DONE } from "../memory/status";
 import { actorClock, actorCpu, actorGoesOn, actorSpend, STAGE_RECLAIM } from "../sim/actor";
-import { COST_RECLAIM_SCAN_PAGE_NS, cost } from "../sim/costs";
+import { COST_SCAN_FRAME_NS, cost } from "../sim/costs";
 import {
   OFFLINE_END,
   OFFLINE_FAILED,
@@ -49,7 +49,7 @@ import {
 //
 //   ISOLATE → LOOK → MIGRATE → LOOK → … → all free, or undone
 //
-// Left out: notifiers, huge free pages, and a price for looking at a frame of its own (that of reclaim is taken).
+// Left out: notifiers, huge free pages.
 // A page that is on no list at the moment (on its way to one, or isolated by reclaim) is waited for.
 //
 // invariant: without success every pageblock has its type again, and its free blocks their lists
@@ -151,7 +151,7 @@ function isolate(mm: usize, actor: usize): bool {
     if (blockType(zone, pfn) !== MIGRATE_MOVABLE) return false;
   }
   setType(mm, actor, MIGRATE_ISOLATE);
-  actorSpend(actor, STAGE_RECLAIM, (end - start) * cost(COST_RECLAIM_SCAN_PAGE_NS));
+  actorSpend(actor, STAGE_RECLAIM, (end - start) * cost(COST_SCAN_FRAME_NS));
   return true;
 }
 
@@ -178,9 +178,11 @@ function look(mm: usize, actor: usize): bool {
   const start = load<u32>(actor, OFFLINE_START);
   const end = load<u32>(actor, OFFLINE_END);
   let free = true;
+  let looks: u32 = 0;
   let pfn = start;
   while (pfn < end && migrateIsolated(actor) < AT_ONCE) {
     const page = pageOf(mm, pfn);
+    looks++;
     if (pageTest(page, PG_BUDDY)) {
       pfn += 1 << pageOrder(page);
       continue;
@@ -189,7 +191,7 @@ function look(mm: usize, actor: usize): bool {
     if (pageRefs(page) !== 0) migrateIsolate(mm, actor, pfn);
     pfn++;
   }
-  actorSpend(actor, STAGE_RECLAIM, (pfn - start) * cost(COST_RECLAIM_SCAN_PAGE_NS));
+  actorSpend(actor, STAGE_RECLAIM, looks * cost(COST_SCAN_FRAME_NS));
   if (!free) return false;
   const zone = mmZone(mm, start);
   setZonePresent(zone, zonePresent(zone) - (end - start));

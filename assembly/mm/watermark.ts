@@ -143,6 +143,14 @@ export function hostHigh(mm: usize): u32 {
   return pages;
 }
 
+/** The same without the boosts. */
+export function hostHighUnboosted(mm: usize): u32 {
+  let pages: u32 = 0;
+  for (let place: u32 = 0; place < mmZones(mm); place++)
+    pages += zoneWatermark(mmZoneAt(mm, place), WMARK_HIGH);
+  return pages;
+}
+
 /** kswapd is at work, or sleeps: meanwhile the per-CPU lists stay short (set_reclaim_active(), clear_reclaim_active()). */
 export function hostReclaimActive(mm: usize, active: bool): void {
   for (let place: u32 = 0; place < mmZones(mm); place++) {

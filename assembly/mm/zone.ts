@@ -16,7 +16,8 @@ import { LIST_BYTES, listLength } from "./list";
 //              exceeds the CPU's threshold
 // reserved     pages of pageblocks set aside for atomic requests of higher order (nr_reserved_highatomic)
 // freeOrders   per migratetype: bit `order` is set while that free list has a block
-// blocks       per pageblock (512 pages): type u8, and u16 pages in use that count as movable beside those on LRU lists
+// blocks       per pageblock (512 pages): type u8, u16 pages in use that count as movable beside those on LRU lists, and u8 whether
+//              compaction passes it by
 //
 // invariant: free pages on lists that are not ISOLATE === nrFree + the CPUs' differences
 
@@ -42,7 +43,11 @@ const FREE_PAGES: usize = FREE_LISTS + LISTS * LIST_BYTES;
 const MIN_FREE_PAGES: usize = FREE_PAGES + 4;
 const BOOST_FOUND: usize = FREE_PAGES + 8;
 const FREE_ORDERS: usize = FREE_PAGES + 12; // u32 × MIGRATE_TYPES
-const PCP_RECORDS: usize = FREE_ORDERS + 4 * <usize>MIGRATE_TYPES;
+/** Where compactzone.ts notes how far compaction has come. */
+export const ZONE_COMPACT: usize = FREE_ORDERS + 4 * <usize>MIGRATE_TYPES;
+const ZONE_COMPACT_BYTES: usize = 28;
+const BLOCK_SKIPS: usize = ZONE_COMPACT + ZONE_COMPACT_BYTES;
+const PCP_RECORDS: usize = BLOCK_SKIPS + 4;
 
 export const PAGEBLOCK_ORDER: u32 = 9;
 export const PAGEBLOCK_PAGES: u32 = 512;
@@ -84,6 +89,7 @@ export function zoneLayout(zone: usize): void {
   const blocks = <u64>zoneBlocks(zone);
   store<u32>(zone, <u32>arenaReserve(PART_FRAMES, blocks), BLOCK_TYPES);
   store<u32>(zone, <u32>arenaReserve(PART_FRAMES, blocks << 1), BLOCK_MOVABLE);
+  store<u32>(zone, <u32>arenaReserve(PART_FRAMES, blocks), BLOCK_SKIPS);
 }
 
 /** Every pageblock starts as movable; after the arena is committed. */
@@ -273,4 +279,17 @@ export function blockMovable(zone: usize, pfn: u32): u32 {
 
 export function setBlockMovable(zone: usize, pfn: u32, pages: u32): void {
   store<u16>(<usize>load<u32>(zone, BLOCK_MOVABLE) + (blockIndex(zone, pfn) << 1), <u16>pages);
+}
+
+/** Compaction has found nothing in the pageblock that holds `pfn` (get_pageblock_skip()). */
+export function blockSkip(zone: usize, pfn: u32): bool {
+  return load<u8>(<usize>load<u32>(zone, BLOCK_SKIPS) + blockIndex(zone, pfn)) !== 0;
+}
+
+export function setBlockSkip(zone: usize, pfn: u32): void {
+  store<u8>(<usize>load<u32>(zone, BLOCK_SKIPS) + blockIndex(zone, pfn), 1);
+}
+
+export function clearBlockSkips(zone: usize): void {
+  memory.fill(<usize>load<u32>(zone, BLOCK_SKIPS), 0, zoneBlocks(zone));
 }

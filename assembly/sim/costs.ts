@@ -41,13 +41,14 @@ export const COST_KSM_SCAN_PAGE_NS: u32 = 36;
 export const COST_MIGRATE_PAGE_NS: u32 = 37;
 export const COST_SHADOW_FAULT_NS: u32 = 38;
 export const COST_SHADOW_PT_WRITE_NS: u32 = 39;
-export const COST_COUNT: u32 = 40;
+export const COST_SCAN_FRAME_NS: u32 = 40;
+export const COST_COUNT: u32 = 41;
 
 export const PRESET_BARE_METAL: u32 = 0;
 export const PRESET_NESTED: u32 = 1;
 export const PRESET_NEHALEM_HDD_2010: u32 = 2;
 
-const COSTS: usize = memory.data(4 * 40, 8);
+const COSTS: usize = memory.data(4 * 41, 8);
 
 /** Price of `key`, virtual ns. */
 export function cost(key: u32): u32 {
@@ -99,6 +100,7 @@ export function costsPreset(preset: u32): void {
   costSet(COST_MADVISE_PER_PAGE_NS, 108);
   costSet(COST_REPORT_DELAY_NS, 2000000000);
   costSet(COST_MIGRATE_PAGE_NS, 13100);
+  costSet(COST_SCAN_FRAME_NS, 50);
   costSet(COST_HUGE_FAULT_NS, 260000);
   costSet(COST_KSM_SCAN_PAGE_NS, 1200);
   costSet(COST_SHADOW_FAULT_NS, 500 + 3000);

@@ -112,6 +112,7 @@ export function madeResult(given: Partial<RunResult> = {}): RunResult {
       swap: { out: 0, in: 0, slotsUsed: 0, allocFailed: 0 },
       devices: [],
       migrate: { attempted: 0, succeeded: 0, failedPinned: 0 },
+      compact: { migrateScanned: 0, freeScanned: 0, isolated: 0, stalls: 0, failed: 0, succeeded: 0 },
     },
     ...given,
   };

@@ -57,6 +57,7 @@ function twoGuests(): RunResult {
       swap: { out: 11_379, in: 10_000, slotsUsed: 1_379, allocFailed: 0 },
       devices: [{ name: "nvme0", reads: 10_000, writes: 11_379, busyNs: 1_041_096_000, queuePeak: 3 }],
       migrate: { attempted: 0, succeeded: 0, failedPinned: 0 },
+      compact: { migrateScanned: 0, freeScanned: 0, isolated: 0, stalls: 0, failed: 0, succeeded: 0 },
     },
   });
 }

@@ -28,6 +28,7 @@ const RESULT = madeResult({
     swap: { out: 13, in: 2, slotsUsed: 11, allocFailed: 0 },
     devices: [],
     migrate: { attempted: 0, succeeded: 0, failedPinned: 0 },
+    compact: { migrateScanned: 0, freeScanned: 0, isolated: 0, stalls: 0, failed: 0, succeeded: 0 },
   },
 });
 

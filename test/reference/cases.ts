@@ -93,6 +93,7 @@ export const BARE_METAL: Record<CostKey, number> = {
   hugeFaultNs: 260_000,
   shadowFaultNs: 3500,
   shadowPtWriteNs: 2500,
+  scanFrameNs: 50,
   migratePageNs: 13_100,
 };
 

@@ -6,6 +6,13 @@ const PAGE = "page=[0-9a-f]{16} pfn=0x(?<pfn>[0-9a-f]+)";
 const WIDE = "0x[0-9a-f]{14}"; // %#016lx
 const WB = "RECLAIM_WB_ANON\\|RECLAIM_WB_ASYNC";
 
+const COMPACT_RUN =
+  "zone_start=0x[0-9a-f]+ migrate_pfn=0x[0-9a-f]+ free_pfn=0x[0-9a-f]+ zone_end=0x[0-9a-f]+, mode=(?:a?sync)";
+const COMPACT_SCAN = "range=\\(0x[0-9a-f]+ ~ 0x[0-9a-f]+\\) nr_scanned=\\d+ nr_taken=\\d+";
+const COMPACT_ZONE = "node=\\d+ zone=(?:DMA|DMA32|Normal|Movable) + order=-?\\d+";
+const COMPACT_VERDICT = `${COMPACT_ZONE} ret=[a-z_]+`;
+const COMPACT_DEFER = `${COMPACT_ZONE} order_failed=\\d+ consider=\\d+ limit=\\d+`;
+
 const SHADOW_PAGE =
   "sp gen 0 gfn (?<gfn>[0-9a-f]+) l[1-5] 8-byte q0(?: direct)? wux nxe ad root (?<roots>\\d+) (?:un)?sync";
 
@@ -50,6 +57,17 @@ export const FORMATS: Record<string, string> = {
   // The guest's: Linux has no tracepoints there.
   kvm_async_pf_task_wait: "token 0x(?<token>[0-9a-f]+) task \\d+ (?:sleeps|goes on)",
   kvm_async_pf_task_wake: "token 0x(?<token>[0-9a-f]+) woken \\d+",
+  mm_compaction_begin: COMPACT_RUN,
+  mm_compaction_end: `${COMPACT_RUN} status=[a-z_]+`,
+  mm_compaction_isolate_migratepages: COMPACT_SCAN,
+  mm_compaction_isolate_freepages: COMPACT_SCAN,
+  mm_compaction_migratepages: "nr_migrated=\\d+ nr_failed=\\d+",
+  mm_compaction_try_to_compact_pages: `order=\\d+ gfp_mask=${GFP} priority=[012]`,
+  mm_compaction_suitable: COMPACT_VERDICT,
+  mm_compaction_finished: COMPACT_VERDICT,
+  mm_compaction_deferred: COMPACT_DEFER,
+  mm_compaction_defer_compaction: COMPACT_DEFER,
+  mm_compaction_defer_reset: COMPACT_DEFER,
   mm_migrate_pages_start: "mode=MIGRATE_(?:ASYNC|SYNC_LIGHT|SYNC) reason=[a-z_]+",
   mm_migrate_pages:
     "nr_succeeded=\\d+ nr_failed=\\d+ nr_thp_succeeded=0 nr_thp_failed=0 nr_thp_split=0 mode=MIGRATE_(?:ASYNC|SYNC_LIGHT|SYNC) reason=[a-z_]+",
