@@ -2,7 +2,7 @@
 // can give ends as one line on standard error that names the place, what was given and what is allowed.
 
 import { spawn, spawnSync } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -193,12 +193,11 @@ test("Ctrl-C prints the results so far and exits with 130", async ({ folder }) =
       "--series",
       series,
       "--every",
-      "1s",
+      "10ms",
       ...(json ? ["--json"] : []),
     ]);
-    // The file is there when the run begins; by then the process listens.
-    while (!existsSync(series)) await sleep(10);
-    await sleep(100);
+    // Its first line is there when the run has got somewhere; by then the process listens.
+    while (!existsSync(series) || statSync(series).size === 0) await sleep(10);
     child.kill("SIGINT");
     const { status, stdout, stderr } = await ended;
     assert.equal([status, stderr], [130, ""]);
