@@ -6,7 +6,7 @@ import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { type Exploration, type ExploreOptions, type ExploreResult, explore } from "#dist/explore/index.js";
-import { debugModule, EXAMPLES } from "./scenes.js";
+import { debugModule, EXAMPLES, refusal } from "./scenes.js";
 
 function preset(name: string): Exploration {
   return JSON.parse(readFileSync(join(EXAMPLES, "explore", `${name}.json`), "utf8")) as Exploration;
@@ -29,6 +29,40 @@ test("today's rule on the same machine: every order seen, none ends in a violati
   assert.is(today.violation, null);
   assert.ok(today.complete);
   assert.ok(today.depth >= old.depth, `${today.depth} steps`);
+});
+
+test("a page discarded in the same window is read as it was; today's rule has every order right", async () => {
+  const [old, today] = [await explored("discard-2008"), await explored("discard-seq-retry")];
+  assert.is(old.violation?.kind, "staleRead");
+  assert.match(old.steps.at(-1)!.page, /^pte none, spte/);
+  assert.ok(old.complete && old.interleavings!.violating < old.interleavings!.all);
+  assert.ok(today.complete);
+  assert.is(today.violation, null);
+  assert.ok(today.depth >= old.steps.length);
+});
+
+test("names that there are not are refused, with those that there are", async () => {
+  const race = preset("race-2008");
+  const message = (changes: object): Promise<string> =>
+    refusal(() => explore({ ...race, ...changes } as Exploration), "E_SCENARIO");
+  assert.match(
+    await message({ look: ["lostwrite"] }),
+    /^look: "lostwrite" is not allowed\. Allowed: lostWrite, staleRead, /,
+  );
+  const before = [{ program: [["pageOut", 0]] }];
+  assert.match(
+    await message({ before }),
+    /^before: "pageOut" is not allowed\. Allowed: pageout, .*reclaim, wait$/,
+  );
+  const ofVcpu = [{ vcpu: 0, program: [["reclaim", 1]] }];
+  assert.match(
+    await message({ before: ofVcpu }),
+    /^before: "reclaim" is not allowed\. Allowed: read, write, wait$/,
+  );
+  assert.match(
+    await message({ actors: ofVcpu }),
+    /^actors: "reclaim" is not allowed\. Allowed: read, write$/,
+  );
 });
 
 test("a signal ends a search, whose result says that it has not seen everything", async () => {

@@ -12,7 +12,6 @@ import {
   faultStep,
   faultWritable,
 } from "../mm/fault";
-import { ZERO_PFN } from "../mm/pte";
 import {
   ACTOR_HOST,
   actorClearStages,
@@ -45,13 +44,14 @@ import {
   PFERR_WRITE,
 } from "./fastfault";
 import { PAGE_FAULT_CHECK } from "./faultend";
-import { faultLetGo, faultTouched, hostMaps, hostMapsWritable } from "./foundpage";
+import { faultLetGo, faultTouched, hostMapsWritable } from "./foundpage";
 import { gfnToPageBegin, gfnToPageStep } from "./gfntopage";
 import { kvmLockDrop, kvmLockTake } from "./guestfile";
 import { noteViolation, VIOLATION_UNREACHABLE_PIN } from "./integrity";
 import { memslotIndex, memslotInvalid, memslotReadOnly, memslotUnbacked } from "./memslot";
 import { mmuLevel, mmuMap, mmuMissing, mmuReady } from "./mmu";
 import { traceSpteRequested } from "./mmutrace";
+import { unreachable2008 } from "./notifier2008";
 import { SHADOW_PROTECTED, shadowMap } from "./shadow";
 import {
   SHADOW_INJECTS,
@@ -101,7 +101,6 @@ import {
   vmMm,
   vmMmuLock,
   vmSpace,
-  vmSpteRefs,
   vmStats,
   vmUnalias,
   vmZaps,
@@ -376,7 +375,7 @@ function map(vcpu: usize, vm: usize, gfn: u32, frame: u32): void {
   if (writable) dirtyMark(slot, frame);
   actorSpend(vcpu, STAGE_MAP, mapNs(vm) - beforeLock(vm));
   // Where an spte owns a reference, one whose page the host has taken away meanwhile keeps the frame: no notifier will name it.
-  if (vmSpteRefs(vm) && faultPfn(vcpu) !== ZERO_PFN && !hostMaps(vm, gfn, faultPfn(vcpu))) {
+  if (unreachable2008(vm, gfn, faultPfn(vcpu))) {
     vmCountAdd(vmStats(vm), VM_UNREACHABLE_PINS, 1);
     if (vmExpected(vm) === 0) return;
     noteViolation(VIOLATION_UNREACHABLE_PIN, vm, gfn, vcpuIndex(vcpu), actorClock(vcpu), 0, faultPfn(vcpu));

@@ -6,12 +6,14 @@ import { slotStamp } from "../mm/swaparea";
 import { swapCacheLookup } from "../mm/swapmap";
 import { cachedPage } from "./guestfile";
 import { VM_CHECKED, VM_LOST_WRITES, VM_STALE_READS, vmCountAdd } from "./stats";
+import { DISCARD_END, DISCARD_START } from "./vcpu";
 import {
   gfnToIndex,
   vmExpected,
   vmGuestFile,
   vmId,
   vmMm,
+  vmMonitor,
   vmSpace,
   vmStats,
   vmUnalias,
@@ -94,7 +96,7 @@ export function contentRead(vm: usize, gfn: u32, pfn: u32, vcpu: u32, time: u64)
   const got = frameStamp(vmMm(vm), pfn);
   const index = <usize>gfnToIndex(vm, gfn);
   const expected = load<u32>(vmExpected(vm) + (index << 2));
-  if (got === expected) return true;
+  if (got === expected || discarding(vm, <u32>index)) return true;
 
   const stale = contentOf(vm, gfn) === expected;
   vmCountAdd(vmStats(vm), stale ? VM_STALE_READS : VM_LOST_WRITES, 1);
@@ -140,6 +142,30 @@ export function contentForget(vm: usize, start: u32, end: u32): void {
   memory.fill(vmExpected(vm) + ((<usize>start) << 2), 0, (<usize>(end - start)) << 2);
 }
 
+/**
+ * The monitor begins to discard pages start..end-1. Until it is done a read may find what was written there or zeroes, and a write
+ * may be discarded too: nothing is compared.
+ */
+export function contentDiscard(vm: usize, start: u32, end: u32): void {
+  if (vmExpected(vm) === 0) return;
+  store<u32>(vmMonitor(vm), start, DISCARD_START);
+  store<u32>(vmMonitor(vm), end, DISCARD_END);
+}
+
+/** The discard is done: from now on each page holds what the process sees there, zeroes or what was written meanwhile. */
+export function contentDiscarded(vm: usize, start: u32, end: u32): void {
+  if (vmExpected(vm) === 0) return;
+  store<u32>(vmMonitor(vm), 0, DISCARD_END);
+  for (let index = start; index < end; index++) {
+    store<u32>(vmExpected(vm) + ((<usize>index) << 2), contentAt(vm, index));
+  }
+}
+
+function discarding(vm: usize, index: u32): bool {
+  const monitor = vmMonitor(vm);
+  return index >= load<u32>(monitor, DISCARD_START) && index < load<u32>(monitor, DISCARD_END);
+}
+
 function wrote(vm: usize, index: u32, pfn: u32, writer: u32, content: u32, time: u64): void {
   const number = load<u32>(INTEGRITY, WRITES) + 1;
   store<u32>(INTEGRITY, number, WRITES);
@@ -151,12 +177,16 @@ function wrote(vm: usize, index: u32, pfn: u32, writer: u32, content: u32, time:
 
 // The stamp of a page where the primary MMU has it: in a frame, in the swap cache, in its slot, or nowhere yet.
 function contentOf(vm: usize, gfn: u32): u32 {
-  const mm = vmMm(vm);
   if (vmGuestFile(vm) !== 0) {
     const resident = cachedPage(vm, vmUnalias(vm, gfn));
-    if (resident !== PFN_NONE) return frameStamp(mm, resident);
+    if (resident !== PFN_NONE) return frameStamp(vmMm(vm), resident);
   }
-  const pte = spacePte(vmSpace(vm), gfnToIndex(vm, gfn));
+  return contentAt(vm, gfnToIndex(vm, gfn));
+}
+
+function contentAt(vm: usize, index: u32): u32 {
+  const mm = vmMm(vm);
+  const pte = spacePte(vmSpace(vm), index);
   if (pte === PTE_NONE) return 0;
   if (ptePresent(pte)) return frameStamp(mm, ptePfn(pte));
   if (pteMigration(pte)) return frameStamp(mm, migrationPfn(pte));

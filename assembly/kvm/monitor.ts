@@ -49,24 +49,24 @@ import {
 } from "./call";
 import { cgroupCallStep } from "./cgroupcalls";
 import { filePageoutStep } from "./filepageout";
-import { hostTouched } from "./integrity";
+import { contentDiscard, contentDiscarded, hostTouched } from "./integrity";
 import { migrateCallStep } from "./migratecalls";
 import { dirtyCallStep, memslotCallStep } from "./slotcalls";
-import { CALL_PC, DAEMON_BYTES, setVcpuVm, vcpuVm } from "./vcpu";
+import { CALL_PC, DISCARD_END, setVcpuVm, vcpuVm } from "./vcpu";
 import { vmGuestFile, vmMm, vmSpace } from "./vm";
 
 // The monitor of a VM: the thread of its process that is no vCPU. It makes the calls of call.ts one after another, in the order in
 // which they came, and sleeps when there is none.
 //
-// record   as a daemon's, then   0      4      8
-//                                +------+------+------+
-//                                | head | tail | call |
-//                                +------+------+------+
+// record   as a daemon's, then   0                  8      12     16
+//                                +------------------+------+------+------+
+//                                | discards (u32 2) | head | tail | call |
+//                                +------------------+------+------+------+
 
-const HEAD: usize = DAEMON_BYTES;
-const TAIL: usize = DAEMON_BYTES + 4;
-const CALL: usize = DAEMON_BYTES + 8;
-const MONITOR_BYTES: usize = DAEMON_BYTES + 12;
+const HEAD: usize = DISCARD_END + 4;
+const TAIL: usize = DISCARD_END + 8;
+const CALL: usize = DISCARD_END + 12;
+const MONITOR_BYTES: usize = DISCARD_END + 16;
 
 const IDLE: u32 = 0;
 const BEGIN: u32 = 1;
@@ -174,7 +174,9 @@ function drop(monitor: usize, call: usize, pc: u32): i32 {
   const space = vmSpace(vm);
   const start = callStart(call);
   const end = callEnd(call);
+  const discard = callKind(call) === CALL_DONTNEED;
   if (pc === BEGIN) {
+    if (discard) contentDiscard(vm, start, end);
     const step = notifyInvalidateStart(monitor, spaceId(space), start, end);
     if (step === STEP_DONE) goto(monitor, RUN);
     return step === STEP_DONE ? STEP_AGAIN : step;
@@ -191,13 +193,15 @@ function drop(monitor: usize, call: usize, pc: u32): i32 {
       goto(monitor, SPLIT);
       return STEP_AGAIN;
     }
-    if (callKind(call) === CALL_DONTNEED) zapRange(vmMm(vm), monitor, space, start, end);
+    if (discard) zapRange(vmMm(vm), monitor, space, start, end);
     else adviseFree(vmMm(vm), monitor, space, start, end);
     scanned(monitor, call);
     goto(monitor, CLOSE);
     return STEP_AGAIN; // yield: the notifier's range is still open
   }
-  return notifyInvalidateEnd(monitor, spaceId(space), start, end);
+  const step = notifyInvalidateEnd(monitor, spaceId(space), start, end);
+  if (step === STEP_DONE && discard) contentDiscarded(vm, start, end);
+  return step;
 }
 
 // ksm_madvise(): the pages may be merged.

@@ -18,7 +18,7 @@ import {
   setMemslotNotifiers,
 } from "./memslots";
 import { mmuAgeRange, mmuZapRange } from "./mmu";
-import { invalidateEnd2008 } from "./notifier2008";
+import { announce2008, invalidateEnd2008 } from "./notifier2008";
 import { VM_AGED, VM_UNMAPPED, VM_YOUNG, vmCountAdd } from "./stats";
 import { tlbFlush } from "./tlb";
 import { NOTIFIER_PC, vcpuNext } from "./vcpu";
@@ -55,7 +55,10 @@ function goto(actor: usize, pc: u32): void {
 // kvm_mmu_notifier_invalidate_range_start(). Slots do not change until the event's end; an event that concerns none takes no lock.
 function invalidateStart(actor: usize, spaceId: u32, start: u32, end: u32): i32 {
   const vm = vmAt(spaceId);
-  if (vmNotifier(vm) === NOTIFIER_2008) return STEP_DONE; // it has no such callback
+  if (vmNotifier(vm) === NOTIFIER_2008) {
+    announce2008(vm, start, end); // it has no such callback
+    return STEP_DONE;
+  }
   const slots = vmSlots(vm);
   while (true) {
     const pc = load<u32>(actor, NOTIFIER_PC);

@@ -23,6 +23,9 @@ const VM: usize = NOTIFIER_PC + 12;
 export const CALL_PC: usize = NOTIFIER_PC + 16;
 /** Actors that are not vCPUs end here. */
 export const DAEMON_BYTES: usize = NOTIFIER_PC + 20;
+/** Of a monitor: pages of the process that it is discarding, the first and the one behind the last. */
+export const DISCARD_START: usize = DAEMON_BYTES;
+export const DISCARD_END: usize = DAEMON_BYTES + 4;
 const INDEX: usize = NOTIFIER_PC + 16;
 const NEXT: usize = NOTIFIER_PC + 20;
 export const TLB_TAGS: usize = NOTIFIER_PC + 24;

@@ -18,16 +18,9 @@ import { statsLayout, VM_STATS_BYTES } from "./stats";
 
 // A virtual machine (struct kvm): its memslots, its TDP page table, mmu_lock and the notifier's sequence count.
 //
-// record   0    4    8       12      16      20         24      40      44         48         52
-//          +----+----+-------+-------+-------+----------+-------+-------+----------+----------+--------+
-//          | id | mm | space | pages | vcpus | vcpuList | lock  | seq   | inProgr. | rangeBeg | rangeEnd
-//          +----+----+-------+-------+-------+----------+-------+-------+----------+----------+--------+
-//          56          60     64         68        72      76       80       84         88       92       96         100      104
-//          | directory | root | expected | written | slots | gfnEnd | tables | mappings | format | levels | notifier | legacy | huge
-//          108      112         116
-//          | shadow | poolTables | table pool | statistics …
-//
-// pages    of the guest's memory; gfnEnd stands behind the last gfn that a slot has or is going to have
+// record    the fields below, then the statistics
+// pages     of the guest's memory; gfnEnd stands behind the last gfn that a slot has or is going to have
+// notices   2008: a u16 a page of the process, the calls on their way that will still name it
 
 const ID: usize = 0;
 const MM: usize = 4;
@@ -60,7 +53,8 @@ const MONITOR: usize = (TABLE_POOL + TABLE_POOL_BYTES + 7) & ~7;
 const ZAPS: usize = MONITOR + 4;
 const ALIASES: usize = MONITOR + 8;
 const GUEST_FILE: usize = MONITOR + 12;
-const STATS: usize = MONITOR + 16;
+const NOTICES: usize = MONITOR + 16;
+const STATS: usize = MONITOR + 24;
 const VM_BYTES: usize = STATS + VM_STATS_BYTES;
 
 /** invalidate_range_start and _end with a sequence count; a fault that an invalidation overtook starts over. */
@@ -171,6 +165,10 @@ export function vmLayout(vm: usize): void {
   const tables = load<u32>(vm, POOL_TABLES);
   tablePoolLayout(vm + TABLE_POOL, tables === 0 ? vmTables(vm) : tables, vmIsShadow(vm));
   store<u32>(vm, <u32>arenaReserve(PART_SPTES, unitsFor(load<u32>(vm, GFN_END), 512) << 2), DIRECTORY);
+  if (vmSpteRefs(vm)) {
+    const pages = <u64>spacePages(<usize>load<u32>(vm, SPACE));
+    store<u32>(vm, <u32>arenaReserve(PART_SPTES, pages << 1), NOTICES);
+  }
   statsLayout(vm + STATS);
 }
 
@@ -335,6 +333,11 @@ export function vmNotifier(vm: usize): u32 {
 /** An spte owns a reference to its page. */
 export function vmSpteRefs(vm: usize): bool {
   return load<u32>(vm, NOTIFIER) === NOTIFIER_2008;
+}
+
+/** One u16 a page of the process: notifier2008.ts. */
+export function vmNotices(vm: usize): usize {
+  return <usize>load<u32>(vm, NOTICES);
 }
 
 /** 2 MiB pages may be mapped. */

@@ -18,6 +18,10 @@ export interface Figures {
   swapOut: number;
   /** Share of the time in which at least one runnable vCPU waited for memory. */
   stall: number;
+  /** Of all guests, by kind; 0 without `check.integrity`, but for the pins of notifier-2008. */
+  lostWrites: number;
+  staleReads: number;
+  unreachablePins: number;
 }
 
 export function figuresOf(result: RunResult): Figures {
@@ -36,5 +40,16 @@ export function figuresOf(result: RunResult): Figures {
     swapIn: host.swap.in,
     swapOut: host.swap.out,
     stall: Math.max(0, ...vms.map((vm) => (vm.virtualTimeNs > 0 ? vm.stall.someNs / vm.virtualTimeNs : 0))),
+    ...violationsOf(result),
+  };
+}
+
+export function violationsOf({
+  vms,
+}: RunResult): Pick<Figures, "lostWrites" | "staleReads" | "unreachablePins"> {
+  return {
+    lostWrites: vms.reduce((sum, { integrity }) => sum + integrity.lostWrites, 0),
+    staleReads: vms.reduce((sum, { integrity }) => sum + integrity.staleReads, 0),
+    unreachablePins: vms.reduce((sum, { integrity }) => sum + integrity.unreachablePins, 0),
   };
 }

@@ -10,6 +10,7 @@ import { throughputCell } from "./compared.js";
 import { count, NONE, pages, share, time } from "./numbers.js";
 import { eventLines } from "./sweepevents.js";
 import { type Figures, figuresOf } from "./sweepfigures.js";
+import { seedLines } from "./sweepseeds.js";
 import { type Column, table, WIDTH, wrap } from "./table.js";
 import type { Colors } from "./terminal.js";
 
@@ -43,6 +44,9 @@ const FIGURES: (keyof Figures)[] = [
   "swapIn",
   "swapOut",
   "stall",
+  "lostWrites",
+  "staleReads",
+  "unreachablePins",
 ];
 
 export const csv: LineFormat = {
@@ -117,9 +121,11 @@ export function sweepTable(plan: Plan, rows: SweepRow[], colors: Colors): string
     ...["ratio", "throughput", "major p99", "swap-ins", "swapped in", "swapped out", "stalled"].map(right),
   ];
   const first = rows.find(({ result }) => result !== null)?.result;
-  const pointCells = ({ point }: SweepRow): string[] => [
-    ...Object.values(point.set).map((value) => (typeof value === "string" ? value : JSON.stringify(value))),
-    ...(plan.seeds > 1 ? [String(point.seed)] : []),
+  const setCells = ({ point }: SweepRow): string[] =>
+    Object.values(point.set).map((value) => (typeof value === "string" ? value : JSON.stringify(value)));
+  const pointCells = (row: SweepRow): string[] => [
+    ...setCells(row),
+    ...(plan.seeds > 1 ? [String(row.point.seed)] : []),
   ];
   const cells = rows.map((row) => [
     ...pointCells(row),
@@ -132,7 +138,8 @@ export function sweepTable(plan: Plan, rows: SweepRow[], colors: Colors): string
     error === null ? [] : ["", ...wrap(`point ${point.index}: ${error.message}`, WIDTH).map(colors.red)],
   );
   const events = eventLines([...names, ...seed], rows, pointCells);
-  return `${[colors.bold(head), ...lines, ...events, ...errors].join("\n")}\n`;
+  const seeds = seedLines(plan, names, rows, setCells);
+  return `${[colors.bold(head), ...lines, ...events, ...seeds, ...errors].join("\n")}\n`;
 }
 
 function figureCells(figures: Figures, relative: string): string[] {

@@ -7,12 +7,13 @@ import { guard } from "../guard.js";
 import { resolveScenario } from "../scenario.js";
 import { traceCounts } from "../tracepoints.js";
 import { pageState } from "./page.js";
-import { type Exploration, prepare, walkersOf } from "./program.js";
+import { checkNames, type Exploration, prepare, walkersOf } from "./program.js";
 import { type Found, search } from "./search.js";
 import { type FoundViolation, World } from "./world.js";
 
 export type { Actor, Exploration, Operation } from "./program.js";
-export type { FoundViolation, ViolationKind } from "./world.js";
+export type { ViolationKind } from "./violations.js";
+export type { FoundViolation } from "./world.js";
 
 /** How far {@link explore} goes. */
 export interface ExploreOptions {
@@ -58,9 +59,11 @@ export interface ExploreResult extends Omit<Found, "edges"> {
  * @throws PagevisorError E_SCENARIO, E_STEP
  */
 export async function explore(
-  { scenario, look, before = [], actors }: Exploration,
+  exploration: Exploration,
   options: ExploreOptions = {},
 ): Promise<ExploreResult> {
+  const { scenario, look, before = [], actors } = exploration;
+  checkNames(exploration);
   const { depth = 200, states = 1_000_000, merge = true, replay, signal } = options;
   const resolved = resolveScenario({ ...scenario, check: { integrity: true, onViolation: "count" } });
   const core = new Core(options.module ?? (await coreModule()));

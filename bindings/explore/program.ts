@@ -5,9 +5,10 @@ import { type Core, constantName } from "../core.js";
 import { PagevisorError } from "../errors.js";
 import { guard } from "../guard.js";
 import { migrateOnce } from "../migration.js";
+import { show } from "../problems.js";
 import type { ResolvedScenario, Scenario } from "../scenario.js";
 import { ADVICE, type Advice, accessOnce, adviseOnce, vmNamed, wholeNumber } from "../stepping.js";
-import type { ViolationKind } from "./world.js";
+import { VIOLATIONS, type ViolationKind } from "./violations.js";
 
 /**
  * `["write", gfn]`; of a monitor also `["pageout", gfn, pages]` and the other advice, and `["migrate", gfn, pages]`. Of `before` also
@@ -55,6 +56,30 @@ export interface Walker {
   program: Operation[];
 }
 
+/** @throws PagevisorError E_SCENARIO for a kind of violation, or an operation, that there is not */
+export function checkNames({ look = [], before = [], actors }: Exploration): void {
+  for (const kind of look) allowed("look", kind, [...VIOLATIONS, "trylockFailed"]);
+  for (const { vcpu, program } of before) {
+    for (const [what] of program)
+      allowed("before", what, [...operationsOf(vcpu), ...(vcpu === undefined ? ["reclaim"] : []), "wait"]);
+  }
+  for (const { vcpu, program } of actors) {
+    for (const [what] of program) allowed("actors", what, operationsOf(vcpu));
+  }
+}
+
+function operationsOf(vcpu: number | undefined): readonly string[] {
+  return vcpu === undefined ? OF_MONITOR : ["read", "write"];
+}
+
+function allowed(where: string, name: string, names: readonly string[]): void {
+  if (names.includes(name)) return;
+  throw new PagevisorError(
+    "E_SCENARIO",
+    `${where}: ${show(name)} is not allowed. Allowed: ${names.join(", ")}`,
+  );
+}
+
 /** Runs the programs of `before` to their ends, the monitors' on the host's first CPU, those of vCPUs on one of their own each. */
 export function prepare(core: Core, scenario: ResolvedScenario, before: Actor[]): void {
   const first = scenario.vms.map((_, vm) =>
@@ -88,16 +113,11 @@ function runFor(core: Core, ns: number): void {
   while (guard(() => call.machineRun(1000, 1000)) >>> 0 === none);
 }
 
-/** The actors with their numbers. @throws PagevisorError E_STEP, E_SCENARIO */
+/** The actors with their numbers. @throws PagevisorError E_STEP */
 export function walkersOf(scenario: ResolvedScenario, actors: Actor[]): Walker[] {
   return actors.map(({ vm = 0, vcpu, of = vm, program }) => {
     const { index, vm: found } = vmNamed(scenario, vm);
     if (vcpu !== undefined) wholeNumber("actors.vcpu", vcpu, 0, found.vcpus - 1);
-    for (const [what] of program) {
-      if (vcpu === undefined ? OF_MONITOR.includes(what) : what === "read" || what === "write") continue;
-      const allowed = vcpu === undefined ? OF_MONITOR.join(", ") : "read, write";
-      throw new PagevisorError("E_SCENARIO", `actors: "${what}" is not allowed. Allowed: ${allowed}`);
-    }
     const who = vcpu === undefined ? "monitor" : `vcpu ${vcpu}`;
     const name = scenario.vms.length > 1 ? `${found.name} ${who}` : who;
     return { name, vm: index, vcpu: vcpu ?? -1, of: vmNamed(scenario, of).index, program };

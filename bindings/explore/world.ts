@@ -3,27 +3,7 @@
 import type { Core } from "../core.js";
 import { guard } from "../guard.js";
 import { operationDone, startOperation, type Walker } from "./program.js";
-
-/** What can be found to be wrong. */
-export type ViolationKind =
-  | "lostWrite"
-  | "staleRead"
-  | "freedFrame"
-  | "pinnedForEver"
-  | "heldPage"
-  | "misledUnmap"
-  | "miscountedPage"
-  | "lostWakeUp"
-  | "deadlock"
-  | "brokenCheck"
-  | "trylockFailed";
-
-/** What is looked for unless an exploration says otherwise: all that is wrong. */
-export const VIOLATIONS: readonly ViolationKind[] = [
-  ...["lostWrite", "staleRead", "freedFrame", "pinnedForEver"],
-  ...["heldPage", "misledUnmap", "miscountedPage"],
-  ...["lostWakeUp", "deadlock", "brokenCheck"],
-] as ViolationKind[];
+import { VIOLATIONS, type ViolationKind } from "./violations.js";
 
 /** Something wrong, and where. */
 export interface FoundViolation {

@@ -68,6 +68,18 @@ test("a preset with memory that goes offline: a second table says what became of
   assert.ok(released![passes]! < 30);
 });
 
+test("several seeds with contents checked: a table at the end says in how many of them something was wrong", async () => {
+  const sweep = (more: string[]) =>
+    pagevisor(["headlines/lost-writes-2007", "--seeds", "2", "--workers", "1", ...more]);
+  const [, , , , empty, head, ...rates] = linesOf((await sweep(["--time", "60ms"])).out).slice(1);
+  assert.is(empty, "");
+  assert.match(head!, /^vms\.db\.hostPaging2007\.zapAllVcpus +lost writes +stale reads +unreachable pins$/);
+  assert.match(rates[0]!, /^false +2 of 2: \d+ +2 of 2: \d+ +0 of 2$/);
+  assert.match(rates[1]!, /^true +0 of 2 +0 of 2 +0 of 2$/);
+  assert.is(rates.length, 2);
+  assert.is(linesOf((await sweep(["--time", "1ms", "--set", "check.integrity=false"])).out).length, 5);
+});
+
 test("--ndjson: a whole result a line, in the order of the points", async ({ file }) => {
   const { exitCode, out } = await pagevisor([file, ...VARY, "--seeds", "2", "--ndjson", "--accesses", "900"]);
   assert.is(exitCode, 1);

@@ -117,6 +117,7 @@ test("a range with a pinned page does not go offline, and is as before", async (
   const pinned = frameOf(machine, 7)!;
   const frame = Math.floor(pinned / zone!.unit) * zone!.unit;
   const free = machine.result().host.memory.freePages;
+  const { pageblocks } = machine.inspect().zones[0]!;
   const step = machine.offline({ frame, frames: zone!.unit }, { timeout: "10ms" });
   assert.is(step.error, "EINTR");
   assert.ok(step.failed > 0 && step.passes >= 20 && step.ns >= 10e6);
@@ -124,10 +125,14 @@ test("a range with a pinned page does not go offline, and is as before", async (
   const stayed = step.pages.filter(({ became }) => became === "stayed");
   assert.equal(stayed, [{ frame: pinned, vm: "db", page: 7, became: "stayed", now: pinned }]);
   machine.check();
+  const after = machine.inspect().zones[0]!;
+  assert.equal(after.pageblocks, pageblocks);
+  assert.ok(after.freeBlocks.isolate.every((blocks) => blocks === 0));
   // What was moved, and the lists of the CPUs that were emptied, is all that may differ.
   assert.ok(Math.abs(machine.result().host.memory.freePages - free) < 256);
   machine.unpin("db");
   assert.is(machine.offline({ frame, frames: zone!.unit }).error, null);
+  assert.is(machine.inspect().zones[0]!.pageblocks.isolate, zone!.unit / 512);
   machine.check();
 });
 
