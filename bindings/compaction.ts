@@ -29,7 +29,12 @@ export type CompactMode = (typeof COMPACT_MODES)[number];
  * use. deferred: others have failed before.
  */
 export const COMPACT_RESULTS = [
-  ...(["success", "complete", "partial-skipped", "contended", "skipped", "deferred"] as const),
+  "success",
+  "complete",
+  "partial-skipped",
+  "contended",
+  "skipped",
+  "deferred",
 ] as const;
 
 /** One of {@link COMPACT_RESULTS}. */
@@ -45,8 +50,8 @@ export interface CompactOptions extends StepOptions {
 
 /** What has come of a compaction. */
 export interface CompactStep extends Step {
-  /** In a word. */
-  result: CompactResult;
+  /** In a word; null when it has not come to its end (`status`). */
+  result: CompactResult | null;
   /** Pages that have another frame now. */
   moved: number;
   /** Pages that were isolated, and could not be moved. */
@@ -89,7 +94,7 @@ export function compactOnce(
   const { call } = core;
   return {
     status,
-    result: compactResult(core, call.stepCompactResult() >>> 0),
+    result: status === "done" ? compactResult(core, call.stepCompactResult() >>> 0) : null,
     moved: call.stepCallResult() >>> 0,
     failed: call.stepCallFailed() >>> 0,
     scanned: { migrate: call.stepCompactScanned(0) >>> 0, free: call.stepCompactScanned(1) >>> 0 },

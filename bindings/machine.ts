@@ -177,12 +177,17 @@ export class Machine extends SteppedMachine {
     return ticksOf(this, options);
   }
 
-  /** Runs the scenario's `duration.warmUp`, if there is one and it has not been run; then the printed counters start anew. @throws PagevisorError E_DISPOSED */
+  /**
+   * Runs the scenario's `duration.warmUp`, if there is one and it has not been run; then the printed counters start anew. One that is interrupted has
+   * not been run: the next one is as long, from where the machine stands.
+   *
+   * @throws PagevisorError E_DISPOSED
+   */
   async warmUp(options: RunOptions = {}): Promise<void> {
     const { warmUp } = this.#own.scenario.duration;
     if (this.#own.warm || warmUp === null) return;
-    await this.runAsync(limitOf(warmUp), options);
-    this.#endWarmUp();
+    const { status } = await this.runAsync(limitOf(warmUp), options);
+    if (status !== "interrupted") this.#endWarmUp();
   }
 
   /** Everything since boot, or since the end of the warm-up; status and reason are those of the latest run. @throws PagevisorError E_DISPOSED */

@@ -95,16 +95,21 @@ export function takePolicy(scenario: PolicyScenario): {
   if (policyOf(scenario) === undefined) return { scenario: scenario as Scenario, policy: undefined };
   const { host } = scenario;
   const policy = host.reclaim!.policy as OutsidePolicy;
+  checkPolicy(policy);
   const { name, batch = BATCH_MAX } = policy;
+  const reclaim = { ...host.reclaim, policy: "outside" as const, outside: { name, batch } };
+  return { scenario: { ...scenario, host: { ...host, reclaim } }, policy };
+}
+
+/** @throws PagevisorError E_SCENARIO for an object that is no policy, with the key */
+function checkPolicy({ name, batch = BATCH_MAX, choose }: OutsidePolicy): void {
   const wrong = (key: string, value: unknown, allowed: string): never => {
     throw scenarioError([{ path: [...PATH, key], wrong: `${show(value)} is not allowed`, allowed }]);
   };
-  if (typeof policy.choose !== "function") wrong("choose", policy.choose, "a function");
+  if (typeof choose !== "function") wrong("choose", choose, "a function");
   if (typeof name !== "string") wrong("name", name, "a text");
   if (!Number.isInteger(batch) || batch < 1 || batch > BATCH_MAX)
     wrong("batch", batch, `a whole number 1..${BATCH_MAX}`);
-  const reclaim = { ...host.reclaim, policy: "outside" as const, outside: { name, batch } };
-  return { scenario: { ...scenario, host: { ...host, reclaim } }, policy };
 }
 
 /** The error for a scenario whose policy is not there. */
@@ -135,7 +140,8 @@ export function installPolicy(
     );
   }
   const { name, batch } = outside;
-  if (policy === undefined) throw missingPolicy(name);
+  if (typeof policy !== "object" || policy === null) throw missingPolicy(name);
+  checkPolicy(policy);
   const { batch: given = BATCH_MAX } = policy;
   if (policy.name !== name || given !== batch) {
     throw new PagevisorError(
@@ -169,7 +175,8 @@ export class OutsideCalls {
     columns.vm = vm;
     this.asking = true;
     try {
-      this.policy.choose(columns, columns.choices);
+      const given: unknown = this.policy.choose(columns, columns.choices);
+      if (given instanceof Promise) throw asyncChoice(this.policy.name, given);
       return 0;
     } catch (error) {
       this.thrown = { error };
@@ -203,6 +210,15 @@ export class OutsideCalls {
     }
     throw new PagevisorError("E_POLICY", `${who} was offered ${at} pages in a row and let none of them go`);
   }
+}
+
+/** The error for a policy that would choose later: nobody waits for it. */
+function asyncChoice(name: string, promise: Promise<unknown>): PagevisorError {
+  promise.catch(() => undefined); // the error below says what is wrong
+  return new PagevisorError(
+    "E_POLICY",
+    `the policy ${show(name)}: choose() returns a promise. Allowed: to choose at once`,
+  );
 }
 
 /** The columns of the core for `length` candidates. */

@@ -159,7 +159,9 @@ test("what cannot be read is refused with its place", async ({ folder }) => {
   const directory = writeCase(join(folder, "d"), [{ i: 1, value: 7 }]);
   const [caseFile, stepsFile] = [join(directory, "case.json"), join(directory, "steps.ndjson")];
   const says = async (message: string): Promise<void> =>
-    assert.equal((await validate([folder], made)).failed, [{ path: directory, why: message }]);
+    assert.equal((await validate([folder], made)).failed, [
+      { path: directory, code: "E_FILE", why: message },
+    ]);
   const refused = async (message: string, path: string): Promise<void> =>
     assert.is(await refusal(() => validate([path], made)), message);
 
@@ -205,7 +207,7 @@ test("an error of a replayer says which case", async ({ folder }) => {
   });
   const wrong = new PagevisorError("E_FILE", "step 3: op: missing");
   const { failed } = await validate([folder], failing(wrong));
-  assert.equal(failed, [{ path: directory, why: `${directory}: step 3: op: missing` }]);
+  assert.equal(failed, [{ path: directory, code: "E_FILE", why: `${directory}: step 3: op: missing` }]);
   const trap = await refusal(() => validate([folder], failing(new Error("unreachable"))), "E_INTERNAL");
   assert.is(trap, `${directory}: unreachable`);
 });

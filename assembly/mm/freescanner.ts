@@ -84,11 +84,10 @@ function suitable(mm: usize, actor: usize, zone: usize, block: u32): bool {
   const type = blockType(zone, block);
   const flags = load<u32>(actor, COMPACT_FLAGS);
   if (type === MIGRATE_ISOLATE) return false;
-  if (flags & RUN_ANY_BLOCK) return true;
   if (blockSkip(zone, block) && (flags & RUN_DARING) === 0) return false;
   const page = pageOf(mm, block);
   if (pageTest(page, PG_BUDDY) && pageOrder(page) >= PAGEBLOCK_ORDER) return false;
-  return type === MIGRATE_MOVABLE;
+  return type === MIGRATE_MOVABLE || (flags & RUN_ANY_BLOCK) !== 0;
 }
 
 function isolateFreepages(mm: usize, actor: usize): void {

@@ -57,7 +57,7 @@ export async function validateCommand(
   if (terminal.signal.aborted) return EXIT.interrupted;
   if (failed.length > 0) {
     const more = failed.length === 1 ? "" : ` (and ${failed.length - 1} more, see above)`;
-    throw new PagevisorError("E_FILE", `${failed[0]!.why}${more}`);
+    throw new PagevisorError(failed[0]!.code, `${failed[0]!.why}${more}`);
   }
   if (cases.length === 0) {
     const formats = [...new Set(skipped.map(({ why }) => why))].join("; ");

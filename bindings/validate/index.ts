@@ -55,7 +55,7 @@ export async function validate(
       result.skipped.push(...replayed.skipped);
     } catch (cause) {
       if (!(cause instanceof PagevisorError) || cause.code === "E_INTERNAL") throw cause;
-      result.failed.push({ path, why: cause.message });
+      result.failed.push({ path, code: cause.code, why: cause.message });
     }
     await nextTask(); // so that the signal can come
   }

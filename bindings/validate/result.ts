@@ -1,5 +1,7 @@
 // What validation says about captured cases, and what replays one of them. The shape is that of `pagevisor validate --json`.
 
+import type { ErrorCode } from "../errors.js";
+
 /** A field of a step for which the model and the capture do not agree. */
 export interface Difference {
   /** The step's own number in the capture. */
@@ -42,6 +44,8 @@ export interface SkippedCase {
 export interface FailedCase {
   /** Its folder's or file's path. */
   path: string;
+  /** The error's code. */
+  code: ErrorCode;
   /** What is wrong with it, and where, in words. */
   why: string;
 }

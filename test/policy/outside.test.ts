@@ -343,6 +343,18 @@ test("a policy may keep every page once, and be asked again", async () => {
   assert.ok(seen.size > 100);
 });
 
+test("a policy that would choose later is refused, and so is an object that is none, in a fork too", async () => {
+  const late = { ...fifo(), choose: async () => undefined } as unknown as OutsidePolicy;
+  await refusal(
+    async () => (await bootSmall(late)).run({ accesses: 20_000 }),
+    "E_POLICY",
+    "returns a promise",
+  );
+  const machine = await bootSmall(fifo());
+  await refusal(() => machine.fork({ policy: { name: "fifo", batch: 64 } as never }), "E_SCENARIO", "choose");
+  await refusal(() => machine.fork({ policy: null as never }), "E_POLICY", "fifo");
+});
+
 test("a policy that scribbles over its columns changes nothing but what it chooses", async () => {
   const scribbling: OutsidePolicy = {
     ...fifo(8),

@@ -312,9 +312,9 @@ class Run {
   }
 
   private suitable(block: number): boolean {
-    if (this.mode === "sync" && this.order !== null) return true;
     if (this.heeds && this.skips.has(block)) return false;
-    return this.orderAt(block) < 9 && this.zone.movable(block);
+    if (this.orderAt(block) >= 9) return false;
+    return this.zone.movable(block) || (this.mode === "sync" && this.order !== null);
   }
 
   private findIn(start: number, end: number, stride: number, wanted: number): number {
