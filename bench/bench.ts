@@ -7,6 +7,7 @@ import { VERSION } from "#dist/index.js";
 import { accesses } from "./accesses.bench.js";
 import { boot } from "./boot.bench.js";
 import { ceiling } from "./ceiling/ceiling.bench.js";
+import { explorer } from "./explorer.bench.js";
 import { faultPath } from "./faultpath.bench.js";
 import { faults } from "./faults.bench.js";
 import { mmu } from "./kvm/mmu.bench.js";
@@ -40,6 +41,7 @@ const SUITES: Readonly<Record<string, Suite>> = {
   "two-list": twoList,
   mglru,
   observe,
+  explorer,
   memory,
 };
 

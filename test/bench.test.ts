@@ -10,6 +10,7 @@ import { PlainBuddy } from "../bench/baseline/buddy.js";
 import { bootRows, copyScenario } from "../bench/boot.bench.js";
 import { kernelScript } from "../bench/ceiling/blocks.js";
 import { ceilingRows, ceilingScenario, plainPaging } from "../bench/ceiling/ceiling.bench.js";
+import { exploreRow } from "../bench/explorer.bench.js";
 import { runPath } from "../bench/faultpath.bench.js";
 import { PATH_ROWS } from "../bench/faultpath.rows.js";
 import { faultRows, perFault } from "../bench/faults.bench.js";
@@ -224,6 +225,11 @@ test("streams: zipf gives the first rank its share", () => {
   for (let rank = 1; rank <= PAGES; rank++) zeta += rank ** -0.99;
   const first = stream.filter((page) => page === 0).length / LENGTH;
   assert.ok(Math.abs(first - 1 / zeta) < 0.02, `${first} instead of ${1 / zeta}`);
+});
+
+test("explorer: a row explores its preset", async () => {
+  const { states, statesPerS } = await exploreRow("race-2008", await coreModule(), 1);
+  assert.ok(states > 100 && statesPerS > 0);
 });
 
 test("the plot has a line for each workload and contender, and a point for each size", () => {
