@@ -1,12 +1,10 @@
 // Boot of a guest with memory management of its own: its drivers, and the balloon device of the host.
 
 import { type Core, constantName } from "./core.js";
-import { FEATURES } from "./giveschema.js";
+import { FEATURES, HINTING_ENTRIES } from "./giveschema.js";
 import type { ResolvedVm } from "./scenario.js";
 
 const PAGE_BYTES = 4096;
-/** Places of an array of the patch of 2019. */
-const HINTING_ENTRIES = 1000;
 
 /** Configures the guest for tasks with `pages` pages together; negative when there is no room. */
 export function configGuest(core: Core, index: number, vm: ResolvedVm, pages: number): number {

@@ -135,6 +135,11 @@ export type ScenarioEvent = v.InferOutput<typeof eventSchema>;
 /** An event whose VM is named. */
 export type ResolvedEvent = ScenarioEvent & { vm: string };
 
+/** The event is about the host's memory, whichever VM's monitor asks for it. */
+export function isHostWide({ do: what }: { do: string }): boolean {
+  return what === "offline" || what === "compact";
+}
+
 /** The rules between an event and the VMs. `given` are the events as they were written. */
 export function eventProblems(
   given: readonly ScenarioEvent[],
@@ -143,8 +148,7 @@ export function eventProblems(
   return events.flatMap((event, index) => {
     const path = ["events", index];
     const vm = vms.find(({ name }) => name === event.vm);
-    const hostWide = event.do === "offline" || event.do === "compact";
-    if (given[index]!.vm === undefined && vms.length > 1 && !hostWide) {
+    if (given[index]!.vm === undefined && vms.length > 1 && !isHostWide(event)) {
       return [{ path: [...path, "vm"], wrong: "missing, and there are several VMs", allowed: namesOf(vms) }];
     }
     if (vm === undefined) {

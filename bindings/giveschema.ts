@@ -3,6 +3,9 @@
 import * as v from "valibot";
 import { choice, count, flag, list, maybe, object, powerOfTwo, size, time } from "./values.js";
 
+/** Places of each array of hinting-2019, as in the patch; the core has room for no more. */
+export const HINTING_ENTRIES = 1000;
+
 export const freePagesSchema = object("How the guest tells the host about free memory.", {
   design: choice("Free page hinting or reporting.", {
     values: ["off", "hinting-2019", "hinting-2019-min-order", "reporting", "oracle"],
@@ -29,7 +32,7 @@ export const freePagesSchema = object("How the guest tells the host about free m
   arrayEntries: maybe(
     count(
       "Places of each array of hinting-2019 and hinting-2019-min-order. Default: 1000, as in the patch; nothing else for the other designs.",
-      { min: 1, max: 1000 },
+      { min: 1, max: HINTING_ENTRIES },
     ),
   ),
 });

@@ -2,6 +2,7 @@
 
 import * as v from "valibot";
 import { type Core, constantName } from "./core.js";
+import { isHostWide } from "./eventschema.js";
 import { type Problem, show } from "./problems.js";
 import type { ResolvedScenario, ResolvedVm } from "./scenario.js";
 import { choice, flag, object } from "./values.js";
@@ -80,8 +81,7 @@ export function hostPaging(vm: ResolvedVm, index: number, { host, events }: Reso
   if (host.ksm !== undefined) refuse(["host", "ksm"], host.ksm, "absent");
   for (const [place, event] of events.entries()) {
     const at = ["events", place];
-    const hostWide = event.do === "offline" || event.do === "compact";
-    if (hostWide || (event.vm === vm.name && (event.do === "migrate" || event.do === "pin"))) {
+    if (isHostWide(event) || (event.vm === vm.name && (event.do === "migrate" || event.do === "pin"))) {
       refuse([...at, "do"], event.do, "another event");
     } else if (event.vm === vm.name && event.do === "advise" && event.advice !== "pageout") {
       refuse([...at, "advice"], event.advice, '"pageout"');

@@ -3,12 +3,10 @@
 
 import type { Core } from "./core.js";
 import { PagevisorError } from "./errors.js";
+import { OUTSIDE_BATCH } from "./policynames.js";
 import { scenarioError, show } from "./problems.js";
 import type { ResolvedScenario } from "./scenario.js";
 import type { Scenario } from "./schema.js";
-
-/** Most candidates of a call: a number of pages. */
-const BATCH_MAX = 64;
 
 /** In `choices` of {@link OutsidePolicy.choose}: the page stays and begins anew as the newest one, not accessed. */
 export const KEEP = 0;
@@ -96,20 +94,20 @@ export function takePolicy(scenario: PolicyScenario): {
   const { host } = scenario;
   const policy = host.reclaim!.policy as OutsidePolicy;
   checkPolicy(policy);
-  const { name, batch = BATCH_MAX } = policy;
+  const { name, batch = OUTSIDE_BATCH } = policy;
   const reclaim = { ...host.reclaim, policy: "outside" as const, outside: { name, batch } };
   return { scenario: { ...scenario, host: { ...host, reclaim } }, policy };
 }
 
 /** @throws PagevisorError E_SCENARIO for an object that is no policy, with the key */
-function checkPolicy({ name, batch = BATCH_MAX, choose }: OutsidePolicy): void {
+function checkPolicy({ name, batch = OUTSIDE_BATCH, choose }: OutsidePolicy): void {
   const wrong = (key: string, value: unknown, allowed: string): never => {
     throw scenarioError([{ path: [...PATH, key], wrong: `${show(value)} is not allowed`, allowed }]);
   };
   if (typeof choose !== "function") wrong("choose", choose, "a function");
   if (typeof name !== "string") wrong("name", name, "a text");
-  if (!Number.isInteger(batch) || batch < 1 || batch > BATCH_MAX)
-    wrong("batch", batch, `a whole number 1..${BATCH_MAX}`);
+  if (!Number.isInteger(batch) || batch < 1 || batch > OUTSIDE_BATCH)
+    wrong("batch", batch, `a whole number 1..${OUTSIDE_BATCH}`);
 }
 
 /** The error for a scenario whose policy is not there. */
@@ -142,7 +140,7 @@ export function installPolicy(
   const { name, batch } = outside;
   if (typeof policy !== "object" || policy === null) throw missingPolicy(name);
   checkPolicy(policy);
-  const { batch: given = BATCH_MAX } = policy;
+  const { batch: given = OUTSIDE_BATCH } = policy;
   if (policy.name !== name || given !== batch) {
     throw new PagevisorError(
       "E_POLICY",

@@ -12,7 +12,7 @@ import { ksmSchema } from "./ksmschema.js";
 import { aliasSchema, memslotSchema } from "./memslotschema.js";
 import { pagerSchema } from "./pagerschema.js";
 import { accessedDirty, pageTables, pagingKeys } from "./paging.js";
-import { OUTSIDE, POLICIES } from "./policynames.js";
+import { OUTSIDE, OUTSIDE_BATCH, POLICIES } from "./policynames.js";
 import { taskSchema } from "./taskschema.js";
 import {
   choice,
@@ -112,7 +112,7 @@ const reclaim = object("How the host reclaims memory.", {
   outside: v.optional(
     object("The policy that the program brings along. Filled in by Machine.create().", {
       name: name("What the policy is called."),
-      batch: count("Candidates that it is asked about at once.", { max: 64 }),
+      batch: count("Candidates that it is asked about at once.", { max: OUTSIDE_BATCH }),
     }),
   ),
   swappiness: v.optional(count("Linux' vm.swappiness.", { min: 0, max: 200 }), 60),

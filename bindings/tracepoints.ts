@@ -24,7 +24,7 @@ const MIGRATE_REASONS = ["compaction", "memory_failure", "memory_hotplug", "sysc
 /** Names of the zones, by number. */
 const ZONES = ["DMA", "DMA32", "Normal", "Movable"];
 /** COMPACT_* of the kernel, as they print. */
-const COMPACT_RESULTS = [
+const COMPACT_STATUS = [
   ...["not_suitable_zone", "skipped", "deferred", "no_suitable_page", "continue"],
   ...["complete", "partial_skipped", "contended", "success"],
 ];
@@ -39,7 +39,7 @@ const compactRun = (ends: bigint, scanners: bigint, sync: bigint): string =>
 const compactScan = ([start, end, scanned, taken]: Args): string =>
   `range=(${hex(start)} ~ ${hex(end)}) nr_scanned=${scanned} nr_taken=${taken}`;
 const compactVerdict = ([zone, order, result]: Args): string =>
-  `${compactZone(zone)} order=${order} ret=${COMPACT_RESULTS[Number(result)]}`;
+  `${compactZone(zone)} order=${order} ret=${COMPACT_STATUS[Number(result)]}`;
 const compactDefer = ([zone, order, failed, tries]: Args): string =>
   `${compactZone(zone)} order=${order} order_failed=${failed} consider=${low(tries)} limit=${1n << high(tries)}`;
 
@@ -66,7 +66,7 @@ const FORMATS: Record<string, (args: Args) => string> = {
   KVM_ASYNC_PF_TASK_WAKE: ([token, tasks]) => `token ${hex(token)} woken ${tasks}`,
   MM_COMPACTION_BEGIN: ([ends, scanners, sync]) => compactRun(ends, scanners, sync),
   MM_COMPACTION_END: ([ends, scanners, sync, result]) =>
-    `${compactRun(ends, scanners, sync)} status=${COMPACT_RESULTS[Number(result)]}`,
+    `${compactRun(ends, scanners, sync)} status=${COMPACT_STATUS[Number(result)]}`,
   MM_COMPACTION_ISOLATE_MIGRATEPAGES: compactScan,
   MM_COMPACTION_ISOLATE_FREEPAGES: compactScan,
   MM_COMPACTION_MIGRATEPAGES: ([moved, failed]) => `nr_migrated=${moved} nr_failed=${failed}`,

@@ -58,14 +58,14 @@ export const CALL_UNPIN: u32 = 22;
 /** Host frames start..end-1 go offline within HVA ns. The result counts pages moved, the flags failures, the id passes. */
 export const CALL_OFFLINE: u32 = 23;
 
+/** Hints for a migration: HINT_STOP, HINT_DONE, or a round of them for any other `end`. */
+export const CALL_FREE_PAGE_HINT: u32 = 24;
+
 /**
  * The host's memory is compacted for a block of order START (ORDER_ALL: as far as can be), in the mode END (MIGRATE_ASYNC, …). The result counts pages
  * moved, the flags failures, the id is COMPACT_*, the HVA has the frames that the migrate scanner has looked at and, above, the free scanner.
  */
 export const CALL_COMPACT: u32 = 25;
-
-/** Hints for a migration: HINT_STOP, HINT_DONE, or a round of them for any other `end`. */
-export const CALL_FREE_PAGE_HINT: u32 = 24;
 
 /** As the hva of a slot: where it is backed now, or the process' usual place for its frames. */
 export const HVA_USUAL: u64 = u64.MAX_VALUE;

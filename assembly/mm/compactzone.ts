@@ -33,8 +33,8 @@ import {
 const CONSIDERED: usize = ZONE_COMPACT;
 const SHIFT: usize = ZONE_COMPACT + 4;
 const ORDER_FAILED: usize = ZONE_COMPACT + 8;
-const MIGRATE_ASYNC: usize = ZONE_COMPACT + 12;
-const MIGRATE_SYNC: usize = ZONE_COMPACT + 16;
+const CACHED_MIGRATE_ASYNC: usize = ZONE_COMPACT + 12;
+const CACHED_MIGRATE_SYNC: usize = ZONE_COMPACT + 16;
 const FREE: usize = ZONE_COMPACT + 20;
 const FLUSH: usize = ZONE_COMPACT + 24;
 
@@ -123,7 +123,7 @@ function trace(event: u32, zone: usize, order: u32, time: u64): void {
 
 /** Where the migrate scanner begins. */
 export function cachedMigrate(zone: usize, sync: bool): u32 {
-  const pfn = sync ? load<u32>(zone, MIGRATE_SYNC) : load<u32>(zone, MIGRATE_ASYNC);
+  const pfn = sync ? load<u32>(zone, CACHED_MIGRATE_SYNC) : load<u32>(zone, CACHED_MIGRATE_ASYNC);
   return pfn < zoneStartPfn(zone) || pfn >= zoneEndPfn(zone) ? zoneStartPfn(zone) : pfn;
 }
 
@@ -135,8 +135,8 @@ export function cachedFree(zone: usize): u32 {
 
 /** update_cached_migrate(): what lies below `pfn` has been looked at; who waits for nothing finds less than who does. */
 export function passMigrate(zone: usize, pfn: u32, sync: bool): void {
-  if (pfn > load<u32>(zone, MIGRATE_ASYNC)) store<u32>(zone, pfn, MIGRATE_ASYNC);
-  if (sync && pfn > load<u32>(zone, MIGRATE_SYNC)) store<u32>(zone, pfn, MIGRATE_SYNC);
+  if (pfn > load<u32>(zone, CACHED_MIGRATE_ASYNC)) store<u32>(zone, pfn, CACHED_MIGRATE_ASYNC);
+  if (sync && pfn > load<u32>(zone, CACHED_MIGRATE_SYNC)) store<u32>(zone, pfn, CACHED_MIGRATE_SYNC);
 }
 
 /** The free scanner has been through a pageblock: the next one begins there, and nobody else looks at it. */
@@ -152,8 +152,8 @@ export function returnFree(zone: usize, block: u32): void {
 
 /** The scanners have met: the next run begins at the zone's ends (reset_cached_positions()). */
 export function compactMet(zone: usize): void {
-  store<u32>(zone, 0, MIGRATE_ASYNC);
-  store<u32>(zone, 0, MIGRATE_SYNC);
+  store<u32>(zone, 0, CACHED_MIGRATE_ASYNC);
+  store<u32>(zone, 0, CACHED_MIGRATE_SYNC);
   store<u32>(zone, 0, FREE);
   store<u32>(zone, 1, FLUSH);
 }

@@ -24,10 +24,15 @@ export class HostCase {
   ) {
     this.core = new Core(module);
     const design = sort === "reports" ? "reporting" : "off";
-    const guest = { freePages: { design }, balloon: {}, tasks: [] } as const;
     const scenario = resolveScenario({
       host: { memory: "64MiB" },
-      vms: [{ name: "guest", memory: pages * PAGE_BYTES, guest: { ...guest, tasks: [] } }],
+      vms: [
+        {
+          name: "guest",
+          memory: pages * PAGE_BYTES,
+          guest: { freePages: { design }, balloon: {}, tasks: [] },
+        },
+      ],
       trace: { events: ["kvm_unmap_hva_range"], capacity: RECORDS },
     });
     bootCore(this.core, scenario, new Map());

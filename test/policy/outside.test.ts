@@ -8,6 +8,7 @@ import { join } from "node:path";
 import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { Core } from "#dist/core.js";
 import {
   type Candidates,
   EVICT,
@@ -21,6 +22,7 @@ import {
   type Scenario,
   sweep,
 } from "#dist/index.js";
+import { OUTSIDE_BATCH } from "#dist/policynames.js";
 import { runInWorker } from "#dist/worker.js";
 import { parameters } from "../reference/report.js";
 import { Rng } from "../reference/rng.js";
@@ -353,6 +355,10 @@ test("a policy that would choose later is refused, and so is an object that is n
   const machine = await bootSmall(fifo());
   await refusal(() => machine.fork({ policy: { name: "fifo", batch: 64 } as never }), "E_SCENARIO", "choose");
   await refusal(() => machine.fork({ policy: null as never }), "E_POLICY", "fifo");
+});
+
+test("the core has room for as many candidates as the library offers", async () => {
+  assert.is(new Core(await debugModule).constant("OUTSIDE_BATCH_MAX"), OUTSIDE_BATCH);
 });
 
 test("a policy that scribbles over its columns changes nothing but what it chooses", async () => {
