@@ -49,6 +49,7 @@ import {
   vmLevels,
   vmMm,
   vmPages,
+  vmRoot,
   vmSpteRefs,
   vmTablePool,
   vmTables,
@@ -295,6 +296,14 @@ export function legacyBelow(vm: usize, sp: usize, top: usize): bool {
     if (legacyBelow(vm, spOfTable(pool, pteListAt(list, place)), top)) return true;
   }
   return false;
+}
+
+/** Frees every page of sptes; none is walked from any more. */
+export function legacyDestroy(vm: usize, actor: usize): void {
+  const root = vmRoot(vm);
+  if (root !== 0) setSpRootCount(spOfTable(vmTablePool(vm), root), 0); // the MMU's own
+  for (let sp = legacyNewest(vm); sp !== 0; sp = legacyNewest(vm)) legacyZapPage(vm, sp, actor);
+  setVmRoot(vm, 0);
 }
 
 /** kvm_mmu_available_pages() */

@@ -11,6 +11,7 @@ import {
 } from "./legacy";
 import {
   legacyCreate,
+  legacyDestroy,
   legacyLayout,
   legacyLoadRoot,
   legacyMakeAvailable,
@@ -26,7 +27,7 @@ import { shadowMissing } from "./shadow";
 import { checkShadow, shadowStart } from "./shadowstart";
 import { addSpare, spareCount } from "./spare";
 import { SPTE_NONE, SPTE_PAGE_SIZE, spteMayWrite, sptePresent } from "./spte";
-import { checkTdp, tdpAgeRange, tdpLoadRoot, tdpMap, tdpWriteProtect, tdpZapRange } from "./tdp";
+import { checkTdp, tdpAgeRange, tdpDestroy, tdpLoadRoot, tdpMap, tdpWriteProtect, tdpZapRange } from "./tdp";
 import {
   vmFormat,
   vmGfnEnd,
@@ -177,6 +178,12 @@ export function mmuZapAll(vm: usize, actor: usize): u32 {
   traceZapAllFast(vm, actorClock(actor));
   vmZapped(vm);
   return mmuZapRange(vm, 0, vmGfnEnd(vm), actor);
+}
+
+/** The VM ends, no entry maps anything any more, and nobody walks its tables: all are freed. */
+export function mmuDestroy(vm: usize, actor: usize): void {
+  if (vmIsLegacy(vm)) legacyDestroy(vm, actor);
+  else tdpDestroy(vm, actor);
 }
 
 /** References that the VM's sptes own to pages: none in today's design. */

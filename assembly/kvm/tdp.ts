@@ -11,7 +11,7 @@ import {
   traceSpteChanged,
 } from "./mmutrace";
 import { spteReleased } from "./release";
-import { roleDirect, spGive, spOfTable, spTable, spTake, tablesUsed } from "./shadowpage";
+import { roleDirect, spGfn, spGive, spOfTable, spTable, spTake, tablesUsed } from "./shadowpage";
 import { takeSpare } from "./spare";
 import {
   SPTE_NONE,
@@ -196,6 +196,27 @@ export function tdpWriteProtect(vm: usize, start: u32, end: u32, time: u64): u32
     gfn = next;
   }
   return protectedSptes;
+}
+
+/** tdp_mmu_zap_root(): frees the tables, which map nothing any more. */
+export function tdpDestroy(vm: usize, actor: usize): void {
+  free(vm, vmRoot(vm), vmLevels(vm), actor);
+  setVmRoot(vm, 0);
+}
+
+function free(vm: usize, table: usize, level: u32, actor: usize): void {
+  const sp = spOfTable(vmTablePool(vm), table);
+  if (level === LEVEL_4K) setDirectory(vm, spGfn(sp), 0);
+  else {
+    for (let index: u32 = 0; index < TABLE_ENTRIES; index++) {
+      const entry = load<u64>(table + ((<usize>index) << 3));
+      if (!sptePresent(entry)) continue;
+      assert(!spteIsLeaf(entry, level));
+      free(vm, spteTableAddress(entry), level - 1, actor);
+    }
+  }
+  tracePrepareZap(sp, actorClock(actor));
+  tableFree(vmMm(vm), spGive(vmTablePool(vm), sp), actor);
 }
 
 /** Every table in use is reachable. */

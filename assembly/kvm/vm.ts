@@ -54,7 +54,9 @@ const ZAPS: usize = MONITOR + 4;
 const ALIASES: usize = MONITOR + 8;
 const GUEST_FILE: usize = MONITOR + 12;
 const NOTICES: usize = MONITOR + 16;
-const STATS: usize = MONITOR + 24;
+const ENDING: usize = MONITOR + 20;
+const LEAVING: usize = MONITOR + 24;
+const STATS: usize = MONITOR + 32;
 const VM_BYTES: usize = STATS + VM_STATS_BYTES;
 
 /** invalidate_range_start and _end with a sequence count; a fault that an invalidation overtook starts over. */
@@ -239,6 +241,20 @@ export function vmZaps(vm: usize): u32 {
 
 export function vmZapped(vm: usize): void {
   store<u32>(vm, load<u32>(vm, ZAPS) + 1, ZAPS);
+}
+
+/** How far its end is: vmend.ts. */
+export function vmEnd(vm: usize): u32 {
+  return load<u32>(vm, ENDING);
+}
+
+export function setVmEnd(vm: usize, end: u32): void {
+  store<u32>(vm, end, ENDING);
+}
+
+/** Whoever waits for the VM's threads (a wait queue). */
+export function vmLeaving(vm: usize): usize {
+  return vm + LEAVING;
 }
 
 /** The actor of monitor.ts. */
