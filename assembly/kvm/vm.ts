@@ -301,7 +301,12 @@ export function vmDirectory(vm: usize): usize {
   return <usize>load<u32>(vm, DIRECTORY);
 }
 
-/** Address of the root table, 0 before it is loaded. */
+/** No walk reaches a leaf table any more. */
+export function vmForgetDirectory(vm: usize): void {
+  memory.fill(vmDirectory(vm), 0, <usize>(unitsFor(vmGfnEnd(vm), 512) << 2));
+}
+
+/** Address of the root table; 0 before it is loaded, and after all mappings have been dropped. */
 export function vmRoot(vm: usize): usize {
   return <usize>load<u32>(vm, ROOT);
 }
