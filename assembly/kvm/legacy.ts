@@ -5,6 +5,7 @@ import { PTE_WRITE, ptePfn, ptePresent, ZERO_PFN } from "../mm/pte";
 import { spacePte } from "../mm/space";
 import { actorClock } from "../sim/actor";
 import { flushRemoteTlbs } from "./flush";
+import { vmInvalidating } from "./invalidation";
 import { spteSet } from "./leafbits";
 import {
   checkLegacyPages,
@@ -47,7 +48,6 @@ import { vcpuIndex } from "./vcpu";
 import {
   vmFormat,
   vmGfnEnd,
-  vmInvalidating,
   vmIsShadow,
   vmLevels,
   vmMm,

@@ -1,5 +1,6 @@
 import { cachedPage, kvmLock } from "../kvm/guestfile";
 import { contentGivenUp } from "../kvm/integrity";
+import { vmInvalidateSeq, vmInvalidating } from "../kvm/invalidation";
 import { legacyRmap } from "../kvm/legacypages";
 import { gfnToMemslot } from "../kvm/memslots";
 import { mmuFirst, mmuNext } from "../kvm/mmu";
@@ -23,8 +24,6 @@ import {
   vmGfnEnd,
   vmGuestFile,
   vmId,
-  vmInvalidateSeq,
-  vmInvalidating,
   vmIsLegacy,
   vmMm,
   vmMmuLock,
