@@ -143,10 +143,10 @@ export function mmuMap(
 
 /**
  * kvm_mmu_hugepage_adjust(): the level at which `gfn` is mapped to `pfn`. 2 MiB where the VM may, the slot covers them and does not log, guest and
- * host addresses are congruent, and the host itself maps them whole.
+ * host addresses are congruent, and the host itself maps them whole. Under shadow paging never: no larger than the guest's own entry, of 4 KiB.
  */
 export function mmuLevel(vm: usize, gfn: u32, pfn: u32): u32 {
-  if (!vmHuge(vm) || vmUnalias(vm, gfn) !== gfn) return LEVEL_4K;
+  if (!vmHuge(vm) || vmIsShadow(vm) || vmUnalias(vm, gfn) !== gfn) return LEVEL_4K;
   const slot = gfnToMemslot(vmSlots(vm), gfn);
   const first = thpFirst(gfn);
   if (slot === 0 || !memslotHolds(slot, first) || !memslotHolds(slot, first + HUGE_PAGES - 1))
