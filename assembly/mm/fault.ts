@@ -129,6 +129,13 @@ export function faultBegin(actor: usize, space: usize, index: u32, write: bool):
   store<u32>(actor, PFN_NONE, READAHEAD_OWN);
 }
 
+/** The same, for one that allocates the frame to which it will read `entry` past the swap cache: atonce.ts has come so far. */
+export function faultAtBypass(actor: usize, space: usize, index: u32, entry: u32, write: bool): void {
+  faultBegin(actor, space, index, write);
+  store<u32>(actor, entry, FAULT_ENTRY);
+  faultGoto(actor, AT_BYPASS);
+}
+
 /** The fault that has just begun must not wait: `mode` is FAULT_NOWAIT or FAULT_NOIO. */
 export function faultNowait(actor: usize, mode: u32): void {
   assert(faultAt(actor) === AT_START && mode !== FAULT_WAIT);
