@@ -31,16 +31,17 @@ import {
 } from "../mm/page";
 import { zoneAtHand } from "../mm/pagealloc";
 import { PSI_SWAP_IN, psiMemstall } from "../mm/psi";
-import { PTE_ACCESSED, PTE_DIRTY, PTE_WRITE, pteEntry, ptePfn, ptePresent, pteSwapped, pteZero } from "../mm/pte";
 import {
-  setSpacePte,
-  spaceAccount,
-  spaceFile,
-  spaceHuge,
-  spaceKsm,
-  spaceMemcg,
-  spacePte,
-} from "../mm/space";
+  PTE_ACCESSED,
+  PTE_DIRTY,
+  PTE_WRITE,
+  pteEntry,
+  ptePfn,
+  ptePresent,
+  pteSwapped,
+  pteZero,
+} from "../mm/pte";
+import { setSpacePte, spaceAccount, spaceFile, spaceHuge, spaceKsm, spaceMemcg, spacePte } from "../mm/space";
 import { chargeFull, tryCharge } from "../mm/stock";
 import {
   actorClock,
@@ -81,7 +82,14 @@ import {
 import { MAP_BEFORE_LOCK, pageFaultAtAlloc } from "./fault";
 import { flushRemoteTlbs } from "./flush";
 import { spteSet } from "./leafbits";
-import { memslotFirst, memslotFlags, memslotGfnOf, memslotIndex, memslotPages, memslotUnbacked } from "./memslot";
+import {
+  memslotFirst,
+  memslotFlags,
+  memslotGfnOf,
+  memslotIndex,
+  memslotPages,
+  memslotUnbacked,
+} from "./memslot";
 import { memslotByHva, memslotCount, memslotNextInHva, memslotNotifiers } from "./memslots";
 import { enterGuest } from "./run";
 import { SPTE_NONE, spteAllows, spteMayWrite, spteOfFault, sptePfn, sptePresent } from "./spte";
@@ -139,8 +147,11 @@ export function atOnceNs(vcpu: usize, vm: usize): u64 {
   if (memcgGenerations(spaceMemcg(space)) !== 0) return 0;
   if (actorOnlyCpu(vcpu) !== CPU_NONE && actorOnlyCpu(vcpu) !== actorCpu(vcpu)) return 0;
   const twice = <u64>cost(COST_VM_EXIT_NS) + cost(COST_NOTIFIER_INVALIDATE_NS) + cost(COST_EPT_MAP_NS);
-  const reclaim = <u64>cost(COST_RECLAIM_SCAN_PAGE_NS) + cost(COST_RMAP_PER_SPTE_NS) + cost(COST_SWAP_OUT_CPU_NS);
-  return 2 * twice + reclaim + cost(COST_SWAP_IN_CPU_NS) + cost(COST_TLB_FLUSH_ALL_NS) + swapTakesMost(mm) + 1;
+  const reclaim =
+    <u64>cost(COST_RECLAIM_SCAN_PAGE_NS) + cost(COST_RMAP_PER_SPTE_NS) + cost(COST_SWAP_OUT_CPU_NS);
+  return (
+    2 * twice + reclaim + cost(COST_SWAP_IN_CPU_NS) + cost(COST_TLB_FLUSH_ALL_NS) + swapTakesMost(mm) + 1
+  );
 }
 
 /**
@@ -153,7 +164,8 @@ export function faultAtOnce(vcpu: usize, vm: usize, longest: u64): bool {
   const slot = vcpuMemslot(vcpu, gfn);
   const leaf = walkLeaf(vm, gfn);
   if (leaf === 0 || slot === 0 || memslotFlags(slot) !== 0 || memslotUnbacked(slot)) return false;
-  if (vmInvalidating(vm) !== 0 || memslotNotifiers(vmSlots(vm)) !== 0 || !lockFree(vmMmuLock(vm))) return false;
+  if (vmInvalidating(vm) !== 0 || memslotNotifiers(vmSlots(vm)) !== 0 || !lockFree(vmMmuLock(vm)))
+    return false;
 
   const mm = vmMm(vm);
   const space = vmSpace(vm);
@@ -227,15 +239,7 @@ function touched(mm: usize, vcpu: usize, page: usize, pfn: u32, slow: bool): voi
 }
 
 // do_swap_page() past the swap cache. The caller has a reference. False: the fault goes on by steps.
-function swapIn(
-  vcpu: usize,
-  vm: usize,
-  mm: usize,
-  space: usize,
-  index: u32,
-  entry: u32,
-  write: bool,
-): bool {
+function swapIn(vcpu: usize, vm: usize, mm: usize, space: usize, index: u32, entry: u32, write: bool): bool {
   const cpu = actorCpu(vcpu);
   const full = chargeFull(mm, cpu, space);
   if (!entryPlain(mm, entry) || (full && !idealizedChooses(space))) return false;

@@ -27,8 +27,6 @@ import { E_NO_MEMORY, OK } from "../memory/status";
 // The parts of KVM's MMUs one by one, without a machine: entries, indices, lists of the reverse map, the retry rule of the notifier.
 // A list is that of a gfn; an entry in it is a number from 1 on.
 
-export { allowAtOnce } from "../kvm/atonce";
-
 const SPTE: usize = 0; // u64
 const RMAP: usize = 8;
 const ENTRIES: usize = 8 + RMAP_BYTES;

@@ -15,14 +15,7 @@ import {
 } from "../sim/trace";
 import { notifySwapOut } from "./freehook";
 import { GFP_USER_PAGE } from "./gfp";
-import {
-  MM_RECLAIMED_DIRECT,
-  MM_SCANNED,
-  MM_SWAP_OUT,
-  mmArea,
-  mmAreas,
-  mmCountAdd,
-} from "./instance";
+import { MM_RECLAIMED_DIRECT, MM_SCANNED, MM_SWAP_OUT, mmArea, mmAreas, mmCountAdd } from "./instance";
 import { lruCacheAdd } from "./lrubatch";
 import { lruRemove } from "./memcg";
 import { memcgEvents } from "./memcgstat";
