@@ -1,4 +1,3 @@
-import { PFN_NONE } from "../memory/layout";
 import { actorClock, actorCpu, actorSpend, STAGE_CPU, STAGE_RECLAIM } from "../sim/actor";
 import { COST_SWAP_IN_CPU_NS, COST_SWAP_OUT_CPU_NS, cost } from "../sim/costs";
 import { deviceSynchronous, deviceSynchronousNs, deviceSynchronousTakes } from "../sim/device";
@@ -49,7 +48,7 @@ import {
   setPageRefs,
 } from "./page";
 import { freeThePage, takeAtHand } from "./pagealloc";
-import { ENTRY_NONE, entryOffset, PTE_ACCESSED, PTE_DIRTY, PTE_WRITE, pteOfEntry, pteOfPfn } from "./pte";
+import { entryOffset, PTE_ACCESSED, PTE_DIRTY, PTE_WRITE, pteOfEntry, pteOfPfn } from "./pte";
 import { swapNoteRead } from "./readahead";
 import { setSpacePte, spaceId, spaceMemcg } from "./space";
 import { setSlotOwner, slotByte, slotCached, swapArea, swapDevice } from "./swaparea";
