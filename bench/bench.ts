@@ -6,14 +6,18 @@ import { coreModule } from "#dist/core.js";
 import { VERSION } from "#dist/index.js";
 import { accesses } from "./accesses.bench.js";
 import { boot } from "./boot.bench.js";
+import { boundary } from "./boundary.bench.js";
 import { ceiling } from "./ceiling/ceiling.bench.js";
 import { explorer } from "./explorer.bench.js";
 import { faultPath } from "./faultpath.bench.js";
 import { faults } from "./faults.bench.js";
+import { hinting } from "./guest/hinting.bench.js";
+import { apf } from "./kvm/apf.bench.js";
 import { mmu } from "./kvm/mmu.bench.js";
 import { memory } from "./memory.bench.js";
 import { buddy } from "./mm/buddy.bench.js";
 import { mglru } from "./mm/mglru.bench.js";
+import { migrate } from "./mm/migrate.bench.js";
 import { swap } from "./mm/swap.bench.js";
 import { twoList } from "./mm/twolist.bench.js";
 import { observe } from "./observe.bench.js";
@@ -30,8 +34,12 @@ const SUITES: Readonly<Record<string, Suite>> = {
   size: (setting) => sizes(setting),
   faults,
   boot,
+  boundary,
   "fault-path": faultPath,
   kvm: mmu,
+  "async-pf": apf,
+  "free-pages": hinting,
+  migrate,
   buddy,
   swap,
   sweep: sweeps,

@@ -61,11 +61,16 @@ export class Rig {
 
   /** Makes `accesses` accesses. A scenario that ends before that is a mistake in the bench. */
   run(accesses: number): void {
+    this.runIn(accesses, CALL_ACCESSES);
+  }
+
+  /** The same in calls of at most `chunk` accesses. */
+  runIn(accesses: number, chunk: number): void {
     const { call } = this.core;
     const over = this.core.constant("STOP_ACCESSES");
     const none = this.core.constant("STOP_NONE");
     for (let left = accesses; left > 0; left -= call.machineMade() >>> 0) {
-      const stop = call.machineRun(Math.min(CALL_ACCESSES, left), CALL_EVENTS) >>> 0;
+      const stop = call.machineRun(Math.min(chunk, left), CALL_EVENTS) >>> 0;
       if (stop !== over && stop !== none && call.machineMade() >>> 0 !== left) {
         throw new Error(`the run has stopped (${stop}) with ${left} accesses to go`);
       }

@@ -318,6 +318,12 @@ export class Core {
   constructor(readonly module: WebAssembly.Module) {
     // The seed is never asked for; a constant keeps the loader's clock out.
     const choosePages = (vm: number, count: number): number => this.outside!.choose(vm, count);
+    const abort = (_message: number, file: number, line: number, column: number): never => {
+      throw new PagevisorError(
+        "E_INTERNAL",
+        `an assertion of the core failed at ${this.text(file)}:${line}:${column}`,
+      );
+    };
     const imports = { env: { abort, seed: () => 0 }, outside: { choosePages } };
     const { instance } = instantiateSync(module, imports);
     this.exports = instance.exports;
@@ -364,16 +370,18 @@ export class Core {
     return new Uint32Array(this.memory.buffer, address >>> 0, length);
   }
 
+  // A string of the core's: UTF-16, its length in bytes before it.
+  private text(address: number): string {
+    const bytes = this.u32(address - 4, 1)[0]!;
+    return String.fromCharCode(...new Uint16Array(this.memory.buffer, address, bytes >> 1));
+  }
+
   /** Copies the whole memory into `target`, which has just been made from the same module. */
   copyTo(target: Core): void {
     const missing = (this.memory.buffer.byteLength - target.memory.buffer.byteLength) / 65536;
     if (missing > 0) target.memory.grow(missing);
     new Uint8Array(target.memory.buffer).set(new Uint8Array(this.memory.buffer));
   }
-}
-
-function abort(_message: number, _file: number, line: number, column: number): never {
-  throw new PagevisorError("E_INTERNAL", `an assertion of the core failed at ${line}:${column}`);
 }
 
 let compiled: Promise<WebAssembly.Module> | undefined;

@@ -8,17 +8,21 @@ import { Machine, POLICIES } from "#dist/index.js";
 import { accessRows, plainGuest } from "../bench/accesses.bench.js";
 import { PlainBuddy } from "../bench/baseline/buddy.js";
 import { bootRows, copyScenario } from "../bench/boot.bench.js";
+import { CHUNKS, measureBoundary } from "../bench/boundary.bench.js";
 import { kernelScript } from "../bench/ceiling/blocks.js";
 import { ceilingRows, ceilingScenario, plainPaging } from "../bench/ceiling/ceiling.bench.js";
 import { exploreRow } from "../bench/explorer.bench.js";
 import { runPath } from "../bench/faultpath.bench.js";
 import { PATH_ROWS } from "../bench/faultpath.rows.js";
 import { faultRows, perFault } from "../bench/faults.bench.js";
+import { measureHints } from "../bench/guest/hinting.bench.js";
+import { APF_DESIGNS, measureApf } from "../bench/kvm/apf.bench.js";
 import { guest, measureRmap, measureTouches, touches } from "../bench/kvm/mmu.bench.js";
 import { median, speedup } from "../bench/measure.js";
 import { MEMORY_KINDS, memoryRow } from "../bench/memory.bench.js";
 import { buddyRows, buddyScript, limitsOf, MOVABLE, ZONE, zoneWith } from "../bench/mm/buddy.bench.js";
 import { MglruContenders } from "../bench/mm/mglru.bench.js";
+import { MIGRATE_CASES, migrateRow } from "../bench/mm/migrate.bench.js";
 import { CoreSlots, plainWith, slotRows, slotScript } from "../bench/mm/swap.bench.js";
 import { TwoListContenders } from "../bench/mm/twolist.bench.js";
 import { measureObserving, observeRuns } from "../bench/observe.bench.js";
@@ -385,6 +389,52 @@ test("two lists: the plain TypeScript evicts and brings back as many pages as th
       assert.equal(plain, core, `run ${run}, ${pages} pages, zipf ${theta}`);
     }
   }
+});
+
+test("async page faults: each design tells the guest of pages, and off of none", async () => {
+  const rows = await measureApf(await coreModule(), 8 * MIB, 40_000, 1);
+  assert.equal(
+    rows.map(({ design }) => design),
+    APF_DESIGNS,
+  );
+  for (const { design, roundTripsPerUs, faultsPerUs, toldPerMajor, timesOff } of rows) {
+    assert.ok(faultsPerUs > 0 && timesOff > 0);
+    if (design === "off") assert.is(toldPerMajor, 0);
+    else assert.ok(toldPerMajor > 0.5, `${design}: ${toldPerMajor}`);
+    assert.is(roundTripsPerUs > 0, design !== "off", design);
+  }
+});
+
+for (const churn of ["single pages", "blocks of all orders"] as const) {
+  test(`free pages, ${churn}: each design scans and tells what its columns say`, async () => {
+    const bytes = churn === "single pages" ? 32 * MIB : 128 * MIB;
+    const rows = await measureHints(churn, await coreModule(), bytes, 200_000, 1);
+    for (const { design, freedPerUs, scannedPerUs, blocksPerUs, pagesToldPerUs } of rows) {
+      assert.ok(freedPerUs > 0);
+      assert.is(scannedPerUs > 0, design.startsWith("hinting"), design);
+      const merged = churn === "blocks of all orders";
+      assert.is(blocksPerUs > 0, design === "hinting-2019" || (merged && design !== "off"), design);
+      assert.is(pagesToldPerUs > 0, blocksPerUs > 0, design);
+    }
+  });
+}
+
+for (const one of MIGRATE_CASES) {
+  test(`migration, ${one.what}: pages move`, async () => {
+    const { pages, scanned } = await migrateRow(one, await coreModule(), 16 * MIB, 1);
+    assert.ok(pages > 200 && pages <= 4096, `${pages} pages`);
+    assert.is(scanned > 0, one.halved === true);
+  });
+}
+
+test("boundary: every chunk makes its accesses, and a call costs something", async () => {
+  const [none, ...rows] = measureBoundary(await coreModule(), 65_536, 1);
+  assert.ok(none!.nsPerCall > 0);
+  assert.equal(
+    rows.map(({ chunk }) => chunk),
+    CHUNKS,
+  );
+  assert.ok(rows.every(({ nsPerAccess }) => nsPerAccess! > 0));
 });
 
 test("ending a run: every signal ends one", async () => {

@@ -5,7 +5,14 @@ import { readFileSync } from "node:fs";
 import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { bootCore } from "#dist/boot.js";
+import { Core, coreModule } from "#dist/core.js";
 import { type Exploration, type ExploreOptions, type ExploreResult, explore } from "#dist/explore/index.js";
+import { prepare, walkersOf } from "#dist/explore/program.js";
+import { search } from "#dist/explore/search.js";
+import { World } from "#dist/explore/world.js";
+import { inspectGfn } from "#dist/inspect.js";
+import { resolveScenario } from "#dist/scenario.js";
 import { debugModule, EXAMPLES, refusal } from "./scenes.js";
 
 function preset(name: string): Exploration {
@@ -117,6 +124,67 @@ test("a schedule replayed ends where it was found", async () => {
   const played = await explored("race-2008", { replay: found.schedule });
   assert.equal(played.steps, found.steps);
   assert.equal(played.violation, found.violation);
+});
+
+/** The page as the machine has it. */
+const sptes = (core: Core): bigint[] =>
+  inspectGfn(core, resolveScenario(preset("seq-retry").scenario), 0, 0)
+    .sptes.map(({ spte }) => BigInt(spte))
+    .filter((spte) => spte !== 0n);
+
+/** A world in which an entry, as soon as there is one, leads to the frame beside its own. */
+class Damaged extends World {
+  override step(choice: number): void {
+    super.step(choice);
+    const words = new BigUint64Array(this.core.memory.buffer);
+    for (const spte of sptes(this.core)) words[words.lastIndexOf(spte)]! ^= 1n << 12n;
+  }
+}
+
+test("a structure that is not as it must be ends the search, in the state in which it is, after the fewest steps", async () => {
+  const { scenario, before, actors } = preset("seq-retry");
+  const resolved = resolveScenario({ ...scenario, check: { integrity: true, onViolation: "count" } });
+  const found = await Promise.all(
+    [await debugModule, await coreModule()].map(async (module) => {
+      const core = new Core(module);
+      bootCore(core, resolved, new Map());
+      prepare(core, resolved, before!);
+      const world = new Damaged(core, walkersOf(resolved, actors), ["brokenCheck"]);
+      return search(world, { depth: 50, states: 1000, merge: true });
+    }),
+  );
+  assert.is(found[1]!.violation, null, "without assertions nothing is looked at");
+  const { violation, schedule } = found[0]!;
+  assert.is(violation?.kind, "brokenCheck");
+  assert.match(
+    violation!.text,
+    /^a structure is not as it must be: an assertion of the core failed at assembly\/.*\.ts:/,
+  );
+  const core = new Core(await debugModule);
+  bootCore(core, resolved, new Map());
+  prepare(core, resolved, before!);
+  const sound = new World(core, walkersOf(resolved, actors));
+  for (const [index, choice] of schedule.entries()) {
+    assert.equal([sptes(core).length, sound.broken()], [0, null], `before step ${index + 1}`);
+    sound.choices();
+    sound.step(choice);
+  }
+  assert.is(sptes(core).length, 1);
+  assert.is(sound.broken(), null);
+});
+
+test("an assertion that fails in a step ends the interleaving like a broken structure", async () => {
+  const { scenario, actors } = preset("seq-retry");
+  const core = new Core(await debugModule);
+  bootCore(core, resolveScenario(scenario), new Map());
+  const world = new World(core, walkersOf(resolveScenario(scenario), actors));
+  const here = world.image();
+  world.choices();
+  new Uint8Array(core.memory.buffer).fill(0xff, core.call.bootHeapBase());
+  world.step(0);
+  assert.match(world.wrong(false)!.text, /^the step ends in an assertion: /);
+  world.restore(here);
+  assert.is(world.wrong(false), null);
 });
 
 test("a search that is cut short says so", async () => {

@@ -1,6 +1,7 @@
 // At stake: that no page's contents are lost on their way through reclaim, swap and back, and that the check which says so would
 // see it. First ten million reads under heavy overcommit; then machines whose memory is damaged on purpose, through a snapshot.
 
+import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { main } from "#dist/cli/program.js";
@@ -8,6 +9,7 @@ import { Machine } from "#dist/machine.js";
 import type { RunResult } from "#dist/result.js";
 import type { Scenario } from "#dist/scenario.js";
 import { recordingTerminal } from "./cli/made.js";
+import { parameters } from "./reference/report.js";
 import { create, debugModule, memoryOf, roomy, snapshotOf, type Task, vm, vmOf } from "./scenes.js";
 
 function found(result: RunResult): { checked: number; violations: number } {
@@ -103,6 +105,7 @@ test("the same in the debug build, which walks every structure as it goes", asyn
 // Damage
 
 const PAGES = 200;
+const ZRAM = { kind: "zram-lz4", size: "1MiB" } as const;
 
 const OPENING = 20_000;
 
@@ -268,6 +271,87 @@ test("a translation to another frame is a stale read: the page itself is right",
   const { kind, gfn, got, expected } = result.violations![0]!;
   assert.equal([kind, gfn, got, expected], ["staleRead", 50, stampOf(51), stampOf(50)]);
 });
+
+test("a page that the monitor has given up may be empty, and nothing else, until it is written", async () => {
+  const given = await written("count");
+  given.advise("db", "free", { gfn: 20, pages: 40 });
+  let expected = 0;
+  await damaged(given, (words) => {
+    expected = expectedAt(words);
+  });
+  for (const [gfn, stamp] of [
+    [10, 0],
+    [20, 0],
+    [21, 9],
+  ] as const) {
+    const machine = await damaged(given, (words) => overwrite(words, gfn, stamp));
+    const lost = gfn === 20 ? 0 : 1;
+    const { integrity } = vmOf(machine.run());
+    assert.equal([integrity.lostWrites, integrity.staleReads], [lost, 0], `gfn ${gfn} holds ${stamp}`);
+  }
+  given.access("db", 0, 20, "write");
+  given.access("db", 0, 20, "read");
+  assert.is(vmOf(given.result()).integrity.lostWrites, 0);
+  const stamp = given.inspect({ vm: "db", gfn: 20 }).stamp!.expected;
+  const machine = await damaged(given, (words) => {
+    let places = 0;
+    for (const [at, word] of words.entries()) {
+      if (word !== stamp || at === expected + 20) continue;
+      words[at] = 0;
+      places++;
+    }
+    assert.ok(places > 0);
+  });
+  machine.access("db", 0, 20, "read");
+  assert.is(vmOf(machine.result()).integrity.lostWrites, 1, "written since, and lost");
+});
+
+for (const design of [
+  { mmu: "tdp" },
+  { mmu: "legacy", mmuNotifier: "notifier-2008" },
+  { mmu: "shadow" },
+] as const) {
+  test(`${Object.values(design).join(", ")}: random pages written, given up, paged out and read hold what they may`, async () => {
+    const operation = fc.record({
+      what: fc.constantFrom("write", "read", "free", "pageout", "reclaim"),
+      gfn: fc.nat(11),
+      pages: fc.integer({ min: 1, max: 4 }),
+    });
+    let dropped = 0;
+    const property = fc.asyncProperty(
+      fc.array(operation, { minLength: 40, maxLength: 60 }),
+      async (operations) => {
+        const machine = await create(
+          roomy([], { check: { integrity: true }, host: { memory: "4MiB", swap: [ZRAM] } }, design),
+          { module: await debugModule },
+        );
+        const last = new Map<number, number>();
+        const givenUp = new Set<number>();
+        for (const { what, gfn, pages } of operations) {
+          if (what === "write" || what === "read") machine.access("db", 0, gfn, what, { cpu: 0 });
+          else if (what === "reclaim") machine.writeCgroup("db", "memory.reclaim", 4096 * pages, { cpu: 0 });
+          else machine.advise("db", what, { gfn, pages }, { cpu: 0 });
+          machine.check();
+          const { stamp } = machine.inspect({ vm: "db", gfn });
+          if (what === "write") {
+            last.set(gfn, stamp!.found);
+            givenUp.delete(gfn);
+          } else if (what === "free") {
+            for (let page = gfn; page < gfn + pages; page++) givenUp.add(page);
+          } else if (what === "read" && stamp!.found !== (last.get(gfn) ?? 0)) {
+            assert.ok(givenUp.delete(gfn) && stamp!.found === 0, `gfn ${gfn} holds ${stamp!.found}`);
+            last.set(gfn, 0);
+            dropped++;
+          }
+        }
+        const { lostWrites, staleReads } = vmOf(machine.result()).integrity;
+        assert.equal([lostWrites, staleReads], [0, 0]);
+      },
+    );
+    await fc.assert(property, parameters(15));
+    assert.ok(dropped > 5, `${dropped} pages had been dropped`);
+  });
+}
 
 test("a fork changes what a violation does", async () => {
   const machine = await damaged(await written("stop"), (words) => {

@@ -6,6 +6,7 @@ import { spacePte } from "../mm/space";
 import { checkLock } from "../sim/lock";
 import { dirtyLogged, dirtyMarked } from "./dirtylog";
 import { checkGuestFile } from "./guestfile";
+import { vmInvalidating } from "./invalidation";
 import { legacyNewest } from "./legacypages";
 import { memslotReadOnly } from "./memslot";
 import { checkMemslots, memslotSearch } from "./memslots";
@@ -18,15 +19,16 @@ import { TLB_GENERATION, TLB_PFNS, TLB_SET_MASK, TLB_TAGS, TLB_WAYS, vcpuNext } 
 import { vcpuLeaf } from "./vcpuwalk";
 import {
   gfnToIndex,
+  NOTIFIER_NO_RETRY,
   vmExpected,
   vmFormat,
   vmGfnEnd,
   vmGuestFile,
   vmId,
-  vmInvalidating,
   vmIsShadow,
   vmMm,
   vmMmuLock,
+  vmNotifier,
   vmSlots,
   vmSpteRefs,
   vmStats,
@@ -84,6 +86,7 @@ function checkEntry(vm: usize, gfn: u32, spte: u64): void {
   const pte = spacePte(space, gfnToIndex(vm, gfn));
   const pfn = leafPfn(spte, gfn);
   if (vmGuestFile(vm) !== 0) return; // what is zapped, and what stays, is the design's business
+  if (vmNotifier(vm) === NOTIFIER_NO_RETRY) return; // nothing keeps the entry in step, or its frame from being freed
   if (pfn === ZERO_PFN) assert((spte & (SPTE_WRITE | spteDirty(format))) === 0);
   else assert(pageRefs(pageOf(vmMm(vm), compoundHead(vmMm(vm), pfn))) > 0);
   if (vmSpteRefs(vm)) return; // what keeps the two in step is the design's business

@@ -48,6 +48,7 @@ import { faultLetGo, faultTouched, hostMapsWritable } from "./foundpage";
 import { gfnToPageBegin, gfnToPageStep } from "./gfntopage";
 import { kvmLockDrop, kvmLockTake } from "./guestfile";
 import { noteViolation, VIOLATION_UNREACHABLE_PIN } from "./integrity";
+import { vmInvalidateRetry, vmInvalidateSeq } from "./invalidation";
 import { memslotIndex, memslotInvalid, memslotReadOnly, memslotUnbacked } from "./memslot";
 import { mmuLevel, mmuMap, mmuMissing, mmuReady } from "./mmu";
 import { traceSpteRequested } from "./mmutrace";
@@ -94,8 +95,6 @@ import {
   vmFormat,
   vmGuestFile,
   vmId,
-  vmInvalidateRetry,
-  vmInvalidateSeq,
   vmIsLegacy,
   vmIsShadow,
   vmMm,

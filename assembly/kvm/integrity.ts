@@ -58,6 +58,9 @@ const INTENDED: usize = 20;
 const RECORDS: usize = 24;
 const INTEGRITY: usize = memory.data(24 + 48 * 16, 8);
 
+/** Set with the time of a page's last write when the monitor has given its contents up since. */
+const GIVEN_UP: u64 = (<u64>1) << 63;
+
 /** Set in the stamps of contents that a write has named, so that no number of a write equals them. */
 const NAMED: u32 = 1 << 31;
 
@@ -97,6 +100,12 @@ export function contentRead(vm: usize, gfn: u32, pfn: u32, vcpu: u32, time: u64)
   const index = <usize>gfnToIndex(vm, gfn);
   const expected = load<u32>(vmExpected(vm) + (index << 2));
   if (got === expected || discarding(vm, <u32>index)) return true;
+  if (got === 0 && contentGivenUp(vm, <u32>index)) {
+    // Seen empty once, it stays empty until the next write.
+    setGivenUp(vm, <u32>index, false);
+    store<u32>(vmExpected(vm) + (index << 2), 0);
+    return true;
+  }
 
   const stale = contentOf(vm, gfn) === expected;
   vmCountAdd(vmStats(vm), stale ? VM_STALE_READS : VM_LOST_WRITES, 1);
@@ -118,7 +127,7 @@ export function noteViolation(
   store<u32>(INTEGRITY, found + 1, FOUND);
   if (found >= VIOLATIONS_KEPT) return;
   const record = INTEGRITY + RECORDS + <usize>found * VIOLATION_BYTES;
-  const written = load<u64>(vmWritten(vm) + ((<usize>gfnToIndex(vm, gfn)) << 3));
+  const written = load<u64>(vmWritten(vm) + ((<usize>gfnToIndex(vm, gfn)) << 3)) & ~GIVEN_UP;
   store<u32>(record, kind, 0);
   store<u32>(record, vmId(vm), 4);
   store<u32>(record, gfn, 8);
@@ -159,6 +168,23 @@ export function contentDiscarded(vm: usize, start: u32, end: u32): void {
   for (let index = start; index < end; index++) {
     store<u32>(vmExpected(vm) + ((<usize>index) << 2), contentAt(vm, index));
   }
+}
+
+/** The monitor gives up what stands in pages start..end-1 (MADV_FREE): until its next write each holds that, or zeroes from some time on. */
+export function contentGiveUp(vm: usize, start: u32, end: u32): void {
+  if (vmExpected(vm) === 0) return;
+  for (let index = start; index < end; index++) setGivenUp(vm, index, true);
+}
+
+/** Page `index` may turn out to be empty: its contents have been given up, and not written since. */
+export function contentGivenUp(vm: usize, index: u32): bool {
+  return (load<u64>(vmWritten(vm) + ((<usize>index) << 3)) & GIVEN_UP) !== 0;
+}
+
+function setGivenUp(vm: usize, index: u32, givenUp: bool): void {
+  const at = vmWritten(vm) + ((<usize>index) << 3);
+  const written = load<u64>(at) & ~GIVEN_UP;
+  store<u64>(at, givenUp ? written | GIVEN_UP : written);
 }
 
 function discarding(vm: usize, index: u32): bool {

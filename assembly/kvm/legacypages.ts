@@ -49,6 +49,7 @@ import {
   vmLevels,
   vmMm,
   vmPages,
+  vmRoot,
   vmSpteRefs,
   vmTablePool,
   vmTables,
@@ -131,6 +132,10 @@ export function legacyRmap(vm: usize): usize {
 /** The newest page of sptes; the others follow through spOlder(). */
 export function legacyNewest(vm: usize): usize {
   return <usize>load<u32>(vmLegacy(vm), NEWEST);
+}
+
+function oldest(vm: usize): usize {
+  return <usize>load<u32>(vmLegacy(vm), OLDEST);
 }
 
 /** Loads the root; `frame` is what it costs. */
@@ -243,11 +248,12 @@ export function legacyDrop(vm: usize, entry: usize, gfn: u32, level: u32, actor:
 
 /**
  * kvm_mmu_prepare_zap_page() and kvm_mmu_commit_zap_page(): the page's entries go, then what links it, then its frame. Tables that it
- * linked stay, to be found again. The caller flushes the TLBs.
+ * linked stay, to be found again. The caller flushes the TLBs. Returns the leaves dropped.
  */
-export function legacyZapPage(vm: usize, sp: usize, actor: usize): void {
+export function legacyZapPage(vm: usize, sp: usize, actor: usize): u32 {
+  let zapped: u32 = 0;
   if (vmIsShadow(vm)) {
-    zapUnsyncChildren(vm, sp, actor);
+    zapped += zapUnsyncChildren(vm, sp, actor);
     rootsUnload(vm, sp);
     if (spUnsync(sp)) setSpUnsync(vmTablePool(vm), sp, false);
   }
@@ -260,6 +266,7 @@ export function legacyZapPage(vm: usize, sp: usize, actor: usize): void {
     if (!sptePresent(old)) continue;
     if (spteIsLeaf(old, level)) {
       legacyDrop(vm, entry, vmUnalias(vm, spEntryGfn(vmTablePool(vm), sp, index)), level, actor);
+      zapped++;
     } else {
       legacyUnlink(vm, entry);
     }
@@ -271,18 +278,35 @@ export function legacyZapPage(vm: usize, sp: usize, actor: usize): void {
   }
   leave(vm, sp);
   tableFree(vmMm(vm), spGive(vmTablePool(vm), sp), actor);
+  return zapped;
+}
+
+/**
+ * kvm_zap_obsolete_pages() when all are: every page of sptes goes, the oldest first, the roots too; the next fault of each vCPU loads another one.
+ * Returns the leaves dropped; the caller flushes.
+ */
+export function legacyZapAll(vm: usize, actor: usize): u32 {
+  if (vmRoot(vm) !== 0) {
+    setSpRootCount(spOfTable(vmTablePool(vm), vmRoot(vm)), 0);
+    setVmRoot(vm, 0);
+  }
+  let zapped: u32 = 0;
+  while (oldest(vm) !== 0) zapped += legacyZapPage(vm, oldest(vm), actor);
+  return zapped;
 }
 
 // mmu_zap_unsync_children(): what may differ from the guest's tables is found through what is above it.
-function zapUnsyncChildren(vm: usize, sp: usize, actor: usize): void {
-  if (spLevel(sp) === LEVEL_4K) return;
+function zapUnsyncChildren(vm: usize, sp: usize, actor: usize): u32 {
+  let zapped: u32 = 0;
+  if (spLevel(sp) === LEVEL_4K) return zapped;
   const pool = vmTablePool(vm);
   let child = firstUnsync(pool);
   while (child !== 0) {
     const next = spNextUnsync(child);
-    if (legacyBelow(vm, child, sp)) legacyZapPage(vm, child, actor);
+    if (legacyBelow(vm, child, sp)) zapped += legacyZapPage(vm, child, actor);
     child = next;
   }
+  return zapped;
 }
 
 /** The walk from `top` on can come to `sp`. */
@@ -309,14 +333,15 @@ export function legacyMakeAvailable(vm: usize, actor: usize): bool {
   const free = available(vm);
   if (free >= FREE_MIN) return true;
   let zapped: u32 = 0;
-  let sp = <usize>load<u32>(vmLegacy(vm), OLDEST);
+  let sp = oldest(vm);
   while (sp !== 0 && zapped < REFILL - free) {
-    const newer = spNewer(sp);
-    if (spRootCount(sp) === 0) {
-      legacyZapPage(vm, sp, actor);
-      zapped++;
+    if (spRootCount(sp) !== 0) {
+      sp = spNewer(sp);
+      continue;
     }
-    sp = newer;
+    legacyZapPage(vm, sp, actor);
+    zapped++;
+    sp = oldest(vm); // its children that differ from the guest's tables have gone with it: the next one may be among them
   }
   if (zapped !== 0) flushRemoteTlbs(vm, actor);
   return available(vm) !== 0;

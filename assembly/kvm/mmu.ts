@@ -1,5 +1,6 @@
 import { HUGE_PAGES, thpFirst, thpMapped } from "../mm/thp";
 import { actorClock } from "../sim/actor";
+import { flushRemoteTlbs, freeObsoleteRoots } from "./flush";
 import { guestTablesLayout } from "./guesttables";
 import {
   checkLegacy,
@@ -15,6 +16,7 @@ import {
   legacyLoadRoot,
   legacyMakeAvailable,
   legacyRmap,
+  legacyZapAll,
   mmuPagesDefault,
 } from "./legacypages";
 import { KVM_MEM_LOG_DIRTY_PAGES, memslotFlags, memslotHolds, memslotIndex } from "./memslot";
@@ -26,10 +28,9 @@ import { shadowMissing } from "./shadow";
 import { checkShadow, shadowStart } from "./shadowstart";
 import { addSpare, spareCount } from "./spare";
 import { SPTE_NONE, SPTE_PAGE_SIZE, spteMayWrite, sptePresent } from "./spte";
-import { checkTdp, tdpAgeRange, tdpLoadRoot, tdpMap, tdpWriteProtect, tdpZapRange } from "./tdp";
+import { checkTdp, tdpAgeRange, tdpLoadRoot, tdpMap, tdpWriteProtect, tdpZapAll, tdpZapRange } from "./tdp";
 import {
   vmFormat,
-  vmGfnEnd,
   vmHuge,
   vmIsLegacy,
   vmIsShadow,
@@ -170,13 +171,19 @@ export function mmuWriteProtect(vm: usize, start: u32, end: u32, time: u64): u32
 }
 
 /**
- * kvm_mmu_zap_all_fast(): drops every leaf of the VM; the tables stay. A fault that began before starts over. Returns how many; the caller
- * flushes.
+ * kvm_mmu_zap_all_fast(): drops all tables of the VM with every leaf, and their frames go back to the host. A fault that began before starts over, and
+ * loads another root. mmu_lock is held for writing; mmuZapped() follows. Returns the leaves.
  */
 export function mmuZapAll(vm: usize, actor: usize): u32 {
   traceZapAllFast(vm, actorClock(actor));
   vmZapped(vm);
-  return mmuZapRange(vm, 0, vmGfnEnd(vm), actor);
+  return vmIsLegacy(vm) ? legacyZapAll(vm, actor) : tdpZapAll(vm, actor);
+}
+
+/** What vCPUs know of tables that are gone goes too. Only the legacy MMU flushes for it: a vCPU that loads another root does so by itself. */
+export function mmuZapped(vm: usize, actor: usize): void {
+  if (vmIsLegacy(vm)) flushRemoteTlbs(vm, actor);
+  else freeObsoleteRoots(vm, actor);
 }
 
 /** References that the VM's sptes own to pages: none in today's design. */

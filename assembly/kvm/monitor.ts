@@ -49,7 +49,7 @@ import {
 } from "./call";
 import { cgroupCallStep } from "./cgroupcalls";
 import { filePageoutStep } from "./filepageout";
-import { contentDiscard, contentDiscarded, hostTouched } from "./integrity";
+import { contentDiscard, contentDiscarded, contentGiveUp, hostTouched } from "./integrity";
 import { migrateCallStep } from "./migratecalls";
 import { dirtyCallStep, memslotCallStep } from "./slotcalls";
 import { CALL_PC, DISCARD_END, setVcpuVm, vcpuVm } from "./vcpu";
@@ -193,8 +193,12 @@ function drop(monitor: usize, call: usize, pc: u32): i32 {
       goto(monitor, SPLIT);
       return STEP_AGAIN;
     }
-    if (discard) zapRange(vmMm(vm), monitor, space, start, end);
-    else adviseFree(vmMm(vm), monitor, space, start, end);
+    if (discard) {
+      zapRange(vmMm(vm), monitor, space, start, end);
+    } else {
+      contentGiveUp(vm, start, end);
+      adviseFree(vmMm(vm), monitor, space, start, end);
+    }
     scanned(monitor, call);
     goto(monitor, CLOSE);
     return STEP_AGAIN; // yield: the notifier's range is still open

@@ -8,6 +8,7 @@ import { lockWrite, unlockWrite } from "../sim/lock";
 import { emit, TRACE_KVM_AGE_HVA, TRACE_KVM_UNMAP_HVA_RANGE } from "../sim/trace";
 import { waitqueueWakeAll } from "../sim/waitqueue";
 import { flushRemoteTlbs } from "./flush";
+import { vmInvalidateBegin, vmInvalidateEnd, vmInvalidateExtend } from "./invalidation";
 import { memslotFirst, memslotGfnOf, memslotPages } from "./memslot";
 import {
   memslotByHva,
@@ -22,19 +23,7 @@ import { announce2008, invalidateEnd2008 } from "./notifier2008";
 import { VM_AGED, VM_UNMAPPED, VM_YOUNG, vmCountAdd } from "./stats";
 import { tlbFlush } from "./tlb";
 import { NOTIFIER_PC, vcpuNext } from "./vcpu";
-import {
-  NOTIFIER_2008,
-  vmInvalidateBegin,
-  vmInvalidateEnd,
-  vmInvalidateExtend,
-  vmMm,
-  vmMmuLock,
-  vmNotifier,
-  vmSlots,
-  vmSpace,
-  vmStats,
-  vmVcpuList,
-} from "./vm";
+import { NOTIFIER_2008, vmMm, vmMmuLock, vmNotifier, vmSlots, vmSpace, vmStats, vmVcpuList } from "./vm";
 import { vmAt } from "./vmtable";
 
 // KVM's side of the MMU notifier, today's form: invalidate_range_start zaps and flushes under mmu_lock and opens the range,

@@ -48,15 +48,15 @@ import {
   memslotWaiters,
 } from "./memslots";
 import { memslotUpdateKind, UPDATE_DELETE, UPDATE_MOVE, UPDATE_NOTHING } from "./memslotupdate";
-import { mmuZapAll } from "./mmu";
+import { mmuZapAll, mmuZapped } from "./mmu";
 import { CALL_PC, vcpuVm } from "./vcpu";
-import { vmDefaultHva, vmGuestFile, vmMmuLock, vmSlots, vmSpace } from "./vm";
+import { vmDefaultHva, vmGuestFile, vmIsLegacy, vmMmuLock, vmSlots, vmSpace } from "./vm";
 
 // The calls of a monitor that change the memory map or ask for its dirty log: the second half of __kvm_set_memory_region() with
 // kvm_arch_commit_memory_region(), and kvm_vm_ioctl_get_dirty_log(). A set of slots is not changed while an MMU notifier is open, so that
 // its start and its end find the same slots.
 //
-//   BEGIN → (delete, move: INVALID → ZAP → ZAPPED) → COMMIT → (log on: PROTECT → PROTECTED) → done
+//   BEGIN → (delete, move: INVALID → ZAP (→ ZAPPED: legacy)) → COMMIT → (log on: PROTECT → PROTECTED) → done
 //                                                      |
 //                                                      └ (memory by the kernel, 2008: MAP → MAPPED) → done
 //
@@ -135,14 +135,14 @@ function changeMap(monitor: usize, call: usize, vm: usize): i32 {
     } else if (pc === ZAP) {
       // kvm_mmu_zap_all_fast(): every mapping of the VM goes, not only the slot's.
       const zapped = mmuZapAll(vm, monitor);
-      actorSpend(
-        monitor,
-        STAGE_RECLAIM,
-        cost(COST_NOTIFIER_INVALIDATE_NS) + zapped * cost(COST_RMAP_PER_SPTE_NS),
-      );
-      if (zapped !== 0) flushRemoteTlbs(vm, monitor);
-      goto(monitor, ZAPPED);
-      if (!actorGoesOn(monitor)) return STEP_AGAIN; // yield: mmu_lock is held for writing
+      actorSpend(monitor, STAGE_RECLAIM, cost(COST_NOTIFIER_INVALIDATE_NS));
+      mmuZapped(vm, monitor);
+      // Roots of the TDP MMU are invalid at once, and are taken apart with mmu_lock held for reading, which keeps no fault out.
+      const tdp = !vmIsLegacy(vm);
+      if (tdp) unlockWrite(vmMmuLock(vm), monitor);
+      actorSpend(monitor, STAGE_RECLAIM, zapped * cost(COST_RMAP_PER_SPTE_NS));
+      goto(monitor, tdp ? COMMIT : ZAPPED);
+      if (!actorGoesOn(monitor)) return STEP_AGAIN; // yield: the slot is invalid; with the legacy MMU mmu_lock is held for writing
     } else if (pc === ZAPPED) {
       unlockWrite(vmMmuLock(vm), monitor);
       goto(monitor, COMMIT);

@@ -29,26 +29,24 @@ const PAGES: usize = 12;
 const VCPUS: usize = 16;
 const VCPU_LIST: usize = 20;
 const MMU_LOCK: usize = 24;
-const INVALIDATE_SEQ: usize = MMU_LOCK + LOCK_BYTES;
-const INVALIDATE_IN_PROGRESS: usize = INVALIDATE_SEQ + 4;
-const RANGE_START: usize = INVALIDATE_SEQ + 8;
-const RANGE_END: usize = INVALIDATE_SEQ + 12;
-const DIRECTORY: usize = INVALIDATE_SEQ + 16;
-const ROOT: usize = INVALIDATE_SEQ + 20;
-const EXPECTED: usize = INVALIDATE_SEQ + 24;
-const WRITTEN: usize = INVALIDATE_SEQ + 28;
-const SLOTS: usize = INVALIDATE_SEQ + 32;
-const GFN_END: usize = INVALIDATE_SEQ + 36;
-const TABLES: usize = INVALIDATE_SEQ + 40;
-const MAPPINGS: usize = INVALIDATE_SEQ + 44;
-const FORMAT: usize = INVALIDATE_SEQ + 48;
-const LEVELS: usize = INVALIDATE_SEQ + 52;
-const NOTIFIER: usize = INVALIDATE_SEQ + 56;
-const LEGACY: usize = INVALIDATE_SEQ + 60;
-const HUGE: usize = INVALIDATE_SEQ + 64;
-const SHADOW: usize = INVALIDATE_SEQ + 68;
-const POOL_TABLES: usize = INVALIDATE_SEQ + 72;
-const TABLE_POOL: usize = INVALIDATE_SEQ + 76;
+/** The record of invalidation.ts. */
+export const INVALIDATION: usize = MMU_LOCK + LOCK_BYTES;
+const DIRECTORY: usize = INVALIDATION + 16;
+const ROOT: usize = INVALIDATION + 20;
+const EXPECTED: usize = INVALIDATION + 24;
+const WRITTEN: usize = INVALIDATION + 28;
+const SLOTS: usize = INVALIDATION + 32;
+const GFN_END: usize = INVALIDATION + 36;
+const TABLES: usize = INVALIDATION + 40;
+const MAPPINGS: usize = INVALIDATION + 44;
+const FORMAT: usize = INVALIDATION + 48;
+const LEVELS: usize = INVALIDATION + 52;
+const NOTIFIER: usize = INVALIDATION + 56;
+const LEGACY: usize = INVALIDATION + 60;
+const HUGE: usize = INVALIDATION + 64;
+const SHADOW: usize = INVALIDATION + 68;
+const POOL_TABLES: usize = INVALIDATION + 72;
+const TABLE_POOL: usize = INVALIDATION + 76;
 const MONITOR: usize = (TABLE_POOL + TABLE_POOL_BYTES + 7) & ~7;
 const ZAPS: usize = MONITOR + 4;
 const ALIASES: usize = MONITOR + 8;
@@ -254,54 +252,17 @@ export function vmMmuLock(vm: usize): usize {
   return vm + MMU_LOCK;
 }
 
-/** mmu_invalidate_seq. */
-export function vmInvalidateSeq(vm: usize): u32 {
-  return load<u32>(vm, INVALIDATE_SEQ);
-}
-
-/** mmu_invalidate_in_progress. */
-export function vmInvalidating(vm: usize): u32 {
-  return load<u32>(vm, INVALIDATE_IN_PROGRESS);
-}
-
-/** invalidate_range_start of an event that concerns the VM; its ranges follow. mmu_lock is held for writing. */
-export function vmInvalidateBegin(vm: usize): void {
-  const nested = load<u32>(vm, INVALIDATE_IN_PROGRESS);
-  if (nested === 0) {
-    store<u32>(vm, u32.MAX_VALUE, RANGE_START);
-    store<u32>(vm, 0, RANGE_END);
-  }
-  store<u32>(vm, nested + 1, INVALIDATE_IN_PROGRESS);
-}
-
-/** The open range grows to the convex hull of itself and [start, end). */
-export function vmInvalidateExtend(vm: usize, start: u32, end: u32): void {
-  store<u32>(vm, min<u32>(load<u32>(vm, RANGE_START), start), RANGE_START);
-  store<u32>(vm, max<u32>(load<u32>(vm, RANGE_END), end), RANGE_END);
-}
-
-/** invalidate_range_end: the sequence moves on, the range closes when the last nested one does. mmu_lock is held for writing. */
-export function vmInvalidateEnd(vm: usize): void {
-  assert(load<u32>(vm, INVALIDATE_IN_PROGRESS) > 0);
-  store<u32>(vm, load<u32>(vm, INVALIDATE_SEQ) + 1, INVALIDATE_SEQ);
-  store<u32>(vm, load<u32>(vm, INVALIDATE_IN_PROGRESS) - 1, INVALIDATE_IN_PROGRESS);
-}
-
-/** mmu_invalidate_retry_gfn(): must a fault that sampled `seq` start over? Only the open range is looked at by gfn. */
-export function vmInvalidateRetry(vm: usize, seq: u32, gfn: u32): bool {
-  if (load<u32>(vm, NOTIFIER) === NOTIFIER_NO_RETRY) return false;
-  if (load<u32>(vm, INVALIDATE_IN_PROGRESS) !== 0) {
-    if (gfn >= load<u32>(vm, RANGE_START) && gfn < load<u32>(vm, RANGE_END)) return true;
-  }
-  return load<u32>(vm, INVALIDATE_SEQ) !== seq;
-}
-
 /** One u32 a leaf table: its address, 0 while there is none. An index beside the tables; walk.ts writes both. */
 export function vmDirectory(vm: usize): usize {
   return <usize>load<u32>(vm, DIRECTORY);
 }
 
-/** Address of the root table, 0 before it is loaded. */
+/** No walk reaches a leaf table any more. */
+export function vmForgetDirectory(vm: usize): void {
+  memory.fill(vmDirectory(vm), 0, <usize>(unitsFor(vmGfnEnd(vm), 512) << 2));
+}
+
+/** Address of the root table; 0 before it is loaded, and after all mappings have been dropped. */
 export function vmRoot(vm: usize): usize {
   return <usize>load<u32>(vm, ROOT);
 }

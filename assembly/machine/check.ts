@@ -30,6 +30,9 @@ import { actorCount, host } from "./state";
 // those that sptes hold.
 const PINS_PER_ACTOR: u32 = 4;
 
+/** 1 in a build with assertions, 0 in one where checkAll() says nothing. */
+export const CHECK_ASSERTS: u32 = ASC_NO_ASSERT ? 0 : 1;
+
 /** Walks every structure of the machine and asserts its invariants. Says nothing in a build without assertions. */
 export function checkAll(): void {
   checkEvents();

@@ -1,4 +1,6 @@
 import { cachedPage, kvmLock } from "../kvm/guestfile";
+import { contentGivenUp } from "../kvm/integrity";
+import { vmInvalidateSeq, vmInvalidating } from "../kvm/invalidation";
 import { legacyRmap } from "../kvm/legacypages";
 import { gfnToMemslot } from "../kvm/memslots";
 import { mmuFirst, mmuNext } from "../kvm/mmu";
@@ -22,8 +24,6 @@ import {
   vmGfnEnd,
   vmGuestFile,
   vmId,
-  vmInvalidateSeq,
-  vmInvalidating,
   vmIsLegacy,
   vmMm,
   vmMmuLock,
@@ -173,6 +173,7 @@ function mixMapped(vm: usize, gfn: u32, spte: u64): void {
 function mixContents(vm: usize, gfn: u32, pte: u64): void {
   const mm = vmMm(vm);
   const last = lastWrite(vm, gfn);
+  mix(contentGivenUp(vm, gfnToIndex(vm, gfn)) ? 1 : 0);
   let pfn: u32 = ptePresent(pte) ? ptePfn(pte) : 0;
   let entry: u32 = 0;
   if (pteSwapped(pte)) {

@@ -104,7 +104,7 @@ export async function explore(
     transitions: steps.length,
     depth: steps.length,
     complete: false,
-    violation: world.wrong(settled),
+    violation: world.wrong(settled) ?? world.broken(),
     schedule: [...schedule],
     interleavings: null,
     steps,

@@ -59,7 +59,8 @@ export async function search(world: World, options: SearchOptions): Promise<Foun
     if (old !== undefined) return old;
     known.set(key, nodes.length);
     const from = nodes[parent];
-    nodes.push({ parent, choice, depth: from === undefined ? 0 : from.depth + 1, wrong, next: [] });
+    const steps = from === undefined ? 0 : from.depth + 1;
+    nodes.push({ parent, choice, depth: steps, wrong: wrong ?? world.broken(), next: [] });
     return nodes.length - 1;
   };
 

@@ -1,6 +1,7 @@
 // One machine that the explorer walks through: back to its root, a step of one actor, what can step, what is wrong.
 
 import type { Core } from "../core.js";
+import { PagevisorError } from "../errors.js";
 import { guard } from "../guard.js";
 import { operationDone, startOperation, type Walker } from "./program.js";
 import { VIOLATIONS, type ViolationKind } from "./violations.js";
@@ -26,6 +27,8 @@ export class World {
   private places: number[];
   /** VMs of whose pages the last step has ended a migration in vain. */
   private readonly failed = new Set<number>();
+  /** The assertion in which the last step has ended. */
+  private trap: string | null = null;
 
   constructor(
     readonly core: Core,
@@ -47,6 +50,7 @@ export class World {
   restore({ bytes, places }: Image): void {
     new Uint8Array(this.core.memory.buffer).set(bytes);
     this.places = [...places];
+    this.trap = null;
   }
 
   /** The names of those that can step now, in the order in which step() numbers them. */
@@ -60,8 +64,9 @@ export class World {
 
   /** Makes choice number `choice` of the last choices() happen. */
   step(choice: number): void {
-    guard(() => this.core.call.exploreStep(choice));
     this.failed.clear();
+    this.trap = trapIn(() => this.core.call.exploreStep(choice));
+    if (this.trap !== null) return;
     this.walkers.forEach((walker, index) => {
       const begun = this.places[index]!;
       if (begun > walker.program.length || !operationDone(this.core, walker, index)) return;
@@ -81,6 +86,7 @@ export class World {
   /** What is wrong with the present state. `settled`: nobody can step. */
   wrong(settled: boolean): FoundViolation | null {
     const { core } = this;
+    if (this.trap !== null) return broken(`the step ends in an assertion: ${this.trap}`);
     const content = core.call.exploreContent();
     const wrong = content === 0 ? null : this.content(content);
     if (wrong !== null && this.look.includes(wrong.kind)) return wrong;
@@ -108,6 +114,13 @@ export class World {
     }
     const last = this.held() ?? (settled ? this.stuck() : null);
     return last !== null && this.look.includes(last.kind) ? last : null;
+  }
+
+  /** A structure of the present state that is not as it must be; with a core without assertions none is ever found. */
+  broken(): FoundViolation | null {
+    if (!this.look.includes("brokenCheck") || this.core.constant("CHECK_ASSERTS") === 0) return null;
+    const trap = trapIn(() => this.core.call.checkAll());
+    return trap === null ? null : broken(`a structure is not as it must be: ${trap}`);
   }
 
   /** Locks that walker `index` holds or waits for. */
@@ -180,4 +193,19 @@ export class World {
     const worker = actor - this.core.constant("WORKER_ID_BASE");
     return worker >= 0 ? `worker ${worker}` : `actor ${actor}`;
   }
+}
+
+// What an assertion that fails in `call` says; null when none does. The memory is put back before anything else is done with it.
+function trapIn(call: () => void): string | null {
+  try {
+    guard(call);
+    return null;
+  } catch (error) {
+    if (!(error instanceof PagevisorError) || error.code !== "E_INTERNAL") throw error;
+    return error.cause instanceof Error ? error.cause.message : error.message;
+  }
+}
+
+function broken(text: string): FoundViolation {
+  return { kind: "brokenCheck", gfn: null, text };
 }

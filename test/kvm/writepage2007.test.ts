@@ -132,6 +132,60 @@ test("two VMs with one inode find each other's pages; writepage believes the one
   }
 });
 
+test("writepage takes a page for that of a VM which has no slot there: nothing is moved, the page is active", async () => {
+  const small = { memory: "64KiB", mmu: "legacy" as const };
+  const machine = await quiet([{}, small]);
+  machine.access("vm0", 0, 5, "write", ON);
+  machine.access("vm0", 0, 100, "write", ON);
+  for (const gfn of [5, 100]) reclaim(machine, "vm0", gfn);
+  const { writepage } = counts(machine, "vm1");
+  assert.equal(writepage, { calls: 2, trylockFailed: 0, swapFull: 0, noSlot: 1, activated: 1 });
+  assert.equal(
+    machine.result().violations!.map(({ kind, vm, gfn }) => [kind, vm, gfn]),
+    [["noSlot", "vm1", 100]],
+  );
+  assert.is(state(machine, "vm0", 100), "resident, dirty, 1 sptes");
+  assert.is(state(machine, "vm1", 5), "swap cache, dirty", "the page of vm 0 has its entry with vm 1");
+  machine.check();
+});
+
+test("a second page of one VM at the same place of the file takes the entry's word of the other's: its slot is lost", async () => {
+  const machine = await quiet([{ vcpus: 2 }, {}], { swap: [{ kind: "zram-lz4", size: "1MiB" }] });
+  for (const vcpu of [0, 1]) {
+    machine.access("vm0", vcpu, 5, "write", ON); // vcpu 1 has no entry that was left
+    reclaim(machine, "vm0", 5);
+    assert.is(counts(machine, "vm1").lostSlots, vcpu);
+  }
+  machine.check();
+});
+
+test("a page that another VM has inserted while it was read is leaked, with what was written to it", async () => {
+  const reader = {
+    ...{ name: "reader", manual: true },
+    workload: { kind: "sequential" as const, pages: 6, writes: 0, passes: 1 },
+  };
+  const machine = await quiet([{ vcpus: 2 }, { guest: { tasks: [reader] } }], {
+    swap: [{ kind: "hdd", size: "1MiB" }],
+  });
+  machine.access("vm0", 0, 5, "write", ON);
+  reclaim(machine, "vm0", 5);
+  reclaim(machine, "vm1", 5); // whose entry it has become
+  machine.run({ time: "100ms" });
+  reclaim(machine, "vm1", 5);
+  assert.is(state(machine, "vm1", 5), "on disk");
+  machine.startTask("vm1", "reader");
+  machine.run({ time: "1ms" });
+  assert.match(state(machine, "vm1", 5), /^swap cache/, "being read");
+  machine.access("vm0", 1, 5, "read", { cpu: 1 });
+  assert.is(vmOf(machine.result(), "vm0").integrity.lostWrites, 1);
+  machine.check();
+  machine.run();
+  const { leakedPages, gfnToPageFailed } = counts(machine, "vm1");
+  assert.equal([leakedPages, gfnToPageFailed], [1, 1]);
+  assert.is(machine.result().host.swap.slotsUsed, 0, "the entry has been given up");
+  machine.check();
+});
+
 test("a page of a deleted slot stays in the page cache: whoever has that frame next finds it; its writepage finds no slot", async () => {
   const slots = [
     { gfn: 0, pages: 64 },
