@@ -10,7 +10,6 @@ import {
   swapTakesMost,
   victimPlain,
 } from "../mm/atonce";
-import { FAULT_ENTRY } from "../mm/context";
 import { FAULT_MAJOR, FAULT_MINOR, FAULT_SPURIOUS, FAULT_WRITE_PROTECT, faultAtBypass } from "../mm/fault";
 import { GFP_USER_PAGE } from "../mm/gfp";
 import { idealizedAtChoice, idealizedChoose, idealizedChooses } from "../mm/idealized";
@@ -81,6 +80,13 @@ import {
 } from "../sim/trace";
 import { MAP_BEFORE_LOCK, pageFaultAtAlloc } from "./fault";
 import { flushRemoteTlbs } from "./flush";
+import {
+  vmInvalidateBegin,
+  vmInvalidateEnd,
+  vmInvalidateExtend,
+  vmInvalidateSeq,
+  vmInvalidating,
+} from "./invalidation";
 import { spteSet } from "./leafbits";
 import {
   memslotFirst,
@@ -103,11 +109,6 @@ import {
   vmGuestFile,
   vmHuge,
   vmId,
-  vmInvalidateBegin,
-  vmInvalidateEnd,
-  vmInvalidateExtend,
-  vmInvalidateSeq,
-  vmInvalidating,
   vmIsLegacy,
   vmIsShadow,
   vmMm,
@@ -126,7 +127,7 @@ import { LEVEL_4K, walkLeaf } from "./walk";
 // page goes. The history is the same: the same changes in the same order at the same virtual times, and a fault that turns out not to be plain
 // goes on by steps from where it stands. test/atonce.test.ts runs machines with and without it.
 //
-// Measured: 2.3 to 3 times the faults a second in a guest of 16 MiB (docs/performance.md).
+// Measured: 2.6 to 3 times the accesses a second in a guest of 16 MiB, 1.7 times in one of 1 GiB (docs/performance.md).
 
 let allowed: bool = true;
 
