@@ -46,7 +46,7 @@ import {
   setPageFlags,
   setPageRefs,
 } from "./page";
-import { pcpAlloc, pcpAllowed, pcpDrain, pcpFree, setPcp, setPcpLimits } from "./pcp";
+import { pcpAlloc, pcpAllowed, pcpDrain, pcpFree, pcpHolds, setPcp, setPcpLimits } from "./pcp";
 import { watermarkFast, watermarkOk } from "./watermark";
 import {
   blockType,
@@ -115,6 +115,29 @@ export function pageFromFreelist(mm: usize, cpu: u32, order: u32, gfp: u32, allo
     if ((allocFlags & ALLOC_NOFRAGMENT) === 0) return PFN_NONE;
     allocFlags &= ~ALLOC_NOFRAGMENT; // fragmentation is better than falling back to reclaim
   }
+}
+
+/**
+ * The zone from whose lists of `cpu` pageFromFreelist() would take a single page for `gfp` at its first look; 0 where it would have to look further,
+ * or kswapd is wanted for a boost.
+ */
+export function zoneAtHand(mm: usize, cpu: u32, gfp: u32): usize {
+  const highest = gfpZone(gfp);
+  let first: usize = 0;
+  for (let place: u32 = 0; place < mmZones(mm); place++) {
+    const zone = mmZoneAt(mm, place);
+    if (zoneFlags(zone) & ZONE_BOOSTED_WATERMARK) return 0;
+    if (zoneIndex(zone) <= highest) first = zone;
+  }
+  if (first === 0 || !pcpHolds(first, cpu, gfpMigratetype(gfp))) return 0;
+  return watermarkFast(first, 0, highest, fastFlags(mm, gfp), gfp) ? first : 0;
+}
+
+/** Takes that page. */
+export function takeAtHand(mm: usize, zone: usize, cpu: u32, gfp: u32): u32 {
+  const pfn = pcpAlloc(mm, zone, cpu, 0, gfpMigratetype(gfp), 0);
+  setPageRefs(pageOf(mm, pfn), 1);
+  return pfn;
 }
 
 // prep_new_page(): the block has its one reference, and none of its pages a flag, unless it is compound.

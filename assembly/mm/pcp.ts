@@ -117,6 +117,11 @@ export function pcpAppend(mm: usize, pcp: usize, list: u32, pfn: u32, type: u32)
   store<u32>(pcp, load<u32>(pcp, COUNT) + (1 << pcpListOrder(list)), COUNT);
 }
 
+/** A single page of `type` stands on the lists of `cpu`. */
+export function pcpHolds(zone: usize, cpu: u32, type: u32): bool {
+  return listHead(pcpList(zonePcp(zone, cpu), listOf(0, type))) !== PFN_NONE;
+}
+
 /** rmqueue_pcplist(): a block from the CPU's lists, refilled from the zone when empty. PFN_NONE: the zone has none. */
 export function pcpAlloc(mm: usize, zone: usize, cpu: u32, order: u32, type: u32, allocFlags: u32): u32 {
   const pcp = zonePcp(zone, cpu);
