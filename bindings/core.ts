@@ -96,6 +96,12 @@ export interface CoreFunctions {
   bootPolicies: Call;
   bootPrefaulting: Call;
   bootFiniteTasks: Call;
+  atOnceAllow: Call;
+  atOnceEvents: Call;
+  atOnceEventsBytes: Call;
+  atOnceLocals: Call;
+  atOnceLocalsBytes: Call;
+  atOncePosted: Call;
   bootHeapBase: Call;
   machineRun: Call;
   machineMade: Call;

@@ -32,7 +32,7 @@ import { lruvecOf } from "../mm/lrusize";
 import { lruvecLengths } from "../mm/lruvec";
 import { memcgUsage } from "../mm/memcg";
 import { memcgFlush } from "../mm/memcgstat";
-import { PG_BUDDY, PG_SLAB, PG_TABLE, pageIndex, pageOf, pageOwner, pageRefs, pageTest } from "../mm/page";
+import { PG_SLAB, PG_TABLE, pageIndex, pageOf, pageOwner, pageRefs, pageTest } from "../mm/page";
 import { migrationPfn, pteEntry, pteMigration, ptePfn, ptePresent, pteSwapped, ZERO_PFN } from "../mm/pte";
 import { spaceMemcg, spacePte } from "../mm/space";
 import { swapCacheLookup } from "../mm/swapmap";
@@ -155,7 +155,7 @@ export function stepZoneEnd(place: u32): u32 {
 /** The VM of whose memory frame `pfn` holds a page; 0xffffffff: of none. */
 export function stepFrameVm(pfn: u32): u32 {
   const page = pageOf(host(), pfn);
-  if (pageRefs(page) === 0 || pageTest(page, PG_BUDDY | PG_TABLE | PG_SLAB)) return 0xffffffff;
+  if (pageRefs(page) === 0 || pageTest(page, PG_TABLE | PG_SLAB)) return 0xffffffff;
   const owner = pageOwner(page);
   return stepPageFrame(owner, pageIndex(page)) === pfn ? owner : 0xffffffff;
 }

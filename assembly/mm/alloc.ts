@@ -142,6 +142,18 @@ export function allocStep(mm: usize, actor: usize): i32 {
   }
 }
 
+/**
+ * The allocation of a page for the process of `space` has come to where `pfn` is taken and its cgroup, which is at its limit, is to lose the page that
+ * an idealized policy has chosen: atonce.ts has come so far, allocStep() goes on.
+ */
+export function allocAtChoice(actor: usize, space: usize, pfn: u32): void {
+  allocBegin(actor, space);
+  store<u32>(actor, pfn, ALLOC_PFN);
+  store<u32>(actor, AT_LIMIT | RECLAIMED, ALLOC_LIMITED);
+  psiMemstall(actor, PSI_RECLAIM, true);
+  store<u32>(actor, CHARGE_IDEALIZED, ALLOC_PC);
+}
+
 function isTable(actor: usize): bool {
   const what = load<u32>(actor, ALLOC_TABLE);
   return what === PROCESS_TABLE || what === KVM_TABLE;
