@@ -56,7 +56,7 @@ import {
   memslotsPublish,
   memslotWaiters,
 } from "./memslots";
-import { mmuDestroy, mmuZapAll } from "./mmu";
+import { mmuZapAll } from "./mmu";
 import { pagerStop } from "./pager";
 import { spareCount, takeSpare } from "./spare";
 import { TRUNCATE_BEGIN, truncateStep } from "./truncate";
@@ -144,13 +144,11 @@ export function destroyCallStep(monitor: usize, call: usize): i32 {
         waitqueueSleep(memslotWaiters(vmSlots(vm)), monitor, STAGE_LOCK);
         return STEP_BLOCKED;
       }
-      mmuDestroy(vm, monitor);
       end(vm, monitor);
       return STEP_DONE;
     } else if (pc === TABLES) {
       setCallResult(call, spaceSwapents(space) + fileCount(spaceFile(space)));
       zap(vm, monitor);
-      mmuDestroy(vm, monitor);
       goto(monitor, TRUNCATE_BEGIN);
       if (!actorGoesOn(monitor)) return STEP_AGAIN; // yield: the page cache and the entries are still there
     } else {
@@ -195,7 +193,7 @@ export function vcpuLeaves(vcpu: usize): void {
   threadIdle(vm, actorClock(vcpu));
 }
 
-// kvm_flush_shadow_all()
+// kvm_flush_shadow_all(): all entries go, and the tables with them.
 function zap(vm: usize, monitor: usize): void {
   const zapped = mmuZapAll(vm, monitor);
   actorSpend(
