@@ -20,8 +20,8 @@ import {
   setCallWatched,
 } from "../kvm/call";
 import { contentIntend } from "../kvm/integrity";
-import { memslotDirtySecond, memslotGfn } from "../kvm/memslot";
-import { memslotById } from "../kvm/memslots";
+import { memslotDirtySecond, memslotGfn, memslotPages } from "../kvm/memslot";
+import { memslotAt, memslotById, memslotCount } from "../kvm/memslots";
 import { stepBegan, stepEmulated, stepFaults, stepKind, stepWanted } from "../kvm/step";
 import { vcpuApf } from "../kvm/vcpu";
 import { vmMm, vmMonitor, vmSlots, vmSpace } from "../kvm/vm";
@@ -172,6 +172,20 @@ export function stepPageFrame(vm: u32, index: u32): u32 {
   if (ptePresent(pte)) return ptePfn(pte) === ZERO_PFN ? PFN_NONE : ptePfn(pte);
   if (pteMigration(pte)) return migrationPfn(pte);
   return pteSwapped(pte) ? swapCacheLookup(mm, pteEntry(pte)) : PFN_NONE;
+}
+
+/** Slots that VM `vm` has now. */
+export function stepSlots(vm: u32): u32 {
+  return memslotCount(vmSlots(vmAt(vm)));
+}
+
+/** First frame of the slot at `place` in the order of frames, and its frames. */
+export function stepSlotFirst(vm: u32, place: u32): u32 {
+  return memslotGfn(memslotAt(vmSlots(vmAt(vm)), place));
+}
+
+export function stepSlotPages(vm: u32, place: u32): u32 {
+  return memslotPages(memslotAt(vmSlots(vmAt(vm)), place));
 }
 
 /** First frame of slot `id`, 0 without such a slot. */
