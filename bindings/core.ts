@@ -91,6 +91,7 @@ export interface CoreFunctions {
   traceAddress: Call;
   boot: Call;
   bootBytes: Call;
+  bootNeed: Call;
   bootPartBytes: Call;
   bootPagesNeeded: Call;
   bootPolicies: Call;
