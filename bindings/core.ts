@@ -93,6 +93,7 @@ export interface CoreFunctions {
   traceAddress: Call;
   boot: Call;
   bootBytes: Call;
+  bootNeed: Call;
   bootPartBytes: Call;
   bootPagesNeeded: Call;
   bootPolicies: Call;

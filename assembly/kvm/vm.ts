@@ -364,6 +364,11 @@ export function setVmShadow(vm: usize, shadow: usize, tables: u32): void {
   store<u32>(vm, tables, POOL_TABLES);
 }
 
+/** The VM's MMU never has more than so many pages of sptes. */
+export function limitVmTables(vm: usize, tables: u32): void {
+  store<u32>(vm, min<u32>(load<u32>(vm, POOL_TABLES), tables), POOL_TABLES);
+}
+
 export function vmIsShadow(vm: usize): bool {
   return load<u32>(vm, SHADOW) !== 0;
 }
