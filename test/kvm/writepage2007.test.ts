@@ -281,7 +281,7 @@ test("one busy VM that reclaims for itself gets nowhere: every page is activated
 test("two VMs with one inode under pressure: pages change hands, some are leaked, and every structure holds", async () => {
   let leaked = 0;
   for (const seed of [1, 3, 6]) {
-    const machine = await pressed({}, seed, "4MiB", 2);
+    const machine = await pressed({ mmu: "legacy" }, seed, "4MiB", 2);
     let stopped = "accesses";
     for (; stopped === "accesses"; stopped = machine.run({ accesses: 500 }).stoppedBy) machine.check();
     leaked += counts(machine, "vm1").leakedPages;
