@@ -1,8 +1,6 @@
 import { PFN_NONE } from "../memory/layout";
 import { E_NO_MEMORY, OK } from "../memory/status";
-import { actorClock } from "../sim/actor";
 import { allocBootTable } from "./alloc";
-import { tableFree } from "./free";
 import { PG_ANON_EXCLUSIVE, pageClear, pageGet, pageMaps, pageOf, setPageMaps } from "./page";
 import {
   PTE_ACCESSED,
@@ -14,19 +12,10 @@ import {
   ptePresent,
   pteZero,
 } from "./pte";
-import {
-  dropSpaceTable,
-  setSpacePte,
-  setSpaceTable,
-  spaceAccount,
-  spacePages,
-  spacePte,
-  spaceTable,
-} from "./space";
+import { setSpacePte, setSpaceTable, spaceAccount, spacePages, spacePte, spaceTable } from "./space";
 import { swapDup } from "./swapmap";
-import { zapRange } from "./zap";
 
-// fork() and the end of a process, as far as page tables go: copy_page_range() for anonymous memory and exit_mmap().
+// fork(), as far as page tables go: copy_page_range() for anonymous memory.
 // A shared page is write-protected on both sides and belongs to neither alone; a shared slot counts both.
 // Left out: pinned pages (copied at once), the notifier (a VM's process does not fork).
 
