@@ -189,6 +189,15 @@ export interface CoreFunctions {
   exploreActor: Call;
   exploreStep: Call;
   exploreAccess: Call;
+  exploreAct: Call;
+  exploreActDone: Call;
+  exploreTask: Call;
+  exploreTaskDone: Call;
+  exploreTaskSleeps: Call;
+  exploreTaskToken: Call;
+  exploreTokensExact: Call;
+  exploreDummies: Call;
+  exploreWorks: Call;
   exploreCallOf: Call;
   exploreCallFailed: Call;
   exploreMiscounted: Call;
