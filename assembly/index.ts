@@ -10,6 +10,7 @@ import { outsideInit } from "./machine/outside";
 
 export * from "./machine/apfcase";
 export * from "./machine/asyncpf";
+export * from "./machine/atoncecase";
 export * from "./machine/boot";
 export * from "./machine/check";
 export * from "./machine/config";

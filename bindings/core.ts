@@ -96,6 +96,12 @@ export interface CoreFunctions {
   bootPolicies: Call;
   bootPrefaulting: Call;
   bootFiniteTasks: Call;
+  atOnceAllow: Call;
+  atOnceEvents: Call;
+  atOnceEventsBytes: Call;
+  atOnceLocals: Call;
+  atOnceLocalsBytes: Call;
+  atOncePosted: Call;
   bootHeapBase: Call;
   machineRun: Call;
   machineMade: Call;
@@ -131,7 +137,10 @@ export interface CoreFunctions {
   stepMemslot: Call;
   stepDirty: Call;
   stepDirtyLog: Call;
+  stepSlotFirst: Call;
   stepSlotGfn: Call;
+  stepSlotPages: Call;
+  stepSlots: Call;
   stepOnlyCpu: Call;
   taskStart: Call;
   pagerSupply: Call;

@@ -3,6 +3,7 @@ import { spacePolicy } from "../mm/space";
 import { actorClock, setActorClock } from "../sim/actor";
 import { COST_MEM_DRAM_NS, COST_TLB_WALK2D_NS, cost } from "../sim/costs";
 import { accessAhead } from "./ahead";
+import { atOnceNs, faultAtOnce } from "./atonce";
 import { pageFaultBegin } from "./fault";
 import { pageFaultComplete, pageFaultEmulated } from "./faultend";
 import { guestHandle, guestHandles } from "./guestfault";
@@ -106,6 +107,7 @@ export function accessRun(
   if (simple && spacePolicy(vmSpace(vm)) === 0) {
     return simply(vcpu, vm, stream, done, count, base, force, thinkNs, until);
   }
+  let longest = u64.MAX_VALUE;
   for (; done < count; done++) {
     if (actorClock(vcpu) >= until) {
       store<u32>(ACCESS, ACCESS_TIME, STOP);
@@ -121,8 +123,11 @@ export function accessRun(
     if (stop === ACCESS_END) continue;
     store<u32>(ACCESS, stop, STOP);
     if (stop === ACCESS_VIOLATION) return done + 1;
-    accessAhead(vcpu, vm, stream + ((<usize>done) << 2), stream + ((<usize>count) << 2), base);
-    return done;
+    const at = stream + ((<usize>done) << 2);
+    accessAhead(vcpu, vm, at, stream + ((<usize>count) << 2), base);
+    if (longest === u64.MAX_VALUE) longest = atOnceNs(vcpu, vm);
+    if (!faultAtOnce(vcpu, vm, longest)) return done;
+    repeated(vcpu, vm, load<u32>(at) | force, base, thinkAt(think, done, thinkNs));
   }
   store<u32>(ACCESS, ACCESS_END, STOP);
   return done;
@@ -165,6 +170,13 @@ function retried(
   if (!sound) stop = ACCESS_VIOLATION;
   store<u32>(ACCESS, stop, STOP);
   return 1;
+}
+
+// Repeats the access whose fault is over, and has changed nothing that could be in its way.
+function repeated(vcpu: usize, vm: usize, access: u32, base: u32, thinkNs: u32): void {
+  const sound = pageFaultComplete(vcpu);
+  const stop = one(vcpu, vm, access, base, thinkNs);
+  assert(sound && stop === ACCESS_END);
 }
 
 function translates(vcpu: usize, gfn: u32, write: u32): bool {
@@ -235,6 +247,7 @@ function simply(
   const hitNs = <u64>(cost(COST_MEM_DRAM_NS) + thinkNs);
   const missNs = walkNs(vm, false);
   const slowest = max<u64>(hitNs + missNs, 1);
+  let longest = u64.MAX_VALUE;
   while (done < count) {
     const clock = actorClock(vcpu);
     const at = stream + ((<usize>done) << 2);
@@ -262,9 +275,14 @@ function simply(
       if (stop === ACCESS_END) done++;
     }
     store<u32>(ACCESS, stop, STOP);
-    if (stop === ACCESS_FAULT)
-      accessAhead(vcpu, vm, stream + ((<usize>done) << 2), stream + ((<usize>count) << 2), base);
-    if (stop !== ACCESS_END) return done;
+    if (stop === ACCESS_END) continue;
+    if (stop !== ACCESS_FAULT) return done;
+    const faulted = stream + ((<usize>done) << 2);
+    accessAhead(vcpu, vm, faulted, stream + ((<usize>count) << 2), base);
+    if (longest === u64.MAX_VALUE) longest = atOnceNs(vcpu, vm);
+    if (!faultAtOnce(vcpu, vm, longest)) return done;
+    repeated(vcpu, vm, load<u32>(faulted) | force, base, thinkNs);
+    done++;
   }
   store<u32>(ACCESS, ACCESS_END, STOP);
   return done;

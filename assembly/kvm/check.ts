@@ -6,6 +6,7 @@ import { spacePte } from "../mm/space";
 import { checkLock } from "../sim/lock";
 import { dirtyLogged, dirtyMarked } from "./dirtylog";
 import { checkGuestFile } from "./guestfile";
+import { vmInvalidating } from "./invalidation";
 import { legacyNewest } from "./legacypages";
 import { memslotReadOnly } from "./memslot";
 import { checkMemslots, memslotSearch } from "./memslots";
@@ -24,7 +25,6 @@ import {
   vmGfnEnd,
   vmGuestFile,
   vmId,
-  vmInvalidating,
   vmIsShadow,
   vmMm,
   vmMmuLock,

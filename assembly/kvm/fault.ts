@@ -48,6 +48,7 @@ import { faultLetGo, faultTouched, hostMapsWritable } from "./foundpage";
 import { gfnToPageBegin, gfnToPageStep } from "./gfntopage";
 import { kvmLockDrop, kvmLockTake } from "./guestfile";
 import { noteViolation, VIOLATION_UNREACHABLE_PIN } from "./integrity";
+import { vmInvalidateRetry, vmInvalidateSeq } from "./invalidation";
 import { memslotIndex, memslotInvalid, memslotReadOnly, memslotUnbacked } from "./memslot";
 import { mmuLevel, mmuMap, mmuMissing, mmuReady } from "./mmu";
 import { traceSpteRequested } from "./mmutrace";
@@ -94,8 +95,6 @@ import {
   vmFormat,
   vmGuestFile,
   vmId,
-  vmInvalidateRetry,
-  vmInvalidateSeq,
   vmIsLegacy,
   vmIsShadow,
   vmMm,
@@ -135,7 +134,7 @@ const GFN_TO_PAGE: u32 = 11;
 const EXIT_SHADOW: u32 = 2;
 
 /** Part of eptMapNs, one in so many, that passes between the frame's arrival and mmu_lock. */
-const MAP_BEFORE_LOCK: u32 = 4;
+export const MAP_BEFORE_LOCK: u32 = 4;
 
 /** The vCPU leaves the guest at its clock because of an access to `gfn`. A fault that is still pending goes on. */
 export function pageFaultBegin(vcpu: usize, gfn: u32, write: bool): void {
@@ -184,6 +183,14 @@ function goto(vcpu: usize, pc: u32): void {
 function needed(vcpu: usize, kind: u32): void {
   if (load<u32>(vcpu, PF_PREFETCH) !== 0) return;
   if (kind > load<u32>(vcpu, PF_KIND)) store<u32>(vcpu, kind, PF_KIND);
+}
+
+/** A fault that began by atonce.ts, when the sequence was `seq`, goes on by steps: the primary MMU's fault for its frame is under way. */
+export function pageFaultAtAlloc(vcpu: usize, seq: u32): void {
+  store<u32>(vcpu, seq, PF_SEQ);
+  store<u32>(vcpu, vmZaps(vcpuVm(vcpu)), PF_ZAPS);
+  store<u32>(vcpu, 1, PF_SLOW);
+  goto(vcpu, RESOLVING);
 }
 
 /** Goes on with the vCPU's fault. STEP_DONE: the vCPU may go back to the guest. Returns STEP_*. */

@@ -5,12 +5,14 @@ import { PTE_WRITE, ptePfn, ptePresent, ZERO_PFN } from "../mm/pte";
 import { spacePte } from "../mm/space";
 import { actorClock } from "../sim/actor";
 import { flushRemoteTlbs } from "./flush";
+import { vmInvalidating } from "./invalidation";
 import { spteSet } from "./leafbits";
 import {
   checkLegacyPages,
   legacyDrop,
   legacyGetPage,
   legacyLink,
+  legacyLoadRoot,
   legacyNewest,
   legacyRmap,
   legacyUnlink,
@@ -24,10 +26,11 @@ import {
   memslotUnbacked,
 } from "./memslot";
 import { gfnToMemslot } from "./memslots";
-import { traceSetSpte } from "./mmutrace";
-import { checkRmapList, rmapAdd, rmapCount, rmapFirst, rmapNext } from "./rmap";
+import { traceGetPage, traceSetSpte } from "./mmutrace";
+import { checkRmapList, rmapAdd, rmapCount, rmapFirst, rmapHead, rmapNext } from "./rmap";
 import { vmPrivateRoots } from "./roots";
 import { roleDirect, spEntryGfn, spLevel, spOfTable, spOlder, spOwner, spTable } from "./shadowpage";
+import { takeSpare } from "./spare";
 import {
   SPTE_NONE,
   SPTE_WRITE,
@@ -45,7 +48,6 @@ import { vcpuIndex } from "./vcpu";
 import {
   vmFormat,
   vmGfnEnd,
-  vmInvalidating,
   vmIsShadow,
   vmLevels,
   vmMm,
@@ -78,6 +80,10 @@ export function legacyMap(
   writable: bool,
   prefetch: bool,
 ): u32 {
+  if (vmRoot(vm) === 0) {
+    legacyLoadRoot(vm, takeSpare(vcpu));
+    traceGetPage(legacyNewest(vm), true, actorClock(vcpu));
+  }
   let table = vmRoot(vm);
   for (let at = vmLevels(vm); at > level; at--) {
     const entry = entryOf(table, gfn, at);
@@ -308,9 +314,15 @@ export function checkLegacy(vm: usize): void {
   }
   let entries: u32 = 0;
   for (let gfn: u32 = 0; gfn < vmGfnEnd(vm); gfn++) {
+    if ((gfn & 511) === 0) {
+      entries += rmapCount(legacyRmap(vm), gfn, LEVEL_2M);
+      if (rmapHead(legacyRmap(vm), gfn, LEVEL_4K) === 0) {
+        gfn |= 511;
+        continue;
+      }
+    }
     checkRmapList(legacyRmap(vm), gfn, LEVEL_4K);
     entries += rmapCount(legacyRmap(vm), gfn, LEVEL_4K);
-    if ((gfn & 511) === 0) entries += rmapCount(legacyRmap(vm), gfn, LEVEL_2M);
   }
   assert(entries === leaves);
 }

@@ -49,6 +49,7 @@ import {
   vmLevels,
   vmMm,
   vmPages,
+  vmRoot,
   vmSpteRefs,
   vmTablePool,
   vmTables,
@@ -61,8 +62,8 @@ import { LEVEL_4K, levelPages, linkTable, setDirectory, TABLE_ENTRIES } from "./
 //
 // record   0      4        8        12      16     24
 //          +------+--------+--------+-------+------+------+
-//          | hash | newest | oldest | limit | iter | rmap |
-//          +------+--------+--------+-------+------+------+
+//          | hash | newest | oldest | limit | iter | rmap | chosen |      chosen: the limit that the monitor has set, 0 for KVM's own
+//          +------+--------+--------+-------+------+------+--------+
 //
 // invariant: every table in use is in the hash and in the order of creation, once
 // invariant: an entry that links a table stands in the table's list of parents
@@ -73,7 +74,8 @@ const OLDEST: usize = 8;
 const LIMIT: usize = 12;
 const ITERATOR: usize = 16;
 const RMAP: usize = 24;
-const LEGACY_BYTES: usize = RMAP + RMAP_BYTES;
+const CHOSEN: usize = RMAP + RMAP_BYTES;
+const LEGACY_BYTES: usize = CHOSEN + 4;
 
 /** KVM_MMU_HASH_SHIFT */
 const HASH_SHIFT: u32 = 12;
@@ -93,6 +95,7 @@ export function legacyCreate(vm: usize, limit: u32): bool {
   const legacy = arenaTake(PART_RECORDS, LEGACY_BYTES);
   if (legacy === 0) return false;
   setVmLegacy(vm, legacy);
+  store<u32>(legacy, limit, CHOSEN);
   store<u32>(legacy, limit === 0 ? mmuPagesDefault(vmPages(vm)) : limit, LIMIT);
   return true;
 }
@@ -100,6 +103,15 @@ export function legacyCreate(vm: usize, limit: u32): bool {
 /** n_max_mmu_pages of a VM whose slots have `pages` pages, unless its monitor sets another number. */
 export function mmuPagesDefault(pages: u32): u32 {
   return max<u32>(pages / PAGES_PER_MMU_PAGE, MMU_PAGES_MIN);
+}
+
+/** The slots have `pages` pages from now on (kvm_mmu_change_mmu_pages()), unless its monitor has set the number. Shadow paging has room for no more than at boot. */
+export function legacySlotsChanged(vm: usize, pages: u32): void {
+  const legacy = vmLegacy(vm);
+  if (load<u32>(legacy, CHOSEN) !== 0) return;
+  const limit = mmuPagesDefault(pages);
+  if (vmIsShadow(vm) && limit > load<u32>(legacy, LIMIT)) return;
+  store<u32>(legacy, limit, LIMIT);
 }
 
 export function legacyLayout(vm: usize): void {
@@ -131,6 +143,10 @@ export function legacyRmap(vm: usize): usize {
 /** The newest page of sptes; the others follow through spOlder(). */
 export function legacyNewest(vm: usize): usize {
   return <usize>load<u32>(vmLegacy(vm), NEWEST);
+}
+
+function oldest(vm: usize): usize {
+  return <usize>load<u32>(vmLegacy(vm), OLDEST);
 }
 
 /** Loads the root; `frame` is what it costs. */
@@ -243,11 +259,12 @@ export function legacyDrop(vm: usize, entry: usize, gfn: u32, level: u32, actor:
 
 /**
  * kvm_mmu_prepare_zap_page() and kvm_mmu_commit_zap_page(): the page's entries go, then what links it, then its frame. Tables that it
- * linked stay, to be found again. The caller flushes the TLBs.
+ * linked stay, to be found again. The caller flushes the TLBs. Returns the leaves dropped.
  */
-export function legacyZapPage(vm: usize, sp: usize, actor: usize): void {
+export function legacyZapPage(vm: usize, sp: usize, actor: usize): u32 {
+  let zapped: u32 = 0;
   if (vmIsShadow(vm)) {
-    zapUnsyncChildren(vm, sp, actor);
+    zapped += zapUnsyncChildren(vm, sp, actor);
     rootsUnload(vm, sp);
     if (spUnsync(sp)) setSpUnsync(vmTablePool(vm), sp, false);
   }
@@ -260,6 +277,7 @@ export function legacyZapPage(vm: usize, sp: usize, actor: usize): void {
     if (!sptePresent(old)) continue;
     if (spteIsLeaf(old, level)) {
       legacyDrop(vm, entry, vmUnalias(vm, spEntryGfn(vmTablePool(vm), sp, index)), level, actor);
+      zapped++;
     } else {
       legacyUnlink(vm, entry);
     }
@@ -271,18 +289,35 @@ export function legacyZapPage(vm: usize, sp: usize, actor: usize): void {
   }
   leave(vm, sp);
   tableFree(vmMm(vm), spGive(vmTablePool(vm), sp), actor);
+  return zapped;
+}
+
+/**
+ * kvm_zap_obsolete_pages() when all are: every page of sptes goes, the oldest first, the roots too; the next fault of each vCPU loads another one.
+ * Returns the leaves dropped; the caller flushes.
+ */
+export function legacyZapAll(vm: usize, actor: usize): u32 {
+  if (vmRoot(vm) !== 0) {
+    setSpRootCount(spOfTable(vmTablePool(vm), vmRoot(vm)), 0);
+    setVmRoot(vm, 0);
+  }
+  let zapped: u32 = 0;
+  while (oldest(vm) !== 0) zapped += legacyZapPage(vm, oldest(vm), actor);
+  return zapped;
 }
 
 // mmu_zap_unsync_children(): what may differ from the guest's tables is found through what is above it.
-function zapUnsyncChildren(vm: usize, sp: usize, actor: usize): void {
-  if (spLevel(sp) === LEVEL_4K) return;
+function zapUnsyncChildren(vm: usize, sp: usize, actor: usize): u32 {
+  let zapped: u32 = 0;
+  if (spLevel(sp) === LEVEL_4K) return zapped;
   const pool = vmTablePool(vm);
   let child = firstUnsync(pool);
   while (child !== 0) {
     const next = spNextUnsync(child);
-    if (legacyBelow(vm, child, sp)) legacyZapPage(vm, child, actor);
+    if (legacyBelow(vm, child, sp)) zapped += legacyZapPage(vm, child, actor);
     child = next;
   }
+  return zapped;
 }
 
 /** The walk from `top` on can come to `sp`. */
@@ -309,14 +344,15 @@ export function legacyMakeAvailable(vm: usize, actor: usize): bool {
   const free = available(vm);
   if (free >= FREE_MIN) return true;
   let zapped: u32 = 0;
-  let sp = <usize>load<u32>(vmLegacy(vm), OLDEST);
+  let sp = oldest(vm);
   while (sp !== 0 && zapped < REFILL - free) {
-    const newer = spNewer(sp);
-    if (spRootCount(sp) === 0) {
-      legacyZapPage(vm, sp, actor);
-      zapped++;
+    if (spRootCount(sp) !== 0) {
+      sp = spNewer(sp);
+      continue;
     }
-    sp = newer;
+    legacyZapPage(vm, sp, actor);
+    zapped++;
+    sp = oldest(vm); // its children that differ from the guest's tables have gone with it: the next one may be among them
   }
   if (zapped !== 0) flushRemoteTlbs(vm, actor);
   return available(vm) !== 0;

@@ -28,9 +28,10 @@ function physical(vm: usize, spte: u64, level: u32): u64 {
 }
 
 /** kvm_tdp_mmu_spte_changed */
-export function traceSpteChanged(vm: usize, gfn: u32, level: u32, old: u64, spte: u64, time: u64): void {
+export function traceSpteChanged(vm: usize, gfn: u64, level: u32, old: u64, spte: u64, time: u64): void {
   if (!happened(TRACE_KVM_TDP_MMU_SPTE_CHANGED)) return;
-  const first = level > 3 ? 0 : gfn & ~(levelPages(level) - 1);
+  const shift = <u64>(9 * (level - 1));
+  const first = (gfn >> shift) << shift;
   record(
     TRACE_KVM_TDP_MMU_SPTE_CHANGED,
     time,

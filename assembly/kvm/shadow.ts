@@ -16,6 +16,7 @@ import {
   walkRights,
   walkTable,
 } from "./guestwalk";
+import { vmInvalidating } from "./invalidation";
 import { spteSet } from "./leafbits";
 import { legacyDrop, legacyFind, legacyGetPage, legacyLink, legacyRmap, legacyUnlink } from "./legacypages";
 import { memslotIndex, memslotReadOnly } from "./memslot";
@@ -48,7 +49,7 @@ import {
 } from "./spte";
 import { protectTable, syncPage, tryToUnsync } from "./unsync";
 import { GUEST_WALK, vcpuIndex } from "./vcpu";
-import { vmFormat, vmInvalidating, vmMm, vmSlots, vmSpace, vmSpteRefs, vmTablePool } from "./vm";
+import { vmFormat, vmMm, vmSlots, vmSpace, vmSpteRefs, vmTablePool } from "./vm";
 import { entryOf, LEVEL_4K, tableGfn } from "./walk";
 
 // Shadow paging (paging_tmpl.h): a page of sptes stands for each of the guest's tables that is walked, and says what the guest's table allows and

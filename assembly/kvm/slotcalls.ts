@@ -1,4 +1,3 @@
-import { arenaCommit } from "../memory/arena";
 import { EINVAL, ENOMEM, OK, STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
 import { spacePageAt } from "../mm/space";
 import { actorClock, actorGoesOn, actorSpend, STAGE_LOCK, STAGE_RECLAIM } from "../sim/actor";
@@ -19,7 +18,7 @@ import {
   setCallResult,
   setCallStatus,
 } from "./call";
-import { dirtyBegin, dirtyLayout, dirtyLogged, dirtyTake } from "./dirtylog";
+import { dirtyAllocate, dirtyBegin, dirtyLogged, dirtyTake } from "./dirtylog";
 import { flushRemoteTlbs } from "./flush";
 import { freePhysMem, kvmLockDrop, kvmLockTake } from "./guestfile";
 import { contentForget } from "./integrity";
@@ -33,7 +32,6 @@ import {
   memslotHva,
   memslotPages,
   setMemslotBacked,
-  setMemslotDirty,
   setMemslotFirst,
   setMemslotFlags,
   setMemslotGfn,
@@ -47,16 +45,23 @@ import {
   memslotsPublish,
   memslotWaiters,
 } from "./memslots";
-import { memslotUpdateKind, UPDATE_DELETE, UPDATE_MOVE, UPDATE_NOTHING } from "./memslotupdate";
-import { mmuZapAll } from "./mmu";
+import {
+  memslotUpdateKind,
+  UPDATE_CREATE,
+  UPDATE_DELETE,
+  UPDATE_MOVE,
+  UPDATE_NOTHING,
+} from "./memslotupdate";
+import { mmuSlotsChanged, mmuZapAll, mmuZapped } from "./mmu";
+import { slotRoom } from "./slotroom";
 import { CALL_PC, vcpuVm } from "./vcpu";
-import { vmDefaultHva, vmGuestFile, vmMmuLock, vmSlots, vmSpace } from "./vm";
+import { vmDefaultHva, vmGuestFile, vmIsLegacy, vmMmuLock, vmSlots, vmSpace } from "./vm";
 
 // The calls of a monitor that change the memory map or ask for its dirty log: the second half of __kvm_set_memory_region() with
 // kvm_arch_commit_memory_region(), and kvm_vm_ioctl_get_dirty_log(). A set of slots is not changed while an MMU notifier is open, so that
 // its start and its end find the same slots.
 //
-//   BEGIN → (delete, move: INVALID → ZAP → ZAPPED) → COMMIT → (log on: PROTECT → PROTECTED) → done
+//   BEGIN → (delete, move: INVALID → ZAP (→ ZAPPED: legacy)) → COMMIT → (log on: PROTECT → PROTECTED) → done
 //                                                      |
 //                                                      └ (memory by the kernel, 2008: MAP → MAPPED) → done
 //
@@ -119,7 +124,8 @@ function changeMap(monitor: usize, call: usize, vm: usize): i32 {
         setCallStatus(call, kind);
         return STEP_DONE;
       }
-      if (slot !== 0 && !dirtyRoom(slot, callFlags(call))) {
+      const placed = kind === UPDATE_CREATE || kind === UPDATE_MOVE;
+      if ((placed && !room(vm, call, kind, monitor)) || (slot !== 0 && !dirtyRoom(slot, callFlags(call)))) {
         setCallStatus(call, ENOMEM);
         return STEP_DONE;
       }
@@ -135,14 +141,14 @@ function changeMap(monitor: usize, call: usize, vm: usize): i32 {
     } else if (pc === ZAP) {
       // kvm_mmu_zap_all_fast(): every mapping of the VM goes, not only the slot's.
       const zapped = mmuZapAll(vm, monitor);
-      actorSpend(
-        monitor,
-        STAGE_RECLAIM,
-        cost(COST_NOTIFIER_INVALIDATE_NS) + zapped * cost(COST_RMAP_PER_SPTE_NS),
-      );
-      if (zapped !== 0) flushRemoteTlbs(vm, monitor);
-      goto(monitor, ZAPPED);
-      if (!actorGoesOn(monitor)) return STEP_AGAIN; // yield: mmu_lock is held for writing
+      actorSpend(monitor, STAGE_RECLAIM, cost(COST_NOTIFIER_INVALIDATE_NS));
+      mmuZapped(vm, monitor);
+      // Roots of the TDP MMU are invalid at once, and are taken apart with mmu_lock held for reading, which keeps no fault out.
+      const tdp = !vmIsLegacy(vm);
+      if (tdp) unlockWrite(vmMmuLock(vm), monitor);
+      actorSpend(monitor, STAGE_RECLAIM, zapped * cost(COST_RMAP_PER_SPTE_NS));
+      goto(monitor, tdp ? COMMIT : ZAPPED);
+      if (!actorGoesOn(monitor)) return STEP_AGAIN; // yield: the slot is invalid; with the legacy MMU mmu_lock is held for writing
     } else if (pc === ZAPPED) {
       unlockWrite(vmMmuLock(vm), monitor);
       goto(monitor, COMMIT);
@@ -193,13 +199,13 @@ function changeMap(monitor: usize, call: usize, vm: usize): i32 {
   }
 }
 
-// kvm_alloc_dirty_bitmap(), for a slot that is to have one.
+function room(vm: usize, call: usize, kind: i32, monitor: usize): bool {
+  return slotRoom(vm, kind === UPDATE_CREATE, callStart(call), callEnd(call), callHva(call), monitor);
+}
+
+// Has the slot a bitmap, if it is to have one?
 function dirtyRoom(slot: usize, flags: u32): bool {
-  if ((flags & KVM_MEM_LOG_DIRTY_PAGES) === 0 || memslotDirty(slot) !== 0) return true;
-  dirtyLayout(slot);
-  if (arenaCommit() === OK) return true;
-  setMemslotDirty(slot, 0, 0);
-  return false;
+  return (flags & KVM_MEM_LOG_DIRTY_PAGES) === 0 || memslotDirty(slot) !== 0 || dirtyAllocate(slot);
 }
 
 // Publishes the new set. True when the slot's dirty log has just been switched on.
@@ -224,6 +230,7 @@ function commit(vm: usize, call: usize, slot: usize): bool {
     setMemslotGfn(slot, callStart(call));
   }
   memslotsPublish(slots);
+  mmuSlotsChanged(vm);
   return logs;
 }
 

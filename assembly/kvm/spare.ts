@@ -3,7 +3,8 @@ import { SPARE_COUNT, SPARE_PFNS } from "./vcpu";
 // Frames that a vCPU has set aside for page tables before it takes mmu_lock, under which nothing can be allocated
 // (mmu_topup_memory_caches()). What a fault does not use is there for the next one.
 
-const SPARES_MAX: u32 = 4;
+// One a level, the root too, when all mappings have been dropped: five, with as many levels.
+const SPARES_MAX: u32 = 5;
 
 /** Frames set aside. */
 export function spareCount(vcpu: usize): u32 {

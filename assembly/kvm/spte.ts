@@ -21,6 +21,8 @@ export const SPTE_EPT: u32 = 0;
 export const SPTE_NPT: u32 = 1;
 
 export const SPTE_NONE: u64 = 0;
+/** REMOVED_SPTE: in a table that nobody can reach any more. Not present. */
+export const SPTE_REMOVED: u64 = 0x5a0;
 /** Readable, or present: the same bit. */
 export const SPTE_READ: u64 = 1 << 0;
 export const SPTE_WRITE: u64 = 1 << 1;

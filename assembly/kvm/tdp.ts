@@ -11,11 +11,12 @@ import {
   traceSpteChanged,
 } from "./mmutrace";
 import { spteReleased } from "./release";
-import { roleDirect, spGive, spOfTable, spTable, spTake, tablesUsed } from "./shadowpage";
+import { roleDirect, spGfn, spGive, spLevel, spOfTable, spTable, spTake, tablesUsed } from "./shadowpage";
 import { takeSpare } from "./spare";
 import {
   SPTE_NONE,
   SPTE_PAGE_SIZE,
+  SPTE_REMOVED,
   SPTE_WRITE,
   spteAge,
   spteAllows,
@@ -28,10 +29,11 @@ import {
   spteWriteProtect,
   spteYoung,
 } from "./spte";
-import { setVmRoot, vmFormat, vmLevels, vmMm, vmRoot, vmTablePool } from "./vm";
+import { setVmRoot, vmForgetDirectory, vmFormat, vmLevels, vmMm, vmRoot, vmTablePool } from "./vm";
 import {
   checkWalk,
   entryOf,
+  LEVEL_1G,
   LEVEL_2M,
   LEVEL_4K,
   levelPages,
@@ -77,6 +79,10 @@ export function tdpMap(
   prefetch: bool,
 ): u32 {
   const time = actorClock(vcpu);
+  if (vmRoot(vm) === 0) {
+    tdpLoadRoot(vm, takeSpare(vcpu));
+    traceGetPage(spOfTable(vmTablePool(vm), vmRoot(vm)), true, time);
+  }
   let table = vmRoot(vm);
   for (let at = vmLevels(vm); at > level; at--) {
     const entry = entryOf(table, gfn, at);
@@ -159,6 +165,64 @@ export function tdpZapRange(vm: usize, start: u32, end: u32, actor: usize): u32 
     if (next <= gfn) break; // the last table of the address space
     gfn = next;
   }
+  return zapped;
+}
+
+/**
+ * kvm_mmu_zap_all_fast() and kvm_tdp_mmu_zap_invalidated_roots(): the root is given up with all below it, and the next fault loads another. It is
+ * taken apart by a pass over what maps 1 GiB, then by one over what is left (tdp_mmu_zap_root()). Returns the leaves dropped; who asks
+ * has the vCPUs leave the root.
+ */
+export function tdpZapAll(vm: usize, actor: usize): u32 {
+  const root = vmRoot(vm);
+  if (root === 0) return 0;
+  setVmRoot(vm, 0);
+  vmForgetDirectory(vm);
+  let zapped = zapBelow(vm, root, 0, vmLevels(vm), LEVEL_1G, actor);
+  zapped += zapBelow(vm, root, 0, vmLevels(vm), vmLevels(vm), actor);
+  tableFree(vmMm(vm), spGive(vmTablePool(vm), spOfTable(vmTablePool(vm), root)), actor);
+  return zapped;
+}
+
+// Drops the entries of `level` that are reached from `table`, which is of level `at`.
+function zapBelow(vm: usize, table: usize, first: u64, at: u32, level: u32, actor: usize): u32 {
+  let zapped: u32 = 0;
+  for (let index: u32 = 0; index < TABLE_ENTRIES; index++) {
+    const entry = table + ((<usize>index) << 3);
+    const old = load<u64>(entry);
+    if (!sptePresent(old)) continue;
+    const gfn = first + ((<u64>index) << (9 * (at - 1)));
+    if (at > level) {
+      zapped += zapBelow(vm, spteTableAddress(old), gfn, at - 1, level, actor);
+      continue;
+    }
+    traceSpteChanged(vm, gfn, at, old, SPTE_NONE, actorClock(actor));
+    store<u64>(entry, SPTE_NONE);
+    zapped += removed(vm, spteTableAddress(old), actor);
+  }
+  return zapped;
+}
+
+// handle_removed_pt() of a table that nobody walks: every entry is marked, those that were not there too. Returns the leaves dropped.
+function removed(vm: usize, table: usize, actor: usize): u32 {
+  const sp = spOfTable(vmTablePool(vm), table);
+  const level = spLevel(sp);
+  const time = actorClock(actor);
+  let zapped: u32 = 0;
+  tracePrepareZap(sp, time);
+  for (let index: u32 = 0; index < TABLE_ENTRIES; index++) {
+    const old = load<u64>(table + ((<usize>index) << 3));
+    const gfn = <u64>spGfn(sp) + ((<u64>index) << (9 * (level - 1)));
+    traceSpteChanged(vm, gfn, level, old, SPTE_REMOVED, time);
+    if (!sptePresent(old)) continue;
+    if (spteIsLeaf(old, level)) {
+      spteReleased(vm, <u32>gfn, old, actor);
+      zapped++;
+    } else {
+      zapped += removed(vm, spteTableAddress(old), actor);
+    }
+  }
+  tableFree(vmMm(vm), spGive(vmTablePool(vm), sp), actor);
   return zapped;
 }
 

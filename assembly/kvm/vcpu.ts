@@ -47,7 +47,7 @@ export const PF_PINNED: usize = NOTIFIER_PC + 120;
 export const PF_PRESENT: usize = NOTIFIER_PC + 80;
 // Frames set aside for page tables (mmu_topup_memory_caches()): count, pfns.
 export const SPARE_COUNT: usize = NOTIFIER_PC + 84;
-export const SPARE_PFNS: usize = NOTIFIER_PC + 88; // u32 × 4
+export const SPARE_PFNS: usize = NOTIFIER_PC + 240; // u32 × 6
 export const BLOCKED_SEEN: usize = NOTIFIER_PC + 104; // u64
 const MODE: usize = NOTIFIER_PC + 112;
 /** The address space of that access, under shadow paging: frame of its table (guestspace.ts). */
@@ -90,8 +90,8 @@ export const VCPU_HANDLER: usize = NOTIFIER_PC + 228;
 /** Where the stream of accesses has been looked at ahead of its faults: ahead.ts. */
 export const AHEAD_FROM: usize = NOTIFIER_PC + 232;
 export const AHEAD_TO: usize = NOTIFIER_PC + 236;
-export const GUEST_WALK: usize = NOTIFIER_PC + 240; // WALK_BYTES
-export const KVM_CONTEXT_END: usize = NOTIFIER_PC + 240 + WALK_BYTES;
+export const GUEST_WALK: usize = NOTIFIER_PC + 264; // WALK_BYTES
+export const KVM_CONTEXT_END: usize = NOTIFIER_PC + 264 + WALK_BYTES;
 
 /** In the guest, or taken off its CPU there. */
 export const VCPU_IN_GUEST: u32 = 0;
@@ -139,6 +139,11 @@ export function vcpuLayout(vcpu: usize): void {
   const vm = vcpuVm(vcpu);
   const own = (<u64>unitsFor(vmGfnEnd(vm), 512)) << 2;
   store<u32>(vcpu, vmIsShadow(vm) ? <u32>arenaReserve(PART_SPTES, own, 64) : <u32>vmDirectory(vm), DIRECTORY);
+}
+
+/** The VM's directory of leaf tables has moved. */
+export function vcpuDirectoryMoved(vcpu: usize): void {
+  store<u32>(vcpu, <u32>vmDirectory(vcpuVm(vcpu)), DIRECTORY);
 }
 
 export function vcpuVm(vcpu: usize): usize {

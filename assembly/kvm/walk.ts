@@ -1,6 +1,6 @@
 import { checkLeafBits } from "./leafbits";
 import { SPTE_NONE, SPTE_PAGE_SIZE, sptePfn, sptePresent, spteTable, spteTableAddress } from "./spte";
-import { setVmRoot, vmDirectory, vmFormat, vmGfnEnd, vmLevels, vmRoot } from "./vm";
+import { vmDirectory, vmFormat, vmGfnEnd, vmLevels, vmRoot } from "./vm";
 
 // The tables that map a VM, the same for every MMU: 4 or 5 levels of 512 entries from gfn to frame. The tables are the truth; a directory
 // of leaf tables beside them spares the walk its upper levels.
@@ -17,6 +17,7 @@ const LEVEL_BITS: u32 = 9;
 export const TABLE_ENTRIES: u32 = 512;
 export const LEVEL_4K: u32 = 1;
 export const LEVEL_2M: u32 = 2;
+export const LEVEL_1G: u32 = 3;
 
 /** Pages that an entry of `level` maps. */
 export function levelPages(level: u32): u32 {
@@ -46,6 +47,7 @@ export function walkLeaf(vm: usize, gfn: u32): usize {
 export function walkTo(vm: usize, gfn: u32, level: u32): usize {
   if (level === LEVEL_4K) return walkLeaf(vm, gfn);
   let table = vmRoot(vm);
+  if (table === 0) return 0;
   for (let at = vmLevels(vm); at > level; at--) {
     const entry = load<u64>(entryOf(table, gfn, at));
     if (!sptePresent(entry)) return 0;
@@ -84,21 +86,17 @@ export function leafPfn(spte: u64, gfn: u32): u32 {
   return spte & SPTE_PAGE_SIZE ? sptePfn(spte) + (gfn & 511) : sptePfn(spte);
 }
 
-/** Tables that are missing on the way to the entry of `gfn` at `level`; the root is always there. */
+/** Tables that are missing on the way to the entry of `gfn` at `level`, the root included. */
 export function walkMissing(vm: usize, gfn: u32, level: u32): u32 {
   if (walkLeaf(vm, gfn) !== 0) return 0;
   let table = vmRoot(vm);
+  if (table === 0) return vmLevels(vm) - level + 1;
   for (let at = vmLevels(vm); at > level; at--) {
     const entry = load<u64>(entryOf(table, gfn, at));
     if (!sptePresent(entry) || entry & SPTE_PAGE_SIZE) return at - level;
     table = spteTableAddress(entry);
   }
   return 0;
-}
-
-/** Puts the root in its place. */
-export function walkRoot(vm: usize, table: usize): void {
-  setVmRoot(vm, table);
 }
 
 /** Links `child`, a table of `level` - 1, at `entry`. */
@@ -114,8 +112,7 @@ export function setDirectory(vm: usize, gfn: u32, table: usize): void {
 
 /** The directory and the leaves' bits against the tables. Returns how many tables the walk can reach. */
 export function checkWalk(vm: usize): u32 {
-  if (vmRoot(vm) === 0) return 0;
-  const found = checkTable(vm, vmRoot(vm), 0, vmLevels(vm));
+  const found = vmRoot(vm) === 0 ? 0 : checkTable(vm, vmRoot(vm), 0, vmLevels(vm));
   let known: u32 = 0;
   for (let at: u32 = 0; at <= (vmGfnEnd(vm) - 1) >> LEVEL_BITS; at++) {
     if (load<u32>(vmDirectory(vm) + ((<usize>at) << 2)) !== 0) known++;

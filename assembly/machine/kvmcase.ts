@@ -1,3 +1,10 @@
+import {
+  vmInvalidateBegin,
+  vmInvalidateEnd,
+  vmInvalidateExtend,
+  vmInvalidateRetry,
+  vmInvalidateSeq,
+} from "../kvm/invalidation";
 import { mmuPagesDefault } from "../kvm/legacypages";
 import { memslotFrame, memslotFrames, memslotInit } from "../kvm/memslot";
 import { descPoolUsed } from "../kvm/ptelist";
@@ -13,14 +20,7 @@ import {
   rmapRemove,
 } from "../kvm/rmap";
 import { spteAge, spteDirty, spteLeaf, spteRestore, spteWithoutAd, spteWriteProtect } from "../kvm/spte";
-import {
-  vmCreate,
-  vmInvalidateBegin,
-  vmInvalidateEnd,
-  vmInvalidateExtend,
-  vmInvalidateRetry,
-  vmInvalidateSeq,
-} from "../kvm/vm";
+import { vmCreate } from "../kvm/vm";
 import { arenaCommit, arenaInit, arenaReserve, arenaTop, PART_SPTES, PART_WORKLOADS } from "../memory/arena";
 import { E_NO_MEMORY, OK } from "../memory/status";
 

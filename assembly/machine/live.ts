@@ -78,7 +78,7 @@ export function liveBalloon(vm: u32, pages: u32): void {
   givebackTarget(vmAt(vm), pages, now());
 }
 
-/** Drops every spte of a VM, as deleting a memslot does: each page that is touched again faults once, its frame is there. */
+/** Drops every spte and every table of a VM, as deleting a memslot does: each page that is touched again faults once, its frame is there. */
 export function liveZapAll(vm: u32): void {
   mmuZapAll(vmAt(vm), vmVcpuList(vmAt(vm)));
   for (let vcpu = vmVcpuList(vmAt(vm)); vcpu !== 0; vcpu = vcpuNext(vcpu)) tlbFlush(vcpu);

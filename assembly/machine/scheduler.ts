@@ -199,6 +199,8 @@ function runTurn(budget: u32): u32 {
   const cpu = turnCpu();
   const vcpu = cpuCurrent(cpuAt(cpu));
   traceActor(cpu, actorId(vcpu));
+  // Alone in the guest, a vCPU may go through a fault within its turn, as long as nothing is due meanwhile (kvm/atonce.ts).
+  setEventHorizon(cpuContenders() > 1 ? 0 : timeLimit());
   const made = turn(vcpu, turnEnd(), budget);
   const result = turnResult();
   if (result === TURN_BUDGET) return made;

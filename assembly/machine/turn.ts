@@ -80,7 +80,13 @@ import { spacePsi } from "../mm/space";
 import { ACTOR_HALTED, actorClock, setActorClock, setActorState } from "../sim/actor";
 import { COST_GUEST_TICK_NS, cost } from "../sim/costs";
 import { DIGEST_TASK, digestAdd } from "../sim/digest";
-import { EVENT_GUEST_TICK, EVENT_GUEST_WAKE, EVENT_TASK_START, eventPost } from "../sim/events";
+import {
+  EVENT_GUEST_TICK,
+  EVENT_GUEST_WAKE,
+  EVENT_TASK_START,
+  eventPost,
+  setEventHorizon,
+} from "../sim/events";
 import { workloadFill } from "../workload/fill";
 import { PAGED_SLEEP, pagedOver, pagedPauseNs, pagedRun, pagedStop } from "../workload/paged";
 import { PAGED_WAITS } from "../workload/pagedtask";
@@ -152,6 +158,7 @@ export function turn(vcpu: usize, end: u64, budget: u32): u32 {
       setVcpuUser(vcpu, false);
       if (vcpuApf(vcpu) !== 0)
         store<u32>(vcpuApf(vcpu), stepIrqsOff(vcpu) ? CPL_IRQS_OFF : CPL_NO_TASK, APF_CPL);
+      setEventHorizon(0); // whoever made the step counts its faults
       if (!stepRun(vcpu)) return done(TURN_FAULT, made);
       vmCountAdd(vmStats(vcpuVm(vcpu)), VM_ACCESSES, 1);
       setStop(accessStop() === ACCESS_VIOLATION && stopOnViolation() ? STOP_VIOLATION : STOP_STEP);

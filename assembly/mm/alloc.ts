@@ -142,6 +142,18 @@ export function allocStep(mm: usize, actor: usize): i32 {
   }
 }
 
+/**
+ * The allocation of a page for the process of `space` has come to where `pfn` is taken and its cgroup, which is at its limit, is to lose the page that
+ * an idealized policy has chosen: atonce.ts has come so far, allocStep() goes on.
+ */
+export function allocAtChoice(actor: usize, space: usize, pfn: u32): void {
+  allocBegin(actor, space);
+  store<u32>(actor, pfn, ALLOC_PFN);
+  store<u32>(actor, AT_LIMIT | RECLAIMED, ALLOC_LIMITED);
+  psiMemstall(actor, PSI_RECLAIM, true);
+  store<u32>(actor, CHARGE_IDEALIZED, ALLOC_PC);
+}
+
 function isTable(actor: usize): bool {
   const what = load<u32>(actor, ALLOC_TABLE);
   return what === PROCESS_TABLE || what === KVM_TABLE;
@@ -193,7 +205,7 @@ function takeFrame(mm: usize, actor: usize, reclaimed: bool): bool {
   return true;
 }
 
-/** Takes a frame for a page table of `space`, or of KVM's for it, at boot, before time starts. PFN_NONE when memory is exhausted. */
+/** Takes a frame for a page table of `space`, or of KVM's for it, at boot before time starts, or when its process maps more. PFN_NONE when memory is exhausted. */
 export function allocBootTable(mm: usize, space: usize, kvm: bool): u32 {
   const pfn = allocPagesNoReclaim(mm, 0, 0, GFP_TABLE_PAGE);
   if (pfn === PFN_NONE) return PFN_NONE;

@@ -5,21 +5,16 @@ import { COST_HUGE_FAULT_NS, COST_MINOR_FAULT_NS, cost } from "../sim/costs";
 import { allocated, allocBegin, allocStep, allocTableBegin } from "./alloc";
 import {
   FAULT_ENTRY,
-  FAULT_INDEX,
   FAULT_KIND,
   FAULT_MODE,
   FAULT_OLD,
-  FAULT_PC,
   FAULT_PFN,
-  FAULT_SPACE,
   FAULT_WRITABLE,
-  FAULT_WRITE,
   READAHEAD_OWN,
 } from "./context";
 import {
   AT_ANON,
   AT_ANON_INSTALL,
-  AT_BYPASS,
   AT_COPY,
   AT_COPY_END,
   AT_COPY_INSTALL,
@@ -109,6 +104,8 @@ export {
   FAULT_SPURIOUS,
   FAULT_WAIT,
   FAULT_WRITE_PROTECT,
+  faultAtBypass,
+  faultBegin,
   faultMode,
 } from "./faultstate";
 
@@ -116,18 +113,6 @@ export {
 // do_anonymous_page(), do_wp_page() and, in swapin.ts, do_swap_page(). It ends with the frame, held by one reference of the
 // caller. A machine of steps: it allocates, reads from swap, waits for locked pages and tells the notifier; after each of
 // these the pte is looked at again, and if it has changed the work done is thrown away and the fault starts over.
-
-/** Starts a fault on page `index` of `space`. */
-export function faultBegin(actor: usize, space: usize, index: u32, write: bool): void {
-  store<u32>(actor, AT_START, FAULT_PC);
-  store<u32>(actor, <u32>space, FAULT_SPACE);
-  store<u32>(actor, index, FAULT_INDEX);
-  store<u32>(actor, write ? 1 : 0, FAULT_WRITE);
-  store<u32>(actor, FAULT_SPURIOUS, FAULT_KIND);
-  store<u32>(actor, 0, FAULT_WRITABLE);
-  store<u32>(actor, FAULT_WAIT, FAULT_MODE);
-  store<u32>(actor, PFN_NONE, READAHEAD_OWN);
-}
 
 /** The fault that has just begun must not wait: `mode` is FAULT_NOWAIT or FAULT_NOIO. */
 export function faultNowait(actor: usize, mode: u32): void {

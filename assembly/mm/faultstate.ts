@@ -1,3 +1,4 @@
+import { PFN_NONE } from "../memory/layout";
 import { actorCpu } from "../sim/actor";
 import {
   FAULT_ENTRY,
@@ -9,6 +10,7 @@ import {
   FAULT_SPACE,
   FAULT_WRITABLE,
   FAULT_WRITE,
+  READAHEAD_OWN,
 } from "./context";
 import { memcgEvents } from "./memcgstat";
 import {
@@ -65,6 +67,25 @@ export const FAULT_WAIT: u32 = 0;
 export const FAULT_NOWAIT: u32 = 1;
 /** get_user_pages_noio() of 2010: it gives up as soon as the page must come from a device, and starts no read. */
 export const FAULT_NOIO: u32 = 2;
+
+/** Starts a fault on page `index` of `space`. */
+export function faultBegin(actor: usize, space: usize, index: u32, write: bool): void {
+  store<u32>(actor, AT_START, FAULT_PC);
+  store<u32>(actor, <u32>space, FAULT_SPACE);
+  store<u32>(actor, index, FAULT_INDEX);
+  store<u32>(actor, write ? 1 : 0, FAULT_WRITE);
+  store<u32>(actor, FAULT_SPURIOUS, FAULT_KIND);
+  store<u32>(actor, 0, FAULT_WRITABLE);
+  store<u32>(actor, FAULT_WAIT, FAULT_MODE);
+  store<u32>(actor, PFN_NONE, READAHEAD_OWN);
+}
+
+/** The same, for one that allocates the frame to which it will read `entry` past the swap cache: atonce.ts has come so far. */
+export function faultAtBypass(actor: usize, space: usize, index: u32, entry: u32, write: bool): void {
+  faultBegin(actor, space, index, write);
+  store<u32>(actor, entry, FAULT_ENTRY);
+  faultGoto(actor, AT_BYPASS);
+}
 
 /** Waiting for a page to come back from swap is a stall, from the choice to read until the pte is looked at again. */
 export function faultGoto(actor: usize, pc: u32): void {

@@ -1,7 +1,7 @@
 import { PFN_NONE } from "../memory/layout";
 import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
 import { Policy } from "../policy/policy";
-import { policyEvict } from "../policy/registry";
+import { POLICY_OUTSIDE, policyEvict } from "../policy/registry";
 import { actorClock, actorGoesOn, actorSpend, STAGE_RECLAIM } from "../sim/actor";
 import { COST_RECLAIM_SCAN_PAGE_NS, cost } from "../sim/costs";
 import { emit, TRACE_MM_VMSCAN_MEMCG_RECLAIM_BEGIN, TRACE_MM_VMSCAN_MEMCG_RECLAIM_END } from "../sim/trace";
@@ -19,7 +19,7 @@ import { spaceId, spaceMemcg, spacePolicy, spacePte } from "./space";
 // Reclaim for a cgroup's limit under an idealized policy: the page that the policy chooses goes, used or not, and no other. It leaves
 // by the path of every page (evict.ts). A device that takes its time has written it before the reclaimer goes on.
 //
-//   CHOOSE → EVICT → free                 a page that could not go is no progress
+//   CHOOSE → EVICT → free                 a page that could not go is no progress; CHOSEN: atonce.ts has chosen
 //              ^  \
 //              |   → WRITTEN: under writeback
 //              +-------+
@@ -27,6 +27,7 @@ import { spaceId, spaceMemcg, spacePolicy, spacePte } from "./space";
 const CHOOSE: u32 = 0;
 const EVICT: u32 = 1;
 const WRITTEN: u32 = 2;
+const CHOSEN: u32 = 3;
 
 /**
  * Starts the eviction of one page of `space`, for the fault that the actor is in. False without such a policy, or when the policy knows
@@ -39,6 +40,12 @@ export function idealizedBegin(actor: usize, space: usize): bool {
   store<u32>(actor, CHOOSE, IDEALIZED_PC);
   emit(TRACE_MM_VMSCAN_MEMCG_RECLAIM_BEGIN, actorClock(actor), 0, 0, 0, 0);
   return true;
+}
+
+/** An idealized policy of the core chooses which page of `space` goes, and knows of one. */
+export function idealizedChooses(space: usize): bool {
+  const policy = changetype<Policy>(spacePolicy(space));
+  return spacePolicy(space) !== 0 && policy.used !== 0 && policy.kind !== POLICY_OUTSIDE;
 }
 
 /** Pages freed by the reclaim that idealizedStep() has finished. */
@@ -67,11 +74,11 @@ export function idealizedStep(mm: usize, actor: usize): i32 {
     } else if (pc === WRITTEN) {
       throttleEnd(actor);
       if (wait(mm, actor)) return STEP_BLOCKED;
-    } else {
-      store<u32>(actor, choose(space, faultIndex(actor)), IDEALIZED_PFN);
+    } else if (pc === CHOOSE) {
+      store<u32>(actor, idealizedChoose(space, faultIndex(actor)), IDEALIZED_PFN);
       actorSpend(actor, STAGE_RECLAIM, cost(COST_RECLAIM_SCAN_PAGE_NS));
     }
-    if (!isolate(mm, actor, space, pc === CHOOSE)) return finish(actor);
+    if (!isolate(mm, actor, space, pc === CHOOSE || pc === CHOSEN)) return finish(actor);
     store<u32>(actor, EVICT, IDEALIZED_PC);
   }
 }
@@ -81,8 +88,16 @@ function finish(actor: usize): i32 {
   return STEP_DONE;
 }
 
-// The frame of the page that is to go; PFN_NONE when the policy knows of none.
-function choose(space: usize, index: u32): u32 {
+/** The eviction for the fault that the actor is in has chosen `pfn` (PFN_NONE: nothing) and has it still to take; idealizedStep() goes on. */
+export function idealizedAtChoice(actor: usize, space: usize, pfn: u32): void {
+  store<u32>(actor, <u32>space, IDEALIZED_SPACE);
+  store<u32>(actor, 0, IDEALIZED_FREED);
+  store<u32>(actor, pfn, IDEALIZED_PFN);
+  store<u32>(actor, CHOSEN, IDEALIZED_PC);
+}
+
+/** The frame of the page of `space` that is to go, for page `index` is about to come; PFN_NONE when the policy knows of none. */
+export function idealizedChoose(space: usize, index: u32): u32 {
   const policy = changetype<Policy>(spacePolicy(space));
   policy.capacity = residencyCapacity(space);
   while (policy.used > 0) {

@@ -53,6 +53,14 @@ export function tryCharge(mm: usize, cpu: u32, space: usize, single: bool): bool
   return true;
 }
 
+/** The cgroup of `space` is exactly at its limit and `cpu` has nothing in stock for it: tryCharge() would fail, and succeed when a page has gone. */
+export function chargeFull(mm: usize, cpu: u32, space: usize): bool {
+  const stock = stockOf(mm, cpu);
+  if (load<u32>(stock) === <u32>space && load<u32>(stock, PAGES) !== 0) return false;
+  const memcg = spaceMemcg(space);
+  return memcgUsage(memcg) === memcgMax(memcg);
+}
+
 // refill_stock()
 function refill(mm: usize, cpu: u32, space: usize, pages: u32): void {
   const stock = stockOf(mm, cpu);

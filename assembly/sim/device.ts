@@ -136,10 +136,15 @@ export function deviceRotational(device: usize): bool {
   return (load<u32>(device, FLAGS) & DEVICE_ROTATIONAL) !== 0;
 }
 
-/** CPU ns of a synchronous device's read or write; counts it. */
-export function deviceSynchronousNs(device: usize, write: bool): u32 {
+/** CPU ns that a synchronous device takes for a read or write. */
+export function deviceSynchronousTakes(device: usize, write: bool): u32 {
   assert(deviceSynchronous(device));
-  const ns = write ? load<u32>(device, WRITE_NS) : load<u32>(device, READ_NS);
+  return write ? load<u32>(device, WRITE_NS) : load<u32>(device, READ_NS);
+}
+
+/** The same for a read or write that is made now; counts it. */
+export function deviceSynchronousNs(device: usize, write: bool): u32 {
+  const ns = deviceSynchronousTakes(device, write);
   count(device, write, ns);
   return ns;
 }

@@ -25,7 +25,7 @@ const TIME: usize = 0;
 const SEQ: usize = 8;
 const KIND: usize = 16;
 const ARG: usize = 20;
-const ENTRY_BYTES: usize = 24;
+export const EVENT_BYTES: usize = 24;
 
 /** An actor that keeps its CPU goes on with its next step. */
 export const EVENT_STEP: u32 = 0;
@@ -51,7 +51,7 @@ export const EVENT_PAGER: u32 = 9;
 /** Makes room for `capacity` events in a machine that lives; after arenaCommit() eventsMove() is called with the address. */
 export function eventsGrow(capacity: u32): usize {
   if (capacity <= load<u32>(EVENTS, CAPACITY)) return 0;
-  const heap = arenaReserve(PART_EVENTS, <u64>capacity * ENTRY_BYTES);
+  const heap = arenaReserve(PART_EVENTS, <u64>capacity * EVENT_BYTES);
   store<u32>(EVENTS, capacity, CAPACITY);
   return heap;
 }
@@ -59,8 +59,18 @@ export function eventsGrow(capacity: u32): usize {
 /** The queue moves to where eventsGrow() has made room. */
 export function eventsMove(heap: usize): void {
   if (heap === 0) return;
-  memory.copy(heap, <usize>load<u32>(EVENTS, HEAP), <usize>load<u32>(EVENTS, COUNT) * ENTRY_BYTES);
+  memory.copy(heap, <usize>load<u32>(EVENTS, HEAP), <usize>load<u32>(EVENTS, COUNT) * EVENT_BYTES);
   store<u32>(EVENTS, <u32>heap, HEAP);
+}
+
+/** Address of the queue. */
+export function eventsHeap(): usize {
+  return <usize>load<u32>(EVENTS, HEAP);
+}
+
+/** Events that were ever posted. */
+export function eventsPosted(): u64 {
+  return load<u64>(EVENTS, SEQUENCE);
 }
 
 /** Events that can be pending at once. */
@@ -69,7 +79,7 @@ export function eventsCapacity(): u32 {
 }
 
 export function eventsLayout(capacity: u32): void {
-  store<u32>(EVENTS, <u32>arenaReserve(PART_EVENTS, <u64>capacity * ENTRY_BYTES), HEAP);
+  store<u32>(EVENTS, <u32>arenaReserve(PART_EVENTS, <u64>capacity * EVENT_BYTES), HEAP);
   store<u32>(EVENTS, capacity, CAPACITY);
   store<u32>(EVENTS, 0, COUNT);
   store<u64>(EVENTS, 0, SEQUENCE);
@@ -113,12 +123,12 @@ export function eventPost(time: u64, kind: u32, arg: u32): void {
   let index = count;
   while (index > 0) {
     const parent = (index - 1) >> 1;
-    const parentAt = heap + <usize>parent * ENTRY_BYTES;
+    const parentAt = heap + <usize>parent * EVENT_BYTES;
     if (before(parentAt, time, seq)) break;
-    moveEntry(heap + <usize>index * ENTRY_BYTES, parentAt);
+    moveEntry(heap + <usize>index * EVENT_BYTES, parentAt);
     index = parent;
   }
-  const at = heap + <usize>index * ENTRY_BYTES;
+  const at = heap + <usize>index * EVENT_BYTES;
   store<u64>(at, time, TIME);
   store<u64>(at, seq, SEQ);
   store<u32>(at, kind, KIND);
@@ -135,26 +145,26 @@ export function eventPop(): void {
   store<u32>(EVENTS, count, COUNT);
   if (count === 0) return;
 
-  const last = heap + <usize>count * ENTRY_BYTES;
+  const last = heap + <usize>count * EVENT_BYTES;
   const time = load<u64>(last, TIME);
   const seq = load<u64>(last, SEQ);
   let index: u32 = 0;
   while (true) {
     let child = (index << 1) + 1;
     if (child >= count) break;
-    let childAt = heap + <usize>child * ENTRY_BYTES;
+    let childAt = heap + <usize>child * EVENT_BYTES;
     if (child + 1 < count) {
-      const right = childAt + ENTRY_BYTES;
+      const right = childAt + EVENT_BYTES;
       if (before(right, load<u64>(childAt, TIME), load<u64>(childAt, SEQ))) {
         child++;
         childAt = right;
       }
     }
     if (!before(childAt, time, seq)) break;
-    moveEntry(heap + <usize>index * ENTRY_BYTES, childAt);
+    moveEntry(heap + <usize>index * EVENT_BYTES, childAt);
     index = child;
   }
-  if (index !== count) moveEntry(heap + <usize>index * ENTRY_BYTES, last);
+  if (index !== count) moveEntry(heap + <usize>index * EVENT_BYTES, last);
 }
 
 /** Events that are pending; eventKindAt() and its like show each, in no order. */
@@ -164,7 +174,7 @@ export function eventCount(): u32 {
 
 function entryAt(index: u32): usize {
   assert(index < load<u32>(EVENTS, COUNT));
-  return <usize>load<u32>(EVENTS, HEAP) + <usize>index * ENTRY_BYTES;
+  return <usize>load<u32>(EVENTS, HEAP) + <usize>index * EVENT_BYTES;
 }
 
 export function eventKindAt(index: u32): u32 {
@@ -186,7 +196,7 @@ export function eventTake(index: u32): void {
   const arg = eventArgAt(index);
   // Its ancestors move down one place each, which keeps every other parent before its children.
   for (; index > 0; index = (index - 1) >> 1) {
-    moveEntry(heap + <usize>index * ENTRY_BYTES, heap + <usize>((index - 1) >> 1) * ENTRY_BYTES);
+    moveEntry(heap + <usize>index * EVENT_BYTES, heap + <usize>((index - 1) >> 1) * EVENT_BYTES);
   }
   store<u32>(heap, kind, KIND);
   store<u32>(heap, arg, ARG);
@@ -206,7 +216,7 @@ export function checkEvents(): void {
   const count = load<u32>(EVENTS, COUNT);
   assert(count <= load<u32>(EVENTS, CAPACITY));
   for (let index: u32 = 1; index < count; index++) {
-    const at = heap + <usize>index * ENTRY_BYTES;
-    assert(before(heap + <usize>((index - 1) >> 1) * ENTRY_BYTES, load<u64>(at, TIME), load<u64>(at, SEQ)));
+    const at = heap + <usize>index * EVENT_BYTES;
+    assert(before(heap + <usize>((index - 1) >> 1) * EVENT_BYTES, load<u64>(at, TIME), load<u64>(at, SEQ)));
   }
 }

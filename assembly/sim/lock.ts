@@ -44,6 +44,11 @@ function own(actor: usize): void {
   setActorSpinLocks(actor, actorSpinLocks(actor) + 1);
 }
 
+/** Nobody holds the lock, or waits for it. */
+export function lockFree(lock: usize): bool {
+  return load<u32>(lock, WRITER) === 0 && load<u32>(lock, READERS) === 0;
+}
+
 /** Takes the lock for reading. False: the actor now spins, and owns the lock when its next step comes. */
 export function lockRead(lock: usize, actor: usize): bool {
   if (load<u32>(lock, WRITER) !== 0 || load<u32>(lock, WAIT_HEAD) !== 0) {

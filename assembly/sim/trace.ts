@@ -108,6 +108,18 @@ export function traceEnable(low: u32, high: u32): void {
   store<u64>(TRACE, load<u32>(TRACE, CAPACITY) === 0 ? 0 : mask, ENABLED);
 }
 
+/** Records of some event are kept. */
+export function traceRecords(): bool {
+  return load<u64>(TRACE, ENABLED) !== 0;
+}
+
+/** Counts `event`, of which no record is kept. */
+export function count(event: u32): void {
+  assert(!traceRecords());
+  const counter = TRACE + ((<usize>event) << 3);
+  store<u64>(counter, load<u64>(counter, COUNTS) + 1, COUNTS);
+}
+
 /** Who acts now, for the records' header. */
 export function traceActor(cpu: u32, actor: u32): void {
   store<u32>(TRACE, cpu, CPU);

@@ -1,0 +1,38 @@
+import { allowAtOnce } from "../kvm/atonce";
+import { KVM_CONTEXT_END } from "../kvm/vcpu";
+import { vmAt } from "../kvm/vmtable";
+import { ACTOR_BYTES } from "../sim/actor";
+import { EVENT_BYTES, eventsCapacity, eventsHeap, eventsPosted } from "../sim/events";
+import { vcpuAt } from "./lookup";
+
+// For the tests that compare machines whose plain faults go through in one go with machines whose faults all go by steps
+// (kvm/atonce.ts): the switch, and which memory may differ: what a vCPU's machines of steps have left behind, and the numbers that
+// pending events were given.
+
+/** From now on plain faults go through in one go, or by steps. */
+export function atOnceAllow(allow: bool): void {
+  allowAtOnce(allow);
+}
+
+/** Events that were ever posted: a fault by steps posts one. */
+export function atOncePosted(): f64 {
+  return <f64>eventsPosted();
+}
+
+/** Where the locals of a vCPU's machines of steps lie. */
+export function atOnceLocals(vm: u32, vcpu: u32): usize {
+  return vcpuAt(vmAt(vm), vcpu) + ACTOR_BYTES;
+}
+
+export function atOnceLocalsBytes(): u32 {
+  return <u32>(KVM_CONTEXT_END - ACTOR_BYTES);
+}
+
+/** Where the queue of events lies. */
+export function atOnceEvents(): usize {
+  return eventsHeap();
+}
+
+export function atOnceEventsBytes(): u32 {
+  return eventsCapacity() * <u32>EVENT_BYTES;
+}
