@@ -20,8 +20,9 @@ import {
 import { MIGRATE_ONCE } from "../kvm/migratecalls";
 import { VM_WRITEPAGE_TRYLOCK_FAILED, vmCount } from "../kvm/stats";
 import { stepDone, stepPending, stepWanted } from "../kvm/step";
-import { vcpuFaultPending } from "../kvm/vcpu";
+import { vcpuFaultPending, vcpuVm } from "../kvm/vcpu";
 import { vmGuestFile, vmMonitor, vmStats } from "../kvm/vm";
+import { vmEnding } from "../kvm/vmend";
 import { vmAt, vmTableCount } from "../kvm/vmtable";
 import { lruAddDrainAll } from "../mm/lrubatch";
 import {
@@ -68,8 +69,8 @@ import { TURN_FAULT, TURN_HALT, turn, turnResult } from "./turn";
 // delayed: its clock moves on to the present when its own turn comes, as that of an actor whose CPU was taken from it. So every
 // order that is chosen here is one that the same machine could have come by. The horizon is 0, so that each step ends where it may.
 //
-// A choice is a pending event, an act of a guest (exploreguest.ts), or a vCPU in the guest with an access to make, a task or an event; a vCPU in the
-// guest without one does nothing.
+// A choice is a pending event, an act of a guest (exploreguest.ts), or a vCPU in the guest with an access to make, a task or an event, or to leave;
+// another vCPU in the guest does nothing.
 
 const CHOICES_MOST: u32 = 64;
 const CALLS_MOST: u32 = 8;
@@ -93,7 +94,8 @@ export function exploreChoices(): u32 {
   }
   for (let actor = firstActor(); actor !== 0 && count < CHOICES_MOST; actor = actorNext(actor)) {
     if (actorKind(actor) !== ACTOR_VCPU || actorState(actor) !== ACTOR_GUEST) continue;
-    if (vcpuFaultPending(actor) || stepPending(actor, false) || guestGoesOn(actor))
+    const ends = vmEnding(vcpuVm(actor));
+    if (ends || vcpuFaultPending(actor) || stepPending(actor, false) || guestGoesOn(actor))
       put(count++, TURN, <u32>actor);
   }
   for (let index = actDue(0); index < actsMost() && count < CHOICES_MOST; index = actDue(index + 1)) {

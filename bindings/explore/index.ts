@@ -75,7 +75,7 @@ export async function explore(
   const found = replay === undefined ? await search(world, { depth, states, merge, signal }) : null;
   const schedule = replay ?? found!.schedule;
   const [{ program, tasks: first }] = world.walkers as [Walker];
-  const gfn = found?.violation?.gfn ?? program[0]?.[1] ?? first[0]!.first;
+  const gfn = found?.violation?.gfn ?? program[0]?.[1] ?? first[0]?.first ?? 0;
   const vm = actors[0]!.vm ?? 0;
   world.restore(root);
   const steps: ExploredStep[] = [];

@@ -3,6 +3,7 @@
 import type { BootedTask } from "../boot.js";
 import { writeCgroup } from "../cgroup.js";
 import { type Core, constantName } from "../core.js";
+import { destroyVm } from "../destroy.js";
 import { PagevisorError } from "../errors.js";
 import { guard } from "../guard.js";
 import { taskNamed } from "../guestcalls.js";
@@ -17,17 +18,17 @@ const ACTS: readonly string[] = ["msr", "attempts"];
 
 /**
  * `["write", gfn]`; of a guest `["msr", bits]`, which switches its asynchronous page faults on or off, and `["attempts", number]`, after which its
- * tokens go on from there; of a monitor also `["pageout", gfn, pages]` and the other advice, and `["migrate", gfn, pages]`. Of `before` also
- * `["wait", us]`: so much virtual time passes; and of a monitor `["reclaim", pages]`, from the VM's cgroup.
+ * tokens go on from there; of a monitor also `["pageout", gfn, pages]` and the other advice, `["migrate", gfn, pages]`, and `["destroyVm"]`. Of `before`
+ * also `["wait", us]`: so much virtual time passes; and of a monitor `["reclaim", pages]`, from the VM's cgroup.
  */
 export type Operation = [
-  what: Advice | "migrate" | "wait" | "reclaim" | "msr" | "attempts",
-  gfn: number,
+  what: Advice | "migrate" | "destroyVm" | "wait" | "reclaim" | "msr" | "attempts",
+  gfn?: number,
   pages?: number,
 ];
 
 const PAGE_BYTES = 4096;
-const OF_MONITOR: readonly string[] = [...ADVICE, "migrate"];
+const OF_MONITOR: readonly string[] = [...ADVICE, "migrate", "destroyVm"];
 
 /** An actor with a finite program. */
 export interface Actor {
@@ -112,13 +113,15 @@ export function prepare(core: Core, scenario: ResolvedScenario, before: Actor[])
   );
   for (const { vm = 0, vcpu, program = [] } of before) {
     const cpu = vcpu === undefined ? 0 : first[vmNamed(scenario, vm).index]! + vcpu;
-    for (const [what, gfn, pages = 1] of program) {
+    for (const [what, gfn = 0, pages = 1] of program) {
       if (what === "wait") {
         runFor(core, gfn * 1000);
       } else if (what === "reclaim") {
         writeCgroup(core, scenario, vm, "memory.reclaim", gfn * PAGE_BYTES, { cpu });
       } else if (what === "migrate") {
         migrateOnce(core, scenario, vm, { gfn, pages }, { cpu });
+      } else if (what === "destroyVm") {
+        destroyVm(core, scenario, vm, { cpu });
       } else if (vcpu === undefined) {
         adviseOnce(core, scenario, vm, what as Advice, { gfn, pages }, { cpu });
       } else {
@@ -196,13 +199,13 @@ export function startOperation(core: Core, walker: Walker, index: number, place:
     for (const { id } of tasks) call.exploreTask(id);
     return;
   }
-  const [what, gfn, pages = 1] = walker.program[place]!;
+  const [what, gfn = 0, pages = 1] = walker.program[place]!;
   if (kind === "acts") {
     call.exploreAct(index, vm, vcpu, core.constant(`ACT_${constantName(what)}`), gfn);
   } else if (kind === "accesses") {
     call.exploreAccess(vm, vcpu, gfn, Number(what === "write"));
   } else {
-    const start = call.reportPageNumber(of, gfn) >>> 0;
+    const start = what === "destroyVm" ? 0 : call.reportPageNumber(of, gfn) >>> 0;
     call.exploreCall(index, vm, core.constant(`CALL_${constantName(what)}`), start, start + pages);
     if (what === "migrate") call.exploreCallOf(index, of);
   }

@@ -181,7 +181,10 @@ export class World {
 
   private stuck(): FoundViolation | null {
     const { call } = this.core;
-    const walker = this.walkers.find((each, at) => this.places[at]! <= operations(each));
+    const walker = this.walkers.find((each, at) => {
+      const left = each.vcpu >= 0 && call.stepVmEnding(each.vm) !== 0;
+      return !left && this.places[at]! <= operations(each);
+    });
     if (walker === undefined) return null;
     const { name, vm, vcpu, tasks } = walker;
     const asleep = tasks.find(({ id }) => call.exploreTaskSleeps(id) !== 0);
