@@ -169,7 +169,7 @@ export function guestWriteMsr(vcpu: usize): void {
 /** Somebody outside waits for guestMsrHandled(). */
 export function guestMsrAwaited(vcpu: usize): bool {
   const apf = vcpuApf(vcpu);
-  return apf !== 0 && ((vcpuAttention(vcpu) & ATTENTION_MSR) !== 0 || load<u32>(apf, APF_MSR_WRITTEN) !== 0);
+  return apf !== 0 && (vcpuAttention(vcpu) & (ATTENTION_MSR | ATTENTION_WRITTEN)) !== 0;
 }
 
 /** True once after the guest has written the MSR and has handled everything that came of it. */
