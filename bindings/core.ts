@@ -137,7 +137,10 @@ export interface CoreFunctions {
   stepMemslot: Call;
   stepDirty: Call;
   stepDirtyLog: Call;
+  stepSlotFirst: Call;
   stepSlotGfn: Call;
+  stepSlotPages: Call;
+  stepSlots: Call;
   stepOnlyCpu: Call;
   taskStart: Call;
   pagerSupply: Call;

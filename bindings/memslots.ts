@@ -40,6 +40,14 @@ export function memslotsOf(vm: MappedVm): Memslot[] {
   return slots.sort((left, right) => left.gfn - right.gfn);
 }
 
+/** The slots that a VM has now, by gfn: those of its scenario until its monitor sets others. */
+export function slotsNow({ call }: Core, vm: number): { gfn: number; pages: number }[] {
+  return Array.from({ length: call.stepSlots(vm) >>> 0 }, (_, place) => ({
+    gfn: call.stepSlotFirst(vm, place) >>> 0,
+    pages: call.stepSlotPages(vm, place) >>> 0,
+  }));
+}
+
 /** The guest frame of page `page` of the guest's memory; the pages from there on to the next hole. */
 export function gfnOfPage(slots: readonly Memslot[], page: number): { gfn: number; room: number } {
   let before = 0;

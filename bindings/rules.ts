@@ -130,16 +130,18 @@ function mmuNotifier({ mmu, mmuNotifier, hugePages }: ResolvedVm, index: number)
     return [{ path, wrong, allowed: '"seq-retry", or another mmu' }];
   }
   if (!hugePages) return [];
-  const wrong = '"notifier-2008" neither unmaps nor ages 2 MiB pages';
+  const wrong =
+    '"notifier-2008" neither unmaps nor ages 2 MiB entries: in 2008 only hugetlbfs had any, which no host takes away';
   return [{ path, wrong, allowed: '"seq-retry", or hugePages false' }];
 }
 
-// The pages of a huge page stand on the two lists one by one; other policies would have to know the whole.
+// The pages of a huge page stand on Linux' lists one by one, and what is found of the whole is noted for each. An idealized policy hears of
+// accesses to pages, and gives up one page at a time.
 function hugePages({ host, vms }: ResolvedScenario): Problem[] {
   const { policy } = host.reclaim;
-  if (policy === "two-list") return [];
+  if (!isIdealized(policy)) return [];
   return vms.flatMap((vm, index) => {
-    const wrong = `huge pages are not modelled under ${show(policy)}`;
+    const wrong = `${show(policy)} decides page by page, and a huge page comes and goes as a whole`;
     return vm.hugePages ? [{ path: ["vms", index, "hugePages"], wrong, allowed: "false" }] : [];
   });
 }

@@ -81,7 +81,6 @@ export function shadowPaging(vm: ResolvedVm, index: number): Problem[] {
       allowed,
     });
   };
-  if (vm.hugePages) refuse("hugePages", true, "false");
   if (vm.aliases.length > 0) refuse("aliases", vm.aliases, "none");
   if (vm.pageTableLevels !== 4) refuse("pageTableLevels", vm.pageTableLevels, "4");
   if (vm.guest.allocator === "buddy") refuse("guest.allocator", "buddy", '"direct"');

@@ -99,8 +99,9 @@ export abstract class SteppedMachine {
   }
 
   /**
-   * Has the VM's monitor set memslot `id`, or delete it with null (KVM_SET_USER_MEMORY_REGION). What KVM refuses stands in `error`: as it,
-   * ENOMEM for memory that the scenario has not put there.
+   * Has the VM's monitor set memslot `id`, or delete it with null (KVM_SET_USER_MEMORY_REGION). Where its process maps nothing, it maps the slot's
+   * memory first. What KVM refuses stands in `error`, and ENOMEM for what cannot be had: memory of which the process maps a part, more than
+   * fits the core, and more of a guest that keeps state for each page (merging, an idealized policy, shadow paging, memory in a file).
    *
    * @throws PagevisorError E_STEP for numbers that are none
    */

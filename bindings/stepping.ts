@@ -5,7 +5,7 @@ import { type Core, constantName } from "./core.js";
 import { FAULT_NAMES, type FaultName, STAGE_NAMES } from "./counters.js";
 import { PagevisorError } from "./errors.js";
 import { guard } from "./guard.js";
-import { type Memslot, memslotsOf } from "./memslots.js";
+import { type Memslot, slotsNow } from "./memslots.js";
 import { nearestName } from "./nearest.js";
 import { show } from "./problems.js";
 import type { FaultStages } from "./result.js";
@@ -163,7 +163,7 @@ export function adviseOnce(
   }
   if (advice !== "pageout") ownMemory(vm, "advice");
   contentNumber(content, advice);
-  const pages = pagesIn(memslotsOf(vm), range);
+  const pages = pagesIn(slotsNow(core, index), range);
   const start = core.call.reportPageNumber(index, range.gfn) >>> 0;
   const kind = core.constant(`CALL_${constantName(advice)}`);
   placeOn(core, scenario, index, -1, cpu);
@@ -201,13 +201,13 @@ export function pageRange(
   const { index, vm } = vmNamed(scenario, name);
   ownMemory(vm, "vm");
   if (range === null) return { index, start: 0, end: 0 };
-  const pages = pagesIn(memslotsOf(vm), range);
+  const pages = pagesIn(slotsNow(core, index), range);
   const start = core.call.reportPageNumber(index, range.gfn) >>> 0;
   return { index, start, end: start + pages };
 }
 
 // Pages of a range, which lies in one slot: advice is about one stretch of the process' addresses.
-function pagesIn(slots: readonly Memslot[], { gfn, pages = 1 }: GuestRange): number {
+function pagesIn(slots: readonly Pick<Memslot, "gfn" | "pages">[], { gfn, pages = 1 }: GuestRange): number {
   wholeNumber("range.gfn", gfn, 0, 2 ** 31 - 1);
   const slot = slots.find((each) => gfn >= each.gfn && gfn < each.gfn + each.pages);
   if (slot === undefined) {

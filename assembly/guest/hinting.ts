@@ -1,9 +1,10 @@
 import { arenaTake, PART_RECORDS } from "../memory/arena";
 import { freeOnePage } from "../mm/buddy";
 import { compoundHead, compoundOrder } from "../mm/compound";
+import { freeOrder, isFree } from "../mm/freeblock";
 import { hintingRegister } from "../mm/freehook";
 import { mmZone, mmZoneAt, mmZones, setMmHinting } from "../mm/instance";
-import { mmPfnEnd, PG_BUDDY, PG_HEAD, PG_TAIL, pageOf, pageOrder, pageRefs, pageTest } from "../mm/page";
+import { mmPfnEnd, PG_HEAD, PG_TAIL, pageOf, pageRefs, pageTest } from "../mm/page";
 import { isolateFreePage } from "../mm/pagealloc";
 import { pcpDrain } from "../mm/pcp";
 import { blockType, MAX_ORDER } from "../mm/zone";
@@ -139,7 +140,7 @@ function buddyPage(mm: usize, pfn: u32): u32 {
   for (let order: u32 = 0; order < MAX_ORDER; order++) {
     const head = pfn & ~((1 << order) - 1);
     probes++;
-    if (pageTest(pageOf(mm, head), PG_BUDDY) && pageOrder(pageOf(mm, head)) >= order) return head;
+    if (isFree(mm, head) && freeOrder(mm, head) >= order) return head;
   }
   return 0;
 }
@@ -154,10 +155,10 @@ function scanArray(hinting: usize): void {
     const entry = captured(hinting, index);
     const pfn = load<u32>(entry, PFN);
     const head = pfn === 0 ? 0 : buddyPage(mm, pfn);
-    if (head === 0 || pageTest(pageOf(mm, pfn), PG_BUDDY)) continue;
+    if (head === 0 || isFree(mm, pfn)) continue;
     const known = exists(hinting, head);
     store<u32>(entry, known ? 0 : head, PFN);
-    store<u32>(entry, pageOrder(pageOf(mm, head)), ORDER);
+    store<u32>(entry, freeOrder(mm, head), ORDER);
   }
   packArray(hinting);
   const ns = <u64>probes * cost(COST_MEM_HIT_NS);
@@ -236,12 +237,12 @@ function walkOne(hinting: usize, guest: usize): bool {
     store<u32>(hinting, head + (1 << compoundOrder(pageOf(mm, head))), NEXT_PFN);
     return true;
   }
-  const head = pageRefs(page) !== 0 ? 0 : pageTest(page, PG_BUDDY) ? pfn : buddyPage(mm, pfn);
+  const head = pageRefs(page) !== 0 ? 0 : isFree(mm, pfn) ? pfn : buddyPage(mm, pfn);
   if (head === 0) {
     store<u32>(hinting, pfn + 1, NEXT_PFN);
     return true;
   }
-  const order = pageOrder(pageOf(mm, head));
+  const order = freeOrder(mm, head);
   store<u32>(hinting, head + (1 << order), NEXT_PFN);
   if (order < load<u32>(hinting, MIN_ORDER)) return true;
   if (!isolateFreePage(mm, load<u32>(hinting, CPU), head)) {
@@ -287,7 +288,7 @@ export function checkHinting(hinting: usize): void {
   }
   for (let index: u32 = 0; index < load<u32>(hinting, ISOLATED); index++) {
     const pfn = load<u32>(hinting + LIST + <usize>index * ENTRY_BYTES, PFN);
-    assert(pageRefs(pageOf(mm, pfn)) === 0 && !pageTest(pageOf(mm, pfn), PG_BUDDY));
+    assert(pageRefs(pageOf(mm, pfn)) === 0 && !isFree(mm, pfn));
   }
 }
 

@@ -1,11 +1,12 @@
 import { arenaTake, PART_RECORDS } from "../memory/arena";
 import { PFN_NONE } from "../memory/layout";
 import { isFreeBlock } from "../mm/buddy";
+import { isReported, setReported } from "../mm/freeblock";
 import { reportingRegister } from "../mm/freehook";
 import { MIGRATE_ISOLATE, MIGRATE_TYPES, WMARK_LOW } from "../mm/gfp";
 import { mmZone, mmZoneAt, mmZones, setMmReporting } from "../mm/instance";
 import { listHead, listRotate } from "../mm/list";
-import { LIST_NONE, PG_REPORTED, pageList, pageNext, pageOf, pageSet, pageTest } from "../mm/page";
+import { LIST_NONE, pageList, pageNext, pageOf } from "../mm/page";
 import { isolateFreePage, putbackIsolatedPage } from "../mm/pagealloc";
 import { watermarkOk, watermarkPages } from "../mm/watermark";
 import { MAX_ORDER, zoneFreeBlocks, zoneFreeList } from "../mm/zone";
@@ -186,8 +187,8 @@ function walk(reporting: usize, mm: usize, cpu: u32): bool {
   if (type === MIGRATE_ISOLATE) return false;
   const list = zoneFreeList(mmZoneAt(mm, load<u32>(reporting, PLACE)), order, type);
   for (let pfn = listHead(list); pfn !== PFN_NONE; ) {
-    const next = pageNext(pageOf(mm, pfn));
-    if (!pageTest(pageOf(mm, pfn), PG_REPORTED)) {
+    const next = pageNext(mm, pfn);
+    if (!isReported(mm, pfn)) {
       const spent = load<i32>(reporting, BUDGET) < 0;
       const full = load<u32>(reporting, OFFSET) === 0;
       if (spent) store<u32>(reporting, REPORTING_REQUESTED, STATE);
@@ -216,7 +217,7 @@ function drain(reporting: usize, mm: usize, cpu: u32): void {
     const pfn = load<u32>(entry);
     const order = load<u32>(entry, 4);
     putbackIsolatedPage(mm, cpu, pfn, order);
-    if (isFreeBlock(mm, mmZone(mm, pfn), pfn, order)) pageSet(pageOf(mm, pfn), PG_REPORTED);
+    if (isFreeBlock(mm, mmZone(mm, pfn), pfn, order)) setReported(mm, pfn);
     store<u32>(reporting, load<u32>(reporting, OFFSET) + 1, OFFSET);
   }
 }

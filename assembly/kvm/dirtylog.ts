@@ -1,12 +1,16 @@
-import { arenaReserve, PART_RECORDS } from "../memory/arena";
+import { arenaBack, arenaCommit, arenaMark, arenaReserve, PART_RECORDS } from "../memory/arena";
 import { unitsFor } from "../memory/layout";
+import { OK } from "../memory/status";
 import {
   KVM_MEM_LOG_DIRTY_PAGES,
+  memslotBitmap,
+  memslotBitmapBytes,
   memslotDirty,
   memslotDirtySecond,
   memslotFlags,
   memslotGfn,
   memslotPages,
+  setMemslotBitmap,
   setMemslotDirty,
 } from "./memslot";
 import { mmuWriteProtect } from "./mmu";
@@ -27,8 +31,25 @@ function bitmapBytes(pages: u32): u64 {
 /** Reserves the bitmap of a slot and its snapshot. */
 export function dirtyLayout(slot: usize): void {
   const bytes = bitmapBytes(memslotPages(slot));
-  const bitmap = arenaReserve(PART_RECORDS, bytes << 1);
-  setMemslotDirty(slot, bitmap, bitmap + <usize>bytes);
+  setMemslotBitmap(slot, arenaReserve(PART_RECORDS, bytes << 1), (<u32>bytes) << 1);
+  setMemslotDirty(slot, memslotBitmap(slot), memslotBitmap(slot) + <usize>bytes);
+}
+
+/** kvm_alloc_dirty_bitmap(), in a machine that lives: the memory that the record had for another slot serves again. False: memory is exhausted. */
+export function dirtyAllocate(slot: usize): bool {
+  const bytes = <u32>bitmapBytes(memslotPages(slot));
+  if (memslotBitmapBytes(slot) < 2 * bytes) {
+    arenaMark();
+    const bitmap = arenaReserve(PART_RECORDS, 2 * bytes);
+    if (arenaCommit() !== OK) {
+      arenaBack();
+      return false;
+    }
+    setMemslotBitmap(slot, bitmap, 2 * bytes);
+  }
+  memory.fill(memslotBitmap(slot), 0, <usize>(2 * bytes));
+  setMemslotDirty(slot, memslotBitmap(slot), memslotBitmap(slot) + <usize>bytes);
+  return true;
 }
 
 /** kvm_slot_dirty_track_enabled() */

@@ -27,7 +27,7 @@ import {
 } from "./memslot";
 import { gfnToMemslot } from "./memslots";
 import { traceGetPage, traceSetSpte } from "./mmutrace";
-import { checkRmapList, rmapAdd, rmapCount, rmapFirst, rmapNext } from "./rmap";
+import { checkRmapList, rmapAdd, rmapCount, rmapFirst, rmapHead, rmapNext } from "./rmap";
 import { vmPrivateRoots } from "./roots";
 import { roleDirect, spEntryGfn, spLevel, spOfTable, spOlder, spOwner, spTable } from "./shadowpage";
 import { takeSpare } from "./spare";
@@ -314,9 +314,15 @@ export function checkLegacy(vm: usize): void {
   }
   let entries: u32 = 0;
   for (let gfn: u32 = 0; gfn < vmGfnEnd(vm); gfn++) {
+    if ((gfn & 511) === 0) {
+      entries += rmapCount(legacyRmap(vm), gfn, LEVEL_2M);
+      if (rmapHead(legacyRmap(vm), gfn, LEVEL_4K) === 0) {
+        gfn |= 511;
+        continue;
+      }
+    }
     checkRmapList(legacyRmap(vm), gfn, LEVEL_4K);
     entries += rmapCount(legacyRmap(vm), gfn, LEVEL_4K);
-    if ((gfn & 511) === 0) entries += rmapCount(legacyRmap(vm), gfn, LEVEL_2M);
   }
   assert(entries === leaves);
 }

@@ -62,8 +62,8 @@ import { LEVEL_4K, levelPages, linkTable, setDirectory, TABLE_ENTRIES } from "./
 //
 // record   0      4        8        12      16     24
 //          +------+--------+--------+-------+------+------+
-//          | hash | newest | oldest | limit | iter | rmap |
-//          +------+--------+--------+-------+------+------+
+//          | hash | newest | oldest | limit | iter | rmap | chosen |      chosen: the limit that the monitor has set, 0 for KVM's own
+//          +------+--------+--------+-------+------+------+--------+
 //
 // invariant: every table in use is in the hash and in the order of creation, once
 // invariant: an entry that links a table stands in the table's list of parents
@@ -74,7 +74,8 @@ const OLDEST: usize = 8;
 const LIMIT: usize = 12;
 const ITERATOR: usize = 16;
 const RMAP: usize = 24;
-const LEGACY_BYTES: usize = RMAP + RMAP_BYTES;
+const CHOSEN: usize = RMAP + RMAP_BYTES;
+const LEGACY_BYTES: usize = CHOSEN + 4;
 
 /** KVM_MMU_HASH_SHIFT */
 const HASH_SHIFT: u32 = 12;
@@ -94,6 +95,7 @@ export function legacyCreate(vm: usize, limit: u32): bool {
   const legacy = arenaTake(PART_RECORDS, LEGACY_BYTES);
   if (legacy === 0) return false;
   setVmLegacy(vm, legacy);
+  store<u32>(legacy, limit, CHOSEN);
   store<u32>(legacy, limit === 0 ? mmuPagesDefault(vmPages(vm)) : limit, LIMIT);
   return true;
 }
@@ -101,6 +103,15 @@ export function legacyCreate(vm: usize, limit: u32): bool {
 /** n_max_mmu_pages of a VM whose slots have `pages` pages, unless its monitor sets another number. */
 export function mmuPagesDefault(pages: u32): u32 {
   return max<u32>(pages / PAGES_PER_MMU_PAGE, MMU_PAGES_MIN);
+}
+
+/** The slots have `pages` pages from now on (kvm_mmu_change_mmu_pages()), unless its monitor has set the number. Shadow paging has room for no more than at boot. */
+export function legacySlotsChanged(vm: usize, pages: u32): void {
+  const legacy = vmLegacy(vm);
+  if (load<u32>(legacy, CHOSEN) !== 0) return;
+  const limit = mmuPagesDefault(pages);
+  if (vmIsShadow(vm) && limit > load<u32>(legacy, LIMIT)) return;
+  store<u32>(legacy, limit, LIMIT);
 }
 
 export function legacyLayout(vm: usize): void {

@@ -1,15 +1,16 @@
 // A memory slot (struct kvm_memory_slot): guest frames baseGfn .. baseGfn + npages - 1 are backed by as many pages of the
 // process from userspaceAddr on. Several slots may be backed by the same pages.
 //
-// record   0         4        8               16      20   24      28         40           48      52       56
-//          +---------+--------+---------------+-------+----+-------+----------+------------+-------+--------+------+
-//          | baseGfn | npages | userspaceAddr | flags | id | first | rmap × 3 | lpage × 2  | dirty | second | next |
-//          +---------+--------+---------------+-------+----+-------+----------+------------+-------+--------+------+
+// record   0         4        8               16      20   24      28         40           48      52       56     60
+//          +---------+--------+---------------+-------+----+-------+----------+------------+-------+--------+------+--------+
+//          | baseGfn | npages | userspaceAddr | flags | id | first | rmap × 3 | lpage × 2  | dirty | second | next | bitmap |
+//          +---------+--------+---------------+-------+----+-------+----------+------------+-------+--------+------+--------+
 //
 // first    number of the first page that backs it (mapping.ts)
 // rmap     heads of the reverse map by level, 0 while the slot has none
 // lpage    lpage_info of the 2 MiB and the 1 GiB frames
 // dirty    the dirty bitmap and its snapshot (dirtylog.ts), 0 without
+// bitmap   address and bytes of the memory for both, which the record keeps for the next slot
 
 const BASE_GFN: usize = 0;
 const NPAGES: usize = 4;
@@ -22,7 +23,9 @@ const LPAGE: usize = 40; // u32 × 2
 const DIRTY: usize = 48;
 const DIRTY_SECOND: usize = 52;
 const NEXT_FREE: usize = 56;
-export const MEMSLOT_BYTES: usize = 64;
+const BITMAP: usize = 60;
+const BITMAP_BYTES: usize = 64;
+export const MEMSLOT_BYTES: usize = 72;
 
 export const KVM_MEM_LOG_DIRTY_PAGES: u32 = 1 << 0;
 export const KVM_MEM_READONLY: u32 = 1 << 1;
@@ -39,7 +42,7 @@ const FIRST_NONE: u32 = 0x80000000;
 export const MEMSLOT_IDS: u32 = 32764;
 
 export function memslotInit(slot: usize, id: u32, baseGfn: u32, npages: u32, hva: u64, flags: u32): void {
-  memory.fill(slot, 0, MEMSLOT_BYTES);
+  memory.fill(slot, 0, BITMAP);
   store<u32>(slot, baseGfn, BASE_GFN);
   store<u32>(slot, npages, NPAGES);
   store<u64>(slot, hva, USERSPACE_ADDR);
@@ -172,6 +175,20 @@ export function memslotDirtySecond(slot: usize): usize {
 export function setMemslotDirty(slot: usize, bitmap: usize, second: usize): void {
   store<u32>(slot, <u32>bitmap, DIRTY);
   store<u32>(slot, <u32>second, DIRTY_SECOND);
+}
+
+/** Memory that the record has for a dirty bitmap and its snapshot: its address, and its bytes, 0 for none. */
+export function memslotBitmap(slot: usize): usize {
+  return <usize>load<u32>(slot, BITMAP);
+}
+
+export function memslotBitmapBytes(slot: usize): u32 {
+  return load<u32>(slot, BITMAP_BYTES);
+}
+
+export function setMemslotBitmap(slot: usize, bitmap: usize, bytes: u32): void {
+  store<u32>(slot, <u32>bitmap, BITMAP);
+  store<u32>(slot, bytes, BITMAP_BYTES);
 }
 
 /** The record behind this one on the list of unused records. */

@@ -1,4 +1,4 @@
-import { arenaTake, PART_RECORDS } from "../memory/arena";
+import { arenaReserve, arenaTake, PART_RECORDS } from "../memory/arena";
 import {
   MEMSLOT_BYTES,
   memslotFirst,
@@ -48,18 +48,43 @@ export function memslotsCreate(capacity: u32): usize {
   const room = <usize>capacity;
   const slots = arenaTake(PART_RECORDS, HEADER_BYTES + room * (MEMSLOT_BYTES + 12));
   if (slots === 0) return 0;
-  const records = slots + HEADER_BYTES;
   store<u32>(slots, capacity, CAPACITY);
-  for (let place = room; place > 0; place--) {
+  addRecords(slots, slots + HEADER_BYTES, room);
+  placeArrays(slots, slots + HEADER_BYTES + room * MEMSLOT_BYTES, room);
+  return slots;
+}
+
+function addRecords(slots: usize, records: usize, count: usize): void {
+  for (let place = count; place > 0; place--) {
     const record = records + (place - 1) * MEMSLOT_BYTES;
     setMemslotNextFree(record, <usize>load<u32>(slots, FREE));
     store<u32>(slots, <u32>record, FREE);
   }
-  const arrays = records + room * MEMSLOT_BYTES;
+}
+
+function placeArrays(slots: usize, arrays: usize, room: usize): void {
   store<u32>(slots, <u32>arrays, BY_GFN);
   store<u32>(slots, <u32>(arrays + (room << 2)), BY_HVA);
   store<u32>(slots, <u32>(arrays + (room << 3)), HVA_END);
-  return slots;
+}
+
+/** Reserves as many records again in a set that is full; after arenaCommit() memslotsMove() is called with the address. */
+export function memslotsGrow(slots: usize): usize {
+  const have = <u64>load<u32>(slots, CAPACITY);
+  return arenaReserve(PART_RECORDS, have * MEMSLOT_BYTES + 2 * have * 12, 16);
+}
+
+/** The set has the records that memslotsGrow() has made room for. Those that are in use stay where they are. */
+export function memslotsMove(slots: usize, records: usize): void {
+  const have = <usize>load<u32>(slots, CAPACITY);
+  const arrays = records + have * MEMSLOT_BYTES;
+  const bytes = (<usize>memslotCount(slots)) << 2;
+  memory.copy(arrays, <usize>load<u32>(slots, BY_GFN), bytes);
+  memory.copy(arrays + (have << 3), <usize>load<u32>(slots, BY_HVA), bytes);
+  memory.copy(arrays + (have << 4), <usize>load<u32>(slots, HVA_END), bytes);
+  addRecords(slots, records, have);
+  placeArrays(slots, arrays, 2 * have);
+  store<u32>(slots, 2 * <u32>have, CAPACITY);
 }
 
 export function memslotCount(slots: usize): u32 {

@@ -1,5 +1,4 @@
-import { EEXIST, EINVAL, ENOMEM } from "../memory/status";
-import { spacePageAt } from "../mm/space";
+import { EEXIST, EINVAL } from "../memory/status";
 import {
   KVM_MEM_KERNEL,
   KVM_MEM_LOG_DIRTY_PAGES,
@@ -10,10 +9,10 @@ import {
   memslotHva,
   memslotPages,
 } from "./memslot";
-import { memslotById, memslotsFull, memslotsOverlap } from "./memslots";
-import { vmGfnEnd, vmSlots, vmSpace, vmSpteRefs } from "./vm";
+import { memslotById, memslotsOverlap } from "./memslots";
+import { vmSlots, vmSpteRefs } from "./vm";
 
-// What a change of the memory map is, and whether it may be: the first half of __kvm_set_memory_region(). monitor.ts makes it.
+// What a change of the memory map is, and whether it may be: the first half of __kvm_set_memory_region(). slotroom.ts makes room for it, slotcalls.ts makes it.
 
 export const UPDATE_NOTHING: i32 = 0;
 export const UPDATE_CREATE: i32 = 1;
@@ -27,7 +26,7 @@ const GFN_END: u64 = (<u64>1) << 31;
 
 /**
  * Which change slot number `id` undergoes when it is set to `pages` frames from `gfn` on, backed from `hva` on; 0 pages delete it.
- * Checked in the kernel's order. @returns UPDATE_*, EINVAL or EEXIST; ENOMEM for what no room was made for at boot
+ * Checked in the kernel's order. @returns UPDATE_*, EINVAL or EEXIST
  */
 export function memslotUpdateKind(vm: usize, id: u32, gfn: u32, pages: u32, hva: u64, flags: u32): i32 {
   if ((flags & ~KNOWN_FLAGS) !== 0) return EINVAL;
@@ -48,11 +47,5 @@ export function memslotUpdateKind(vm: usize, id: u32, gfn: u32, pages: u32, hva:
     else return UPDATE_NOTHING;
   }
   if (kind === UPDATE_FLAGS) return kind;
-  if (memslotsOverlap(slots, gfn, pages, slot)) return EEXIST;
-  if (gfn + pages > vmGfnEnd(vm)) return ENOMEM;
-  if (kind === UPDATE_MOVE) return kind;
-  if (memslotsFull(slots)) return ENOMEM;
-  const first = spacePageAt(vmSpace(vm), hva);
-  const last = spacePageAt(vmSpace(vm), hva + ((<u64>(pages - 1)) << 12));
-  return first === u32.MAX_VALUE || last !== first + pages - 1 ? ENOMEM : kind;
+  return memslotsOverlap(slots, gfn, pages, slot) ? EEXIST : kind;
 }

@@ -16,11 +16,12 @@ import {
   legacyLoadRoot,
   legacyMakeAvailable,
   legacyRmap,
+  legacySlotsChanged,
   legacyZapAll,
   mmuPagesDefault,
 } from "./legacypages";
-import { KVM_MEM_LOG_DIRTY_PAGES, memslotFlags, memslotHolds, memslotIndex } from "./memslot";
-import { gfnToMemslot } from "./memslots";
+import { KVM_MEM_LOG_DIRTY_PAGES, memslotFlags, memslotHolds, memslotIndex, memslotPages } from "./memslot";
+import { gfnToMemslot, memslotAt, memslotCount } from "./memslots";
 import { traceSpteRequested, traceZapAllFast } from "./mmutrace";
 import { rmapFirst, rmapNext } from "./rmap";
 import { shadowCreate, vmGuestTableFrames, vmGuestTables } from "./roots";
@@ -56,12 +57,22 @@ export function mmuCreate(vm: usize, kind: u32, limit: u32): bool {
   if (kind === MMU_TDP) return true;
   const pages = limit === 0 ? mmuPagesDefault(vmPages(vm)) : limit;
   if (kind === MMU_SHADOW && !shadowCreate(vm, pages)) return false;
-  return legacyCreate(vm, pages);
+  return legacyCreate(vm, limit);
 }
 
 export function mmuLayout(vm: usize): void {
   if (vmIsLegacy(vm)) legacyLayout(vm);
   if (vmIsShadow(vm)) guestTablesLayout(vmGuestTables(vm), vmGuestTableFrames(vm));
+}
+
+/** The slots have changed, and with them how many pages of sptes there may be. */
+export function mmuSlotsChanged(vm: usize): void {
+  if (!vmIsLegacy(vm)) return;
+  let pages: u32 = 0;
+  for (let place: u32 = 0; place < memslotCount(vmSlots(vm)); place++) {
+    pages += memslotPages(memslotAt(vmSlots(vm), place));
+  }
+  legacySlotsChanged(vm, pages);
 }
 
 /** Loads the root table, which costs `frame`; under shadow paging the guest first maps its memory. */
@@ -132,10 +143,10 @@ export function mmuMap(
 
 /**
  * kvm_mmu_hugepage_adjust(): the level at which `gfn` is mapped to `pfn`. 2 MiB where the VM may, the slot covers them and does not log, guest and
- * host addresses are congruent, and the host itself maps them whole.
+ * host addresses are congruent, and the host itself maps them whole. Under shadow paging never: no larger than the guest's own entry, of 4 KiB.
  */
 export function mmuLevel(vm: usize, gfn: u32, pfn: u32): u32 {
-  if (!vmHuge(vm) || vmUnalias(vm, gfn) !== gfn) return LEVEL_4K;
+  if (!vmHuge(vm) || vmIsShadow(vm) || vmUnalias(vm, gfn) !== gfn) return LEVEL_4K;
   const slot = gfnToMemslot(vmSlots(vm), gfn);
   const first = thpFirst(gfn);
   if (slot === 0 || !memslotHolds(slot, first) || !memslotHolds(slot, first + HUGE_PAGES - 1))

@@ -1,6 +1,7 @@
 import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
 import { notifierRegister } from "../mm/notifier";
 import { spaceHva, spaceRss, spaceSwapents } from "../mm/space";
+import { HUGE_PAGES, thpFirst, thpMapped } from "../mm/thp";
 import { zapRange } from "../mm/zap";
 import { actorClock, actorGoesOn, actorSpend, STAGE_RECLAIM } from "../sim/actor";
 import { COST_NOTIFIER_INVALIDATE_NS, COST_RMAP_PER_SPTE_NS, cost } from "../sim/costs";
@@ -154,22 +155,27 @@ export function dropAtOnce(vm: usize, actor: usize, start: u32, end: u32): u32 {
   return before - (spaceRss(space) + spaceSwapents(space));
 }
 
-// kvm_mmu_notifier_clear_flush_young()
+// kvm_mmu_notifier_clear_flush_young(). Where the host maps 2 MiB whole, it is the whole that has been used or not, however small KVM maps it.
 function clearFlushYoung(actor: usize, spaceId: u32, index: u32): bool {
   const vm = vmAt(spaceId);
   const slots = vmSlots(vm);
   const time = actorClock(actor);
-  const hva = spaceHva(vmSpace(vm), index);
-  emit(TRACE_KVM_AGE_HVA, time, hva, hva + 4096, 0, 0);
+  const whole = thpMapped(vmSpace(vm), index);
+  const start = whole ? thpFirst(index) : index;
+  const end = start + (whole ? HUGE_PAGES : 1);
+  emit(TRACE_KVM_AGE_HVA, time, hvaOf(vm, start), hvaEnd(vm, end), 0, 0);
   vmCountAdd(vmStats(vm), VM_AGED, 1);
   let young = false;
   for (
-    let place = memslotNextInHva(slots, index, index + 1, 0);
+    let place = memslotNextInHva(slots, start, end, 0);
     place < memslotCount(slots);
-    place = memslotNextInHva(slots, index, index + 1, place + 1)
+    place = memslotNextInHva(slots, start, end, place + 1)
   ) {
-    const gfn = memslotGfnOf(memslotByHva(slots, place), index);
-    if (mmuAgeRange(vm, gfn, gfn + 1, time)) young = true;
+    const slot = memslotByHva(slots, place);
+    const first = max<u32>(start, memslotFirst(slot));
+    const behind = min<u32>(end, memslotFirst(slot) + memslotPages(slot));
+    const gfn = memslotGfnOf(slot, first);
+    if (mmuAgeRange(vm, gfn, gfn + (behind - first), time)) young = true;
   }
   if (young) vmCountAdd(vmStats(vm), VM_YOUNG, 1);
   if (young && vmNotifier(vm) === NOTIFIER_2008) flushRemoteTlbs(vm, actor); // kvm_age_hva() of 2008

@@ -50,6 +50,35 @@ export function rmapLayout(rmap: usize, gfnEnd: u32, blocks: u32, descriptors: u
   descPoolLayout(rmap + POOL, descriptors);
 }
 
+/**
+ * Reserves heads for gfns below `gfnEnd` and `blocks` blocks more for a VM that lives; after arenaCommit() rmapMove() is called with the address. Blocks
+ * that are in use stay where they are.
+ */
+export function rmapGrow(rmap: usize, gfnEnd: u32, blocks: u32): usize {
+  const heads = arenaReserve(PART_SPTES, unitsFor(gfnEnd, 512) << 3);
+  arenaReserve(PART_SPTES, <u64>(blocks + blocksLeft(rmap)) * BLOCK_BYTES, 8);
+  return heads;
+}
+
+// Blocks that were never taken.
+function blocksLeft(rmap: usize): u32 {
+  return (load<u32>(rmap, END) - load<u32>(rmap, NEXT)) / <u32>BLOCK_BYTES;
+}
+
+/** The map has what rmapGrow() has made room for; before it there were heads for gfns below `before`. */
+export function rmapMove(rmap: usize, grown: usize, before: u32, gfnEnd: u32, blocks: u32): void {
+  const bytes = <usize>(unitsFor(before, 512) << 2);
+  const heads2M = grown + <usize>(unitsFor(gfnEnd, 512) << 2);
+  const first = heads2M + <usize>(unitsFor(gfnEnd, 512) << 2);
+  const left = blocksLeft(rmap);
+  memory.copy(grown, <usize>load<u32>(rmap, BLOCKS), bytes);
+  memory.copy(heads2M, <usize>load<u32>(rmap, HEADS_2M), bytes);
+  store<u32>(rmap, <u32>grown, BLOCKS);
+  store<u32>(rmap, <u32>heads2M, HEADS_2M);
+  store<u32>(rmap, <u32>first, NEXT);
+  store<u32>(rmap, <u32>(first + <usize>(blocks + left) * BLOCK_BYTES), END);
+}
+
 /** Address of the head for `gfn` at `level`, 0 when none was ever needed. */
 export function rmapHead(rmap: usize, gfn: u32, level: u32): usize {
   const place = (<usize>(gfn >> 9)) << 2;

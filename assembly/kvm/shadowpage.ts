@@ -3,13 +3,16 @@ import { arenaReserve, PART_SPTES } from "../memory/arena";
 // Pages of sptes and their headers (struct kvm_mmu_page): what every MMU of a VM builds its tables from. A table is 512 entries at a
 // multiple of 4 KiB, so that an entry names it by its address; its header lies in an array beside the tables.
 //
-// pool, 36 bytes                                     header, 64 bytes
+// pool, 52 bytes                                     header, 64 bytes
 //   0      4      8     12     16     20      24       0     4      8        12         16         20         24
 //   +------+------+-----+------+------+-------+------+ +-----+------+--------+----------+----------+----------+----------+
 //   | base | next | end | free | used | heads | bits | | gfn | role | frame  | parents  | hashNext | newer    | older    |
 //   +------+------+-----+------+------+-------+------+ +-----+------+--------+----------+----------+----------+----------+
 //                                                      28          32       36
 //                                                      | rootCount | table  | inUse | unsync | floods | nextUnsync | prevUnsync |
+//
+//        limit is the end of the first stretch of tables; those of a VM that has grown have later stretches with headers of their own:
+//        base, end, headers, next. max counts the tables of all.
 //
 // bits   where the two bits for the entry at address 0 would be (leafbits.ts): those for the entry at `entry` are in the byte at
 //        bits + (entry >> 5)
@@ -35,7 +38,18 @@ const HEADERS: usize = 20;
 const BITS: usize = 24;
 const UNSYNC_LIST: usize = 28;
 const GFNS: usize = 32;
-export const TABLE_POOL_BYTES: usize = 36;
+const LIMIT: usize = 36;
+const LATER: usize = 40;
+const MAX: usize = 44;
+const GROWN: usize = 48;
+export const TABLE_POOL_BYTES: usize = 52;
+
+const LATER_BASE: usize = 0;
+const LATER_END: usize = 4;
+const LATER_HEADERS: usize = 8;
+const LATER_NEXT: usize = 12;
+const LATER_BITS: usize = 16;
+const LATER_BYTES: usize = 20;
 
 const GFN: usize = 0;
 const ROLE: usize = 4;
@@ -52,6 +66,8 @@ const FLOODS: usize = 44;
 const NEXT_UNSYNC: usize = 48;
 const PREV_UNSYNC: usize = 52;
 const HEADER_SHIFT: usize = 6;
+
+const GROWN_POOL: usize = memory.data(<i32>LATER_BYTES, 4);
 
 const TABLE_BYTES: usize = 4096;
 const BITS_SHIFT: usize = 5;
@@ -70,10 +86,54 @@ export function tablePoolLayout(pool: usize, tables: u32, shadow: bool): void {
   store<u32>(pool, <u32>base, BASE);
   store<u32>(pool, <u32>base, NEXT);
   store<u32>(pool, <u32>(base + ((<usize>tables) << 12)), END);
+  store<u32>(pool, <u32>(base + ((<usize>tables) << 12)), LIMIT);
+  store<u32>(pool, tables, MAX);
   store<u32>(pool, <u32>arenaReserve(PART_SPTES, (<u64>tables) << HEADER_SHIFT, 64), HEADERS);
   if (shadow) store<u32>(pool, <u32>arenaReserve(PART_SPTES, (<u64>tables) << 11, 64), GFNS);
   const bits = arenaReserve(PART_SPTES, (<u64>tables) << (12 - BITS_SHIFT), 64);
   store<u32>(pool, <u32>(bits - (base >> BITS_SHIFT)), BITS);
+}
+
+/**
+ * Reserves `tables` tables more for a VM that lives, with their headers, and bits for all that lies from the first table to the last; after arenaCommit()
+ * tablePoolMove() follows. Tables and headers stay where they are, the bits move. Not for VMs whose tables are shadowed.
+ */
+export function tablePoolGrow(pool: usize, tables: u32): void {
+  const later = arenaReserve(PART_SPTES, LATER_BYTES);
+  const base = arenaReserve(PART_SPTES, (<u64>tables) << 12, TABLE_BYTES);
+  const end = base + ((<usize>tables) << 12);
+  const headers = arenaReserve(PART_SPTES, (<u64>tables) << HEADER_SHIFT, 64);
+  const bits = arenaReserve(PART_SPTES, <u64>((end - <usize>load<u32>(pool, BASE)) >> BITS_SHIFT), 64);
+  store<u32>(pool, <u32>later, GROWN);
+  store<u32>(GROWN_POOL, <u32>base, LATER_BASE);
+  store<u32>(GROWN_POOL, <u32>end, LATER_END);
+  store<u32>(GROWN_POOL, <u32>headers, LATER_HEADERS);
+  store<u32>(GROWN_POOL, <u32>bits, LATER_BITS);
+}
+
+/** The tables that tablePoolGrow() has reserved can be taken. */
+export function tablePoolMove(pool: usize): void {
+  const first = <usize>load<u32>(pool, BASE);
+  const end = <usize>load<u32>(pool, END);
+  // Those that were never taken are free from now on.
+  for (let table = <usize>load<u32>(pool, NEXT); table < end; table += TABLE_BYTES) {
+    store<u32>(table, load<u32>(pool, FREE));
+    store<u32>(pool, <u32>table, FREE);
+  }
+  const bits = <usize>load<u32>(GROWN_POOL, LATER_BITS);
+  memory.copy(bits, tableBits(pool) + (first >> BITS_SHIFT), (end - first) >> BITS_SHIFT);
+  store<u32>(pool, <u32>(bits - (first >> BITS_SHIFT)), BITS);
+  const later = <usize>load<u32>(pool, GROWN);
+  memory.copy(later, GROWN_POOL, LATER_BYTES);
+  store<u32>(later, load<u32>(pool, LATER), LATER_NEXT);
+  store<u32>(pool, <u32>later, LATER);
+  store<u32>(pool, load<u32>(later, LATER_BASE), NEXT);
+  store<u32>(pool, load<u32>(later, LATER_END), END);
+  store<u32>(
+    pool,
+    load<u32>(pool, MAX) + ((load<u32>(later, LATER_END) - load<u32>(later, LATER_BASE)) >> 12),
+    MAX,
+  );
 }
 
 /** What to add to an entry's address >> 5 for the byte with its bits. */
@@ -88,7 +148,7 @@ export function tablesUsed(pool: usize): u32 {
 
 /** Tables that there are. */
 export function tablesMax(pool: usize): u32 {
-  return (load<u32>(pool, END) - load<u32>(pool, BASE)) >> 12;
+  return load<u32>(pool, MAX);
 }
 
 /** Role of a table of a direct map (kvm_calc_tdp_mmu_root_page_role()): all access, NX and write protection in force. */
@@ -143,7 +203,16 @@ export function spGive(pool: usize, sp: usize): u32 {
 export function spOfTable(pool: usize, address: usize): usize {
   const base = <usize>load<u32>(pool, BASE);
   assert(address >= base && address < <usize>load<u32>(pool, END));
+  if (address >= <usize>load<u32>(pool, LIMIT)) return spOfLater(pool, address);
   return <usize>load<u32>(pool, HEADERS) + (((address - base) >> 12) << HEADER_SHIFT);
+}
+
+function spOfLater(pool: usize, address: usize): usize {
+  let later = <usize>load<u32>(pool, LATER);
+  while (address < <usize>load<u32>(later, LATER_BASE)) later = <usize>load<u32>(later, LATER_NEXT);
+  assert(address < <usize>load<u32>(later, LATER_END));
+  const tables = (address - <usize>load<u32>(later, LATER_BASE)) >> 12;
+  return <usize>load<u32>(later, LATER_HEADERS) + (tables << HEADER_SHIFT);
 }
 
 /** Address of the 512 entries. */

@@ -1,4 +1,3 @@
-import { arenaCommit } from "../memory/arena";
 import { EINVAL, ENOMEM, OK, STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
 import { spacePageAt } from "../mm/space";
 import { actorClock, actorGoesOn, actorSpend, STAGE_LOCK, STAGE_RECLAIM } from "../sim/actor";
@@ -19,7 +18,7 @@ import {
   setCallResult,
   setCallStatus,
 } from "./call";
-import { dirtyBegin, dirtyLayout, dirtyLogged, dirtyTake } from "./dirtylog";
+import { dirtyAllocate, dirtyBegin, dirtyLogged, dirtyTake } from "./dirtylog";
 import { flushRemoteTlbs } from "./flush";
 import { freePhysMem, kvmLockDrop, kvmLockTake } from "./guestfile";
 import { contentForget } from "./integrity";
@@ -33,7 +32,6 @@ import {
   memslotHva,
   memslotPages,
   setMemslotBacked,
-  setMemslotDirty,
   setMemslotFirst,
   setMemslotFlags,
   setMemslotGfn,
@@ -47,8 +45,15 @@ import {
   memslotsPublish,
   memslotWaiters,
 } from "./memslots";
-import { memslotUpdateKind, UPDATE_DELETE, UPDATE_MOVE, UPDATE_NOTHING } from "./memslotupdate";
-import { mmuZapAll, mmuZapped } from "./mmu";
+import {
+  memslotUpdateKind,
+  UPDATE_CREATE,
+  UPDATE_DELETE,
+  UPDATE_MOVE,
+  UPDATE_NOTHING,
+} from "./memslotupdate";
+import { mmuSlotsChanged, mmuZapAll, mmuZapped } from "./mmu";
+import { slotRoom } from "./slotroom";
 import { CALL_PC, vcpuVm } from "./vcpu";
 import { vmDefaultHva, vmGuestFile, vmIsLegacy, vmMmuLock, vmSlots, vmSpace } from "./vm";
 
@@ -119,7 +124,8 @@ function changeMap(monitor: usize, call: usize, vm: usize): i32 {
         setCallStatus(call, kind);
         return STEP_DONE;
       }
-      if (slot !== 0 && !dirtyRoom(slot, callFlags(call))) {
+      const placed = kind === UPDATE_CREATE || kind === UPDATE_MOVE;
+      if ((placed && !room(vm, call, kind, monitor)) || (slot !== 0 && !dirtyRoom(slot, callFlags(call)))) {
         setCallStatus(call, ENOMEM);
         return STEP_DONE;
       }
@@ -193,13 +199,13 @@ function changeMap(monitor: usize, call: usize, vm: usize): i32 {
   }
 }
 
-// kvm_alloc_dirty_bitmap(), for a slot that is to have one.
+function room(vm: usize, call: usize, kind: i32, monitor: usize): bool {
+  return slotRoom(vm, kind === UPDATE_CREATE, callStart(call), callEnd(call), callHva(call), monitor);
+}
+
+// Has the slot a bitmap, if it is to have one?
 function dirtyRoom(slot: usize, flags: u32): bool {
-  if ((flags & KVM_MEM_LOG_DIRTY_PAGES) === 0 || memslotDirty(slot) !== 0) return true;
-  dirtyLayout(slot);
-  if (arenaCommit() === OK) return true;
-  setMemslotDirty(slot, 0, 0);
-  return false;
+  return (flags & KVM_MEM_LOG_DIRTY_PAGES) === 0 || memslotDirty(slot) !== 0 || dirtyAllocate(slot);
 }
 
 // Publishes the new set. True when the slot's dirty log has just been switched on.
@@ -224,6 +230,7 @@ function commit(vm: usize, call: usize, slot: usize): bool {
     setMemslotGfn(slot, callStart(call));
   }
   memslotsPublish(slots);
+  mmuSlotsChanged(vm);
   return logs;
 }
 

@@ -141,6 +141,11 @@ export function vcpuLayout(vcpu: usize): void {
   store<u32>(vcpu, vmIsShadow(vm) ? <u32>arenaReserve(PART_SPTES, own, 64) : <u32>vmDirectory(vm), DIRECTORY);
 }
 
+/** The VM's directory of leaf tables has moved. */
+export function vcpuDirectoryMoved(vcpu: usize): void {
+  store<u32>(vcpu, <u32>vmDirectory(vcpuVm(vcpu)), DIRECTORY);
+}
+
 export function vcpuVm(vcpu: usize): usize {
   return <usize>load<u32>(vcpu, VM);
 }

@@ -1,9 +1,10 @@
 import { arenaReserve, arenaTake, PART_INTEGRITY, PART_RECORDS, PART_SPTES } from "../memory/arena";
 import { unitsFor } from "../memory/layout";
 import { mappingAdd, mappingTable } from "../mm/mapping";
-import { setSpaceMappings, spacePageAt, spacePages } from "../mm/space";
+import { setSpaceMappings, spacePageAt, spaceRoom } from "../mm/space";
 import { LOCK_BYTES } from "../sim/lock";
 import { aliasAdd, aliasTable, unaliasGfn } from "./alias";
+import { GFN_ROOM_BYTES, gfnRoomAdd } from "./gfnroom";
 import { memslotHva, memslotIndex, setMemslotFirst } from "./memslot";
 import {
   gfnToMemslot,
@@ -31,12 +32,12 @@ const VCPU_LIST: usize = 20;
 const MMU_LOCK: usize = 24;
 /** The record of invalidation.ts. */
 export const INVALIDATION: usize = MMU_LOCK + LOCK_BYTES;
-const DIRECTORY: usize = INVALIDATION + 16;
+export const VM_DIRECTORY: usize = INVALIDATION + 16;
 const ROOT: usize = INVALIDATION + 20;
-const EXPECTED: usize = INVALIDATION + 24;
-const WRITTEN: usize = INVALIDATION + 28;
+export const VM_EXPECTED: usize = INVALIDATION + 24;
+export const VM_WRITTEN: usize = INVALIDATION + 28;
 const SLOTS: usize = INVALIDATION + 32;
-const GFN_END: usize = INVALIDATION + 36;
+export const VM_GFN_END: usize = INVALIDATION + 36;
 const TABLES: usize = INVALIDATION + 40;
 const MAPPINGS: usize = INVALIDATION + 44;
 const FORMAT: usize = INVALIDATION + 48;
@@ -51,7 +52,8 @@ const MONITOR: usize = (TABLE_POOL + TABLE_POOL_BYTES + 7) & ~7;
 const ZAPS: usize = MONITOR + 4;
 const ALIASES: usize = MONITOR + 8;
 const GUEST_FILE: usize = MONITOR + 12;
-const NOTICES: usize = MONITOR + 16;
+export const VM_NOTICES: usize = MONITOR + 16;
+const ROOM: usize = MONITOR + 20;
 const STATS: usize = MONITOR + 24;
 const VM_BYTES: usize = STATS + VM_STATS_BYTES;
 
@@ -128,11 +130,18 @@ export function vmUnalias(vm: usize, gfn: u32): u32 {
 }
 
 function reserveTables(vm: usize, gfn: u32, pages: u32): void {
+  const stretch = arenaTake(PART_RECORDS, GFN_ROOM_BYTES);
+  if (stretch !== 0) gfnRoomAdd(vmGfnRoom(vm), stretch, gfn, pages);
   const last = gfn + pages - 1;
-  store<u32>(vm, max<u32>(load<u32>(vm, GFN_END), last + 1), GFN_END);
+  store<u32>(vm, max<u32>(load<u32>(vm, VM_GFN_END), last + 1), VM_GFN_END);
   let tables = load<u32>(vm, TABLES);
   for (let shift: u32 = 9; shift <= 27; shift += 9) tables += (last >> shift) - (gfn >> shift) + 1;
   store<u32>(vm, tables, TABLES);
+}
+
+/** Address of the list of gfnroom.ts: where the VM's tables have room. */
+export function vmGfnRoom(vm: usize): usize {
+  return vm + ROOM;
 }
 
 /** A slot that is there from the start; before vmLayout(). */
@@ -162,19 +171,19 @@ export function vmTables(vm: usize): u32 {
 export function vmLayout(vm: usize): void {
   const tables = load<u32>(vm, POOL_TABLES);
   tablePoolLayout(vm + TABLE_POOL, tables === 0 ? vmTables(vm) : tables, vmIsShadow(vm));
-  store<u32>(vm, <u32>arenaReserve(PART_SPTES, unitsFor(load<u32>(vm, GFN_END), 512) << 2), DIRECTORY);
+  store<u32>(vm, <u32>arenaReserve(PART_SPTES, unitsFor(load<u32>(vm, VM_GFN_END), 512) << 2), VM_DIRECTORY);
   if (vmSpteRefs(vm)) {
-    const pages = <u64>spacePages(<usize>load<u32>(vm, SPACE));
-    store<u32>(vm, <u32>arenaReserve(PART_SPTES, pages << 1), NOTICES);
+    const pages = <u64>spaceRoom(<usize>load<u32>(vm, SPACE));
+    store<u32>(vm, <u32>arenaReserve(PART_SPTES, pages << 1), VM_NOTICES);
   }
   statsLayout(vm + STATS);
 }
 
 /** Reserves, a page that backs the guest, the number (u32) and the time and vCPU (u64) of its last write. */
 export function vmStampsLayout(vm: usize): void {
-  const pages = <u64>spacePages(<usize>load<u32>(vm, SPACE));
-  store<u32>(vm, <u32>arenaReserve(PART_INTEGRITY, pages << 3), WRITTEN);
-  store<u32>(vm, <u32>arenaReserve(PART_INTEGRITY, pages << 2), EXPECTED);
+  const pages = <u64>spaceRoom(<usize>load<u32>(vm, SPACE));
+  store<u32>(vm, <u32>arenaReserve(PART_INTEGRITY, pages << 3), VM_WRITTEN);
+  store<u32>(vm, <u32>arenaReserve(PART_INTEGRITY, pages << 2), VM_EXPECTED);
 }
 
 export function vmId(vm: usize): u32 {
@@ -196,7 +205,7 @@ export function vmPages(vm: usize): u32 {
 
 /** Stands behind the last gfn that can be mapped. */
 export function vmGfnEnd(vm: usize): u32 {
-  return load<u32>(vm, GFN_END);
+  return load<u32>(vm, VM_GFN_END);
 }
 
 export function vmStats(vm: usize): usize {
@@ -254,7 +263,7 @@ export function vmMmuLock(vm: usize): usize {
 
 /** One u32 a leaf table: its address, 0 while there is none. An index beside the tables; walk.ts writes both. */
 export function vmDirectory(vm: usize): usize {
-  return <usize>load<u32>(vm, DIRECTORY);
+  return <usize>load<u32>(vm, VM_DIRECTORY);
 }
 
 /** No walk reaches a leaf table any more. */
@@ -298,7 +307,7 @@ export function vmSpteRefs(vm: usize): bool {
 
 /** One u16 a page of the process: notifier2008.ts. */
 export function vmNotices(vm: usize): usize {
-  return <usize>load<u32>(vm, NOTICES);
+  return <usize>load<u32>(vm, VM_NOTICES);
 }
 
 /** 2 MiB pages may be mapped. */
@@ -345,16 +354,16 @@ export function vmIsShadow(vm: usize): bool {
 
 /** One u32 a page of the process: the number of its last write; 0 without integrity. */
 export function vmExpected(vm: usize): usize {
-  return <usize>load<u32>(vm, EXPECTED);
+  return <usize>load<u32>(vm, VM_EXPECTED);
 }
 
 /** One u64 a page of the process: time of its last write << 8 | vCPU. */
 export function vmWritten(vm: usize): usize {
-  return <usize>load<u32>(vm, WRITTEN);
+  return <usize>load<u32>(vm, VM_WRITTEN);
 }
 
 /** Contents of the VM's pages are not checked any more. */
 export function vmDropStamps(vm: usize): void {
-  store<u32>(vm, 0, EXPECTED);
-  store<u32>(vm, 0, WRITTEN);
+  store<u32>(vm, 0, VM_EXPECTED);
+  store<u32>(vm, 0, VM_WRITTEN);
 }

@@ -37,12 +37,16 @@ import { LEVEL_4K, leafPfn } from "../kvm/walk";
 import { THROTTLED_AT } from "../mm/context";
 import { frameStamp, mmArea, mmAreas } from "../mm/instance";
 import {
+  blockByte,
   mmPfnEnd,
   mmPfnFirst,
+  PAGE_BYTES,
   PG_SWAPCACHE,
   pageIndex,
+  pageNext,
   pageOf,
   pageOwner,
+  pagePrev,
   pagePrivate,
   pageRefs,
   pageTest,
@@ -82,8 +86,6 @@ import { hashBegin, hashValue, mix, mixWords } from "./statehash";
 // order of pending events. Content stamps count by what they tell: whether a page's place holds its last write.
 //
 // Also what is wrong with a state: an entry that names a frame which is no longer its page's.
-
-const PAGE_RECORD_BYTES: usize = 32;
 
 /** Hash of the present state: its low or high half. */
 export function exploreHash(high: bool): u32 {
@@ -208,7 +210,11 @@ function mixFrames(): void {
   mixSwap(mm);
   const first = mmPfnFirst(mm);
   const end = mmPfnEnd(mm);
-  mixWords(pageOf(mm, first), pageOf(mm, end - 1) + PAGE_RECORD_BYTES);
+  mixWords(pageOf(mm, first), pageOf(mm, end - 1) + PAGE_BYTES);
+  for (let pfn = first; pfn < end; pfn++) {
+    mix(<u64>pageNext(mm, pfn) | ((<u64>pagePrev(mm, pfn)) << 32));
+    mix(load<u8>(blockByte(mm, pfn)));
+  }
 }
 
 /**

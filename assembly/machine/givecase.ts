@@ -18,7 +18,8 @@ import {
   reportingStep,
 } from "../guest/reporting";
 import { E_NO_MEMORY, OK } from "../memory/status";
-import { PG_REPORTED, pageOf, pageSet, pageTest } from "../mm/page";
+import { isReported, setReported } from "../mm/freeblock";
+
 import { zoneCaseMm } from "./zonecase";
 
 // Drivers that give a guest's memory back, on the page allocator of a zone case: free page reporting pass by pass, the balloon request by
@@ -44,11 +45,11 @@ export function reportCaseBegin(minOrder: u32): i32 {
 
 /** Marks a free block as reported; for set-up. */
 export function reportCaseMark(pfn: u32): void {
-  pageSet(pageOf(zoneCaseMm(), pfn), PG_REPORTED);
+  setReported(zoneCaseMm(), pfn);
 }
 
 export function reportCaseMarked(pfn: u32): bool {
-  return pageTest(pageOf(zoneCaseMm(), pfn), PG_REPORTED);
+  return isReported(zoneCaseMm(), pfn);
 }
 
 /** Has a free asked for a pass? */

@@ -127,7 +127,7 @@ export function lrucaseOldest(): u32 {
 /** The page at `place` of the list of generation `seq`, counted from its head; -1 behind the last. */
 export function lrucaseListed(seq: u32, place: u32): i32 {
   let pfn = listHead(generationList(memcgGenerations(memcg()), seq, TYPE_ANON));
-  for (let at: u32 = 0; at < place && pfn !== PFN_NONE; at++) pfn = pageNext(pageOf(host(), pfn));
+  for (let at: u32 = 0; at < place && pfn !== PFN_NONE; at++) pfn = pageNext(host(), pfn);
   return pfn === PFN_NONE ? -1 : <i32>pageIndex(pageOf(host(), pfn));
 }
 

@@ -174,7 +174,6 @@ export { MIGRATE_ASYNC, MIGRATE_SYNC, MIGRATE_SYNC_LIGHT } from "../mm/migrate";
 export { OFFLINE_UNIT } from "../mm/offline";
 export {
   LIST_ACTIVE,
-  LIST_BUDDY,
   LIST_GENERATION,
   LIST_INACTIVE,
   LIST_INACTIVE_FILE,

@@ -20,8 +20,8 @@ import {
   setCallWatched,
 } from "../kvm/call";
 import { contentIntend } from "../kvm/integrity";
-import { memslotDirtySecond, memslotGfn } from "../kvm/memslot";
-import { memslotById } from "../kvm/memslots";
+import { memslotDirtySecond, memslotGfn, memslotPages } from "../kvm/memslot";
+import { memslotAt, memslotById, memslotCount } from "../kvm/memslots";
 import { stepBegan, stepEmulated, stepFaults, stepKind, stepWanted } from "../kvm/step";
 import { vcpuApf } from "../kvm/vcpu";
 import { vmMm, vmMonitor, vmSlots, vmSpace } from "../kvm/vm";
@@ -32,7 +32,7 @@ import { lruvecOf } from "../mm/lrusize";
 import { lruvecLengths } from "../mm/lruvec";
 import { memcgUsage } from "../mm/memcg";
 import { memcgFlush } from "../mm/memcgstat";
-import { PG_BUDDY, PG_SLAB, PG_TABLE, pageIndex, pageOf, pageOwner, pageRefs, pageTest } from "../mm/page";
+import { PG_SLAB, PG_TABLE, pageIndex, pageOf, pageOwner, pageRefs, pageTest } from "../mm/page";
 import { migrationPfn, pteEntry, pteMigration, ptePfn, ptePresent, pteSwapped, ZERO_PFN } from "../mm/pte";
 import { spaceMemcg, spacePte } from "../mm/space";
 import { swapCacheLookup } from "../mm/swapmap";
@@ -155,7 +155,7 @@ export function stepZoneEnd(place: u32): u32 {
 /** The VM of whose memory frame `pfn` holds a page; 0xffffffff: of none. */
 export function stepFrameVm(pfn: u32): u32 {
   const page = pageOf(host(), pfn);
-  if (pageRefs(page) === 0 || pageTest(page, PG_BUDDY | PG_TABLE | PG_SLAB)) return 0xffffffff;
+  if (pageRefs(page) === 0 || pageTest(page, PG_TABLE | PG_SLAB)) return 0xffffffff;
   const owner = pageOwner(page);
   return stepPageFrame(owner, pageIndex(page)) === pfn ? owner : 0xffffffff;
 }
@@ -172,6 +172,20 @@ export function stepPageFrame(vm: u32, index: u32): u32 {
   if (ptePresent(pte)) return ptePfn(pte) === ZERO_PFN ? PFN_NONE : ptePfn(pte);
   if (pteMigration(pte)) return migrationPfn(pte);
   return pteSwapped(pte) ? swapCacheLookup(mm, pteEntry(pte)) : PFN_NONE;
+}
+
+/** Slots that VM `vm` has now. */
+export function stepSlots(vm: u32): u32 {
+  return memslotCount(vmSlots(vmAt(vm)));
+}
+
+/** First frame of the slot at `place` in the order of frames, and its frames. */
+export function stepSlotFirst(vm: u32, place: u32): u32 {
+  return memslotGfn(memslotAt(vmSlots(vmAt(vm)), place));
+}
+
+export function stepSlotPages(vm: u32, place: u32): u32 {
+  return memslotPages(memslotAt(vmSlots(vmAt(vm)), place));
 }
 
 /** First frame of slot `id`, 0 without such a slot. */

@@ -15,12 +15,12 @@ import { workAt } from "../kvm/apfqueue";
 import { PF_GFN, VCPU_APF_HALTED, VCPU_IN_FAULT, vcpuApf, vcpuMode } from "../kvm/vcpu";
 import { vmAt } from "../kvm/vmtable";
 import { TIME_NEVER } from "../memory/layout";
+import { freeOrder, isFree, isReported } from "../mm/freeblock";
 import { mmZone, mmZoneAt, mmZones } from "../mm/instance";
 import { listLength } from "../mm/list";
 import {
   LIST_ACTIVE,
   LIST_BALLOON,
-  LIST_BUDDY,
   LIST_CACHE,
   LIST_GENERATION,
   LIST_INACTIVE,
@@ -29,7 +29,9 @@ import {
   LIST_PCP,
   mmPfnEnd,
   mmPfnFirst,
+  PG_BUDDY,
   PG_HEAD,
+  PG_REPORTED,
   PG_SWAPCACHE,
   PG_TABLE,
   PG_WRITEBACK,
@@ -113,9 +115,10 @@ export function surveyFrames(vm: i32): bool {
   for (let pfn = mmPfnFirst(mm); pfn < mmPfnEnd(mm); ) {
     const page = pageOf(mm, pfn);
     const list = pageList(page);
-    const block = list === LIST_BUDDY || list === LIST_PCP || pageTest(page, PG_HEAD);
-    const frames: u32 = block ? 1 << pageOrder(page) : 1;
-    count(stateOf(page), frames);
+    const block = list === LIST_PCP || pageTest(page, PG_HEAD);
+    const order: u32 = isFree(mm, pfn) ? freeOrder(mm, pfn) : block ? pageOrder(page) : 0;
+    const frames: u32 = 1 << order;
+    count(stateOf(mm, pfn), frames);
     if (pageTest(page, PG_SWAPCACHE)) count(FRAMES_SWAP_CACHE, frames);
     if (pageTest(page, PG_WRITEBACK)) count(FRAMES_WRITEBACK, frames);
     pfn += frames;
@@ -128,9 +131,10 @@ function count(state: u32, frames: u32): void {
   store<f64>(at, load<f64>(at) + <f64>frames);
 }
 
-function stateOf(page: usize): u32 {
+function stateOf(mm: usize, pfn: u32): u32 {
+  if (isFree(mm, pfn)) return FRAMES_FREE;
+  const page = pageOf(mm, pfn);
   const list = pageList(page);
-  if (list === LIST_BUDDY) return FRAMES_FREE;
   if (list === LIST_PCP) return FRAMES_PER_CPU;
   if (list === LIST_INACTIVE || list === LIST_INACTIVE_FILE) return FRAMES_INACTIVE;
   if (list === LIST_ACTIVE) return FRAMES_ACTIVE;
@@ -152,12 +156,15 @@ export const FRAME_FLAGS: u32 = 4;
 
 /** Writes one frame of the host (-1), or of a VM's guest: FRAMES_*, and what its record says. */
 export function surveyFrame(vm: i32, pfn: u32): void {
-  const page = pageOf(lookedAt(vm), pfn);
-  put(FRAME_STATE, stateOf(page));
-  put(FRAME_ORDER, pageOrder(page));
+  const mm = lookedAt(vm);
+  const page = pageOf(mm, pfn);
+  const free = isFree(mm, pfn);
+  const shown = (free ? PG_BUDDY : 0) | (isReported(mm, pfn) ? PG_REPORTED : 0);
+  put(FRAME_STATE, stateOf(mm, pfn));
+  put(FRAME_ORDER, free ? freeOrder(mm, pfn) : pageOrder(page));
   put(FRAME_REFS, pageRefs(page));
   put(FRAME_MAPS, pageMaps(page));
-  put(FRAME_FLAGS, pageFlags(page));
+  put(FRAME_FLAGS, pageFlags(page) | shown);
 }
 
 /** Migratetype of the pageblock that frame `pfn` is in. */

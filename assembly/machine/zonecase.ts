@@ -3,10 +3,11 @@ import { PFN_NONE } from "../memory/layout";
 import { E_NO_MEMORY, OK } from "../memory/status";
 import { addToFreeList, checkBuddy, freeOnePage, rmqueueSmallest } from "../mm/buddy";
 import { compoundHead, compoundOrder, getPage, splitPage } from "../mm/compound";
+import { freeOrder, pageType } from "../mm/freeblock";
 import { MIGRATE_MOVABLE } from "../mm/gfp";
 import { mmAddZone, mmCreate, mmLayout, mmZone, mmZoneAt, mmZones } from "../mm/instance";
 import { listHead } from "../mm/list";
-import { pageNext, pageOf, pageOrder, pageRefs, pageType } from "../mm/page";
+import { pageNext, pageOf, pageRefs } from "../mm/page";
 import {
   allocPagesNoReclaim,
   checkBlocks,
@@ -270,7 +271,7 @@ export function zoneCaseDrain(cpu: u32): void {
 /** Isolates entry `entry` of a free list. Its pfn; 0 refused by the watermark; 0xffffffff no such entry. */
 export function zoneCaseIsolate(index: u32, order: u32, type: u32, entry: u32): u32 {
   let pfn = listHead(zoneFreeList(zoneOf(index), order, type));
-  for (; entry > 0 && pfn !== PFN_NONE; entry--) pfn = pageNext(pageOf(mm(), pfn));
+  for (; entry > 0 && pfn !== PFN_NONE; entry--) pfn = pageNext(mm(), pfn);
   if (pfn === PFN_NONE) return NONE;
   return isolateFreePage(mm(), 0, pfn) ? pfn : 0;
 }
@@ -324,13 +325,13 @@ export function zoneCasePcpHead(index: u32, cpu: u32, list: u32): u32 {
 
 /** Next pfn on the list of `pfn`, 0xffffffff at its end. */
 export function zoneCaseNext(pfn: u32): u32 {
-  const next = pageNext(pageOf(mm(), pfn));
+  const next = pageNext(mm(), pfn);
   return next === PFN_NONE ? NONE : next;
 }
 
 /** Type that a block on a per-CPU list will be given back with. */
 export function zoneCasePageType(pfn: u32): u32 {
-  return pageType(pageOf(mm(), pfn));
+  return pageType(mm(), pfn);
 }
 
 /** Type of the pageblock that begins at `pfn`; the first one of a zone may begin before the zone does. */
@@ -344,7 +345,7 @@ export function zoneCaseBlockType(pfn: u32): u32 {
 
 /** Order of a free block. */
 export function zoneCaseOrder(pfn: u32): u32 {
-  return pageOrder(pageOf(mm(), pfn));
+  return freeOrder(mm(), pfn);
 }
 
 /** Walks the lists and asserts their invariants. */

@@ -8,12 +8,17 @@ import { E_NO_MEMORY, OK } from "./status";
 // static data | records of set-up (taken at once) | regions (reserved, then committed) | late regions
 //             ^ __heap_base                                                            ^ top
 //
+// A machine that lives may need more: it marks, reserves, commits, and goes back to the mark when that is refused. What is indexed then moves to a
+// larger region, what is pointed to stays where it is.
+//
 // invariant: top never exceeds the committed size once arenaCommit() has returned OK
 // invariant: fresh memory is zero, so a region starts as all zeroes
 
 const TOP: usize = 0; // u64
 const PARTS: usize = 8; // u64 × PART_COUNT
+const ARENA_BYTES: usize = 8 + 8 * 16;
 const ARENA: usize = memory.data(8 + 8 * 16, 8);
+const MARK: usize = memory.data(8 + 8 * 16, 8);
 
 export const PART_RECORDS: u32 = 0;
 export const PART_FRAMES: u32 = 1;
@@ -45,7 +50,7 @@ export function arenaPartBytes(part: u32): u64 {
 
 /** Starts with an empty arena right above the static data. */
 export function arenaInit(): void {
-  memory.fill(ARENA, 0, 8 + 8 * 16);
+  memory.fill(ARENA, 0, ARENA_BYTES);
   store<u64>(ARENA, alignUp(<u64>__heap_base, 4096), TOP);
 }
 
@@ -71,6 +76,16 @@ export function arenaCommit(): i32 {
   const have = <u64>memory.size();
   if (need <= have) return OK;
   return memory.grow(<i32>(need - have)) < 0 ? E_NO_MEMORY : OK;
+}
+
+/** What is reserved from now on can be taken back. */
+export function arenaMark(): void {
+  memory.copy(MARK, ARENA, ARENA_BYTES);
+}
+
+/** Nothing has been reserved since arenaMark(). */
+export function arenaBack(): void {
+  memory.copy(ARENA, MARK, ARENA_BYTES);
 }
 
 /** Reserves and commits at once: for the small records of set-up. 0 when memory is exhausted. */

@@ -205,7 +205,7 @@ function takeFrame(mm: usize, actor: usize, reclaimed: bool): bool {
   return true;
 }
 
-/** Takes a frame for a page table of `space`, or of KVM's for it, at boot, before time starts. PFN_NONE when memory is exhausted. */
+/** Takes a frame for a page table of `space`, or of KVM's for it, at boot before time starts, or when its process maps more. PFN_NONE when memory is exhausted. */
 export function allocBootTable(mm: usize, space: usize, kvm: bool): u32 {
   const pfn = allocPagesNoReclaim(mm, 0, 0, GFP_TABLE_PAGE);
   if (pfn === PFN_NONE) return PFN_NONE;

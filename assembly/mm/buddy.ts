@@ -1,22 +1,19 @@
 import { PFN_NONE } from "../memory/layout";
+import {
+  freeOrder,
+  isFree,
+  isFreeOf,
+  isReported,
+  pageType,
+  setFree,
+  setPageType,
+  setReported,
+} from "./freeblock";
 import { notifyFreed } from "./freehook";
 import { MIGRATE_ISOLATE, MIGRATE_PCPTYPES, MIGRATE_TYPES } from "./gfp";
 import { mmReporting, mmReportOrder } from "./instance";
-import { checkList, listAddHead, listAddTail, listHead, listRemove, listShift } from "./list";
-import {
-  LIST_BUDDY,
-  PG_BUDDY,
-  pageFlags,
-  pageNext,
-  pageOf,
-  pageOrder,
-  pageRefs,
-  pageTest,
-  pageType,
-  setPageFlags,
-  setPageOrder,
-  setPageType,
-} from "./page";
+import { checkList, linkHead, linkOnly, linkTail, listHead, unlink, unlinkFirst } from "./list";
+import { LIST_NONE, pageFlags, pageList, pageNext, pageOf, pageRefs } from "./page";
 import {
   blockType,
   MAX_ORDER,
@@ -34,11 +31,11 @@ import {
 // the head; a split puts the upper half at the head; a freed block goes to the tail when its next merge is likely.
 // Left out: shuffling, capture by compaction.
 //
-// A free block's page record: PG_BUDDY, its order, and the type of the list that it is on; PG_REPORTED when the host has been told that
-// the block is free, until it leaves its list. The zone has a bit for each list that is not empty, so that the smallest block that will do is
+// A free block is told by its byte (freeblock.ts): its order, the type of the list that it is on, and whether the host has been told that it is free. Its
+// record and its tails' say nothing. The zone has a bit for each list that is not empty, so that the smallest block that will do is
 // found at once.
 //
-// invariant: a page flagged PG_BUDDY heads a free block and is on the list of its order and type; tails carry nothing
+// invariant: a frame whose byte has an order heads a free block and is on the list of its order and type; tails carry nothing
 // invariant: two free buddies of one order stand unmerged only where an isolated or reserved pageblock keeps them apart
 // invariant: the zone's bits (zoneFreeOrders()) are set for the lists that have a block, and for no others
 // invariant: the sizes of the blocks that are not isolated sum to the zone's free pages
@@ -55,73 +52,59 @@ function mergeable(type: u32): bool {
 
 /** Puts a block on a list; head or tail. */
 export function addToFreeList(mm: usize, zone: usize, pfn: u32, order: u32, type: u32, toTail: bool): void {
-  const page = pageOf(mm, pfn);
-  assert(pageFlags(page) === 0);
-  setPageFlags(page, PG_BUDDY);
-  setPageOrder(page, order);
-  setPageType(page, type);
-  listed(mm, zone, pfn, order, type, toTail);
-}
-
-function listed(mm: usize, zone: usize, pfn: u32, order: u32, type: u32, toTail: bool): void {
+  assert(pageFlags(pageOf(mm, pfn)) === 0 && pageList(pageOf(mm, pfn)) === LIST_NONE);
+  setFree(mm, pfn, order, type);
   const list = zoneFreeList(zone, order, type);
-  if (toTail) listAddTail(mm, list, LIST_BUDDY, pfn);
-  else listAddHead(mm, list, LIST_BUDDY, pfn);
+  if (toTail) linkTail(mm, list, pfn);
+  else linkHead(mm, list, pfn);
   setZoneFreeOrders(zone, type, zoneFreeOrders(zone, type) | (1 << order));
 }
 
 /** Takes a free block off its list; it is no longer free. */
 export function delFromFreeList(mm: usize, zone: usize, pfn: u32): void {
-  const page = pageOf(mm, pfn);
-  assert(pageTest(page, PG_BUDDY));
-  const order = pageOrder(page);
-  unlisted(mm, zone, pfn, order, pageType(page));
-  setPageFlags(page, 0);
+  const type = pageType(mm, pfn);
+  unlisted(mm, zone, pfn, freeOrder(mm, pfn), type);
+  setPageType(mm, pfn, type);
 }
 
 function unlisted(mm: usize, zone: usize, pfn: u32, order: u32, type: u32): void {
   const list = zoneFreeList(zone, order, type);
-  listRemove(mm, list, pfn);
+  unlink(mm, list, pfn);
   if (listHead(list) === PFN_NONE) setZoneFreeOrders(zone, type, zoneFreeOrders(zone, type) & ~(1 << order));
 }
 
-/** Moves a free block to the tail of another type's list; its order stays (move_to_free_list()). */
+/** Moves a free block to the tail of another type's list; its order stays, and so does what the host was told (move_to_free_list()). */
 export function moveToFreeList(mm: usize, zone: usize, pfn: u32, type: u32): void {
-  const page = pageOf(mm, pfn);
-  assert(pageTest(page, PG_BUDDY));
-  const order = pageOrder(page);
-  unlisted(mm, zone, pfn, order, pageType(page));
-  setPageType(page, type);
-  listed(mm, zone, pfn, order, type, true);
+  const order = freeOrder(mm, pfn);
+  const reported = isReported(mm, pfn);
+  unlisted(mm, zone, pfn, order, pageType(mm, pfn));
+  addToFreeList(mm, zone, pfn, order, type, true);
+  if (reported) setReported(mm, pfn);
 }
 
 /** True when a free block of exactly `order` starts at `pfn` in the zone. */
 export function isFreeBlock(mm: usize, zone: usize, pfn: u32, order: u32): bool {
-  if (!zoneSpans(zone, pfn)) return false;
-  const page = pageOf(mm, pfn);
-  return pageTest(page, PG_BUDDY) && pageOrder(page) === order;
+  return zoneSpans(zone, pfn) && isFreeOf(mm, pfn, order);
 }
 
 /** __rmqueue_smallest(): a block from the lists of one type, splitting a larger one. PFN_NONE when none is large enough. */
 export function rmqueueSmallest(mm: usize, zone: usize, order: u32, type: u32): u32 {
-  const larger = zoneFreeOrders(zone, type) >> order;
+  const orders = zoneFreeOrders(zone, type);
+  const larger = orders >> order;
   if (larger === 0) return PFN_NONE;
   const from = order + <u32>ctz(larger);
-  const pfn = takeFirst(mm, zone, from, type);
+  const list = zoneFreeList(zone, from, type);
+  const pfn = unlinkFirst(mm, list);
+  setPageType(mm, pfn, type);
+  // expand(): nothing between the two orders is free, or it would have been taken.
   for (let half = from; half > order; ) {
     half--;
-    addToFreeList(mm, zone, pfn + (1 << half), half, type, false);
+    setFree(mm, pfn + (1 << half), half, type);
+    linkOnly(mm, zoneFreeList(zone, half, type), pfn + (1 << half));
   }
-  setPageType(pageOf(mm, pfn), type);
-  return pfn;
-}
-
-// Takes the first block off a list that has one: what its record says of order and type is known.
-function takeFirst(mm: usize, zone: usize, order: u32, type: u32): u32 {
-  const list = zoneFreeList(zone, order, type);
-  const pfn = listShift(mm, list);
-  if (listHead(list) === PFN_NONE) setZoneFreeOrders(zone, type, zoneFreeOrders(zone, type) & ~(1 << order));
-  setPageFlags(pageOf(mm, pfn), 0);
+  const halves: u32 = (1 << from) - (1 << order);
+  const emptied: u32 = listHead(list) === PFN_NONE ? 1 << from : 0;
+  setZoneFreeOrders(zone, type, (orders | halves) & ~emptied);
   return pfn;
 }
 
@@ -136,7 +119,7 @@ export function freeOnePage(
   flags: u32,
 ): void {
   assert(order < MAX_ORDER && (pfn & ((1 << order) - 1)) === 0);
-  assert(!pageTest(pageOf(mm, pfn), PG_BUDDY) && pageRefs(pageOf(mm, pfn)) === 0);
+  assert(!isFree(mm, pfn) && pageRefs(pageOf(mm, pfn)) === 0);
   if (type !== MIGRATE_ISOLATE) zoneModFree(zone, cpu, 1 << order);
   while (order < MAX_ORDER - 1) {
     const buddy = pfn ^ (1 << order);
@@ -166,12 +149,12 @@ export function checkBuddy(mm: usize, zone: usize): void {
   for (let order: u32 = 0; order < MAX_ORDER; order++) {
     for (let type: u32 = 0; type < MIGRATE_TYPES; type++) {
       const list = zoneFreeList(zone, order, type);
-      checkList(mm, list, LIST_BUDDY);
+      checkList(mm, list, LIST_NONE);
       assert(((zoneFreeOrders(zone, type) >> order) & 1) === (listHead(list) === PFN_NONE ? 0 : 1));
-      for (let pfn = listHead(list); pfn !== PFN_NONE; pfn = pageNext(pageOf(mm, pfn))) {
+      for (let pfn = listHead(list); pfn !== PFN_NONE; pfn = pageNext(mm, pfn)) {
         const page = pageOf(mm, pfn);
-        assert(pageTest(page, PG_BUDDY) && pageOrder(page) === order && pageRefs(page) === 0);
-        assert(pageType(page) === type && (pfn & ((1 << order) - 1)) === 0);
+        assert(isFreeOf(mm, pfn, order) && pageRefs(page) === 0 && pageFlags(page) === 0);
+        assert(pageType(mm, pfn) === type && (pfn & ((1 << order) - 1)) === 0);
         if (order < MAX_ORDER - 1) checkUnmerged(mm, zone, pfn, order, type);
         if (type !== MIGRATE_ISOLATE) free += 1 << order;
       }
@@ -186,6 +169,6 @@ function checkUnmerged(mm: usize, zone: usize, pfn: u32, order: u32, type: u32):
   const buddy = pfn ^ (1 << order);
   if (!isFreeBlock(mm, zone, buddy, order)) return;
   assert(order >= PAGEBLOCK_ORDER);
-  const listed = mergeable(type) && mergeable(pageType(pageOf(mm, buddy)));
+  const listed = mergeable(type) && mergeable(pageType(mm, buddy));
   assert(!listed || !mergeable(blockType(zone, pfn)) || !mergeable(blockType(zone, buddy)));
 }

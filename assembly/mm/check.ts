@@ -1,5 +1,6 @@
 import { checkBuddy } from "./buddy";
 import { checkCompactZone } from "./compactzone";
+import { isFree } from "./freeblock";
 import { mmSpace, mmSpaces, mmWriteback, mmZoneAt, mmZones } from "./instance";
 import { checkKsm } from "./ksm";
 import { checkList } from "./list";
@@ -16,7 +17,6 @@ import {
 import { checkGenerations } from "./mglru";
 import {
   LIST_ACTIVE,
-  LIST_BUDDY,
   LIST_GENERATION,
   LIST_INACTIVE,
   LIST_INACTIVE_FILE,
@@ -27,7 +27,6 @@ import {
   mmPfnFirst,
   PG_ACCOUNT,
   PG_ANON_EXCLUSIVE,
-  PG_BUDDY,
   PG_FILE,
   PG_KSM,
   PG_LOCKED,
@@ -37,6 +36,7 @@ import {
   PG_SWAPCACHE,
   PG_TABLE,
   PG_WRITEBACK,
+  pageFlags,
   pageGen,
   pageIndex,
   pageList,
@@ -146,9 +146,9 @@ function checkFrames(mm: usize, pinned: u32): void {
   for (let pfn = mmPfnFirst(mm); pfn < mmPfnEnd(mm); pfn++) {
     const page = pageOf(mm, pfn);
     const list = pageList(page);
-    assert((list === LIST_BUDDY) === pageTest(page, PG_BUDDY));
+    if (isFree(mm, pfn)) assert(list === LIST_NONE && pageFlags(page) === 0);
     if (list === LIST_PCP) assert(pageRefs(page) === 0);
-    if (pageTest(page, PG_BUDDY) || pageRefs(page) === 0) continue;
+    if (isFree(mm, pfn) || pageRefs(page) === 0) continue;
     if (pageTest(page, PG_SLAB)) {
       assert(list === LIST_NONE && pageRefs(page) === 1);
       continue;

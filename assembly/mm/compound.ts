@@ -36,7 +36,7 @@ import {
 /** The page that stands for the whole: itself when it is single. */
 export function compoundHead(mm: usize, pfn: u32): u32 {
   const page = pageOf(mm, pfn);
-  return pageTest(page, PG_TAIL) ? pageNext(page) : pfn;
+  return pageTest(page, PG_TAIL) ? pageNext(mm, pfn) : pfn;
 }
 
 /** Order of the block that `page` stands for, 0 when it is single. Not for tails. */
@@ -52,7 +52,7 @@ export function prepCompoundPage(mm: usize, pfn: u32, order: u32): void {
     const tail = pageOf(mm, at);
     assert(pageFlags(tail) === 0 && pageRefs(tail) === 0);
     setPageFlags(tail, PG_TAIL);
-    setPageNext(tail, pfn);
+    setPageNext(mm, at, pfn);
   }
   pageSet(pageOf(mm, pfn), PG_HEAD);
   setPageOrder(pageOf(mm, pfn), order);
@@ -63,9 +63,9 @@ export function freeTailPages(mm: usize, pfn: u32, order: u32): void {
   assert(pageOrder(pageOf(mm, pfn)) === order);
   for (let at = pfn + 1; at < pfn + (1 << order); at++) {
     const tail = pageOf(mm, at);
-    assert(tailOf(tail, pfn));
+    assert(tailOf(mm, at, pfn));
     setPageFlags(tail, 0);
-    setPageNext(tail, PFN_NONE);
+    setPageNext(mm, at, PFN_NONE);
   }
 }
 
@@ -91,9 +91,10 @@ export function splitPage(mm: usize, pfn: u32, order: u32): void {
   }
 }
 
-// Is the record that of a sound tail of the compound page at `head`?
-function tailOf(tail: usize, head: u32): bool {
-  if (pageFlags(tail) !== PG_TAIL || pageNext(tail) !== head) return false;
+// Is the page a sound tail of the compound page at `head`?
+function tailOf(mm: usize, pfn: u32, head: u32): bool {
+  const tail = pageOf(mm, pfn);
+  if (pageFlags(tail) !== PG_TAIL || pageNext(mm, pfn) !== head) return false;
   return pageList(tail) === LIST_NONE && pageRefs(tail) === 0 && pageMaps(tail) === 0;
 }
 
@@ -103,5 +104,5 @@ export function checkCompound(mm: usize, pfn: u32): void {
   const order = pageOrder(head);
   assert(pageTest(head, PG_HEAD) && !pageTest(head, PG_TAIL));
   assert(order !== 0 && (pfn & ((1 << order) - 1)) === 0);
-  for (let at = pfn + 1; at < pfn + (1 << order); at++) assert(tailOf(pageOf(mm, at), pfn));
+  for (let at = pfn + 1; at < pfn + (1 << order); at++) assert(tailOf(mm, at, pfn));
 }

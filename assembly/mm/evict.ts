@@ -241,7 +241,8 @@ export function pageYoung(mm: usize, actor: usize, page: usize): bool {
   const pte = spacePte(space, index);
   assert(ptePresent(pte));
   const young = (pte & PTE_ACCESSED) !== 0;
-  const gens: usize = young ? generationsOf(mm, page) : 0;
+  // An entry of 2 MiB has no neighbours in a table.
+  const gens: usize = young && !thpMapped(space, index) ? generationsOf(mm, page) : 0;
   if (gens !== 0) lookAround(mm, actor, gens, space, index);
   if (young) setSpacePte(space, index, pte & ~PTE_ACCESSED);
   const secondary = notifyClearFlushYoung(actor, pageOwner(page), index);

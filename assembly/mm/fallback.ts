@@ -1,5 +1,6 @@
 import { PFN_NONE } from "../memory/layout";
 import { moveToFreeList, rmqueueSmallest } from "./buddy";
+import { freeOrder, isFree } from "./freeblock";
 import {
   ALLOC_KSWAPD,
   ALLOC_NOFRAGMENT,
@@ -11,7 +12,7 @@ import {
   WMARK_HIGH,
 } from "./gfp";
 import { listHead } from "./list";
-import { PG_BUDDY, PG_LRU, pageOf, pageOrder, pageTest } from "./page";
+import { PG_LRU, pageOf, pageTest } from "./page";
 import {
   blockMovable,
   blockType,
@@ -105,7 +106,7 @@ function stealSmallest(mm: usize, zone: usize, order: u32, type: u32, allocFlags
 
 // steal_suitable_fallback()
 function steal(mm: usize, zone: usize, pfn: u32, type: u32, wholeBlock: bool, allocFlags: u32): void {
-  const order = pageOrder(pageOf(mm, pfn));
+  const order = freeOrder(mm, pfn);
   const old = blockType(zone, pfn);
   if (old === MIGRATE_HIGHATOMIC) {
     moveToFreeList(mm, zone, pfn, type);
@@ -141,12 +142,11 @@ export function moveFreepagesBlock(mm: usize, zone: usize, pfn: u32, type: u32):
   if (!zoneSpans(zone, end - 1)) return 0;
   let moved: u32 = 0;
   for (let at = start; at < end; ) {
-    const page = pageOf(mm, at);
-    if (!pageTest(page, PG_BUDDY)) {
+    if (!isFree(mm, at)) {
       at++;
       continue;
     }
-    const pages: u32 = 1 << pageOrder(page);
+    const pages: u32 = 1 << freeOrder(mm, at);
     moveToFreeList(mm, zone, at, type);
     at += pages;
     moved += pages;

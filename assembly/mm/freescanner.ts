@@ -12,20 +12,11 @@ import {
   COMPACT_WANTED,
   COMPACT_ZONE,
 } from "./context";
+import { freeOrder, isFree } from "./freeblock";
 import { MIGRATE_ISOLATE, MIGRATE_MOVABLE } from "./gfp";
 import { MM_COMPACT_FREE_SCANNED, MM_COMPACT_ISOLATED, mmCountAdd } from "./instance";
 import { listAddHead, listHead, listLength, listRemove } from "./list";
-import {
-  LIST_ISOLATED,
-  PG_BUDDY,
-  pageOf,
-  pageOrder,
-  pageTest,
-  setPageFlags,
-  setPageMaps,
-  setPageOwner,
-  setPageRefs,
-} from "./page";
+import { LIST_ISOLATED, pageOf, setPageFlags, setPageMaps, setPageOwner, setPageRefs } from "./page";
 import { freeThePage, isolateFreePage } from "./pagealloc";
 import { spaceId } from "./space";
 import { blockSkip, blockType, PAGEBLOCK_ORDER, PAGEBLOCK_PAGES, zoneEndPfn } from "./zone";
@@ -85,8 +76,7 @@ function suitable(mm: usize, actor: usize, zone: usize, block: u32): bool {
   const flags = load<u32>(actor, COMPACT_FLAGS);
   if (type === MIGRATE_ISOLATE) return false;
   if (blockSkip(zone, block) && (flags & RUN_DARING) === 0) return false;
-  const page = pageOf(mm, block);
-  if (pageTest(page, PG_BUDDY) && pageOrder(page) >= PAGEBLOCK_ORDER) return false;
+  if (isFree(mm, block) && freeOrder(mm, block) >= PAGEBLOCK_ORDER) return false;
   return type === MIGRATE_MOVABLE || (flags & RUN_ANY_BLOCK) !== 0;
 }
 
@@ -123,12 +113,11 @@ function scan(mm: usize, actor: usize, start: u32, end: u32, stride: u32): u32 {
   let taken: u32 = 0;
   while (pfn < end) {
     looks++;
-    const page = pageOf(mm, pfn);
-    if (!pageTest(page, PG_BUDDY)) {
+    if (!isFree(mm, pfn)) {
       pfn += stride;
       continue;
     }
-    const pages: u32 = 1 << pageOrder(page);
+    const pages: u32 = 1 << freeOrder(mm, pfn);
     if (!isolateFreePage(mm, actorCpu(actor), pfn)) break;
     for (let frame = pfn; frame < pfn + pages; frame++) {
       listAddHead(mm, actor + COMPACT_TARGETS, LIST_ISOLATED, frame);

@@ -9,32 +9,32 @@ import { MAX_ORDER, zoneFreePages, zoneLayout, zoneMinFree, zoneResetMinFree, zo
 // An instance of memory management: the page records of a range of frames, its zones, address spaces, swap areas and
 // counters. The host has one.
 //
-// record   0 .. 11      12        16 .. 31   32      36       40          44      48        52 …
+// record   0 .. 19      20        24 .. 39   40      44       48          52      56        60 …
 //          +------------+---------+----------+-------+--------+-----------+-------+---------+--------+
 //          | memory map | zones n | zones    | kswapd| spaces | spaces n  | areas | areas n | counts …
 //          +------------+---------+----------+-------+--------+-----------+-------+---------+--------+
 
 const ZONE_COUNT: usize = MEM_MAP_BYTES;
-const ZONES: usize = 16; // u32 × MAX_ZONES, in index order
-const KSWAPD: usize = 32;
-const SPACES: usize = 36;
-const SPACE_COUNT: usize = 40;
-const AREAS: usize = 44;
-const AREA_COUNT: usize = 48;
-const SWAP_FREE: usize = 52;
-const SWAP_TOTAL: usize = 56;
-const SWAPPINESS: usize = 60;
-const WATERMARK_SCALE: usize = 64;
-const STAMPS: usize = 68;
-const WRITEBACK: usize = 72;
-const KSWAPD_FAILURES: usize = 76;
-const SWAP_STATE: usize = 80;
-const ZERO_PAGE: usize = 84;
-const LRU_BATCHES: usize = 88;
-const STOCKS: usize = 92;
-const IDEALIZED: usize = 96; // policy + 1
-const MEMCG_STATS: usize = 100;
-const PAGE_WAITERS: usize = 104;
+const ZONES: usize = 24; // u32 × MAX_ZONES, in index order
+const KSWAPD: usize = 40;
+const SPACES: usize = 44;
+const SPACE_COUNT: usize = 48;
+const AREAS: usize = 52;
+const AREA_COUNT: usize = 56;
+const SWAP_FREE: usize = 60;
+const SWAP_TOTAL: usize = 64;
+const SWAPPINESS: usize = 68;
+const WATERMARK_SCALE: usize = 72;
+const STAMPS: usize = 76;
+const WRITEBACK: usize = 80;
+const KSWAPD_FAILURES: usize = 84;
+const SWAP_STATE: usize = 88;
+const ZERO_PAGE: usize = 92;
+const LRU_BATCHES: usize = 96;
+const STOCKS: usize = 100;
+const IDEALIZED: usize = 104; // policy + 1
+const MEMCG_STATS: usize = 108;
+const PAGE_WAITERS: usize = 112;
 const THROTTLED: usize = PAGE_WAITERS + WAITQUEUE_BYTES;
 const LRUVEC: usize = THROTTLED + WAITQUEUE_BYTES;
 const REPORT_ORDER: usize = LRUVEC + LRUVEC_BYTES; // MAX_ORDER: nobody waits for free blocks

@@ -1,4 +1,4 @@
-import { arenaTake, PART_RECORDS } from "../memory/arena";
+import { arenaReserve, arenaTake, PART_RECORDS } from "../memory/arena";
 
 // The mappings of a process (vm_area_struct): stretches of its address space that are backed by anonymous memory. The page table
 // numbers pages without the holes between them: a mapping's pages have consecutive numbers, and a page's number and its address
@@ -6,14 +6,14 @@ import { arenaTake, PART_RECORDS } from "../memory/arena";
 //
 // table    0       4          8 …
 //          +-------+----------+----------+----
-//          | count | capacity | mapping  | …      sorted by address, and so by page number
+//          | count | capacity | mapping  | …      sorted by page number; at boot by address, what is mapped later comes behind
 //          +-------+----------+----------+----
 // mapping  0       4       8       16                                28      32
 //          +-------+-------+-------+---------------------------------+-------+
 //          | first | pages | hva   | readahead: address, window, hits| flags |
 //          +-------+-------+-------+---------------------------------+-------+
 //
-// invariant: mappings neither overlap nor touch
+// invariant: mappings do not overlap; those of boot do not touch either
 
 const COUNT: usize = 0;
 const CAPACITY: usize = 4;
@@ -108,13 +108,70 @@ export function mappingsPlace(table: usize): u32 {
   let next: u32 = 0;
   for (let place: u32 = 0; place < load<u32>(table, COUNT); place++) {
     const mapping = mappingAt(table, place);
-    const within = <u32>(mappingHva(mapping) >> 12) % TABLE_PAGES;
-    const behind = next % TABLE_PAGES;
-    const first = next + (within >= behind ? within - behind : within + TABLE_PAGES - behind);
+    const first = numbered(next, mappingHva(mapping));
     store<u32>(mapping, first, FIRST);
     next = first + mappingPages(mapping);
   }
   return next;
+}
+
+// The first number from `next` on that the page at `hva` can have.
+function numbered(next: u32, hva: u64): u32 {
+  const within = <u32>(hva >> 12) % TABLE_PAGES;
+  const behind = next % TABLE_PAGES;
+  return next + (within >= behind ? within - behind : within + TABLE_PAGES - behind);
+}
+
+/** Is any of `pages` pages at `hva` mapped? */
+export function mappingsTouch(table: usize, hva: u64, pages: u32): bool {
+  const end = hva + ((<u64>pages) << 12);
+  for (let place: u32 = 0; place < load<u32>(table, COUNT); place++) {
+    const mapping = mappingAt(table, place);
+    if (mappingHva(mapping) < end && hva < hvaEnd(mapping)) return true;
+  }
+  return false;
+}
+
+/** The number behind the last page, were `pages` pages mapped at `hva` beside all others. */
+export function mappingsBehind(table: usize, hva: u64, pages: u32): u32 {
+  const last = mappingAt(table, load<u32>(table, COUNT) - 1);
+  return numbered(mappingFirst(last) + mappingPages(last), hva) + pages;
+}
+
+/** Room for one mapping more in a process that lives: the table, or a larger one that mappingsMove() fills; after arenaCommit(). */
+export function mappingsGrow(table: usize): usize {
+  const capacity = load<u32>(table, CAPACITY);
+  if (load<u32>(table, COUNT) < capacity) return table;
+  return arenaReserve(PART_RECORDS, TABLE_HEADER + <u64>(2 * capacity) * MAPPING_BYTES);
+}
+
+/** The mappings of `from` are those of `table`, if that is another one. */
+export function mappingsMove(table: usize, from: usize): void {
+  if (table === from) return;
+  const count = load<u32>(from, COUNT);
+  store<u32>(table, count, COUNT);
+  store<u32>(table, 2 * load<u32>(from, CAPACITY), CAPACITY);
+  memory.copy(mappingOf(table, 0), mappingOf(from, 0), <usize>count * MAPPING_BYTES);
+}
+
+/**
+ * mmap() of `pages` pages at `hva`, where nothing is mapped, in a process that lives: they are numbered behind all others. It is merged with the last
+ * mapping when it follows that one; with others vma_merge() would, too, and pages cannot be numbered anew.
+ */
+export function mappingAppend(table: usize, hva: u64, pages: u32): void {
+  const count = load<u32>(table, COUNT);
+  const last = mappingAt(table, count - 1);
+  if (hvaEnd(last) === hva) {
+    store<u32>(last, mappingPages(last) + pages, PAGES);
+    return;
+  }
+  assert(count < load<u32>(table, CAPACITY));
+  const mapping = mappingOf(table, count);
+  memory.fill(mapping, 0, MAPPING_BYTES);
+  store<u32>(mapping, mappingsBehind(table, hva, pages) - pages, FIRST);
+  store<u32>(mapping, pages, PAGES);
+  store<u64>(mapping, hva, HVA);
+  store<u32>(table, count + 1, COUNT);
 }
 
 /** The mapping that holds page `index` (find_vma()). */

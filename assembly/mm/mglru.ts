@@ -382,7 +382,7 @@ function countIn(mm: usize, gens: usize, slot: u32, type: u32, oldest: u32): u32
   for (let seq = oldest; seq < oldest + SLOTS; seq++) {
     const list = generationList(gens, seq, type);
     if (seq > generationsMax(gens)) assert(listLength(list) === 0);
-    for (let pfn = listHead(list); pfn !== PFN_NONE; pfn = pageNext(pageOf(mm, pfn))) {
+    for (let pfn = listHead(list); pfn !== PFN_NONE; pfn = pageNext(mm, pfn)) {
       const page = pageOf(mm, pfn);
       assert(pageTest(page, PG_LRU) && !pageTest(page, PG_ACTIVE));
       assert(pageGen(page) !== 0 && typeOf(page) === type);

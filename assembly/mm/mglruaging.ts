@@ -24,11 +24,12 @@ import { MIN_LRU_BATCH, TYPE_ANON, TYPE_FILE } from "./mglrutiers";
 import { pageOf, pageOwner } from "./page";
 import { PTE_ACCESSED, ptePfn, ptePresent, pteZero } from "./pte";
 import { setSpacePte, spaceId, spaceMemcg, spacePages, spacePte, spaceRss, spaceTable } from "./space";
+import { thpMapped } from "./thp";
 
 // Aging: a walk of the process' page table promotes what was used since the last one, and a new youngest generation begins. Follows
 // should_run_aging(), try_to_inc_max_seq() and walk_mm(). A machine of steps: page table by page table. The walk does not ask
 // the secondary MMU (ptep_test_and_clear_young()): what a guest touches through KVM's tables alone it does not see.
-// Left out: huge pages, mappings that are locked or read in sequence, a cgroup of several processes.
+// Left out: huge pages as one unit, mappings that are locked or read in sequence, a cgroup of several processes.
 
 const IDLE: u32 = 0;
 const ENTER: u32 = 1;
@@ -156,7 +157,9 @@ function walkNext(mm: usize, actor: usize, gens: usize, space: usize): void {
   const filter = generationsFilter(gens);
   const seq = generationsMax(gens);
   actorSpend(actor, STAGE_RECLAIM, cost(COST_AGE_LINEAR_PTE_NS));
-  if (!tableWasAccessed(filter, table) || !filterPasses(filter, seq, table)) return;
+  // What is mapped whole has an entry instead of a table, whose accessed bit each of its pages keeps here; it is looked at in any case.
+  const whole = thpMapped(space, table * TABLE_PAGES);
+  if (!whole && (!tableWasAccessed(filter, table) || !filterPasses(filter, seq, table))) return;
 
   const end = min<u32>((table + 1) * TABLE_PAGES, spacePages(space));
   let young: u32 = 0;
@@ -169,6 +172,7 @@ function walkNext(mm: usize, actor: usize, gens: usize, space: usize): void {
     young++;
     generationsPromote(gens, page);
   }
+  if (whole) return;
   const looked = end - table * TABLE_PAGES;
   actorSpend(actor, STAGE_RECLAIM, looked * cost(COST_AGE_LINEAR_PTE_NS));
   filterNote(filter, seq + 1, table, looked, young);

@@ -37,6 +37,18 @@ export function filterLayout(filter: usize, pages: u32): void {
   store<u32>(filter, <u32>arenaReserve(PART_PRIMARY_PTES, BLOOM_BYTES), FILTERS + 4);
 }
 
+/** Reserves the accessed bits of the tables of `pages` entries, more than there are; after arenaCommit() filterMove() is called with the address. */
+export function filterGrow(pages: u32): usize {
+  return arenaReserve(PART_PRIMARY_PTES, (pages >> PTES_PER_TABLE_SHIFT) + 1);
+}
+
+/** The accessed bits move to where filterGrow() has made room. */
+export function filterMove(filter: usize, bytes: usize, pages: u32): void {
+  memory.copy(bytes, <usize>load<u32>(filter, BYTES), <usize>load<u32>(filter, TABLES));
+  store<u32>(filter, <u32>bytes, BYTES);
+  store<u32>(filter, (pages >> PTES_PER_TABLE_SHIFT) + 1, TABLES);
+}
+
 /** Something went through the entry that points to `table`: the hardware, or the kernel that has just made it. */
 export function tableAccessed(filter: usize, table: u32): void {
   assert(table < load<u32>(filter, TABLES));

@@ -126,7 +126,7 @@ export function migratesStep(mm: usize, actor: usize): i32 {
     if (step === STEP_AGAIN && actorGoesOn(actor)) continue;
     if (step !== STEP_DONE) return step;
     store<u32>(actor, NEXT, MIGRATES_PC);
-    store<u32>(actor, pageNext(pageOf(mm, pfn)), MIGRATES_NEXT);
+    store<u32>(actor, pageNext(mm, pfn), MIGRATES_NEXT);
     const result = migrateResult(actor);
     if (result === MIGRATED) {
       listRemove(mm, list, pfn);

@@ -11,11 +11,11 @@ import {
   COMPACT_REST,
   COMPACT_ZONE,
 } from "./context";
+import { freeOrder, isFree } from "./freeblock";
 import { MIGRATE_ISOLATE, MIGRATE_MOVABLE } from "./gfp";
 import { MM_COMPACT_ISOLATED, MM_COMPACT_MIGRATE_SCANNED, mmCountAdd, mmSpace } from "./instance";
 import { migrateIsolate, migrateIsolated, migratesPutback } from "./migratepages";
 import {
-  PG_BUDDY,
   PG_FILE,
   PG_KSM,
   PG_LRU,
@@ -25,7 +25,6 @@ import {
   pageIndex,
   pageMaps,
   pageOf,
-  pageOrder,
   pageOwner,
   pageRefs,
   pageTest,
@@ -93,8 +92,8 @@ function scan(mm: usize, actor: usize, start: u32, end: u32): u32 {
     }
     looks++;
     const page = pageOf(mm, pfn);
-    if (pageTest(page, PG_BUDDY)) {
-      pfn += 1 << pageOrder(page);
+    if (isFree(mm, pfn)) {
+      pfn += 1 << freeOrder(mm, pfn);
     } else if (isolate(mm, actor, pfn)) {
       pfn++;
     } else if (runs(actor, RUN_WHOLE_BLOCKS)) {

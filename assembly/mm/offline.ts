@@ -12,6 +12,7 @@ import {
   OFFLINE_UNTIL,
 } from "./context";
 import { moveFreepagesBlock } from "./fallback";
+import { freeOrder, isFree } from "./freeblock";
 import { MIGRATE_ISOLATE, MIGRATE_MOVABLE } from "./gfp";
 import { mmWatermarkScale, mmZone } from "./instance";
 import { lruAddDrainAll } from "./lrubatch";
@@ -27,7 +28,7 @@ import {
   migratesStep,
   REASON_MEMORY_HOTPLUG,
 } from "./migratepages";
-import { PG_BUDDY, PG_SLAB, PG_TABLE, pageOf, pageOrder, pageRefs, pageTest } from "./page";
+import { PG_SLAB, PG_TABLE, pageOf, pageRefs, pageTest } from "./page";
 import { drainAllPages } from "./pagealloc";
 import { watermarksSetAll } from "./watermark";
 import {
@@ -183,8 +184,8 @@ function look(mm: usize, actor: usize): bool {
   while (pfn < end && migrateIsolated(actor) < AT_ONCE) {
     const page = pageOf(mm, pfn);
     looks++;
-    if (pageTest(page, PG_BUDDY)) {
-      pfn += 1 << pageOrder(page);
+    if (isFree(mm, pfn)) {
+      pfn += 1 << freeOrder(mm, pfn);
       continue;
     }
     free = false;

@@ -1,45 +1,50 @@
 import { arenaReserve, PART_FRAMES } from "../memory/arena";
 
-// struct page: one 32-byte record a frame. The fields that one fault or one step of reclaim touches together share half a
-// cache line; separate arrays would cost a miss each (docs/performance.md).
+// struct page: one 20-byte record a frame. The fields that one fault or one step of reclaim touches together share most of half a cache
+// line; separate arrays would cost a miss each (docs/performance.md). What lists touch stands apart: a splice writes to the links of two
+// neighbours and to nothing else of theirs, and most looks at whether a buddy is free find that it is not, so these are packed closer.
 //
-//   0       4      6      8      12     16        20      24      26     27        28
-//   +-------+------+------+------+------+---------+-------+-------+------+---------+------+
-//   | flags | refs | maps | next | prev | private | index | owner | list | order   | type |
-//   +-------+------+------+------+------+---------+-------+-------+------+---------+------+
+//   record, 20 bytes                                       links, 8 bytes      block, 1 byte
+//   0       4      6      8         12      16      18     19      0      4          0       4      7
+//   +-------+------+------+---------+-------+-------+------+-----+ +------+------+   +-------+------+----------+
+//   | flags | refs | maps | private | index | owner | list |order| | next | prev |   | order | type | reported |  freeblock.ts
+//   +-------+------+------+---------+-------+-------+------+-----+ +------+------+   +-------+------+----------+
 //
 // next, prev   neighbours on the one list that the page is on (buddy, LRU, isolated), PFN_NONE at the ends; next of a tail of a
 //              compound page is its head
 // private      swap entry while in the swap cache
-// order        of a free block, of a compound page's head
+// order        of a compound page's head, of a block on a CPU's list
 // index        page number in the owner's address space (the gfn, with one memslot)
 //
 // refs: one a pte, one for the swap cache, one for isolation, one a batch in front of the LRU, one for each get_user_pages
 //
-// The records of a range of frames stand in one array, the memory map, which the record of an instance begins with:
+// Each of the three is one array for a range of frames. They make the memory map, which the record of an instance begins with:
 //
-// map      0       4          8         12
-//          +-------+----------+---------+
-//          | pages | pfnFirst | pfnEnd  |   pages is biased by pfnFirst records: `pages + (pfn << 5)` is the record
-//          +-------+----------+---------+
+// map      0       4          8        12      16       20
+//          +-------+----------+--------+-------+--------+
+//          | pages | pfnFirst | pfnEnd | links | blocks |   the addresses are those of frame 0, were it there
+//          +-------+----------+--------+-------+--------+
 
 const FLAGS: usize = 0;
 const REFS: usize = 4;
 const MAPS: usize = 6;
-const NEXT: usize = 8;
-const PREV: usize = 12;
-const PRIVATE: usize = 16;
-const INDEX: usize = 20;
-const OWNER: usize = 24;
-const LIST: usize = 26;
-const ORDER: usize = 27;
-const TYPE: usize = 28;
-const PAGE_RECORD_SHIFT: usize = 5;
+const PRIVATE: usize = 8;
+const INDEX: usize = 12;
+const OWNER: usize = 16;
+const LIST: usize = 18;
+const ORDER: usize = 19;
+export const PAGE_BYTES: usize = 20;
+
+const NEXT: usize = 0;
+const PREV: usize = 4;
+const LINKS_SHIFT: usize = 3;
 
 const PAGES: usize = 0;
 const PFN_FIRST: usize = 4;
 const PFN_END: usize = 8;
-export const MEM_MAP_BYTES: usize = 12;
+const LINKS: usize = 12;
+const BLOCKS: usize = 16;
+export const MEM_MAP_BYTES: usize = 20;
 
 export const PG_LOCKED: u32 = 1 << 0;
 export const PG_REFERENCED: u32 = 1 << 1;
@@ -52,6 +57,7 @@ export const PG_WAITERS: u32 = 1 << 7;
 export const PG_WRITEBACK: u32 = 1 << 8;
 export const PG_RECLAIM: u32 = 1 << 9;
 export const PG_SWAPCACHE: u32 = 1 << 10;
+/** Shown for a free block; it stands beside the record (freeblock.ts). */
 export const PG_BUDDY: u32 = 1 << 11;
 /** The page belongs to one process alone: a write may reuse it in place. */
 export const PG_ANON_EXCLUSIVE: u32 = 1 << 12;
@@ -66,7 +72,7 @@ export const PG_LAZYFREE: u32 = 1 << 16;
 /** The first page of a compound page, and all others; compound.ts. */
 export const PG_HEAD: u32 = 1 << 17;
 export const PG_TAIL: u32 = 1 << 18;
-/** A free block that has been reported to the host (PageReported). */
+/** Shown for a free block that has been reported to the host (PageReported); it stands beside the record (freeblock.ts). */
 export const PG_REPORTED: u32 = 1 << 19;
 /** Holds objects of the kernel's own: slab.ts. */
 export const PG_SLAB: u32 = 1 << 20;
@@ -90,9 +96,8 @@ export const PG_FILE: u32 = 1 << 30;
 /** Most uses that the flags can hold. */
 export const PAGE_USED_MAX: u32 = 3;
 
-// Where a page is: the exactly-one-place invariant is a single pass over this byte.
+// Which list a page is on; free blocks are told by their own byte (freeblock.ts).
 export const LIST_NONE: u8 = 0;
-export const LIST_BUDDY: u8 = 1;
 export const LIST_INACTIVE: u8 = 2;
 export const LIST_ACTIVE: u8 = 3;
 export const LIST_ISOLATED: u8 = 4;
@@ -110,23 +115,32 @@ export function memMapCreate(map: usize, pfnFirst: u32, pfnEnd: u32): void {
   store<u32>(map, pfnEnd, PFN_END);
 }
 
-/** Reserves the records. */
+/** Reserves the three arrays. */
 export function memMapLayout(map: usize): void {
   const first = <usize>load<u32>(map, PFN_FIRST);
   const frames = <u64>(load<u32>(map, PFN_END) - load<u32>(map, PFN_FIRST));
-  const base = arenaReserve(PART_FRAMES, frames << PAGE_RECORD_SHIFT, 64);
-  store<u32>(map, <u32>(base - (first << PAGE_RECORD_SHIFT)), PAGES);
+  const pages = arenaReserve(PART_FRAMES, frames * PAGE_BYTES, 64);
+  store<u32>(map, <u32>(pages - first * PAGE_BYTES), PAGES);
+  const links = arenaReserve(PART_FRAMES, frames << LINKS_SHIFT, 64);
+  store<u32>(map, <u32>(links - (first << LINKS_SHIFT)), LINKS);
+  store<u32>(map, <u32>(arenaReserve(PART_FRAMES, frames, 64) - first), BLOCKS);
 }
 
 /** Address of the record of frame `pfn`; `mm` begins with the memory map. */
 export function pageOf(mm: usize, pfn: u32): usize {
   assert(pfn >= load<u32>(mm, PFN_FIRST) && pfn < load<u32>(mm, PFN_END));
-  return <usize>load<u32>(mm, PAGES) + ((<usize>pfn) << PAGE_RECORD_SHIFT);
+  return <usize>load<u32>(mm, PAGES) + <usize>pfn * PAGE_BYTES;
 }
 
 /** The frame whose record that is. */
 export function pfnOf(mm: usize, page: usize): u32 {
-  return <u32>((page - <usize>load<u32>(mm, PAGES)) >> PAGE_RECORD_SHIFT);
+  return <u32>((page - <usize>load<u32>(mm, PAGES)) / PAGE_BYTES);
+}
+
+/** Address of the byte that says whether a free block begins at `pfn`: freeblock.ts. */
+export function blockByte(mm: usize, pfn: u32): usize {
+  assert(pfn >= load<u32>(mm, PFN_FIRST) && pfn < load<u32>(mm, PFN_END));
+  return <usize>load<u32>(mm, BLOCKS) + <usize>pfn;
 }
 
 export function mmPfnFirst(mm: usize): u32 {
@@ -198,20 +212,30 @@ export function setPageMaps(page: usize, maps: u32): void {
   store<u16>(page, <u16>maps, MAPS);
 }
 
-export function pageNext(page: usize): u32 {
-  return load<u32>(page, NEXT);
+function linksOf(mm: usize, pfn: u32): usize {
+  assert(pfn >= load<u32>(mm, PFN_FIRST) && pfn < load<u32>(mm, PFN_END));
+  return <usize>load<u32>(mm, LINKS) + ((<usize>pfn) << LINKS_SHIFT);
 }
 
-export function setPageNext(page: usize, pfn: u32): void {
-  store<u32>(page, pfn, NEXT);
+export function pageNext(mm: usize, pfn: u32): u32 {
+  return load<u32>(linksOf(mm, pfn), NEXT);
 }
 
-export function pagePrev(page: usize): u32 {
-  return load<u32>(page, PREV);
+export function setPageNext(mm: usize, pfn: u32, next: u32): void {
+  store<u32>(linksOf(mm, pfn), next, NEXT);
 }
 
-export function setPagePrev(page: usize, pfn: u32): void {
-  store<u32>(page, pfn, PREV);
+export function pagePrev(mm: usize, pfn: u32): u32 {
+  return load<u32>(linksOf(mm, pfn), PREV);
+}
+
+export function setPagePrev(mm: usize, pfn: u32, prev: u32): void {
+  store<u32>(linksOf(mm, pfn), prev, PREV);
+}
+
+/** Both at once. */
+export function setPageLinks(mm: usize, pfn: u32, next: u32, prev: u32): void {
+  store<u64>(linksOf(mm, pfn), <u64>next | ((<u64>prev) << 32));
 }
 
 export function pagePrivate(page: usize): u32 {
@@ -244,19 +268,11 @@ export function setPageList(page: usize, list: u8): void {
   store<u8>(page, list, LIST);
 }
 
+/** Of a compound page's head, of a block on a CPU's list. */
 export function pageOrder(page: usize): u32 {
   return load<u8>(page, ORDER);
 }
 
 export function setPageOrder(page: usize, order: u32): void {
   store<u8>(page, <u8>order, ORDER);
-}
-
-/** Migratetype of the free list that the page is on, or that it will be given back to. */
-export function pageType(page: usize): u32 {
-  return load<u8>(page, TYPE);
-}
-
-export function setPageType(page: usize, type: u32): void {
-  store<u8>(page, <u8>type, TYPE);
 }

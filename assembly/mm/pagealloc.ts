@@ -9,6 +9,7 @@ import {
   putPageTestzero,
 } from "./compound";
 import { reserveHighatomic, rmqueueAny } from "./fallback";
+import { freeOrder, isFree, isReported } from "./freeblock";
 import { notifyFreeing } from "./freehook";
 import {
   ALLOC_HARDER,
@@ -32,12 +33,9 @@ import {
 } from "./gfp";
 import { mmHinting, mmZone, mmZoneAt, mmZones } from "./instance";
 import {
-  LIST_BUDDY,
   LIST_NONE,
   LIST_PCP,
-  PG_BUDDY,
   PG_HEAD,
-  PG_REPORTED,
   PG_TAIL,
   pageFlags,
   pageList,
@@ -212,7 +210,7 @@ export function freeThePage(mm: usize, cpu: u32, pfn: u32, order: u32): void {
  */
 export function isolateFreePage(mm: usize, cpu: u32, pfn: u32): bool {
   const zone = mmZone(mm, pfn);
-  const order = pageOrder(pageOf(mm, pfn));
+  const order = freeOrder(mm, pfn);
   if (blockType(zone, pfn) !== MIGRATE_ISOLATE) {
     if (!watermarkOk(zone, 0, zoneWatermark(zone, WMARK_MIN) + (1 << order), 0, 0)) return false;
     zoneModFree(zone, cpu, -(<i32>(1 << order)));
@@ -287,6 +285,7 @@ function nothingInside(mm: usize, pfn: u32, order: u32): bool {
   for (let at = pfn + 1; at < pfn + (1 << order); at++) {
     const page = pageOf(mm, at);
     if (pageFlags(page) !== 0 || pageRefs(page) !== 0 || pageList(page) !== LIST_NONE) return false;
+    if (isFree(mm, at)) return false;
   }
   return true;
 }
@@ -297,17 +296,19 @@ export function checkBlocks(mm: usize, zone: usize): void {
   while (pfn < zoneEndPfn(zone)) {
     const page = pageOf(mm, pfn);
     const list = pageList(page);
-    const free = list === LIST_BUDDY || list === LIST_PCP;
+    const buddy = isFree(mm, pfn);
+    const free = buddy || list === LIST_PCP;
+    const block = list === LIST_PCP || pageTest(page, PG_HEAD);
+    const order: u32 = buddy ? freeOrder(mm, pfn) : block ? pageOrder(page) : 0;
     assert(!pageTest(page, PG_TAIL)); // its head would have been passed
-    assert(pageTest(page, PG_BUDDY) === (list === LIST_BUDDY));
-    assert(list === LIST_BUDDY || !pageTest(page, PG_REPORTED));
+    assert(buddy ? list === LIST_NONE && pageFlags(page) === 0 : !isReported(mm, pfn));
     if (free) {
       assert(pageRefs(page) === 0 && !pageTest(page, PG_HEAD));
-      assert(nothingInside(mm, pfn, pageOrder(page)));
+      assert(nothingInside(mm, pfn, order));
     } else if (pageTest(page, PG_HEAD)) {
       checkCompound(mm, pfn);
     }
-    pfn += 1 << (free || pageTest(page, PG_HEAD) ? pageOrder(page) : 0);
+    pfn += 1 << order;
   }
   assert(pfn === zoneEndPfn(zone));
 }

@@ -1,6 +1,7 @@
 import { PFN_NONE } from "../memory/layout";
 import { freeOnePage } from "./buddy";
 import { rmqueueAny } from "./fallback";
+import { pageType, setPageType } from "./freeblock";
 import { MIGRATE_ISOLATE, MIGRATE_MOVABLE, MIGRATE_PCPTYPES } from "./gfp";
 import {
   checkList,
@@ -13,7 +14,7 @@ import {
   listShift,
   listTail,
 } from "./list";
-import { LIST_PCP, pageOf, pageOrder, pageType, setPageOrder, setPageType } from "./page";
+import { LIST_PCP, pageOf, pageOrder, setPageOrder } from "./page";
 import {
   blockType,
   PAGEBLOCK_ORDER,
@@ -111,7 +112,7 @@ export function pcpListOrder(list: u32): u32 {
 export function pcpAppend(mm: usize, pcp: usize, list: u32, pfn: u32, type: u32): void {
   const page = pageOf(mm, pfn);
   setPageOrder(page, pcpListOrder(list));
-  setPageType(page, type);
+  setPageType(mm, pfn, type);
   listAddTail(mm, pcpList(pcp, list), LIST_PCP, pfn);
   store<u32>(pcp, load<u32>(pcp, COUNT) + (1 << pcpListOrder(list)), COUNT);
 }
@@ -159,7 +160,7 @@ export function pcpFree(mm: usize, zone: usize, cpu: u32, pfn: u32, order: u32):
     freeOnePage(mm, zone, cpu, pfn, order, type, 0);
     return;
   }
-  setPageType(page, type);
+  setPageType(mm, pfn, type);
   setPageOrder(page, order);
   const pcp = zonePcp(zone, cpu);
   const list = listOf(order, type >= MIGRATE_PCPTYPES ? MIGRATE_MOVABLE : type);
@@ -205,7 +206,7 @@ function flush(mm: usize, zone: usize, cpu: u32, pages: u32, first: u32): void {
       listRemove(mm, record, pfn);
       store<u32>(pcp, load<u32>(pcp, COUNT) - (1 << order), COUNT);
       left -= 1 << order;
-      freeOnePage(mm, zone, cpu, pfn, order, pageType(pageOf(mm, pfn)), 0);
+      freeOnePage(mm, zone, cpu, pfn, order, pageType(mm, pfn), 0);
     }
     list = list + 1 === PCP_LISTS ? 0 : list + 1;
   }

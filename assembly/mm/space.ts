@@ -3,17 +3,20 @@ import { PFN_NONE, unitsFor } from "../memory/layout";
 import { mmAddSpace } from "./instance";
 import {
   MAPPING_TABLE_BYTES,
+  mappingAppend,
   mappingFirst,
   mappingHva,
   mappingOfPage,
   mappingPageAt,
   mappingPages,
   mappingSingle,
+  mappingsBehind,
   mappingsPages,
   mappingsPlace,
 } from "./mapping";
 import { MEMCG_BYTES, memcgGenerations, memcgSetup, setMemcgMax, TABLES_FREE } from "./memcg";
-import { generationsLayout } from "./mglru";
+import { generationsFilter, generationsLayout } from "./mglru";
+import { filterGrow, filterMove } from "./mglrufilter";
 import { PSI_BYTES } from "./psi";
 
 // The address space of a VM's process (mm_struct: the anonymous mappings that back the guest, mapping.ts) with its page table:
@@ -48,7 +51,16 @@ const KSM: usize = OWN_MAPPING + MAPPING_TABLE_BYTES;
 const FILE_RSS: usize = KSM + 4; // i32
 const FILE: usize = KSM + 8;
 const SLOTS_LOST: usize = KSM + 12;
-const SPACE_BYTES: usize = KSM + 16;
+const ROOM: usize = KSM + 16;
+const SPACE_BYTES: usize = KSM + 20;
+
+// What spaceGrow() has reserved.
+const GROWN_ROOM: usize = 0;
+const GROWN_PTES: usize = 4;
+const GROWN_TABLES: usize = 8;
+const GROWN_HUGE: usize = 12;
+const GROWN_FILTER: usize = 16;
+const GROWN: usize = memory.data(20, 4);
 
 const PTES_PER_TABLE_SHIFT: u32 = 9;
 
@@ -70,10 +82,56 @@ export function spaceCreate(mm: usize, pages: u32, max: u32): usize {
 
 export function spaceLayout(space: usize): void {
   const pages = <u64>load<u32>(space, PAGES);
+  store<u32>(space, <u32>pages, ROOM);
   store<u32>(space, <u32>arenaReserve(PART_PRIMARY_PTES, pages << 3, 64), PTES);
   store<u32>(space, <u32>arenaReserve(PART_PRIMARY_PTES, unitsFor(pages, 512) << 2), TABLES);
   const gens = memcgGenerations(space + MEMCG);
   if (gens !== 0) generationsLayout(gens, <u32>pages);
+}
+
+/** Page numbers for which there is room. */
+export function spaceRoom(space: usize): u32 {
+  return load<u32>(space, ROOM);
+}
+
+/**
+ * Reserves what is indexed by the page in a process that lives, for `room` page numbers, more than there is room for; after arenaCommit() spaceMove()
+ * follows. Idealized policies and page merging have more of that kind: such a process does not grow.
+ */
+export function spaceGrow(space: usize, room: u32): void {
+  const tables = unitsFor(room, 1 << PTES_PER_TABLE_SHIFT);
+  store<u32>(GROWN, room, GROWN_ROOM);
+  store<u32>(GROWN, <u32>arenaReserve(PART_PRIMARY_PTES, (<u64>room) << 3, 64), GROWN_PTES);
+  store<u32>(GROWN, <u32>arenaReserve(PART_PRIMARY_PTES, tables << 2), GROWN_TABLES);
+  if (spaceHuge(space) !== 0) store<u32>(GROWN, <u32>arenaReserve(PART_PRIMARY_PTES, tables), GROWN_HUGE);
+  if (memcgGenerations(space + MEMCG) !== 0) store<u32>(GROWN, <u32>filterGrow(room), GROWN_FILTER);
+}
+
+/** All that moves to where spaceGrow() has made room. */
+export function spaceMove(space: usize): void {
+  const tables = unitsFor(load<u32>(space, PAGES), 1 << PTES_PER_TABLE_SHIFT);
+  move(space, PTES, GROWN_PTES, load<u32>(space, PAGES) << 3);
+  move(space, TABLES, GROWN_TABLES, (<u32>tables) << 2);
+  if (spaceHuge(space) !== 0) move(space, HUGE, GROWN_HUGE, <u32>tables);
+  const gens = memcgGenerations(space + MEMCG);
+  const room = load<u32>(GROWN, GROWN_ROOM);
+  if (gens !== 0) filterMove(generationsFilter(gens), <usize>load<u32>(GROWN, GROWN_FILTER), room);
+  store<u32>(space, room, ROOM);
+}
+
+function move(space: usize, field: usize, grown: usize, bytes: u32): void {
+  const to = load<u32>(GROWN + grown);
+  memory.copy(<usize>to, <usize>load<u32>(space + field), <usize>bytes);
+  store<u32>(space + field, to);
+}
+
+/** The process, which has room for them, maps `pages` pages more at `hva`; `table` has room for the mapping. */
+export function spaceMap(space: usize, table: usize, hva: u64, pages: u32): void {
+  const behind = mappingsBehind(table, hva, pages);
+  assert(behind <= spaceRoom(space));
+  store<u32>(space, <u32>table, MAPPINGS);
+  mappingAppend(table, hva, pages);
+  store<u32>(space, behind, PAGES);
 }
 
 /** Reserves the state of every 2 MiB (thp.ts), all zeroes; without it the space has no huge pages. */
@@ -125,8 +183,13 @@ export function spaceHuge(space: usize): usize {
 
 /** Frames of page tables above the leaf tables: one level of 512 each, up to the one root. */
 export function spaceUpperTables(space: usize): u32 {
+  return upperTables(load<u32>(space, PAGES));
+}
+
+/** The same of a process with as many pages. */
+export function upperTables(pages: u32): u32 {
   let tables: u32 = 0;
-  let level = unitsFor(load<u32>(space, PAGES), 1 << PTES_PER_TABLE_SHIFT);
+  let level = unitsFor(pages, 1 << PTES_PER_TABLE_SHIFT);
   for (let above: u32 = 0; above < 3; above++) {
     level = unitsFor(level, 512);
     tables += <u32>level;

@@ -107,9 +107,10 @@ export class KernelBlocks {
     const [ours, theirs] = [piece(), piece()];
     const { ours: length } = this.row;
     return [
-      { name: "pagevisor", run: () => run(at + 4 * ours(), length) },
+      { name: "pagevisor", once: true, run: () => run(at + 4 * ours(), length) },
       {
         name: "plain TypeScript",
+        once: true,
         run: () => {
           const from = theirs();
           runPlain(script.subarray(from, from + length));

@@ -325,7 +325,7 @@ for (const { what, scenario, says, trace: bytes } of [
   {
     what: "a scenario that does not fit the arena",
     scenario: valid({ host: { memory: "2TiB" } }),
-    says: [/needs 16(\.\d+)?GiB of simulator state, one machine holds 4GiB/, "Make host.memory"],
+    says: [/needs 14(\.\d+)?GiB of simulator state, one machine holds 4GiB/, "Make host.memory"],
   },
   {
     what: "an endless scenario without a limit",

@@ -93,7 +93,8 @@ test("a host without a free block gives small pages", async () => {
 
 test("reclaim splits what it takes from, and every read still sees its page's last write", async () => {
   const machines = fc.record({
-    mmu: fc.constantFrom("tdp" as const, "legacy" as const),
+    mmu: fc.constantFrom("tdp" as const, "legacy" as const, "shadow" as const),
+    policy: fc.constantFrom("two-list" as const, "mglru" as const),
     vendor: fc.constantFrom("intel" as const, "amd" as const),
     kind: fc.constantFrom("nvme" as const, "zram-lz4" as const),
     seed: fc.nat(1000),
@@ -101,14 +102,15 @@ test("reclaim splits what it takes from, and every read still sees its page's la
     max: fc.integer({ min: 600, max: 1900 }),
   });
   await fc.assert(
-    fc.asyncProperty(machines, async ({ mmu, vendor, kind, seed, theta, max }) => {
-      const workload = { kind: "zipf" as const, pages: PAGES, theta, writes: 0.5, accesses: 4000 };
+    fc.asyncProperty(machines, async ({ mmu, policy, vendor, kind, seed, theta, max }) => {
+      // Behind them lie the guest's own tables, where they are shadowed.
+      const workload = { kind: "zipf" as const, pages: PAGES - 64, theta, writes: 0.5, accesses: 4000 };
       const machine = await huge(
         [{ count: 2, region: "r", workload }],
         { mmu, vcpus: 2, memoryMax: max * 4096 },
         {
           seed,
-          host: { memory: "32MiB", vendor, swap: [{ kind, size: "32MiB" }] },
+          host: { memory: "32MiB", vendor, reclaim: { policy }, swap: [{ kind, size: "32MiB" }] },
           check: { integrity: true },
           trace: null,
         },
@@ -119,7 +121,7 @@ test("reclaim splits what it takes from, and every read still sees its page's la
       }
       assert.ok(vmOf(machine.result()).memory.residentPages <= max);
     }),
-    parameters(8),
+    parameters(12),
   );
 });
 
@@ -136,11 +138,50 @@ test("a walk that ends at 2 MiB reads fewer tables: 19 of 24", async () => {
   assert.is(virtualTimeNs, PAGES * (1 + 1900));
 });
 
-test("other policies than the two lists refuse huge pages", async () => {
-  for (const policy of ["mglru", "lru"] as const) {
-    const host = { memory: "32MiB", reclaim: { policy } };
-    const message = await refusal(() => huge([scan(1)], { memoryMax: "4MiB" }, { host }), "E_SCENARIO");
-    assert.match(message, `vms[0].hugePages: huge pages are not modelled under "${policy}". Allowed: false`);
+test("idealized policies and the notifier of 2008 refuse huge pages, and say why", async () => {
+  const host = { memory: "32MiB", reclaim: { policy: "lru" as const } };
+  assert.match(
+    await refusal(() => huge([scan(1)], { memoryMax: "4MiB" }, { host }), "E_SCENARIO"),
+    'vms[0].hugePages: "lru" decides page by page, and a huge page comes and goes as a whole. Allowed: false',
+  );
+  assert.match(
+    await refusal(() => huge([scan(1)], { mmu: "legacy", mmuNotifier: "notifier-2008" }), "E_SCENARIO"),
+    "in 2008 only hugetlbfs had any, which no host takes away",
+  );
+});
+
+test("shadow: the host maps blocks whole, KVM page by page as the guest's tables do, with neighbours of eight", async () => {
+  const machine = await huge([], { mmu: "shadow" });
+  const levels = (text: string): string[] =>
+    [...text.matchAll(/kvm_mmu_set_spte: gfn ([0-9a-f]+) .*level (\d)/g)].map(
+      ([, gfn, level]) => `${gfn}/${level}`,
+    );
+  machine.access("db", 0, 517, "write");
+  assert.equal(
+    levels(machine.traceText()),
+    ["205/1"].concat(["200", "201", "202", "203", "204", "206", "207"].map((gfn) => `${gfn}/1`)),
+  );
+  assert.is(vmOf(machine.result()).memory.residentPages >= 512, true);
+  assert.is(machine.access("db", 0, 512, "write").exits, 0);
+  assert.is(machine.access("db", 0, 600, "write").fault, "minor");
+  machine.check();
+});
+
+test("a huge page that KVM maps in pieces is as young as any of its pages", async () => {
+  for (const policy of ["two-list", "mglru"] as const) {
+    const host = { memory: "32MiB", reclaim: { policy }, swap: [{ kind: "nvme" as const, size: "32MiB" }] };
+    const machine = await huge([], { memoryMax: "7MiB", mmu: "legacy" }, { host });
+    machine.setMemslot("db", 0, { gfn: 0, pages: PAGES, flags: ["log-dirty-pages"] });
+    machine.access("db", 0, 512, "write");
+    machine.access("db", 0, 900, "read");
+    machine.traceText();
+    for (const gfn of [0, 1024]) machine.access("db", 0, gfn, "write");
+    for (let gfn = 1536; gfn < 1536 + 400; gfn++) machine.access("db", 0, gfn, "write");
+    machine.check();
+    const ranges = [...machine.traceText().matchAll(/age hva: 0x([0-9a-f]+) -- 0x([0-9a-f]+)/g)].map(
+      ([, start, end]) => (Number(`0x${end}`) - Number(`0x${start}`)) / 4096,
+    );
+    assert.ok(ranges.includes(512), ranges.join(" "));
   }
 });
 

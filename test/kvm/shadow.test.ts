@@ -213,7 +213,10 @@ test("at their limit the oldest pages of sptes go, but for loaded roots; those z
 
 test("what shadow paging has not got is refused, and so are pages where the guest's tables lie", async () => {
   const scan = (pages: number): Task => ({ workload: { kind: "sequential", pages, writes: 1 } });
-  for (const db of [{ hugePages: true }, { pageTableLevels: 5 }] as Partial<Vm>[]) {
+  for (const db of [
+    { aliases: [{ gfn: 1024, pages: 8, target: 0 }] },
+    { pageTableLevels: 5 },
+  ] as Partial<Vm>[]) {
     assert.match(
       await refusal(() => shadow([scan(10)], db), "E_SCENARIO"),
       "is not modelled with shadow paging",

@@ -16,14 +16,15 @@ const access: Command = (guest, [vcpu, slot, ...words], step) => {
   }
 };
 
-// access2 <slot> …: two virtual CPUs at once, one a half of the list.
+// access2 <slot> …: two virtual CPUs at once, one a half of the list, each on a CPU of its own where there are two.
 const access2: Command = (guest, [slot, ...words], step) => {
   const { pages, write } = listOf(words, step);
   const target = guest.slot(slot);
   const half = Math.ceil(pages.length / 2);
+  const { cpus } = guest.machine.scenario.host;
   for (let place = 0; place < half; place++) {
     for (const [vcpu, page] of [pages[place], pages[half + place]].entries()) {
-      if (page !== undefined) guest.access(vcpu, target, page, write, vcpu, words.at(-1) === "irq");
+      if (page !== undefined) guest.access(vcpu, target, page, write, vcpu % cpus, words.at(-1) === "irq");
     }
   }
 };
