@@ -99,6 +99,8 @@ export interface CoreFunctions {
   atOnceAllow: Call;
   atOnceEvents: Call;
   atOnceEventsBytes: Call;
+  atOnceFrames: Call;
+  atOnceFramesBytes: Call;
   atOnceLocals: Call;
   atOnceLocalsBytes: Call;
   atOncePosted: Call;

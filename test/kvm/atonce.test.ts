@@ -64,8 +64,12 @@ function memoryOf(machine: Machine, vcpus: readonly number[]): Uint8Array {
     copy.fill(0, from, from + bytes);
   };
   clear(call.atOnceEvents(), call.atOnceEventsBytes());
-  for (const [vm, count] of vcpus.entries())
-    for (let vcpu = 0; vcpu < count; vcpu++) clear(call.atOnceLocals(vm, vcpu), call.atOnceLocalsBytes());
+  for (const [vm, count] of vcpus.entries()) {
+    for (let vcpu = 0; vcpu < count; vcpu++) {
+      clear(call.atOnceLocals(vm, vcpu), call.atOnceLocalsBytes());
+      clear(call.atOnceFrames(vm, vcpu), call.atOnceFramesBytes(vm, vcpu));
+    }
+  }
   return copy;
 }
 
