@@ -15,18 +15,19 @@ export interface MemoryRow {
   perSwapSlot: number;
 }
 
-type More = Pick<Scenario, "check"> & { vm?: object; reclaim?: object };
+type More = Pick<Scenario, "check"> & { vm?: object; reclaim?: object; tables?: "shared" };
 
 export const MEMORY_KINDS: readonly (readonly [string, More])[] = [
   ["TDP MMU", {}],
   ["legacy MMU", { vm: { mmu: "legacy" } }],
+  ["shadow paging, one address space", { vm: { mmu: "shadow" }, tables: "shared" }],
   ["shadow paging", { vm: { mmu: "shadow" } }],
   ["integrity checked", { check: { integrity: true } }],
   ["policy clock", { reclaim: { policy: "clock" }, vm: { memoryMax: GIB / 2 } }],
 ];
 
 async function bytesOf(
-  { check, vm, reclaim }: More,
+  { check, vm, reclaim, tables }: More,
   module: WebAssembly.Module,
   guest: number,
   host: number,
@@ -44,7 +45,10 @@ async function bytesOf(
         name: "guest",
         memory: guest,
         ...vm,
-        guest: { tasks: [{ workload: { kind: "uniform", pages: 1024, accesses: 1 } }] },
+        guest: {
+          ...(tables !== undefined && { pageTables: tables }),
+          tasks: [{ workload: { kind: "uniform", pages: 1024, accesses: 1 } }],
+        },
       },
     ],
   } as Scenario;

@@ -355,7 +355,7 @@ function taken(core: Core, address: number): number {
 }
 
 function tooBig(core: Core): never {
-  const need = core.call.bootBytes();
+  const need = core.call.bootNeed();
   throw new PagevisorError(
     "E_TOO_BIG",
     `the scenario needs ${formatBytes(Math.ceil(need / PAGE_BYTES) * PAGE_BYTES)} of simulator state, ` +

@@ -47,6 +47,8 @@ export interface CoreFunctions {
   hostPagingZaps: Call;
   hostPagingLeaked: Call;
   hostPagingSlotsLost: Call;
+  hostPagingTruncated: Call;
+  stepVmEnding: Call;
   configSpace: Call;
   stepSpace: Call;
   guestKernelAt: Call;
@@ -91,6 +93,7 @@ export interface CoreFunctions {
   traceAddress: Call;
   boot: Call;
   bootBytes: Call;
+  bootNeed: Call;
   bootPartBytes: Call;
   bootPagesNeeded: Call;
   bootPolicies: Call;

@@ -219,6 +219,21 @@ test("inspect tells a page's story from its first touch to its slot in swap", as
   assert.equal(swapped.stamp, { expected: 1, found: 1 });
 });
 
+test("a machine out of memory takes no step more, however often it is asked", async () => {
+  const vm = { name: "db", memory: "1MiB", memoryMax: 64 * 4096 };
+  const machine = await Machine.create(
+    { host: { memory: "8MiB" }, vms: [vm] },
+    { module: await debugModule },
+  );
+  for (let gfn = 0; gfn < 64; gfn++) assert.is(machine.access("db", 0, gfn, "write").status, "done");
+  for (let gfn = 64; gfn < 400; gfn++) {
+    assert.is(machine.access("db", 0, gfn % 128, "write").status, "oom");
+    assert.is(machine.advise("db", "dontneed", { gfn: 0 }).status, "oom");
+    assert.is(machine.setMemslot("db", 1, { gfn: 4096, pages: 1 }).status, "oom");
+  }
+  assert.is(machine.run({ time: 1000 }).status, "oom");
+});
+
 test("wrong steps are refused with the argument, what was given, what is allowed", async () => {
   const machine = await driven();
   const refused: [() => unknown, RegExp][] = [

@@ -1,4 +1,4 @@
-import { arenaReserve, PART_SPTES } from "../memory/arena";
+import { arenaGrow, arenaPromise, arenaReserve, PART_SPTES } from "../memory/arena";
 
 // Lists of sptes (struct kvm_rmap_head): which leaf entries map a guest frame, and which entries link a page table. Two forms:
 // today's, and that of 2008 (ptelist2008.ts), whose order of removal another design depends on. Both live in one pool of
@@ -6,11 +6,13 @@ import { arenaReserve, PART_SPTES } from "../memory/arena";
 //
 //   head, u32   0 empty   ·   address of the only spte   ·   address of the first descriptor | 1
 //
-// today's descriptor, 72 bytes                            pool, 16 bytes
-//   0      4            8           12  16                  0      4     8      12
-//   +------+------------+-----------+---+--------------+    +------+-----+------+------+
-//   | more | spte_count | tail_count|   | sptes u32×14 |    | free | next| end  | used |
-//   +------+------------+-----------+---+--------------+    +------+-----+------+------+
+// today's descriptor, 72 bytes                            pool, 20 bytes
+//   0      4            8           12  16                  0      4     8      12     16
+//   +------+------------+-----------+---+--------------+    +------+-----+------+------+------+
+//   | more | spte_count | tail_count|   | sptes u32×14 |    | free | next| end  | used | left |
+//   +------+------------+-----------+---+--------------+    +------+-----+------+------+------+
+//
+// left   descriptors that the pool may yet grow by: few frames are mapped twice, but all may be
 //
 // An spte is named by its address, a multiple of 8, so that the lowest bit of a head is free.
 //
@@ -20,7 +22,8 @@ const FREE: usize = 0;
 const NEXT: usize = 4;
 const END: usize = 8;
 const USED: usize = 12;
-export const DESC_POOL_BYTES: usize = 16;
+const LEFT: usize = 16;
+export const DESC_POOL_BYTES: usize = 20;
 
 const MORE: usize = 0;
 const SPTE_COUNT: usize = 4;
@@ -31,13 +34,29 @@ const EXT: u32 = 14;
 const DESC_BYTES: usize = 72;
 const MANY: u32 = 1;
 
-/** Reserves `descriptors` for the lists of a VM. */
+/** Descriptors that a pool begins with, and that it grows by. */
+const AT_FIRST: u32 = 256;
+const AT_ONCE: u32 = 1024;
+
+/** A pool of at most `descriptors` for the lists of a VM. */
 export function descPoolLayout(pool: usize, descriptors: u32): void {
-  const base = arenaReserve(PART_SPTES, <u64>descriptors * DESC_BYTES, 8);
+  const first = min<u32>(descriptors, AT_FIRST);
+  const base = arenaReserve(PART_SPTES, <u64>first * DESC_BYTES, 8);
   store<u32>(pool, 0, FREE);
   store<u32>(pool, <u32>base, NEXT);
-  store<u32>(pool, <u32>(base + <usize>descriptors * DESC_BYTES), END);
+  store<u32>(pool, <u32>(base + <usize>first * DESC_BYTES), END);
   store<u32>(pool, 0, USED);
+  store<u32>(pool, descriptors - first, LEFT);
+  arenaPromise(<u64>(descriptors - first) * DESC_BYTES);
+}
+
+function grow(pool: usize): void {
+  const more = min<u32>(load<u32>(pool, LEFT), AT_ONCE);
+  assert(more !== 0);
+  const base = arenaGrow(PART_SPTES, <u64>more * DESC_BYTES);
+  store<u32>(pool, <u32>base, NEXT);
+  store<u32>(pool, <u32>(base + <usize>more * DESC_BYTES), END);
+  store<u32>(pool, load<u32>(pool, LEFT) - more, LEFT);
 }
 
 /** Descriptors in use. */
@@ -45,7 +64,7 @@ export function descPoolUsed(pool: usize): u32 {
   return load<u32>(pool, USED);
 }
 
-/** Takes an empty descriptor. There is always one: the pool is as large as the lists can need. */
+/** Takes an empty descriptor. There is always one: the pool grows to what the lists can need. */
 export function descTake(pool: usize): usize {
   store<u32>(pool, load<u32>(pool, USED) + 1, USED);
   const free = <usize>load<u32>(pool, FREE);
@@ -54,8 +73,8 @@ export function descTake(pool: usize): usize {
     memory.fill(free, 0, DESC_BYTES);
     return free;
   }
+  if (load<u32>(pool, NEXT) === load<u32>(pool, END)) grow(pool);
   const desc = <usize>load<u32>(pool, NEXT);
-  assert(desc < <usize>load<u32>(pool, END));
   store<u32>(pool, <u32>(desc + DESC_BYTES), NEXT);
   return desc;
 }

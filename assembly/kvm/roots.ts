@@ -4,7 +4,16 @@ import { GUEST_TABLES_BYTES } from "./guesttables";
 import { setSpRootCount, spEntryGfn, spOfTable, spRootCount, spTable } from "./shadowpage";
 import { sptePresent, spteTableAddress } from "./spte";
 import { CR3, DIRECTORY, DIRECTORY_USED, SHADOW_ROOT, vcpuNext, vcpuVm } from "./vcpu";
-import { setVmShadow, vmGfnEnd, vmShadow, vmTablePool, vmTables, vmVcpuList, vmVcpus } from "./vm";
+import {
+  limitVmTables,
+  setVmShadow,
+  vmGfnEnd,
+  vmShadow,
+  vmTablePool,
+  vmTables,
+  vmVcpuList,
+  vmVcpus,
+} from "./vm";
 import { entryOf, LEVEL_4K } from "./walk";
 
 // Shadow paging: each vCPU walks what shadows the guest's tables below its CR3. A root may serve several vCPUs with the same CR3, or each has
@@ -56,7 +65,12 @@ export function shadowDesign(vm: usize, ownRoots: bool, preset: bool, own: u32, 
   store<u32>(shadow, ownRoots ? 1 : 0, PRIVATE);
   store<u32>(shadow, preset ? 1 : 0, PRESET);
   store<u32>(shadow, own, OWN);
-  store<u32>(shadow, ownRoots ? spaces * vmVcpus(vm) : spaces, MAPS);
+  const sets: u32 = ownRoots ? vmVcpus(vm) : 1;
+  store<u32>(shadow, spaces * sets, MAPS);
+  // One page of sptes shadows each of the guest's tables; two those of the kernel, which are the kernel's own space and, for kernel mode alone, a part
+  // of every other. KVM's limit for the VM is far higher in general.
+  const kernel = own === 0 ? vmTables(vm) : 2 * vmTables(vm);
+  limitVmTables(vm, sets * (kernel + own));
 }
 
 /** Frames that hold the guest's page tables. */

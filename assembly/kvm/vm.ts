@@ -54,7 +54,9 @@ const ALIASES: usize = MONITOR + 8;
 const GUEST_FILE: usize = MONITOR + 12;
 export const VM_NOTICES: usize = MONITOR + 16;
 const ROOM: usize = MONITOR + 20;
-const STATS: usize = MONITOR + 24;
+const ENDING: usize = MONITOR + 24;
+const LEAVING: usize = MONITOR + 28;
+const STATS: usize = (MONITOR + 36 + 7) & ~7;
 const VM_BYTES: usize = STATS + VM_STATS_BYTES;
 
 /** invalidate_range_start and _end with a sequence count; a fault that an invalidation overtook starts over. */
@@ -248,6 +250,20 @@ export function vmZapped(vm: usize): void {
   store<u32>(vm, load<u32>(vm, ZAPS) + 1, ZAPS);
 }
 
+/** How far its end is: vmend.ts. */
+export function vmEnd(vm: usize): u32 {
+  return load<u32>(vm, ENDING);
+}
+
+export function setVmEnd(vm: usize, end: u32): void {
+  store<u32>(vm, end, ENDING);
+}
+
+/** Whoever waits for the VM's threads (a wait queue). */
+export function vmLeaving(vm: usize): usize {
+  return vm + LEAVING;
+}
+
 /** The actor of monitor.ts. */
 export function vmMonitor(vm: usize): usize {
   return <usize>load<u32>(vm, MONITOR);
@@ -346,6 +362,11 @@ export function vmShadow(vm: usize): usize {
 export function setVmShadow(vm: usize, shadow: usize, tables: u32): void {
   store<u32>(vm, <u32>shadow, SHADOW);
   store<u32>(vm, tables, POOL_TABLES);
+}
+
+/** The VM's MMU never has more than so many pages of sptes. */
+export function limitVmTables(vm: usize, tables: u32): void {
+  store<u32>(vm, min<u32>(load<u32>(vm, POOL_TABLES), tables), POOL_TABLES);
 }
 
 export function vmIsShadow(vm: usize): bool {

@@ -18,6 +18,7 @@ import { vmHuge, vmLayout, vmPlaceSlots, vmSlots, vmSpace, vmStampsLayout, vmVcp
 import { vmAt, vmTableCount } from "../kvm/vmtable";
 import {
   arenaCommit,
+  arenaNeed,
   arenaPartBytes,
   arenaReserve,
   arenaTop,
@@ -90,9 +91,14 @@ import { begin } from "./turn";
 
 const NEED: usize = memory.data(8, 8);
 
-/** Bytes of linear memory that the machine takes, or would take when boot() found that they are not to be had. */
+/** Bytes of linear memory that the machine takes. */
 export function bootBytes(): f64 {
   return <f64>arenaTop();
+}
+
+/** Bytes that it may come to take, or would when boot() found that they are not to be had. */
+export function bootNeed(): f64 {
+  return <f64>arenaNeed();
 }
 
 /** Bytes of one part of that, 0..bootParts() - 1. */

@@ -25,6 +25,7 @@ import { memslotAt, memslotById, memslotCount } from "../kvm/memslots";
 import { stepBegan, stepEmulated, stepFaults, stepKind, stepWanted } from "../kvm/step";
 import { vcpuApf } from "../kvm/vcpu";
 import { vmMm, vmMonitor, vmSlots, vmSpace } from "../kvm/vm";
+import { vmEnding } from "../kvm/vmend";
 import { vmAt } from "../kvm/vmtable";
 import { PFN_NONE } from "../memory/layout";
 import { mmSpace, mmZoneAt, mmZones } from "../mm/instance";
@@ -40,7 +41,7 @@ import { zoneEndPfn, zoneStartPfn } from "../mm/zone";
 import { actorClock, actorStageNs, setActorOnlyCpu } from "../sim/actor";
 import { EVENT_ACCESS, EVENT_CALL, eventPost } from "../sim/events";
 import { vcpuAt } from "./lookup";
-import { host, now } from "./state";
+import { host, now, STOP_OOM, stopReason } from "./state";
 
 // Single steps from outside: one access of a vCPU, one call of a monitor. Each is put among what the machine has to do; the run
 // that follows stops with STOP_STEP when it has been made, and then its story can be read here.
@@ -49,13 +50,19 @@ import { host, now } from "./state";
 const CALL: usize = memory.data(72, 8);
 const SUBJECT: usize = memory.data(8, 8);
 
+// A step begins, unless the machine has run out of memory: then it takes none any more, and whoever asks for one hears that at once.
+function begin(event: u32, subject: usize): void {
+  if (stopReason() !== STOP_OOM) eventPost(now(), event, <u32>subject);
+}
+
 /** Has `vcpu` of VM `vm` access `gfn` at its next boundary, perhaps with the guest's interrupts off. */
 export function stepAccess(vm: u32, vcpu: u32, gfn: u32, write: bool, irqsOff: bool, content: u32): void {
   const actor = vcpuAt(vmAt(vm), vcpu);
   store<u32>(SUBJECT, <u32>actor);
+  if (stopReason() === STOP_OOM) return;
   stepWanted(actor, gfn, write, irqsOff);
   if (content !== 0) contentIntend(vmAt(vm), gfn, vcpu, content);
-  eventPost(now(), EVENT_ACCESS, <u32>actor);
+  begin(EVENT_ACCESS, actor);
 }
 
 /**
@@ -66,7 +73,7 @@ export function stepMsr(vm: u32, vcpu: u32, value: f64): bool {
   if (vcpuApf(actor) === 0) return false;
   store<u32>(SUBJECT, <u32>actor);
   guestMsrWanted(actor, <u64>value);
-  eventPost(now(), EVENT_ACCESS, <u32>actor);
+  begin(EVENT_ACCESS, actor);
   return true;
 }
 
@@ -91,7 +98,7 @@ export function stepCall(vm: u32, kind: u32, start: u32, end: u32, content: u32)
   setCallFlags(CALL, content);
   setCallWatched(CALL);
   store<u32>(SUBJECT, <u32>vmMonitor(vmAt(vm)));
-  eventPost(now(), EVENT_CALL, <u32>CALL);
+  begin(EVENT_CALL, CALL);
 }
 
 /**
@@ -112,7 +119,12 @@ function slotCall(vm: u32, kind: u32, start: u32, end: u32, id: u32, hva: u64, f
   setCallSlot(CALL, id, hva, flags);
   setCallWatched(CALL);
   store<u32>(SUBJECT, <u32>vmMonitor(vmAt(vm)));
-  eventPost(now(), EVENT_CALL, <u32>CALL);
+  begin(EVENT_CALL, CALL);
+}
+
+/** The VM ends, or has ended. */
+export function stepVmEnding(vm: u32): bool {
+  return vmEnding(vmAt(vm));
 }
 
 /** Has the monitor of VM `vm` take host frames start..end-1 offline, within `ns`. */

@@ -1,11 +1,12 @@
 import { alignUp } from "./layout";
 import { E_NO_MEMORY, OK } from "./status";
 
-// The arena: all linear memory above the static data, handed out once at boot and never given back.
+// The arena: all linear memory above the static data, handed out once at boot and never given back. What a pool may yet ask for is
+// promised at boot and taken as it is needed, at the top (arenaGrow()).
 // Boot lays out first (addresses only, nothing is touched), then grows the memory to the exact size: a scenario that
 // does not fit is refused before a byte of it is written, and the size it would need is known.
 //
-// static data | records of set-up (taken at once) | regions (reserved, then committed) | late regions
+// static data | records of set-up (taken at once) | regions (reserved, then committed) | late regions, growth
 //             ^ __heap_base                                                            ^ top
 //
 // A machine that lives may need more: it marks, reserves, commits, and goes back to the mark when that is refused. What is indexed then moves to a
@@ -13,9 +14,11 @@ import { E_NO_MEMORY, OK } from "./status";
 //
 // invariant: top never exceeds the committed size once arenaCommit() has returned OK
 // invariant: fresh memory is zero, so a region starts as all zeroes
+// invariant: top and what is promised fit the memory together, so growing never fails for want of addresses
 
 const TOP: usize = 0; // u64
 const PARTS: usize = 8; // u64 × PART_COUNT
+const PROMISED: usize = 8 + 8 * 15; // u64
 const ARENA_BYTES: usize = 8 + 8 * 16;
 const ARENA: usize = memory.data(8 + 8 * 16, 8);
 const MARK: usize = memory.data(8 + 8 * 16, 8);
@@ -40,6 +43,11 @@ const WASM_PAGE_SHIFT: u64 = 16;
 
 export function arenaTop(): u64 {
   return load<u64>(ARENA, TOP);
+}
+
+/** What the machine may come to take. */
+export function arenaNeed(): u64 {
+  return arenaTop() + load<u64>(ARENA, PROMISED);
 }
 
 /** Bytes of one part, PART_RECORDS … PART_COUNT - 1. */
@@ -68,10 +76,10 @@ export function arenaReserve(part: u32, bytes: u64, alignment: u64 = 8): usize {
   return <usize>at;
 }
 
-/** Grows the memory so that everything reserved is there. Fails with E_NO_MEMORY above 4 GiB; arenaTop() tells the need. */
+/** Grows the memory so that everything reserved is there. Fails with E_NO_MEMORY when the need, arenaNeed(), is above 4 GiB. */
 export function arenaCommit(): i32 {
   const top = load<u64>(ARENA, TOP);
-  if (top > LIMIT) return E_NO_MEMORY;
+  if (arenaNeed() > LIMIT) return E_NO_MEMORY;
   const need = alignUp(top, (<u64>1) << WASM_PAGE_SHIFT) >> WASM_PAGE_SHIFT;
   const have = <u64>memory.size();
   if (need <= have) return OK;
@@ -92,4 +100,22 @@ export function arenaBack(): void {
 export function arenaTake(part: u32, bytes: u64): usize {
   const at = arenaReserve(part, bytes, 16);
   return arenaCommit() === OK ? at : 0;
+}
+
+/** At boot: `bytes` may be asked of arenaGrow() later. */
+export function arenaPromise(bytes: u64): void {
+  store<u64>(ARENA, load<u64>(ARENA, PROMISED) + bytes, PROMISED);
+}
+
+/**
+ * Takes `bytes` of what was promised, a multiple of 8, as zeroes. Memory may grow: views of it from outside are stale then.
+ * There are always addresses; an engine that has no memory left ends the machine.
+ */
+export function arenaGrow(part: u32, bytes: u64): usize {
+  assert(bytes <= load<u64>(ARENA, PROMISED) && (bytes & 7) === 0);
+  store<u64>(ARENA, load<u64>(ARENA, PROMISED) - bytes, PROMISED);
+  const at = arenaReserve(part, bytes);
+  if (arenaCommit() !== OK) unreachable();
+  memory.fill(at, 0, <usize>bytes); // a state that was put back may have left something here
+  return at;
 }

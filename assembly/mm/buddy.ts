@@ -12,7 +12,7 @@ import {
 import { notifyFreed } from "./freehook";
 import { MIGRATE_ISOLATE, MIGRATE_PCPTYPES, MIGRATE_TYPES } from "./gfp";
 import { mmReporting, mmReportOrder } from "./instance";
-import { checkList, linkHead, linkOnly, linkTail, listHead, unlink, unlinkFirst } from "./list";
+import { checkList, linkEnd, linkOnly, listHead, unlink, unlinkFirst } from "./list";
 import { LIST_NONE, pageFlags, pageList, pageNext, pageOf, pageRefs } from "./page";
 import {
   blockType,
@@ -55,9 +55,13 @@ export function addToFreeList(mm: usize, zone: usize, pfn: u32, order: u32, type
   assert(pageFlags(pageOf(mm, pfn)) === 0 && pageList(pageOf(mm, pfn)) === LIST_NONE);
   setFree(mm, pfn, order, type);
   const list = zoneFreeList(zone, order, type);
-  if (toTail) linkTail(mm, list, pfn);
-  else linkHead(mm, list, pfn);
+  linkEnd(mm, list, pfn, toTail);
   setZoneFreeOrders(zone, type, zoneFreeOrders(zone, type) | (1 << order));
+}
+
+// 1 for a list without a block.
+function emptied(list: usize): u32 {
+  return listHead(list) === PFN_NONE ? 1 : 0;
 }
 
 /** Takes a free block off its list; it is no longer free. */
@@ -70,7 +74,7 @@ export function delFromFreeList(mm: usize, zone: usize, pfn: u32): void {
 function unlisted(mm: usize, zone: usize, pfn: u32, order: u32, type: u32): void {
   const list = zoneFreeList(zone, order, type);
   unlink(mm, list, pfn);
-  if (listHead(list) === PFN_NONE) setZoneFreeOrders(zone, type, zoneFreeOrders(zone, type) & ~(1 << order));
+  setZoneFreeOrders(zone, type, zoneFreeOrders(zone, type) & ~(emptied(list) << order));
 }
 
 /** Moves a free block to the tail of another type's list; its order stays, and so does what the host was told (move_to_free_list()). */
@@ -103,8 +107,7 @@ export function rmqueueSmallest(mm: usize, zone: usize, order: u32, type: u32): 
     linkOnly(mm, zoneFreeList(zone, half, type), pfn + (1 << half));
   }
   const halves: u32 = (1 << from) - (1 << order);
-  const emptied: u32 = listHead(list) === PFN_NONE ? 1 << from : 0;
-  setZoneFreeOrders(zone, type, (orders | halves) & ~emptied);
+  setZoneFreeOrders(zone, type, (orders | halves) & ~(emptied(list) << from));
   return pfn;
 }
 

@@ -223,13 +223,11 @@ export function zoneModFree(zone: usize, cpu: u32, pages: i32): void {
   store<u32>(zone, exact, FREE_PAGES);
   if (exact < load<u32>(zone, MIN_FREE_PAGES)) store<u32>(zone, exact, MIN_FREE_PAGES);
   const pcp = zonePcp(zone, cpu);
+  // Without a branch, for nobody can tell which way it goes.
   const diff = load<i32>(pcp, PCP_DIFF) + pages;
-  if (abs(diff) > load<i32>(pcp, PCP_THRESHOLD)) {
-    store<u32>(zone, load<u32>(zone, NR_FREE) + diff, NR_FREE);
-    store<i32>(pcp, 0, PCP_DIFF);
-  } else {
-    store<i32>(pcp, diff, PCP_DIFF);
-  }
+  const folded = select<i32>(diff, 0, abs(diff) > load<i32>(pcp, PCP_THRESHOLD));
+  store<u32>(zone, load<u32>(zone, NR_FREE) + folded, NR_FREE);
+  store<i32>(pcp, diff - folded, PCP_DIFF);
 }
 
 export function zoneFreeList(zone: usize, order: u32, type: u32): usize {

@@ -52,6 +52,20 @@ test("the list of 2008 grows at its end, and a hole is filled from its own descr
   assert.equal(walk(), [1, 4, 3, 11, 5, 6, 7, 8, 9, 10]);
 });
 
+test("the pool of descriptors grows: a list that needs more than it begins with keeps every entry", () => {
+  for (const old of [false, true]) {
+    begin(old, 1, 4000);
+    for (const entry of upTo(4000)) call.kvmCaseAdd(0, entry);
+    assert.equal(
+      walk().sort((a, b) => a - b),
+      upTo(4000),
+    );
+    assert.ok(call.kvmCaseDescriptors() > 256, `${call.kvmCaseDescriptors()}`);
+    for (const entry of upTo(4000)) call.kvmCaseRemove(0, entry);
+    assert.equal([walk(), call.kvmCaseDescriptors()], [[], 0]);
+  }
+});
+
 test("unmapping by the successor taken before each removal leaves entries behind; starting over leaves none", () => {
   const left = upTo(13).map((entries) => {
     begin(true);
