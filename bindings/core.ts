@@ -105,7 +105,6 @@ export interface CoreFunctions {
   atOnceFrames: Call;
   atOnceFramesBytes: Call;
   atOnceLocals: Call;
-  atOnceLocalsBytes: Call;
   atOncePosted: Call;
   bootHeapBase: Call;
   machineRun: Call;

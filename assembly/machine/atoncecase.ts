@@ -24,9 +24,7 @@ export function atOnceLocals(vm: u32, vcpu: u32): usize {
   return vcpuAt(vmAt(vm), vcpu) + ACTOR_BYTES;
 }
 
-export function atOnceLocalsBytes(): u32 {
-  return <u32>(KVM_CONTEXT_END - ACTOR_BYTES);
-}
+export const AT_ONCE_LOCALS_BYTES: u32 = <u32>(KVM_CONTEXT_END - ACTOR_BYTES);
 
 /** Where the frames beside a vCPU's TLB lie. */
 export function atOnceFrames(vm: u32, vcpu: u32): usize {
