@@ -4,6 +4,7 @@ import { reportingInit } from "./guest/reporting";
 import { apfPinInit } from "./kvm/apfpin";
 import { notifierInit } from "./kvm/notifier";
 import { writepageInit } from "./kvm/writepage";
+import { givebackInit } from "./machine/giveback";
 import { outsideInit } from "./machine/outside";
 
 // The exports of the core: numbers and addresses only. What a number means is told by the constants exported beside it.
@@ -49,6 +50,7 @@ export * from "./machine/zonecase";
 notifierInit();
 writepageInit();
 apfPinInit();
+givebackInit();
 reportingInit();
 hintingInit();
 booksInit();

@@ -4,6 +4,7 @@ import type { Core } from "./core.js";
 import { guard } from "./guard.js";
 import type { ResolvedScenario } from "./scenario.js";
 import {
+  livingVm,
   placeOn,
   runStep,
   type Step,
@@ -44,7 +45,7 @@ export function writeCgroup(
   bytes: number | "max",
   { cpu }: StepOptions,
 ): CgroupStep {
-  const { index } = vmNamed(scenario, name);
+  const { index } = livingVm(core, scenario, name);
   const kind = FILES[file];
   if (kind === undefined)
     throw stepError("file", `${JSON.stringify(file)} is not allowed`, Object.keys(FILES).join(", "));

@@ -47,6 +47,8 @@ export interface CoreFunctions {
   hostPagingZaps: Call;
   hostPagingLeaked: Call;
   hostPagingSlotsLost: Call;
+  hostPagingTruncated: Call;
+  stepVmEnding: Call;
   configSpace: Call;
   stepSpace: Call;
   guestKernelAt: Call;

@@ -11,7 +11,7 @@ const PAGE_BYTES = 4096;
 const UNLIMITED = 0xffffffff;
 /** Events that move pages, or fail to. */
 const MOVES: readonly string[] = ["migrate", "offline", "compact"];
-const ERRORS = ["EINVAL", "EEXIST", "ENOMEM", "EAGAIN", "EBUSY", "EINTR"] as const;
+const ERRORS = ["EINVAL", "EEXIST", "ENOMEM", "EAGAIN", "EBUSY", "EINTR", "ENODEV"] as const;
 
 /** Memslots that events may add to those that a VM begins with. */
 export function slotsToCome({ events }: ResolvedScenario, vm: string): number {
@@ -52,6 +52,8 @@ export function configEvent(core: Core, vm: number, event: ResolvedEvent, memory
       return plan("MIGRATE", event.gfn, event.gfn + event.pages, 1);
     case "pin":
       return plan("PIN", event.gfn, event.gfn + event.pages, 1);
+    case "destroyVm":
+      return plan("DESTROY_VM", 0, 0);
     case "unpin":
       return plan("UNPIN", 0, 0);
     case "offline": {

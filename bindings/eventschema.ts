@@ -95,6 +95,10 @@ export const eventSchema = byKey("do", "What a VM's monitor does.", [
     ...common,
     do: tag("Pages are no longer pinned.", "unpin"),
   }),
+  object("The VM's process is killed, and the VM ends: its memory goes back to the host.", {
+    ...common,
+    do: tag("The VM ends.", "destroyVm"),
+  }),
   object(
     "Memory of the host goes offline: everything in it is moved elsewhere, and nothing is allocated from it any more.",
     {

@@ -5,12 +5,12 @@ import type { Core } from "./core.js";
 import { show } from "./problems.js";
 import type { ResolvedScenario } from "./scenario.js";
 import {
+  livingVm,
   placeOn,
   runStep,
   type Step,
   type StepOptions,
   stepError,
-  vmNamed,
   wholeNumber,
 } from "./stepping.js";
 
@@ -38,7 +38,7 @@ export function startTask(
   taskName: string,
   { cpu }: StepOptions,
 ): void {
-  const { index } = vmNamed(scenario, name);
+  const { index } = livingVm(core, scenario, name);
   const task = taskNamed(tasks, index, taskName);
   placeOn(core, scenario, index, task.vcpu, cpu);
   if (core.call.taskStart(task.id) === 0) {
@@ -56,7 +56,7 @@ export function writeMsr(
   value: number,
   { cpu }: StepOptions,
 ): Step["status"] {
-  const { index, vm } = vmNamed(scenario, name);
+  const { index, vm } = livingVm(core, scenario, name);
   wholeNumber("vcpu", vcpu, 0, vm.vcpus - 1);
   if (msr !== "async-pf-en") throw stepError("msr", `${show(msr)} is not allowed`, '"async-pf-en"');
   wholeNumber("value", value, 0, VALUE_MAX);

@@ -51,6 +51,8 @@ export interface HostPaging2007Result {
   leakedPages: number;
   /** Swap slots that nothing names any more, since boot. */
   lostSlots: number;
+  /** Pages that the VM's end has truncated although another VM had them mapped: the kernel would have stopped there. */
+  truncatedMapped: number;
 }
 
 /** Everything that a VM whose pages are a file's may not have, or have beside it. */
@@ -122,6 +124,7 @@ export function hostPagingResult(
       staleSptes: of("staleSptes"),
       leakedPages: call.hostPagingLeaked(id) >>> 0,
       lostSlots: call.hostPagingSlotsLost(id) >>> 0,
+      truncatedMapped: call.hostPagingTruncated(id) >>> 0,
     },
   };
 }

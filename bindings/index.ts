@@ -10,6 +10,7 @@ export type {
 } from "./compaction.js";
 export type { FaultName } from "./counters.js";
 export { type Curve, type CurveOptions, type CurveResult, type CurveSize, curve } from "./curve.js";
+export type { DestroyStep } from "./destroy.js";
 export { type ErrorCode, PagevisorError } from "./errors.js";
 export type { ResolvedEvent } from "./eventschema.js";
 export {

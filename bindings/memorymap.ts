@@ -6,13 +6,13 @@ import { flagBits, type MemslotFlag } from "./memslots.js";
 import { MEMSLOT_FLAGS } from "./memslotschema.js";
 import type { ResolvedScenario } from "./scenario.js";
 import {
+  livingVm,
   placeOn,
   runStep,
   type Step,
   type StepOptions,
   stagesOf,
   stepError,
-  vmNamed,
   wholeNumber,
 } from "./stepping.js";
 
@@ -59,7 +59,7 @@ export function setMemslot(
   setting: MemslotSetting | null,
   { cpu }: StepOptions,
 ): MemslotStep {
-  const { index } = vmNamed(scenario, name);
+  const { index } = livingVm(core, scenario, name);
   const { gfn, pages, hva = -1, flags = [] } = setting ?? { gfn: 0, pages: 0 };
   wholeNumber("id", id, 0, core.constant("MEMSLOT_IDS") - 1);
   wholeNumber("slot.gfn", gfn, 0, 2 ** 31 - 1);
@@ -85,7 +85,7 @@ export function takeDirtyLog(
   id: number,
   { cpu }: StepOptions,
 ): DirtyLogStep {
-  const { index } = vmNamed(scenario, name);
+  const { index } = livingVm(core, scenario, name);
   wholeNumber("id", id, 0, core.constant("MEMSLOT_IDS") - 1);
   placeOn(core, scenario, index, -1, cpu);
   guard(() => core.call.stepDirty(index, id));

@@ -6,7 +6,7 @@ import { memslotsOf, roomFrom } from "./memslots.js";
 import type { pagerSchema } from "./pagerschema.js";
 import { show } from "./problems.js";
 import type { ResolvedScenario, ResolvedVm } from "./scenario.js";
-import { stepError, vmNamed, wholeNumber } from "./stepping.js";
+import { livingVm, stepError, wholeNumber } from "./stepping.js";
 import { parseTime } from "./units.js";
 
 /** What a pager supplies, and when. */
@@ -55,7 +55,7 @@ export function setPager(
   name: string | number,
   setting: PagerSetting | null,
 ): void {
-  const { index, vm } = vmNamed(scenario, name);
+  const { index, vm } = livingVm(core, scenario, name);
   if (vm.pager === undefined)
     throw stepError("vm", `${show(vm.name)} has no pager`, "a VM with the key pager");
   core.call.pagerEnd(index);

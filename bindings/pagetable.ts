@@ -10,8 +10,8 @@ import {
   type AccessOptions,
   accessOnce,
   type GuestRange,
+  livingVm,
   stepError,
-  vmNamed,
   wholeNumber,
 } from "./stepping.js";
 
@@ -45,7 +45,7 @@ export function enterSpace(
   task: string | undefined,
   range: GuestRange,
 ): void {
-  const { index, vm } = vmNamed(scenario, name);
+  const { index, vm } = livingVm(core, scenario, name);
   if (vm.mmu !== "shadow") {
     if (task === undefined) return;
     throw stepError("task", `${show(vm.name)} has mmu ${show(vm.mmu)}`, 'absent, or a VM with mmu "shadow"');
@@ -74,7 +74,7 @@ export function editPageTable(
   { set = 0, clear = 0 }: EntryBits,
   options: AccessOptions,
 ): PageTableStep {
-  const { index, vm } = vmNamed(scenario, name);
+  const { index, vm } = livingVm(core, scenario, name);
   if (vm.mmu !== "shadow") {
     throw stepError("vm", `${show(vm.name)} has mmu ${show(vm.mmu)}`, 'a VM with mmu "shadow"');
   }

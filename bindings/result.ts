@@ -296,11 +296,11 @@ export interface EventResult {
   startNs: number | null;
   /** Virtual ns that it took; null while it is not done. */
   ns: number | null;
-  /** The kernel's error. */
-  error: "EINVAL" | "EEXIST" | "ENOMEM" | "EAGAIN" | "EBUSY" | "EINTR" | null;
+  /** The kernel's error; ENODEV: the VM has ended. */
+  error: "EINVAL" | "EEXIST" | "ENOMEM" | "EAGAIN" | "EBUSY" | "EINTR" | "ENODEV" | null;
   /**
    * Pages that were reclaimed (memoryMax, memoryReclaim), found written (dirtyLog), needed a fault (the monitor's reading and writing), got
-   * another frame (migrate, offline, compact), or are pinned, or no longer (pin, unpin); else 0.
+   * another frame (migrate, offline, compact), are pinned, or no longer (pin, unpin), or that a VM had when it ended (destroyVm); else 0.
    */
   pages: number;
   /** Of migrate, offline and compact: pages that something held through ten passes; an offline counts them anew in each round. */

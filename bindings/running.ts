@@ -135,7 +135,9 @@ function unbounded({ accesses, timeNs }: Bound): boolean {
 
 function unfinished(core: Core, own: Own): boolean {
   const end = core.constant("REPORT_TASK_END_NS");
-  return readAll(core, own).tasks.some((task) => task[end]! < 0);
+  return readAll(core, own).tasks.some(
+    (task, index) => task[end]! < 0 && core.call.stepVmEnding(own.tasks[index]!.vm) === 0,
+  );
 }
 
 function progressOf(core: Core, own: Own, startNs: number, accesses: number, bound: Bound): Progress {

@@ -5,6 +5,7 @@ import type { BootedTask } from "./boot.js";
 import { type CgroupFile, type CgroupStep, type MemoryStat, readMemoryStat, writeCgroup } from "./cgroup.js";
 import { type CompactOptions, type CompactStep, compactOnce } from "./compaction.js";
 import type { Core } from "./core.js";
+import { type DestroyStep, destroyVm } from "./destroy.js";
 import { type MsrName, startTask, writeMsr } from "./guestcalls.js";
 import { type InspectedPage, inspectGfn } from "./inspect.js";
 import { type KsmSetting, type KsmState, ksmState, setKsm } from "./ksm.js";
@@ -112,6 +113,16 @@ export abstract class SteppedMachine {
     options: StepOptions = {},
   ): MemslotStep {
     return setMemslot(this.core, this.scenario, vm, id, slot, options);
+  }
+
+  /**
+   * Ends a VM while the host lives on: its process is killed, its vCPUs stop, and its memory, in frames and in swap, its tables and its cgroup's charge go
+   * back. Runs until nothing is left of it. Its results stay to be read; other calls for it are refused from then on.
+   *
+   * @throws PagevisorError E_STEP for a VM that is not there, or has been destroyed
+   */
+  destroyVm(vm: string | number, options: StepOptions = {}): DestroyStep {
+    return destroyVm(this.core, this.scenario, vm, options);
   }
 
   /**

@@ -95,6 +95,19 @@ export function vmNamed(scenario: ResolvedScenario, vm: string | number): { inde
   throw stepError("vm", `there is no VM ${show(vm)}${question}`, names.map(show).join(", "));
 }
 
+/** The same, of a VM that has not ended. @throws PagevisorError E_STEP */
+export function livingVm(
+  core: Core,
+  scenario: ResolvedScenario,
+  name: string | number,
+): { index: number; vm: ResolvedVm } {
+  const found = vmNamed(scenario, name);
+  if (core.call.stepVmEnding(found.index) === 0) return found;
+  const others = scenario.vms.filter((_, index) => core.call.stepVmEnding(index) === 0);
+  const allowed = others.map((vm) => show(vm.name)).join(", ") || "another machine";
+  throw stepError("vm", `${show(found.vm.name)} has been destroyed`, allowed);
+}
+
 export function stepError(argument: string, wrong: string, allowed: string): PagevisorError {
   return new PagevisorError(
     "E_STEP",
@@ -128,7 +141,7 @@ export function accessOnce(
   mode: "read" | "write",
   { cpu, interrupts = true, content = 0 }: AccessOptions,
 ): AccessStep {
-  const { index, vm } = vmNamed(scenario, name);
+  const { index, vm } = livingVm(core, scenario, name);
   wholeNumber("vcpu", vcpu, 0, vm.vcpus - 1);
   wholeNumber("gfn", gfn, 0, 2 ** 31 - 1);
   if (mode !== "read" && mode !== "write")
@@ -138,6 +151,7 @@ export function accessOnce(
   placeOn(core, scenario, index, vcpu, cpu);
   guard(() => call.stepAccess(index, vcpu, gfn, Number(mode === "write"), Number(!interrupts), content));
   const status = runStep(core);
+  if (status === "done" && call.exploreAccessDone(index, vcpu) === 0) livingVm(core, scenario, name); // it has ended meanwhile
   const exits = status === "oom" ? 1 : call.stepAccessFaults() >>> 0;
   const kind = call.stepAccessKind() >>> 0;
   const known = FAULT_NAMES.find((each) => core.constant(`FAULT_${constantName(each)}`) === kind)!;
@@ -154,7 +168,7 @@ export function adviseOnce(
   range: GuestRange,
   { cpu, content = 0 }: AdviceOptions,
 ): AdviceStep {
-  const { index, vm } = vmNamed(scenario, name);
+  const { index, vm } = livingVm(core, scenario, name);
   if (!ADVICE.includes(advice)) {
     throw stepError("advice", `${show(advice)} is not allowed`, ADVICE.map(show).join(", "));
   }
@@ -198,7 +212,7 @@ export function pageRange(
   name: string | number,
   range: GuestRange | null,
 ): { index: number; start: number; end: number } {
-  const { index, vm } = vmNamed(scenario, name);
+  const { index, vm } = livingVm(core, scenario, name);
   ownMemory(vm, "vm");
   if (range === null) return { index, start: 0, end: 0 };
   const pages = pagesIn(slotsNow(core, index), range);

@@ -6,9 +6,9 @@ import { readAll } from "./running.js";
 
 /**
  * Runs its guest; handles a page fault in the host; has nothing to run; looks at pages that have come; is halted until its page comes, without its
- * guest having asked for it.
+ * guest having asked for it; or has left, because its VM has ended.
  */
-export type VcpuMode = "guest" | "fault" | "halted" | "ready" | "apf-halted";
+export type VcpuMode = "guest" | "fault" | "halted" | "ready" | "apf-halted" | "ended";
 
 /** A vCPU since boot. Times are virtual ns. */
 export interface VcpuState {
@@ -30,6 +30,7 @@ const MODES: Record<string, VcpuMode> = {
   VCPU_HALTED: "halted",
   VCPU_IN_READY: "ready",
   VCPU_APF_HALTED: "apf-halted",
+  VCPU_ENDED: "ended",
 };
 
 /** What a vCPU does now. */

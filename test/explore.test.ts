@@ -91,6 +91,7 @@ test("the designs of 2007 and 2008 break in what they leave open, and nowhere on
   for (const [name, kind] of [
     ["smp-2007", "lostWrite"],
     ["shared-inode-2007", "freedFrame"],
+    ["destroy-2007", "freedFrame"],
     ["trylock-2007", "trylockFailed"],
     ["unmap-iterate-2008", "pinnedForEver"],
   ] as const) {

@@ -162,6 +162,7 @@ const EVENTS = [
   { at: "60us", do: "memslot", id: 3, slot: { gfn: 4096, pages: 16, flags: ["log-dirty-pages"] } },
   { at: "70us", do: "memslot", id: 0, slot: null },
   { at: "80us", do: "dirtyLog", id: 0 },
+  { at: "150us", do: "destroyVm" },
   { at: "15us", do: "pin", gfn: 0, pages: 30 },
   { at: "25us", do: "migrate", gfn: 0, pages: 60 },
   { at: "55us", do: "unpin" },

@@ -166,6 +166,12 @@ export function guestWriteMsr(vcpu: usize): void {
   store<u32>(apf, 1, APF_MSR_WRITTEN);
 }
 
+/** Somebody outside waits for guestMsrHandled(). */
+export function guestMsrAwaited(vcpu: usize): bool {
+  const apf = vcpuApf(vcpu);
+  return apf !== 0 && ((vcpuAttention(vcpu) & ATTENTION_MSR) !== 0 || load<u32>(apf, APF_MSR_WRITTEN) !== 0);
+}
+
 /** True once after the guest has written the MSR and has handled everything that came of it. */
 export function guestMsrHandled(vcpu: usize): bool {
   const apf = vcpuApf(vcpu);

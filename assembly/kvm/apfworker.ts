@@ -52,6 +52,7 @@ import { apfPinTake } from "./apfpin";
 import { workDone, workFree } from "./apfqueue";
 import { NOTIFIER_PC } from "./vcpu";
 import { vmMm, vmSpace } from "./vm";
+import { threadIdle } from "./vmend";
 
 // The workers that bring pages in: async_pf_execute() in kernel threads of a pool. A worker faults the page in as the VM's process
 // would, for writing whatever the guest wanted, and waits for the device; how many wait at once is what the review of 2010 asked.
@@ -245,6 +246,7 @@ function nextWork(worker: usize): i32 {
   store<u32>(rules, <u32>worker, RULES_IDLE);
   busy(rules, -1);
   actorBlock(worker, STAGE_QUEUE);
+  threadIdle(workerVm(worker), actorClock(worker));
   return STEP_BLOCKED;
 }
 

@@ -67,6 +67,9 @@ export const CALL_FREE_PAGE_HINT: u32 = 24;
  */
 export const CALL_COMPACT: u32 = 25;
 
+/** The process is killed, and the VM with it. The result counts the pages that it had, in memory or in swap. */
+export const CALL_DESTROY_VM: u32 = 26;
+
 /** As the hva of a slot: where it is backed now, or the process' usual place for its frames. */
 export const HVA_USUAL: u64 = u64.MAX_VALUE;
 

@@ -15,6 +15,7 @@ import {
   pageClear,
   pageGet,
   pageOf,
+  pageOwner,
   pagePrivate,
   pageSet,
   pageTest,
@@ -135,11 +136,12 @@ function failed(vcpu: usize, vm: usize): void {
   goto(vcpu, DONE);
 }
 
-// add_to_page_cache(), and what gfn_to_page() does with a page that is new there. The caller's reference goes.
+// add_to_page_cache(), and what gfn_to_page() does with a page that is new there. It stays with the VM that is charged for it, be it another one that has the
+// same file. The caller's reference goes.
 function inserted(vcpu: usize, vm: usize, pfn: u32): bool {
   const mm = vmMm(vm);
-  if (!fileAdd(mm, spaceFile(vmSpace(vm)), pfn, spaceId(vmSpace(vm)), load<u32>(vcpu, FAULT_INDEX)))
-    return false;
+  const file = spaceFile(vmSpace(vm));
+  if (!fileAdd(mm, file, pfn, pageOwner(pageOf(mm, pfn)), load<u32>(vcpu, FAULT_INDEX))) return false;
   pageSet(pageOf(mm, pfn), PG_DIRTY);
   found(vcpu, vm, pfn);
   pagePut(mm, pfn, vcpu);

@@ -33,10 +33,10 @@ import { setVmGuestFile, vmGfnEnd, vmGuestFile, vmId, vmMm, vmSlots, vmSpace, vm
 // a slot has a word for the swap entry of its page (struct kvm_page_info). The process maps none of them, so the entries stand in the places
 // of its page-table entries, which it does not need.
 //
-// record   0           12       16    20         24
-//          +-----------+--------+------+---------+
-//          | kvm->lock | zapAll | zaps | leaked  |      zaps: of each vCPU, u32
-//          +-----------+--------+------+---------+
+// record   0           12       16    20       24          28
+//          +-----------+--------+------+--------+-----------+
+//          | kvm->lock | zapAll | zaps | leaked | truncated |      zaps: of each vCPU, u32
+//          +-----------+--------+------+--------+-----------+
 //
 // All anonymous inodes are one inode: unless a VM has a mapping of its own, its file is every VM's, and says that it belongs to the VM created last.
 //
@@ -47,7 +47,8 @@ const LOCK: usize = 0;
 const ZAP_ALL: usize = 12;
 const ZAPS: usize = 16;
 const LEAKED: usize = 20;
-const GUEST_FILE_BYTES: usize = 24;
+const TRUNCATED: usize = 24;
+const GUEST_FILE_BYTES: usize = 28;
 
 /** Gives the VM, whose vCPUs are known, a file of its own, or the one that the other VMs share. False when memory is exhausted. */
 export function guestFileCreate(vm: usize, shared: bool, zapAll: bool): bool {
@@ -120,6 +121,15 @@ export function pagesLeaked(vm: usize): u32 {
 
 export function pageLeaked(vm: usize): void {
   store<u32>(vmGuestFile(vm), pagesLeaked(vm) + 1, LEAKED);
+}
+
+/** Pages that the VM's end has truncated while another VM's entries led to them. */
+export function pagesTruncated(vm: usize): u32 {
+  return vmGuestFile(vm) === 0 ? 0 : load<u32>(vmGuestFile(vm), TRUNCATED);
+}
+
+export function noteTruncated(vm: usize): void {
+  store<u32>(vmGuestFile(vm), pagesTruncated(vm) + 1, TRUNCATED);
 }
 
 /** phys_mem[].entry of page `index` of the VM's memory, ENTRY_NONE for none. */

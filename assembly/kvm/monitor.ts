@@ -1,5 +1,5 @@
 import { arenaTake, PART_RECORDS } from "../memory/arena";
-import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
+import { ENODEV, STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
 import { adviseCold, adviseFree, pageoutBegin, pageoutStep } from "../mm/advise";
 import { ACTOR_MM } from "../mm/context";
 import { FAULT_MAJOR, FAULT_SPURIOUS, faultBegin, faultKind, faultPfn, faultStep } from "../mm/fault";
@@ -23,6 +23,8 @@ import {
 import { COST_RECLAIM_SCAN_PAGE_NS, cost } from "../sim/costs";
 import {
   CALL_COLD,
+  CALL_COMPACT,
+  CALL_DESTROY_VM,
   CALL_DIRTY_LOG,
   CALL_DONTNEED,
   CALL_FREE,
@@ -31,6 +33,7 @@ import {
   CALL_MEMSLOT,
   CALL_MERGEABLE,
   CALL_MIGRATE,
+  CALL_OFFLINE,
   CALL_PAGEOUT,
   CALL_UNMERGEABLE,
   CALL_WRITE,
@@ -46,14 +49,17 @@ import {
   setCallQueued,
   setCallResult,
   setCallStart,
+  setCallStatus,
 } from "./call";
 import { cgroupCallStep } from "./cgroupcalls";
+import { destroyCallStep } from "./destroy";
 import { filePageoutStep } from "./filepageout";
 import { contentDiscard, contentDiscarded, contentGiveUp, hostTouched } from "./integrity";
 import { migrateCallStep } from "./migratecalls";
 import { dirtyCallStep, memslotCallStep } from "./slotcalls";
 import { CALL_PC, DISCARD_END, setVcpuVm, vcpuVm } from "./vcpu";
 import { vmGuestFile, vmMm, vmSpace } from "./vm";
+import { vmGone } from "./vmend";
 
 // The monitor of a VM: the thread of its process that is no vCPU. It makes the calls of call.ts one after another, in the order in
 // which they came, and sleeps when there is none.
@@ -133,6 +139,12 @@ export function monitorCall(monitor: usize): usize {
 // STEP_DONE: the call has been made.
 function goOn(monitor: usize, call: usize, pc: u32): i32 {
   const kind = callKind(call);
+  // Where its VM has gone, the thread is still one that asks for what is the host's.
+  if (vmGone(vcpuVm(monitor)) && kind !== CALL_OFFLINE && kind !== CALL_COMPACT) {
+    setCallStatus(call, ENODEV);
+    return STEP_DONE;
+  }
+  if (kind === CALL_DESTROY_VM) return destroyCallStep(monitor, call);
   if (kind === CALL_PAGEOUT) {
     return vmGuestFile(vcpuVm(monitor)) === 0 ? pageout(monitor, call, pc) : filePageoutStep(monitor, call);
   }

@@ -26,6 +26,7 @@ import {
 } from "../sim/actor";
 import { DAEMON_BYTES, setVcpuVm, vcpuVm } from "./vcpu";
 import { vmMm, vmSpace } from "./vm";
+import { threadIdle } from "./vmend";
 
 // The pager of a VM: a thread of its process that supplies missing pages of guest memory (userfaultfd). When nobody has asked for a while
 // it answers everything that was asked for, the oldest or the newest request first: a page of the guest's is allocated, put where it
@@ -100,6 +101,7 @@ export function pagerStep(pager: usize): i32 {
     } else {
       store<u32>(pager, IDLE, PC);
       actorBlock(pager, STAGE_QUEUE);
+      threadIdle(vcpuVm(pager), actorClock(pager));
       return STEP_BLOCKED;
     }
   }

@@ -34,6 +34,7 @@ import {
   vcpuVm,
 } from "./vcpu";
 import { vmSpace, vmStats } from "./vm";
+import { vmEnding } from "./vmend";
 
 // The loop of a vCPU in the host (vcpu_run()): a fault or a look at completions, then whatever was requested meanwhile, then the
 // guest, or a halt.
@@ -48,7 +49,7 @@ export function vcpuStep(vcpu: usize): i32 {
       leaveForReady(vcpu);
       continue;
     }
-    if (faulting && pageFaultToHalt(vcpu)) return halt(vcpu);
+    if (faulting && pageFaultToHalt(vcpu) && !vmEnding(vcpuVm(vcpu))) return halt(vcpu);
     enterGuest(vcpu);
     return STEP_DONE;
   }

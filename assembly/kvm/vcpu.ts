@@ -103,6 +103,8 @@ export const VCPU_HALTED: u32 = 2;
 export const VCPU_IN_READY: u32 = 3;
 /** In the host, halted without having asked for it: the page of its access is being fetched. */
 export const VCPU_APF_HALTED: u32 = 4;
+/** Nowhere: its VM has ended. */
+export const VCPU_ENDED: u32 = 5;
 
 /**
  * Takes the record of a vCPU.

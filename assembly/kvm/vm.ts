@@ -54,7 +54,9 @@ const ALIASES: usize = MONITOR + 8;
 const GUEST_FILE: usize = MONITOR + 12;
 export const VM_NOTICES: usize = MONITOR + 16;
 const ROOM: usize = MONITOR + 20;
-const STATS: usize = MONITOR + 24;
+const ENDING: usize = MONITOR + 24;
+const LEAVING: usize = MONITOR + 28;
+const STATS: usize = (MONITOR + 36 + 7) & ~7;
 const VM_BYTES: usize = STATS + VM_STATS_BYTES;
 
 /** invalidate_range_start and _end with a sequence count; a fault that an invalidation overtook starts over. */
@@ -246,6 +248,20 @@ export function vmZaps(vm: usize): u32 {
 
 export function vmZapped(vm: usize): void {
   store<u32>(vm, load<u32>(vm, ZAPS) + 1, ZAPS);
+}
+
+/** How far its end is: vmend.ts. */
+export function vmEnd(vm: usize): u32 {
+  return load<u32>(vm, ENDING);
+}
+
+export function setVmEnd(vm: usize, end: u32): void {
+  store<u32>(vm, end, ENDING);
+}
+
+/** Whoever waits for the VM's threads (a wait queue). */
+export function vmLeaving(vm: usize): usize {
+  return vm + LEAVING;
 }
 
 /** The actor of monitor.ts. */

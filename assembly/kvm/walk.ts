@@ -47,7 +47,7 @@ export function walkLeaf(vm: usize, gfn: u32): usize {
 export function walkTo(vm: usize, gfn: u32, level: u32): usize {
   if (level === LEVEL_4K) return walkLeaf(vm, gfn);
   let table = vmRoot(vm);
-  if (table === 0) return 0;
+  if (table === 0) return 0; // the VM has ended, or has no root at the moment
   for (let at = vmLevels(vm); at > level; at--) {
     const entry = load<u64>(entryOf(table, gfn, at));
     if (!sptePresent(entry)) return 0;

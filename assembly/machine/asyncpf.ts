@@ -17,6 +17,7 @@ import { apfTableGrow } from "../kvm/apftable";
 import { apfKick, workersCreate } from "../kvm/apfworker";
 import { vcpuApf, vcpuNext } from "../kvm/vcpu";
 import { vmVcpuList, vmVcpus } from "../kvm/vm";
+import { vmEnding } from "../kvm/vmend";
 import { vmAt } from "../kvm/vmtable";
 import { arenaCommit } from "../memory/arena";
 import { E_NO_MEMORY, OK } from "../memory/status";
@@ -120,6 +121,7 @@ export function liveAsyncPf(
   tokenSkipsZero: bool,
 ): i32 {
   const vm = vmAt(id);
+  if (vmEnding(vm)) return OK;
   const fresh = vmApfRules(vm) === 0;
   if (fresh && !apfCreate(vm)) return E_NO_MEMORY;
   const rules = vmApfRules(vm);

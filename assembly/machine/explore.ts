@@ -19,8 +19,9 @@ import {
 import { MIGRATE_ONCE } from "../kvm/migratecalls";
 import { VM_WRITEPAGE_TRYLOCK_FAILED, vmCount } from "../kvm/stats";
 import { stepDone, stepPending, stepWanted } from "../kvm/step";
-import { vcpuFaultPending } from "../kvm/vcpu";
+import { vcpuFaultPending, vcpuVm } from "../kvm/vcpu";
 import { vmGuestFile, vmMonitor, vmStats } from "../kvm/vm";
+import { vmEnding } from "../kvm/vmend";
 import { vmAt, vmTableCount } from "../kvm/vmtable";
 import { lruAddDrainAll } from "../mm/lrubatch";
 import {
@@ -54,17 +55,18 @@ import {
 } from "../sim/events";
 import { mutexOwner } from "../sim/mutex";
 import { traceActor } from "../sim/trace";
+import { cpuRelease } from "./cpus";
 import { vcpuAt } from "./lookup";
 import { dispatch, stepOnce } from "./scheduler";
 import { firstActor, host, now, STOP_NONE, setNow, setStop, stopReason } from "./state";
 import { mix } from "./statehash";
-import { TURN_FAULT, turn, turnResult } from "./turn";
+import { TURN_FAULT, TURN_HALT, turn, turnResult } from "./turn";
 
 // The explorer's hands: what could happen next, whatever the time, and one of it made to happen. Whoever is passed over has been
 // delayed: its clock moves on to the present when its own turn comes, as that of an actor whose CPU was taken from it. So every
 // order that is chosen here is one that the same machine could have come by. The horizon is 0, so that each step ends where it may.
 //
-// A choice is a pending event, or a vCPU in the guest with an access to make; a vCPU in the guest without one does nothing.
+// A choice is a pending event, or a vCPU in the guest with an access to make, or to leave; another vCPU in the guest without one does nothing.
 
 const CHOICES_MOST: u32 = 64;
 const CALLS_MOST: u32 = 8;
@@ -87,7 +89,8 @@ export function exploreChoices(): u32 {
   }
   for (let actor = firstActor(); actor !== 0 && count < CHOICES_MOST; actor = actorNext(actor)) {
     if (actorKind(actor) !== ACTOR_VCPU || actorState(actor) !== ACTOR_GUEST) continue;
-    if (vcpuFaultPending(actor) || stepPending(actor, false)) put(count++, TURN, <u32>actor);
+    const ends = vmEnding(vcpuVm(actor));
+    if (ends || vcpuFaultPending(actor) || stepPending(actor, false)) put(count++, TURN, <u32>actor);
   }
   return count;
 }
@@ -118,6 +121,7 @@ export function exploreStep(choice: u32): void {
     traceActor(actorCpu(subject), actorId(subject));
     turn(subject, actorClock(subject) + 1, 1);
     if (turnResult() === TURN_FAULT) eventPost(actorClock(subject), EVENT_STEP, <u32>subject);
+    else if (turnResult() === TURN_HALT) cpuRelease(subject);
     return;
   }
   const time = eventTimeAt(what);

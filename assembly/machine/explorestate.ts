@@ -20,6 +20,7 @@ import {
 } from "../kvm/vcpu";
 import {
   gfnToIndex,
+  vmEnd,
   vmExpected,
   vmGfnEnd,
   vmGuestFile,
@@ -133,6 +134,7 @@ function mixVm(vm: usize): void {
   const lock = vmMmuLock(vm);
   mixWords(lock, lock + LOCK_BYTES);
   if (vmGuestFile(vm) !== 0) mixWords(kvmLock(vm), kvmLock(vm) + MUTEX_BYTES);
+  mix(vmEnd(vm));
   mix(vmInvalidateSeq(vm) | ((<u64>vmInvalidating(vm)) << 32));
   for (let gfn: u32 = 0; gfn < vmGfnEnd(vm); gfn++) {
     if (gfnToMemslot(vmSlots(vm), vmUnalias(vm, gfn)) === 0) continue;

@@ -3,6 +3,7 @@ import {
   balloonDeviceCreate,
   balloonDeviceStep,
   deviceAddKthread,
+  deviceAwake,
   deviceHintCommand,
   deviceKick,
   deviceKthreads,
@@ -77,10 +78,13 @@ import { checkHints, hintsCommand, hintsCreate } from "../guest/pagehints";
 import { checkReporting, reportingAsk, reportingCreate } from "../guest/reporting";
 import { guestSleep } from "../guest/sched";
 import { setTaskOwn, taskFirstGfn, taskOwn, taskVcpu, taskWorkload } from "../guest/task";
+import { destroyRegister } from "../kvm/destroy";
 import { VIOLATION_ARRAY_OVERFLOW, VIOLATION_MISREAD_QUEUE, violationNote } from "../kvm/integrity";
 import { vcpuIndex, vcpuNext, vcpuVm } from "../kvm/vcpu";
 import { vmVcpuList, vmVcpus } from "../kvm/vm";
+import { threadIdle } from "../kvm/vmend";
 import { arenaTake, PART_RECORDS } from "../memory/arena";
+import { STEP_BLOCKED } from "../memory/status";
 import { actorClock, setActorNext } from "../sim/actor";
 import { churnLayout } from "../workload/churn";
 import { PAGED_CHURN, pagedCreate } from "../workload/paged";
@@ -286,8 +290,9 @@ export const THREAD_CORRUPTS: u32 = 3;
 export function deviceStep(device: usize): i32 {
   const before = deviceMisread(device);
   const step = balloonDeviceStep(device);
-  if (before || !deviceMisread(device)) return step;
   const vm = guestVm(kthreadGuest(deviceKthreads(device)));
+  if (step === STEP_BLOCKED && !deviceAwake(device)) threadIdle(vm, actorClock(device));
+  if (before || !deviceMisread(device)) return step;
   violationNote(VIOLATION_MISREAD_QUEUE, vm, 0, HOST_THREAD, actorClock(device));
   setStop(STOP_VIOLATION);
   return step;
@@ -295,6 +300,17 @@ export function deviceStep(device: usize): i32 {
 
 // In place of a vCPU.
 const HOST_THREAD: u32 = 0xff;
+
+// The VM's device has nothing to do.
+function deviceIdle(vm: usize): bool {
+  const guest = guestMemory(vm);
+  return guest === 0 || guestDevice(guest) === 0 || !deviceAwake(guestDevice(guest));
+}
+
+/** Fills in the hook by which a VM's end knows when its device's thread is through. */
+export function givebackInit(): void {
+  destroyRegister(deviceIdle);
+}
 
 /** Runs the kernel thread that is the vCPU's current task. Returns THREAD_*. */
 export function threadRun(vcpu: usize, task: usize, until: u64): u32 {

@@ -1,4 +1,4 @@
-import { guestFileCreate, pagesLeaked, vcpuZaps } from "../kvm/guestfile";
+import { guestFileCreate, pagesLeaked, pagesTruncated, vcpuZaps } from "../kvm/guestfile";
 import { vmGuestFile, vmSpace } from "../kvm/vm";
 import { vmAt } from "../kvm/vmtable";
 import { E_NO_MEMORY, OK } from "../memory/status";
@@ -19,6 +19,11 @@ export function hostPagingZaps(id: u32, vcpu: u32): u32 {
 /** Pages that nobody will ever give back. */
 export function hostPagingLeaked(id: u32): u32 {
   return pagesLeaked(vmAt(id));
+}
+
+/** Pages that the VM's end has truncated while another VM had them mapped. */
+export function hostPagingTruncated(id: u32): u32 {
+  return pagesTruncated(vmAt(id));
 }
 
 /** Swap slots whose only entry has been written over. */

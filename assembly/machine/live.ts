@@ -2,6 +2,7 @@ import { mmuZapAll } from "../kvm/mmu";
 import { tlbFlush } from "../kvm/tlb";
 import { vcpuNext } from "../kvm/vcpu";
 import { vmDropStamps, vmSpace, vmStampsLayout, vmVcpuList } from "../kvm/vm";
+import { vmEnding } from "../kvm/vmend";
 import { vmAt, vmTableCount } from "../kvm/vmtable";
 import { arenaCommit } from "../memory/arena";
 import { E_HOST_TOO_SMALL, OK } from "../memory/status";
@@ -73,9 +74,9 @@ export function liveMemoryMax(vm: u32, pages: u32): void {
   stocksDrain(host(), swapCpus(host()), vmSpace(vmAt(vm))); // memory_max_write()
 }
 
-/** The size of a VM's balloon in pages; the guest has one. */
+/** The size of a VM's balloon in pages; the guest has one, unless it has ended. */
 export function liveBalloon(vm: u32, pages: u32): void {
-  givebackTarget(vmAt(vm), pages, now());
+  if (!vmEnding(vmAt(vm))) givebackTarget(vmAt(vm), pages, now());
 }
 
 /** Drops every spte and every table of a VM, as deleting a memslot does: each page that is touched again faults once, its frame is there. */

@@ -69,6 +69,7 @@ export {
   CALL_BALLOON,
   CALL_COLD,
   CALL_COMPACT,
+  CALL_DESTROY_VM,
   CALL_DIRTY_LOG,
   CALL_DONTNEED,
   CALL_FREE,
@@ -130,7 +131,14 @@ export {
   VM_WRITEPAGE_TRYLOCK_FAILED,
   VM_YOUNG,
 } from "../kvm/stats";
-export { VCPU_APF_HALTED, VCPU_HALTED, VCPU_IN_FAULT, VCPU_IN_GUEST, VCPU_IN_READY } from "../kvm/vcpu";
+export {
+  VCPU_APF_HALTED,
+  VCPU_ENDED,
+  VCPU_HALTED,
+  VCPU_IN_FAULT,
+  VCPU_IN_GUEST,
+  VCPU_IN_READY,
+} from "../kvm/vcpu";
 export { NOTIFIER_2008, NOTIFIER_NO_RETRY, NOTIFIER_SEQ_RETRY } from "../kvm/vm";
 export {
   E_HOST_TOO_SMALL,
@@ -140,6 +148,7 @@ export {
   EEXIST,
   EINTR,
   EINVAL,
+  ENODEV,
   ENOMEM,
 } from "../memory/status";
 export {

@@ -25,14 +25,16 @@ import {
   setCallHva,
   setCallSlot,
   setCallStart,
+  setCallStatus,
 } from "../kvm/call";
 import { memslotHva, memslotIndex } from "../kvm/memslot";
 import { gfnToMemslot, memslotById } from "../kvm/memslots";
 import { monitorQueue } from "../kvm/monitor";
 import { vmDefaultHva, vmMonitor, vmReserve, vmSlots } from "../kvm/vm";
+import { vmEnding } from "../kvm/vmend";
 import { vmAt } from "../kvm/vmtable";
 import { arenaTake, PART_RECORDS } from "../memory/arena";
-import { E_NO_MEMORY } from "../memory/status";
+import { E_NO_MEMORY, ENODEV } from "../memory/status";
 import { mmPfnFirst } from "../mm/page";
 import { ACTOR_BLOCKED, actorSleepUntil, actorState, STAGE_RECLAIM } from "../sim/actor";
 import { EVENT_CALL, eventPost } from "../sim/events";
@@ -146,7 +148,8 @@ export function callDue(call: usize, time: u64): void {
   const target = callKind(call) === CALL_BALLOON;
   if (target || callKind(call) === CALL_FREE_PAGE_HINT) {
     setCallBegan(call, time);
-    if (target) givebackTarget(vm, callEnd(call), time);
+    if (vmEnding(vm)) setCallStatus(call, ENODEV);
+    else if (target) givebackTarget(vm, callEnd(call), time);
     else givebackHint(vm, callEnd(call), time);
     setCallEnded(call, time);
     return;

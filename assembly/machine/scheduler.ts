@@ -3,7 +3,7 @@ import { guestStart, guestWake } from "../guest/sched";
 import { GUEST_TICK_PENDING, taskKthread, taskOwn, taskVcpu } from "../guest/task";
 import { APF_KICKED, ATTENTION_TICK, apfAttend } from "../kvm/apf";
 import { workerStep, workerVm } from "../kvm/apfworker";
-import { callWatched } from "../kvm/call";
+import { CALL_DESTROY_VM, callKind, callWatched } from "../kvm/call";
 import { monitorCall, monitorStep } from "../kvm/monitor";
 import { pagerStep, pagerTimer } from "../kvm/pager";
 import { vcpuStep } from "../kvm/run";
@@ -100,6 +100,7 @@ import {
   turnCpu,
   turnEnd,
 } from "./state";
+import { tasksGone } from "./tasks";
 import { TURN_BUDGET, TURN_FAULT, TURN_HALT, tickArm, turn, turnResult } from "./turn";
 
 // The virtual-time scheduler: whatever is due first comes next. Events (steps of actors in the host, wake-ups, I/O, timers)
@@ -299,6 +300,7 @@ export function stepOnce(kind: u32, actor: usize): bool {
     return false;
   }
   if (result === STEP_DONE && kind === ACTOR_MONITOR) {
+    if (callKind(monitorCall(actor)) === CALL_DESTROY_VM) tasksGone();
     // Whoever waits for the call learns of it before anything else happens; the monitor goes on with its next one.
     if (callWatched(monitorCall(actor))) {
       setNow(max<u64>(now(), min<u64>(actorClock(actor), eventNextTime())));

@@ -25,6 +25,7 @@ import { memslotAt, memslotById, memslotCount } from "../kvm/memslots";
 import { stepBegan, stepEmulated, stepFaults, stepKind, stepWanted } from "../kvm/step";
 import { vcpuApf } from "../kvm/vcpu";
 import { vmMm, vmMonitor, vmSlots, vmSpace } from "../kvm/vm";
+import { vmEnding } from "../kvm/vmend";
 import { vmAt } from "../kvm/vmtable";
 import { PFN_NONE } from "../memory/layout";
 import { mmSpace, mmZoneAt, mmZones } from "../mm/instance";
@@ -119,6 +120,11 @@ function slotCall(vm: u32, kind: u32, start: u32, end: u32, id: u32, hva: u64, f
   setCallWatched(CALL);
   store<u32>(SUBJECT, <u32>vmMonitor(vmAt(vm)));
   begin(EVENT_CALL, CALL);
+}
+
+/** The VM ends, or has ended. */
+export function stepVmEnding(vm: u32): bool {
+  return vmEnding(vmAt(vm));
 }
 
 /** Has the monitor of VM `vm` take host frames start..end-1 offline, within `ns`. */

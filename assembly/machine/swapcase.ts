@@ -4,8 +4,9 @@ import { E_NO_MEMORY, OK, STEP_DONE, STEP_OOM } from "../memory/status";
 import { adviseCold, adviseFree, pageoutBegin, pageoutStep } from "../mm/advise";
 import { checkMm } from "../mm/check";
 import { MM_CONTEXT_END } from "../mm/context";
+import { exitSpace } from "../mm/exit";
 import { faultBegin, faultPfn, faultStep } from "../mm/fault";
-import { exitSpace, forkSpace } from "../mm/fork";
+import { forkSpace } from "../mm/fork";
 import { pagePut } from "../mm/free";
 import { ZONE_NORMAL } from "../mm/gfp";
 import {

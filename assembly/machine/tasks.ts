@@ -4,7 +4,7 @@ import { vcpuNext } from "../kvm/vcpu";
 import { vmVcpuList } from "../kvm/vm";
 import { vmAt } from "../kvm/vmtable";
 import { EVENT_TASK_START, eventPost } from "../sim/events";
-import { now, setFiniteLeft, taskAt, taskCount } from "./state";
+import { finiteLeft, now, STOP_TASKS, setFiniteLeft, setStop, taskAt, taskCount } from "./state";
 import { taskFinite } from "./turn";
 
 // How the tasks of a guest are scheduled, and tasks that somebody outside starts.
@@ -27,6 +27,13 @@ export function taskStart(id: u32): bool {
   setFiniteLeft(finiteTasks());
   eventPost(now(), EVENT_TASK_START, <u32>task);
   return true;
+}
+
+/** A VM has ended, and whoever waits for its tasks waits in vain. */
+export function tasksGone(): void {
+  const before = finiteLeft();
+  setFiniteLeft(finiteTasks());
+  if (before !== 0 && finiteLeft() === 0) setStop(STOP_TASKS);
 }
 
 /** Tasks that will end and have not. */

@@ -4,6 +4,7 @@ import {
   EVENT_HANDLED,
   EVENT_VIOLATION,
   guestEvent,
+  guestMsrAwaited,
   guestMsrHandled,
   guestSwitch,
   guestWriteMsr,
@@ -43,6 +44,7 @@ import {
   taskStreamLeft,
   taskThinkNs,
   taskThinks,
+  taskVcpu,
   taskWork,
   taskWorkLimit,
 } from "../guest/task";
@@ -57,6 +59,7 @@ import {
   vcpuAttention,
 } from "../kvm/apf";
 import { CPL_IRQS_OFF, CPL_NO_TASK } from "../kvm/apfcondition";
+import { vcpuLeaves } from "../kvm/destroy";
 import { faultResume, faultSaved, faultSuspend } from "../kvm/faultsave";
 import { guestEnter } from "../kvm/guestspace";
 import { vcpuLeaveGuest } from "../kvm/run";
@@ -72,6 +75,7 @@ import {
   vcpuVm,
 } from "../kvm/vcpu";
 import { vmId, vmSpace, vmStats } from "../kvm/vm";
+import { vmEnding } from "../kvm/vmend";
 import { vmAt, vmTableCount } from "../kvm/vmtable";
 import { TIME_NEVER } from "../memory/layout";
 import { psiStop } from "../mm/psi";
@@ -117,7 +121,7 @@ import {
 export const TURN_OVER: u32 = 0;
 /** The vCPU is in the host, in a page fault or for completions: its next step is due at its clock. */
 export const TURN_FAULT: u32 = 1;
-/** The guest halted. */
+/** The guest halted, or its VM ends: the vCPU leaves its CPU. */
 export const TURN_HALT: u32 = 2;
 /** The access budget is used up in the middle of the turn. */
 export const TURN_BUDGET: u32 = 3;
@@ -139,6 +143,13 @@ function done(result: u32, accesses: u32): u32 {
 /** Runs the guest of `vcpu` until its clock reaches `end`, for at most `budget` accesses. Returns the accesses made. */
 export function turn(vcpu: usize, end: u64, budget: u32): u32 {
   let made: u32 = 0;
+  if (vmEnding(vcpuVm(vcpu))) {
+    // Who waits for an access, or a write, beside the guest's own waits in vain.
+    if (stepPending(vcpu, vcpuFaultPending(vcpu)) || guestMsrAwaited(vcpu)) setStop(STOP_STEP);
+    psiStop(spacePsi(vmSpace(vcpuVm(vcpu))), actorClock(vcpu));
+    vcpuLeaves(vcpu);
+    return done(TURN_HALT, made);
+  }
   while (true) {
     const attention = vcpuAttention(vcpu);
     if (attention !== 0) {
@@ -293,10 +304,10 @@ function taskOver(task: usize): bool {
   return taskCompute(task) ? taskWork(task) >= taskWorkLimit(task) : taskAccesses(task) >= taskLimit(task);
 }
 
-/** True for a task that will end: it ends by itself, it waits for nobody outside, and so it is with every task that it waits for. */
+/** True for a task that will end: it ends by itself, its VM does not end before, it waits for nobody outside, and so it is with every task that it waits for. */
 export function taskFinite(task: usize): bool {
   for (; task !== 0; task = taskAfter(task)) {
-    if (taskManual(task)) return false;
+    if (taskManual(task) || vmEnding(vcpuVm(taskVcpu(task)))) return false;
     if (taskCompute(task)) {
       if (taskWorkLimit(task) === TIME_NEVER) return false;
     } else if (taskLimit(task) === u64.MAX_VALUE) {

@@ -17,6 +17,8 @@ export const EBUSY: i32 = -16;
 /** Given up when its time was over. */
 export const EINTR: i32 = -4;
 export const EEXIST: i32 = -17;
+/** The VM, or its process, is gone. */
+export const ENODEV: i32 = -19;
 export const EINVAL: i32 = -22;
 /** Less could be reclaimed than was asked for. */
 export const EAGAIN: i32 = -11;

@@ -67,14 +67,3 @@ function copyPte(mm: usize, parent: usize, child: usize, index: u32, pte: u64): 
   spaceAccount(child, 1, 0);
   return true;
 }
-
-/** The process of `space` ends: its pages, entries and page tables go. */
-export function exitSpace(mm: usize, actor: usize, space: usize): void {
-  zapRange(mm, actor, space, 0, spacePages(space));
-  for (let index: u32 = 0; index < spacePages(space); index += TABLE_PAGES) {
-    const table = spaceTable(space, index);
-    if (table === PFN_NONE) continue;
-    dropSpaceTable(space, index);
-    tableFree(mm, table, actor);
-  }
-}

@@ -89,6 +89,12 @@ export function memcgSetup(memcg: usize, batch: u32, tables: u32, overhead: u32)
   store<u32>(memcg, overhead, USAGE);
 }
 
+/** What is charged beside pages goes: the process has ended. */
+export function memcgDropOverhead(memcg: usize): void {
+  memcgUncharge(memcg, memcgOverhead(memcg));
+  store<u32>(memcg, 0, OVERHEAD);
+}
+
 export function memcgUncharge(memcg: usize, pages: u32): void {
   assert(load<u32>(memcg, USAGE) >= pages);
   store<u32>(memcg, load<u32>(memcg, USAGE) - pages, USAGE);

@@ -74,7 +74,7 @@ export async function explore(
 
   const found = replay === undefined ? await search(world, { depth, states, merge, signal }) : null;
   const schedule = replay ?? found!.schedule;
-  const gfn = found?.violation?.gfn ?? actors[0]!.program[0]![1];
+  const gfn = found?.violation?.gfn ?? actors[0]!.program[0]![1] ?? 0;
   const vm = actors[0]!.vm ?? 0;
   world.restore(root);
   const steps: ExploredStep[] = [];

@@ -2,6 +2,7 @@
 
 import { writeCgroup } from "../cgroup.js";
 import { type Core, constantName } from "../core.js";
+import { destroyVm } from "../destroy.js";
 import { PagevisorError } from "../errors.js";
 import { guard } from "../guard.js";
 import { migrateOnce } from "../migration.js";
@@ -11,13 +12,17 @@ import { ADVICE, type Advice, accessOnce, adviseOnce, vmNamed, wholeNumber } fro
 import { VIOLATIONS, type ViolationKind } from "./violations.js";
 
 /**
- * `["write", gfn]`; of a monitor also `["pageout", gfn, pages]` and the other advice, and `["migrate", gfn, pages]`. Of `before` also
+ * `["write", gfn]`; of a monitor also `["pageout", gfn, pages]` and the other advice, `["migrate", gfn, pages]`, and `["destroyVm"]`. Of `before` also
  * `["wait", us]`: so much virtual time passes; and of a monitor `["reclaim", pages]`, from the VM's cgroup.
  */
-export type Operation = [what: Advice | "migrate" | "wait" | "reclaim", gfn: number, pages?: number];
+export type Operation = [
+  what: Advice | "migrate" | "destroyVm" | "wait" | "reclaim",
+  gfn?: number,
+  pages?: number,
+];
 
 const PAGE_BYTES = 4096;
-const OF_MONITOR: readonly string[] = [...ADVICE, "migrate"];
+const OF_MONITOR: readonly string[] = [...ADVICE, "migrate", "destroyVm"];
 
 /** An actor with a finite program. */
 export interface Actor {
@@ -87,13 +92,15 @@ export function prepare(core: Core, scenario: ResolvedScenario, before: Actor[])
   );
   for (const { vm = 0, vcpu, program } of before) {
     const cpu = vcpu === undefined ? 0 : first[vmNamed(scenario, vm).index]! + vcpu;
-    for (const [what, gfn, pages = 1] of program) {
+    for (const [what, gfn = 0, pages = 1] of program) {
       if (what === "wait") {
         runFor(core, gfn * 1000);
       } else if (what === "reclaim") {
         writeCgroup(core, scenario, vm, "memory.reclaim", gfn * PAGE_BYTES, { cpu });
       } else if (what === "migrate") {
         migrateOnce(core, scenario, vm, { gfn, pages }, { cpu });
+      } else if (what === "destroyVm") {
+        destroyVm(core, scenario, vm, { cpu });
       } else if (vcpu === undefined) {
         adviseOnce(core, scenario, vm, what, { gfn, pages }, { cpu });
       } else {
@@ -126,12 +133,12 @@ export function walkersOf(scenario: ResolvedScenario, actors: Actor[]): Walker[]
 
 /** Gives `walker`, number `index`, the operation at `place` of its program. */
 export function startOperation(core: Core, walker: Walker, index: number, place: number): void {
-  const [what, gfn, pages = 1] = walker.program[place]!;
+  const [what, gfn = 0, pages = 1] = walker.program[place]!;
   if (walker.vcpu >= 0) {
     core.call.exploreAccess(walker.vm, walker.vcpu, gfn, Number(what === "write"));
     return;
   }
-  const start = core.call.reportPageNumber(walker.of, gfn) >>> 0;
+  const start = what === "destroyVm" ? 0 : core.call.reportPageNumber(walker.of, gfn) >>> 0;
   core.call.exploreCall(index, walker.vm, core.constant(`CALL_${constantName(what)}`), start, start + pages);
   if (what === "migrate") core.call.exploreCallOf(index, walker.of);
 }

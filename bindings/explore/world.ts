@@ -159,7 +159,10 @@ export class World {
   }
 
   private stuck(): FoundViolation | null {
-    const index = this.walkers.findIndex(({ program }, at) => this.places[at]! <= program.length);
+    const index = this.walkers.findIndex(({ program, vm, vcpu }, at) => {
+      const left = vcpu >= 0 && this.core.call.stepVmEnding(vm) !== 0;
+      return !left && this.places[at]! <= program.length;
+    });
     if (index < 0) return null;
     const { name, vm, vcpu } = this.walkers[index]!;
     return this.core.call.exploreSleeps(vm, vcpu) !== 0

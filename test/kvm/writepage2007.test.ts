@@ -209,7 +209,7 @@ test("a page of a deleted slot stays in the page cache: whoever has that frame n
 });
 
 /** Two vCPUs touch more than fits, kswapd takes pages away. */
-function pressed(vm: Partial<Vm>, seed = 1, size = "4MiB"): Promise<Machine> {
+function pressed(vm: Partial<Vm>, seed = 1, size = "4MiB", vms = 1): Promise<Machine> {
   const workload = { kind: "uniform" as const, pages: 500, writes: 0.5, accesses: 2500, thinkTime: 20_000 };
   const scenario: Scenario = {
     seed,
@@ -220,12 +220,10 @@ function pressed(vm: Partial<Vm>, seed = 1, size = "4MiB"): Promise<Machine> {
       reclaim: { watermarkScaleFactor: 1000 },
     },
     check: { integrity: true, onViolation: "count" },
-    vms: [
-      {
-        ...{ name: "vm0", memory: "3MiB", vcpus: 2, mmu: "shadow", ...DESIGN },
-        ...{ guest: { tasks: [{ count: 2, region: "r", workload }] }, ...vm },
-      },
-    ],
+    vms: Array.from({ length: vms }, (_, index) => ({
+      ...{ name: `vm${index}`, memory: "3MiB", vcpus: 2, mmu: "shadow" as const, ...DESIGN },
+      ...{ guest: { tasks: [{ count: 2, region: "r", workload }] }, ...vm },
+    })),
   };
   return create(scenario, { module });
 }
@@ -278,6 +276,17 @@ test("one busy VM that reclaims for itself gets nowhere: every page is activated
   assert.is(status, "oom");
   const { writepage } = vms[0]!.hostPaging2007!;
   assert.ok(writepage.calls > 1000 && writepage.trylockFailed === writepage.calls);
+});
+
+test("two VMs with one inode under pressure: pages change hands, some are leaked, and every structure holds", async () => {
+  let leaked = 0;
+  for (const seed of [1, 3, 6]) {
+    const machine = await pressed({ mmu: "legacy" }, seed, "4MiB", 2);
+    let stopped = "accesses";
+    for (; stopped === "accesses"; stopped = machine.run({ accesses: 500 }).stoppedBy) machine.check();
+    leaked += counts(machine, "vm1").leakedPages;
+  }
+  assert.ok(leaked > 0);
 });
 
 test("what the design does not know of is refused", async () => {
