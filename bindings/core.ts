@@ -103,8 +103,9 @@ export interface CoreFunctions extends ExploreCalls {
   atOnceAllow: Call;
   atOnceEvents: Call;
   atOnceEventsBytes: Call;
+  atOnceFrames: Call;
+  atOnceFramesBytes: Call;
   atOnceLocals: Call;
-  atOnceLocalsBytes: Call;
   atOncePosted: Call;
   bootHeapBase: Call;
   machineRun: Call;
