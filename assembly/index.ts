@@ -20,6 +20,7 @@ export * from "./machine/configreclaim";
 export * from "./machine/devicecase";
 export * from "./machine/explore";
 export * from "./machine/exploreapf";
+export * from "./machine/exploreguest";
 export * from "./machine/explorestate";
 export * from "./machine/givecase";
 export * from "./machine/guesttables";

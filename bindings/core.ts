@@ -4,6 +4,7 @@
 import { instantiateSync } from "@assemblyscript/loader";
 import { readCore } from "./corebytes.js";
 import { PagevisorError } from "./errors.js";
+import type { ExploreCalls } from "./explorecalls.js";
 import type { OutsideCalls } from "./outside.js";
 
 type Call = (...args: number[]) => number;
@@ -17,7 +18,7 @@ export function constantName(name: string): string {
 }
 
 /** The functions of the core, raw: a u32 arrives signed and is read as `value >>> 0`. */
-export interface CoreFunctions {
+export interface CoreFunctions extends ExploreCalls {
   configHost: Call;
   configCheck: Call;
   configCosts: Call;
@@ -102,8 +103,9 @@ export interface CoreFunctions {
   atOnceAllow: Call;
   atOnceEvents: Call;
   atOnceEventsBytes: Call;
+  atOnceFrames: Call;
+  atOnceFramesBytes: Call;
   atOnceLocals: Call;
-  atOnceLocalsBytes: Call;
   atOncePosted: Call;
   bootHeapBase: Call;
   machineRun: Call;
@@ -197,26 +199,6 @@ export interface CoreFunctions {
   cost: Call;
   devicePreset: Call;
   checkAll: Call;
-  exploreChoices: Call;
-  exploreActor: Call;
-  exploreStep: Call;
-  exploreAccess: Call;
-  exploreCallOf: Call;
-  exploreCallFailed: Call;
-  exploreMiscounted: Call;
-  exploreHeld: Call;
-  exploreReplaced: Call;
-  exploreAccessDone: Call;
-  exploreCall: Call;
-  exploreCallDone: Call;
-  exploreSleeps: Call;
-  exploreActorOf: Call;
-  exploreHash: Call;
-  exploreSettle: Call;
-  exploreTrylocks: Call;
-  exploreWrongEntry: Call;
-  exploreContent: Call;
-  exploreLocks: Call;
   kvmCaseLeaf: Call;
   kvmCaseTurn: Call;
   kvmCaseIndex: Call;

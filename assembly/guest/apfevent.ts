@@ -7,12 +7,12 @@ import {
   APF_EXCEPTION_TOKEN,
   APF_IRQS_OFF,
   APF_MSR,
-  APF_MSR_WRITTEN,
   ATTENTION_EXCEPTION,
   ATTENTION_HANDLER,
   ATTENTION_INTERRUPT,
   ATTENTION_MSR,
   ATTENTION_SWITCH,
+  ATTENTION_WRITTEN,
   apfAttend,
   apfAttended,
   EXCEPTION_NONE,
@@ -163,19 +163,18 @@ export function guestWriteMsr(vcpu: usize): void {
   apfEnable(apf, <u32>value & 0x3f, actorClock(vcpu));
   // Of what was outstanding it will not be told: who switches off wakes his own sleepers (kvm_guest_cpu_offline()).
   if (!apfEnabled(apf)) sleeperWakeAll(vcpu, TOKEN_ALL);
-  store<u32>(apf, 1, APF_MSR_WRITTEN);
+  apfAttend(apf, ATTENTION_WRITTEN);
 }
 
 /** Somebody outside waits for guestMsrHandled(). */
 export function guestMsrAwaited(vcpu: usize): bool {
   const apf = vcpuApf(vcpu);
-  return apf !== 0 && ((vcpuAttention(vcpu) & ATTENTION_MSR) !== 0 || load<u32>(apf, APF_MSR_WRITTEN) !== 0);
+  return apf !== 0 && (vcpuAttention(vcpu) & (ATTENTION_MSR | ATTENTION_WRITTEN)) !== 0;
 }
 
 /** True once after the guest has written the MSR and has handled everything that came of it. */
 export function guestMsrHandled(vcpu: usize): bool {
-  const apf = vcpuApf(vcpu);
-  if (load<u32>(apf, APF_MSR_WRITTEN) === 0 || vcpuAttention(vcpu) !== 0) return false;
-  store<u32>(apf, 0, APF_MSR_WRITTEN);
+  if (vcpuAttention(vcpu) !== ATTENTION_WRITTEN) return false;
+  apfAttended(vcpuApf(vcpu), ATTENTION_WRITTEN);
   return true;
 }

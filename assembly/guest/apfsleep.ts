@@ -168,6 +168,43 @@ export function sleeperToken(task: usize): f64 {
   return node === 0 ? -1 : <f64>token;
 }
 
+/** A dummy stands under `token` in the table of the guest of `vcpu`. */
+export function sleeperIsDummy(vcpu: usize, token: u32): bool {
+  let node = <usize>load<u32>(bucket(guestSleepers(vcpu), token));
+  while (node !== 0 && load<u32>(node, TOKEN) !== token) node = <usize>load<u32>(node, NEXT);
+  return node !== 0 && load<u32>(node, TASK) === 0;
+}
+
+/** Dummies in the table of the guest of `vcpu`. */
+export function sleeperDummies(vcpu: usize): u32 {
+  const table = guestSleepers(vcpu);
+  let dummies: u32 = 0;
+  for (let index: usize = 0; index < 1 << BUCKET_BITS; index++) {
+    let node = <usize>load<u32>(table + (index << 2));
+    for (; node !== 0; node = <usize>load<u32>(node, NEXT)) {
+      if (load<u32>(node, TASK) === 0) dummies++;
+    }
+  }
+  return dummies;
+}
+
+/** Takes every dummy of the guest of `vcpu` out of its table. */
+export function sleepersForget(vcpu: usize): void {
+  const table = guestSleepers(vcpu);
+  for (let index: usize = 0; index < 1 << BUCKET_BITS; index++) {
+    let at = table + (index << 2);
+    while (load<u32>(at) !== 0) {
+      const node = <usize>load<u32>(at);
+      if (load<u32>(node, TASK) !== 0) {
+        at = node + NEXT;
+        continue;
+      }
+      store<u32>(at, load<u32>(node, NEXT));
+      freeDummy(table, node);
+    }
+  }
+}
+
 /** Tasks of `vcpu` that sleep; asserts that they are where the table says. */
 export function checkSleepers(vcpu: usize): u32 {
   const table = guestSleepers(vcpu);

@@ -1,18 +1,26 @@
-import { spaceReferenced } from "../mm/residency";
 import { spacePolicy } from "../mm/space";
 import { actorClock, setActorClock } from "../sim/actor";
-import { COST_MEM_DRAM_NS, COST_TLB_WALK2D_NS, cost } from "../sim/costs";
+import { COST_MEM_DRAM_NS, cost } from "../sim/costs";
 import { accessAhead } from "./ahead";
 import { atOnceNs, faultAtOnce } from "./atonce";
 import { pageFaultBegin } from "./fault";
 import { pageFaultComplete, pageFaultEmulated } from "./faultend";
 import { guestHandle, guestHandles } from "./guestfault";
-import { contentRead, contentWrite } from "./integrity";
 import { spteSet } from "./leafbits";
+import {
+  ACCESS_END,
+  ACCESS_FAULT,
+  ACCESS_TIME,
+  ACCESS_VIOLATION,
+  accessOne,
+  accessStop,
+  setAccessStop,
+  translates,
+  walkNs,
+} from "./oneaccess";
 import { tableBits } from "./shadowpage";
-import { SPTE_PAGE_SIZE, SPTE_WRITE, spteAccessed, spteDirty } from "./spte";
+import { spteAccessed, spteDirty } from "./spte";
 import { VM_TLB_MISSES, vmCountAdd } from "./stats";
-import { tlbFill, tlbLookup, tlbPfn } from "./tlb";
 import {
   DIRECTORY,
   TLB_GENERATION,
@@ -20,63 +28,51 @@ import {
   TLB_TAGS,
   TLB_WAYS,
   vcpuFaultPending,
-  vcpuIndex,
   vcpuVm,
 } from "./vcpu";
-import { vcpuAllows, vcpuGfn, vcpuKeeps, vcpuLeaf, vcpuLeafNoted } from "./vcpuwalk";
+import { vcpuAllows, vcpuKeeps, vcpuLeafNoted } from "./vcpuwalk";
 import {
-  gfnToIndex,
+  vmAliases,
   vmExpected,
   vmFormat,
   vmGfnEnd,
   vmHuge,
   vmIsShadow,
-  vmLevels,
   vmSpace,
   vmStats,
   vmTablePool,
 } from "./vm";
-import { leafPfn } from "./walk";
+import { watchedRun } from "./watched";
+
+export {
+  ACCESS_END,
+  ACCESS_FAULT,
+  ACCESS_TIME,
+  ACCESS_VIOLATION,
+  accessStop,
+  setAccessStop,
+} from "./oneaccess";
 
 // A vCPU executes accesses of its current task: TLB, walk, accessed and dirty bits, until the stream ends, the time is up
 // or an access faults. An access is a u32: bit 31 a write, bits 0..30 the page within the task's region.
 //
-// Two loops do the same: one for the common case (direct-mapped TLB, contents not checked, constant think time, no policy that sees
-// every access), which keeps everything in locals, and one for all cases. Neither makes a difference to the result, only to the speed.
+// Three loops do the same: one for the common case (direct-mapped TLB, contents not checked, constant think time, no policy that sees
+// every access), which keeps everything in locals, one for that with such a policy (watched.ts), and one for all cases. None makes a difference to
+// the result, only to the speed.
 
-// The guest's tables have four levels and 4 KiB leaves.
-const GUEST_LEVELS: u32 = 4;
-const WALK_READS: u32 = 24;
-
-export const ACCESS_END: u32 = 0;
-export const ACCESS_TIME: u32 = 1;
-export const ACCESS_FAULT: u32 = 2;
-export const ACCESS_VIOLATION: u32 = 3;
 const ACCESS_WALK: u32 = 4;
 
-// Where the last accessRun() stopped and how far it came: read by the caller at once.
-const STOP: usize = 0;
 // Of the last piece of accesses some hit the TLB and some missed it.
-const MIXED: usize = 4;
+const MIXED: usize = 0;
 // Accesses that the last piece has made.
-const MADE: usize = 8;
-const ACCESS: usize = memory.data(12, 8);
+const MADE: usize = 4;
+const ACCESS: usize = memory.data(8, 8);
 
 // Accesses between two looks at how many miss; a share of 1 in 2^MIXED_SHIFT is some.
 const PIECE: u32 = 4096;
 // With room for fewer accesses before the time is up, the loop looks at the clock.
 const SHORT: u32 = 64;
 const MIXED_SHIFT: u32 = 4;
-
-/** Why the last accessRun() stopped. */
-export function accessStop(): u32 {
-  return load<u32>(ACCESS, STOP);
-}
-
-/** For callers that run accesses and other work in turns. */
-export function setAccessStop(stop: u32): void {
-  store<u32>(ACCESS, stop, STOP);
-}
 
 /**
  * Executes up to `count` accesses that begin before `until`.
@@ -107,13 +103,16 @@ export function accessRun(
   if (simple && spacePolicy(vmSpace(vm)) === 0) {
     return simply(vcpu, vm, stream, done, count, base, force, thinkNs, until);
   }
+  if (simple && !vmIsShadow(vm) && vmAliases(vm) === 0) {
+    return watchedRun(vcpu, vm, stream, done, count, base, force, thinkNs, until);
+  }
   let longest = u64.MAX_VALUE;
   for (; done < count; done++) {
     if (actorClock(vcpu) >= until) {
-      store<u32>(ACCESS, ACCESS_TIME, STOP);
+      setAccessStop(ACCESS_TIME);
       return done;
     }
-    const stop = one(
+    const stop = accessOne(
       vcpu,
       vm,
       load<u32>(stream + ((<usize>done) << 2)) | force,
@@ -121,7 +120,7 @@ export function accessRun(
       thinkAt(think, done, thinkNs),
     );
     if (stop === ACCESS_END) continue;
-    store<u32>(ACCESS, stop, STOP);
+    setAccessStop(stop);
     if (stop === ACCESS_VIOLATION) return done + 1;
     const at = stream + ((<usize>done) << 2);
     accessAhead(vcpu, vm, at, stream + ((<usize>count) << 2), base);
@@ -129,7 +128,7 @@ export function accessRun(
     if (!faultAtOnce(vcpu, vm, longest)) return done;
     repeated(vcpu, vm, load<u32>(at) | force, base, thinkAt(think, done, thinkNs));
   }
-  store<u32>(ACCESS, ACCESS_END, STOP);
+  setAccessStop(ACCESS_END);
   return done;
 }
 
@@ -151,83 +150,32 @@ function retried(
   const access = load<u32>(stream) | force;
   const gfn = base + (access & 0x7fffffff);
   if (guestHandles(vcpu) && !guestHandle(vcpu, gfn, access >> 31 !== 0)) {
-    store<u32>(ACCESS, ACCESS_FAULT, STOP);
+    setAccessStop(ACCESS_FAULT);
     return 0;
   }
   if (pageFaultEmulated(vcpu)) {
     setActorClock(vcpu, actorClock(vcpu) + cost(COST_MEM_DRAM_NS) + thinkAt(think, 0, thinkNs));
-    store<u32>(ACCESS, ACCESS_END, STOP);
+    setAccessStop(ACCESS_END);
     return 1;
   }
   if (!translates(vcpu, gfn, access >> 31)) {
     pageFaultBegin(vcpu, gfn, access >> 31 !== 0);
-    store<u32>(ACCESS, ACCESS_FAULT, STOP);
+    setAccessStop(ACCESS_FAULT);
     return 0;
   }
   const sound = pageFaultComplete(vcpu);
-  let stop = one(vcpu, vm, access, base, thinkAt(think, 0, thinkNs));
+  let stop = accessOne(vcpu, vm, access, base, thinkAt(think, 0, thinkNs));
   assert(stop !== ACCESS_FAULT);
   if (!sound) stop = ACCESS_VIOLATION;
-  store<u32>(ACCESS, stop, STOP);
+  setAccessStop(stop);
   return 1;
 }
 
 // Repeats the access whose fault is over, and has changed nothing that could be in its way.
 function repeated(vcpu: usize, vm: usize, access: u32, base: u32, thinkNs: u32): void {
   const sound = pageFaultComplete(vcpu);
-  const stop = one(vcpu, vm, access, base, thinkNs);
+  const stop = accessOne(vcpu, vm, access, base, thinkNs);
   assert(sound && stop === ACCESS_END);
-}
-
-function translates(vcpu: usize, gfn: u32, write: u32): bool {
-  const leaf = vcpuLeaf(vcpu, gfn);
-  return leaf !== 0 && vcpuAllows(vcpu, load<u64>(leaf), write !== 0);
-}
-
-/**
- * Time of a walk in two dimensions: tlbWalk2dNs is that of 24 table reads, four levels of the guest's tables over four of KVM's; each
- * level of the guest's and the page itself are found through KVM's tables, whose walk is shorter by one where a 2 MiB leaf ends it.
- */
-function walkNs(vm: usize, huge: bool): u32 {
-  if (vmIsShadow(vm)) return (cost(COST_TLB_WALK2D_NS) * GUEST_LEVELS) / WALK_READS; // one dimension
-  const reads = (GUEST_LEVELS + 1) * (vmLevels(vm) - (huge ? 1 : 0) + 1) - 1;
-  return (cost(COST_TLB_WALK2D_NS) * reads) / WALK_READS;
-}
-
-// One access through the TLB or the tables, with its contents when they are checked.
-function one(vcpu: usize, vm: usize, access: u32, base: u32, thinkNs: u32): u32 {
-  const write = access >> 31;
-  const gfn = base + (access & 0x7fffffff);
-  const hit = tlbLookup(vcpu, gfn, write);
-  let ns = cost(COST_MEM_DRAM_NS) + thinkNs;
-  let pfn: u32;
-  if (hit >= 0) {
-    pfn = tlbPfn(vcpu, hit);
-  } else {
-    const leaf = vcpuLeaf(vcpu, gfn);
-    if (leaf === 0 || !vcpuAllows(vcpu, load<u64>(leaf), write !== 0)) {
-      pageFaultBegin(vcpu, gfn, write !== 0);
-      return ACCESS_FAULT;
-    }
-    const format = vmFormat(vm);
-    const spte = load<u64>(leaf) | spteAccessed(format) | (write ? spteDirty(format) : 0);
-    spteSet(vm, leaf, spte);
-    pfn = leafPfn(spte, gfn);
-    if (vcpuKeeps(vcpu, spte)) tlbFill(vcpu, gfn, spte & spteDirty(format) && spte & SPTE_WRITE ? 1 : 0, pfn);
-    vmCountAdd(vmStats(vm), VM_TLB_MISSES, 1);
-    ns += walkNs(vm, (spte & SPTE_PAGE_SIZE) !== 0);
-  }
-  const time = actorClock(vcpu);
-  setActorClock(vcpu, time + ns);
-  if (spacePolicy(vmSpace(vm)) === 0 && vmExpected(vm) === 0) return ACCESS_END;
-  const frame = vcpuGfn(vcpu, gfn, vcpuLeaf(vcpu, gfn));
-  if (spacePolicy(vmSpace(vm)) !== 0) spaceReferenced(vmSpace(vm), gfnToIndex(vm, frame), write !== 0);
-  if (vmExpected(vm) === 0) return ACCESS_END;
-  if (write) {
-    contentWrite(vm, frame, pfn, vcpuIndex(vcpu), time);
-    return ACCESS_END;
-  }
-  return contentRead(vm, frame, pfn, vcpuIndex(vcpu), time) ? ACCESS_END : ACCESS_VIOLATION;
 }
 
 // The common case, from access `done` on, in pieces. Where an entry's bits must be set or a 2 MiB leaf looked for, the loop steps out: with
@@ -271,10 +219,10 @@ function simply(
     if (stop === ACCESS_WALK) {
       const access = load<u32>(at + ((<usize>made) << 2)) | force;
       if (walked(vcpu, vm, base + (access & 0x7fffffff), access >> 31)) continue;
-      stop = one(vcpu, vm, access, base, thinkNs);
+      stop = accessOne(vcpu, vm, access, base, thinkNs);
       if (stop === ACCESS_END) done++;
     }
-    store<u32>(ACCESS, stop, STOP);
+    setAccessStop(stop);
     if (stop === ACCESS_END) continue;
     if (stop !== ACCESS_FAULT) return done;
     const faulted = stream + ((<usize>done) << 2);
@@ -284,7 +232,7 @@ function simply(
     repeated(vcpu, vm, load<u32>(faulted) | force, base, thinkNs);
     done++;
   }
-  store<u32>(ACCESS, ACCESS_END, STOP);
+  setAccessStop(ACCESS_END);
   return done;
 }
 

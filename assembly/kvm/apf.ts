@@ -87,8 +87,7 @@ export const APF_TABLE_NEXT_BITS: usize = 136;
 export const APF_ITEMS_NEXT: usize = 140; // works that have been reserved
 export const APF_CACHE: usize = 144; // guestwrite.ts
 export const APF_MSR: usize = 160; // u64: what the guest is to write
-export const APF_MSR_WRITTEN: usize = 168; // and it has, but not yet handled what came of it
-const APF_BYTES: u64 = 176;
+export const APF_BYTES: usize = 168;
 
 /** KVM_REQ_APF_READY: completions are to be looked at before the guest goes on. */
 export const ATTENTION_READY: u32 = 1;
@@ -104,6 +103,8 @@ export const ATTENTION_TICK: u32 = 16;
 export const ATTENTION_SWITCH: u32 = 32;
 /** The guest is to write MSR_KVM_ASYNC_PF_EN because somebody outside says so. */
 export const ATTENTION_MSR: u32 = 64;
+/** It has, and whoever said so learns of it when everything that came of it is handled. */
+export const ATTENTION_WRITTEN: u32 = 128;
 
 export const EXCEPTION_NONE: u32 = 0;
 /** KVM_PV_REASON_PAGE_NOT_PRESENT */

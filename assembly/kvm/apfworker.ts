@@ -135,6 +135,11 @@ export function workerVm(worker: usize): usize {
   return <usize>load<u32>(<usize>load<u32>(worker, POOL), RULES_VM);
 }
 
+/** The work that a worker is at, 0 for none. */
+export function workerWork(worker: usize): usize {
+  return <usize>load<u32>(worker, WORK);
+}
+
 /** schedule_work(): a worker takes the work at `time`, or it waits for one. */
 export function workSchedule(work: usize, time: u64): void {
   const rules = apfRules(<usize>load<u32>(work, WORK_OWNER));

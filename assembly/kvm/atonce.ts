@@ -18,6 +18,7 @@ import { lruAddDrainAll, lruMarkAccessed } from "../mm/lrubatch";
 import { memcgGenerations } from "../mm/memcg";
 import { memcgEvents } from "../mm/memcgstat";
 import {
+  PG_ACTIVE,
   PG_ANON_EXCLUSIVE,
   PG_REFERENCED,
   pageGet,
@@ -204,7 +205,7 @@ export function faultAtOnce(vcpu: usize, vm: usize, longest: u64): bool {
   actorSpend(vcpu, STAGE_MAP, before);
   if (vmInvalidateSeq(vm) !== seq) {
     // is_page_fault_stale(): its own eviction has overtaken it. It lets go of the page, exits again and finds the page there.
-    lruMarkAccessed(mm, vcpu, pfn);
+    used(mm, vcpu, page, pfn);
     vmCountAdd(vmStats(vm), VM_RETRIES, 1);
     count(TRACE_KVM_EXIT);
     count(TRACE_KVM_PAGE_FAULT);
@@ -219,7 +220,7 @@ export function faultAtOnce(vcpu: usize, vm: usize, longest: u64): bool {
   count(TRACE_KVM_MMU_SET_SPTE);
   actorSpend(vcpu, STAGE_MAP, cost(COST_EPT_MAP_NS) - before);
   store<u32>(vcpu, max<u32>(kind, present ? FAULT_WRITE_PROTECT : FAULT_MINOR), PF_KIND);
-  lruMarkAccessed(mm, vcpu, pfn);
+  used(mm, vcpu, page, pfn);
   assert(pageRefs(page) > 1);
   setPageRefs(page, pageRefs(page) - 1);
   enterGuest(vcpu);
@@ -235,8 +236,14 @@ function mapped(vm: usize, mm: usize, pte: u64, old: u64, write: bool): bool {
 
 // faultTouched()
 function touched(mm: usize, vcpu: usize, page: usize, pfn: u32, slow: bool): void {
-  if (slow) lruMarkAccessed(mm, vcpu, pfn);
+  if (slow) used(mm, vcpu, page, pfn);
   else pageSet(page, PG_REFERENCED);
+}
+
+// lruMarkAccessed() on two lists, where most often nothing is left to do.
+function used(mm: usize, vcpu: usize, page: usize, pfn: u32): void {
+  if (!pageTest(page, PG_REFERENCED)) pageSet(page, PG_REFERENCED);
+  else if (!pageTest(page, PG_ACTIVE)) lruMarkAccessed(mm, vcpu, pfn);
 }
 
 // do_swap_page() past the swap cache. The caller has a reference. False: the fault goes on by steps.

@@ -48,7 +48,7 @@ export const PF_PRESENT: usize = NOTIFIER_PC + 80;
 // Frames set aside for page tables (mmu_topup_memory_caches()): count, pfns.
 export const SPARE_COUNT: usize = NOTIFIER_PC + 84;
 export const SPARE_PFNS: usize = NOTIFIER_PC + 240; // u32 × 6
-const BLOCKED_SEEN: usize = NOTIFIER_PC + 104; // u64
+export const BLOCKED_SEEN: usize = NOTIFIER_PC + 104; // u64
 const MODE: usize = NOTIFIER_PC + 112;
 /** The address space of that access, under shadow paging: frame of its table (guestspace.ts). */
 export const STEP_ROOT: usize = NOTIFIER_PC + 116;

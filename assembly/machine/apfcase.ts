@@ -1,4 +1,6 @@
-import { APF_TABLE_NEXT, APF_TABLE_NEXT_BITS } from "../kvm/apf";
+import { sleepersForget } from "../guest/apfsleep";
+import { APF_QUEUE_HEAD, APF_TABLE_NEXT, APF_TABLE_NEXT_BITS } from "../kvm/apf";
+import { workFree } from "../kvm/apfqueue";
 import {
   apfTableAdd,
   apfTableCount,
@@ -9,6 +11,9 @@ import {
   hash32,
 } from "../kvm/apftable";
 import { tokenNumber, tokenOf } from "../kvm/apftoken";
+import { vcpuApf } from "../kvm/vcpu";
+import { vmVcpuList } from "../kvm/vm";
+import { vmAt } from "../kvm/vmtable";
 import { arenaInit, arenaTake, PART_RECORDS } from "../memory/arena";
 import { E_NO_MEMORY, OK } from "../memory/status";
 
@@ -69,6 +74,19 @@ export function apfCaseCount(): u32 {
 /** The token of an attempt of `vcpu` whose turn is `id`. */
 export function apfCaseToken(id: u32, vcpu: u32, skipsZero: bool): u32 {
   return tokenOf(tokenNumber(id, skipsZero), vcpu);
+}
+
+/** The guest of VM `vm` forgets its dummies: what a guest would be that has none. In a machine that is explored. */
+export function apfCaseForget(vm: u32): void {
+  sleepersForget(vmVcpuList(vmAt(vm)));
+}
+
+/** The oldest work of the first vCPU of VM `vm` is freed, whoever is at it. False: there is none. In a machine that is explored. */
+export function apfCaseFreeAgain(vm: u32): bool {
+  const vcpu = vmVcpuList(vmAt(vm));
+  const work = <usize>load<u32>(vcpuApf(vcpu), APF_QUEUE_HEAD);
+  if (work !== 0) workFree(work, vcpu);
+  return work !== 0;
 }
 
 /** The turn after that. */

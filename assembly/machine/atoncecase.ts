@@ -1,13 +1,13 @@
 import { allowAtOnce } from "../kvm/atonce";
-import { KVM_CONTEXT_END } from "../kvm/vcpu";
+import { KVM_CONTEXT_END, TLB_PFNS, TLB_SET_MASK, TLB_WAYS } from "../kvm/vcpu";
 import { vmAt } from "../kvm/vmtable";
 import { ACTOR_BYTES } from "../sim/actor";
 import { EVENT_BYTES, eventsCapacity, eventsHeap, eventsPosted } from "../sim/events";
 import { vcpuAt } from "./lookup";
 
 // For the tests that compare machines whose plain faults go through in one go with machines whose faults all go by steps
-// (kvm/atonce.ts): the switch, and which memory may differ: what a vCPU's machines of steps have left behind, and the numbers that
-// pending events were given.
+// (kvm/atonce.ts): the switch, and which memory may differ: what a vCPU's machines of steps have left behind, the frames beside its TLB,
+// which are kept and read only where contents are checked, and the numbers that pending events were given.
 
 /** From now on plain faults go through in one go, or by steps. */
 export function atOnceAllow(allow: bool): void {
@@ -24,8 +24,16 @@ export function atOnceLocals(vm: u32, vcpu: u32): usize {
   return vcpuAt(vmAt(vm), vcpu) + ACTOR_BYTES;
 }
 
-export function atOnceLocalsBytes(): u32 {
-  return <u32>(KVM_CONTEXT_END - ACTOR_BYTES);
+export const AT_ONCE_LOCALS_BYTES: u32 = <u32>(KVM_CONTEXT_END - ACTOR_BYTES);
+
+/** Where the frames beside a vCPU's TLB lie. */
+export function atOnceFrames(vm: u32, vcpu: u32): usize {
+  return <usize>load<u32>(vcpuAt(vmAt(vm), vcpu), TLB_PFNS);
+}
+
+export function atOnceFramesBytes(vm: u32, vcpu: u32): u32 {
+  const actor = vcpuAt(vmAt(vm), vcpu);
+  return ((load<u32>(actor, TLB_SET_MASK) + 1) * load<u32>(actor, TLB_WAYS)) << 2;
 }
 
 /** Where the queue of events lies. */

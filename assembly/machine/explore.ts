@@ -12,6 +12,7 @@ import { kvmLock } from "../kvm/guestfile";
 import {
   VIOLATION_LOST_WRITE,
   VIOLATION_STALE_READ,
+  VIOLATION_TOKEN_REUSE,
   VIOLATIONS_KEPT,
   violationAt,
   violations,
@@ -27,6 +28,7 @@ import { lruAddDrainAll } from "../mm/lrubatch";
 import {
   ACTOR_BLOCKED,
   ACTOR_GUEST,
+  ACTOR_HALTED,
   ACTOR_SPINNING,
   ACTOR_VCPU,
   actorClock,
@@ -56,6 +58,7 @@ import {
 import { mutexOwner } from "../sim/mutex";
 import { traceActor } from "../sim/trace";
 import { cpuRelease } from "./cpus";
+import { actDo, actDue, actsMost, EXPLORE_ACT_BASE, guestGoesOn } from "./exploreguest";
 import { vcpuAt } from "./lookup";
 import { dispatch, stepOnce } from "./scheduler";
 import { firstActor, host, now, STOP_NONE, setNow, setStop, stopReason } from "./state";
@@ -66,7 +69,8 @@ import { TURN_FAULT, TURN_HALT, turn, turnResult } from "./turn";
 // delayed: its clock moves on to the present when its own turn comes, as that of an actor whose CPU was taken from it. So every
 // order that is chosen here is one that the same machine could have come by. The horizon is 0, so that each step ends where it may.
 //
-// A choice is a pending event, or a vCPU in the guest with an access to make, or to leave; another vCPU in the guest without one does nothing.
+// A choice is a pending event, an act of a guest (exploreguest.ts), or a vCPU in the guest with an access to make, a task or an event, or to leave;
+// another vCPU in the guest does nothing.
 
 const CHOICES_MOST: u32 = 64;
 const CALLS_MOST: u32 = 8;
@@ -74,6 +78,7 @@ const CHOICES: usize = memory.data(64 * 8, 8); // event index or TURN, actor
 const CALLS: usize = memory.data(8 * 72, 8);
 
 const TURN: u32 = 0xffffffff;
+const ACT: u32 = 0xfffffffe;
 
 /** What was done beforehand is over: pages that wait in a batch of some CPU are on their lists (lru_add_drain_all()). */
 export function exploreSettle(): void {
@@ -90,7 +95,11 @@ export function exploreChoices(): u32 {
   for (let actor = firstActor(); actor !== 0 && count < CHOICES_MOST; actor = actorNext(actor)) {
     if (actorKind(actor) !== ACTOR_VCPU || actorState(actor) !== ACTOR_GUEST) continue;
     const ends = vmEnding(vcpuVm(actor));
-    if (ends || vcpuFaultPending(actor) || stepPending(actor, false)) put(count++, TURN, <u32>actor);
+    if (ends || vcpuFaultPending(actor) || stepPending(actor, false) || guestGoesOn(actor))
+      put(count++, TURN, <u32>actor);
+  }
+  for (let index = actDue(0); index < actsMost() && count < CHOICES_MOST; index = actDue(index + 1)) {
+    put(count++, ACT, index);
   }
   return count;
 }
@@ -101,10 +110,11 @@ function put(choice: u32, what: u32, subject: u32): void {
   store<u32>(at, subject, 4);
 }
 
-/** Number of the actor of a choice; 0xffffffff for an event of a device or a timer. */
+/** Number of the actor of a choice, or EXPLORE_ACT_BASE and the number of an act; 0xffffffff for an event of a device or a timer. */
 export function exploreActor(choice: u32): u32 {
   const at = CHOICES + ((<usize>choice) << 3);
   const what = load<u32>(at);
+  if (what === ACT) return EXPLORE_ACT_BASE + load<u32>(at, 4);
   if (what !== TURN && eventKindAt(what) > EVENT_STEP + 1) return 0xffffffff;
   return actorId(<usize>load<u32>(at, 4));
 }
@@ -122,6 +132,10 @@ export function exploreStep(choice: u32): void {
     turn(subject, actorClock(subject) + 1, 1);
     if (turnResult() === TURN_FAULT) eventPost(actorClock(subject), EVENT_STEP, <u32>subject);
     else if (turnResult() === TURN_HALT) cpuRelease(subject);
+    return;
+  }
+  if (what === ACT) {
+    actDo(<u32>subject);
     return;
   }
   const time = eventTimeAt(what);
@@ -184,10 +198,11 @@ export function exploreCallDone(index: u32): bool {
   return callDone(CALLS + <usize>index * CALL_BYTES);
 }
 
-/** The actor of a program that has not ended sleeps; else it spins for a lock. */
+/** The actor of a program that has not ended sleeps, or is halted; else it spins for a lock. */
 export function exploreSleeps(vm: u32, vcpu: i32): bool {
   const owner = vmAt(vm);
-  return actorState(vcpu < 0 ? vmMonitor(owner) : vcpuAt(owner, <u32>vcpu)) === ACTOR_BLOCKED;
+  const state = actorState(vcpu < 0 ? vmMonitor(owner) : vcpuAt(owner, <u32>vcpu));
+  return state === ACTOR_BLOCKED || state === ACTOR_HALTED;
 }
 
 /** Number of the actor of a program; vCPU -1 is the monitor. */
@@ -216,12 +231,13 @@ export function exploreTrylocks(): u32 {
   return <u32>failed;
 }
 
-/** Address of the first noted read that found another content than the last write; 0 for none. */
+/** Address of the first noted read that found another content than the last write, or token that is used twice; 0 for none. */
 export function exploreContent(): usize {
   const noted = min<u32>(violations(), VIOLATIONS_KEPT);
   for (let index: u32 = 0; index < noted; index++) {
     const kind = load<u32>(violationAt(index));
-    if (kind === VIOLATION_LOST_WRITE || kind === VIOLATION_STALE_READ) return violationAt(index);
+    const found = kind === VIOLATION_LOST_WRITE || kind === VIOLATION_STALE_READ;
+    if (found || kind === VIOLATION_TOKEN_REUSE) return violationAt(index);
   }
   return 0;
 }

@@ -7,6 +7,7 @@ import { mmuFirst, mmuNext } from "../kvm/mmu";
 import { rmapFirst, rmapNext } from "../kvm/rmap";
 import { tlbPeek, tlbPfn } from "../kvm/tlb";
 import {
+  BLOCKED_SEEN,
   DAEMON_BYTES,
   KVM_CONTEXT_END,
   PF_START,
@@ -37,6 +38,7 @@ import { vmAt, vmTableCount } from "../kvm/vmtable";
 import { LEVEL_4K, leafPfn } from "../kvm/walk";
 import { THROTTLED_AT } from "../mm/context";
 import { frameStamp, mmArea, mmAreas } from "../mm/instance";
+import { mappingAt, mappingReadahead, mappings } from "../mm/mapping";
 import {
   blockByte,
   mmPfnEnd,
@@ -53,7 +55,7 @@ import {
   pageTest,
 } from "../mm/page";
 import { pteEntry, ptePfn, ptePresent, pteSwapped, ZERO_PFN } from "../mm/pte";
-import { spaceId, spacePte } from "../mm/space";
+import { spaceId, spaceMappings, spacePte } from "../mm/space";
 import {
   areaClusterNext,
   areaFreeHead,
@@ -64,7 +66,7 @@ import {
 } from "../mm/swaparea";
 import { swapCacheLookup, swapCount } from "../mm/swapmap";
 import { slotsLeft, slotsReturned } from "../mm/swapslots";
-import { swapCpus } from "../mm/swapstate";
+import { readaheadHits, readaheadPrevOffset, readaheadPrevWindow, swapCpus } from "../mm/swapstate";
 import {
   ACTOR_BYTES,
   ACTOR_VCPU,
@@ -79,6 +81,7 @@ import { LOCK_BYTES } from "../sim/lock";
 import { MUTEX_BYTES } from "../sim/mutex";
 import { mixCalls } from "./explore";
 import { mixApf } from "./exploreapf";
+import { mixActs, mixGuest } from "./exploreguest";
 import { firstActor, host } from "./state";
 import { hashBegin, hashValue, mix, mixWords } from "./statehash";
 
@@ -93,6 +96,7 @@ export function exploreHash(high: bool): u32 {
   if (high) return <u32>(hashValue() >> 32);
   hashBegin();
   mixCalls();
+  mixActs();
   for (let actor = firstActor(); actor !== 0; actor = actorNext(actor)) mixActor(actor);
   for (let id: u32 = 0; id < vmTableCount(); id++) mixVm(vmAt(id));
   mixFrames();
@@ -117,7 +121,8 @@ function mixActor(actor: usize): void {
   }
   mixWords(actor + THROTTLED_AT + 8, actor + TLB_GENERATION);
   mixWords(actor + TLB_GENERATION + 4, actor + PF_START);
-  mixWords(actor + PF_START + 8, actor + STEP_BEGAN);
+  mixWords(actor + PF_START + 8, actor + BLOCKED_SEEN);
+  mixWords(actor + BLOCKED_SEEN + 8, actor + STEP_BEGAN);
   mixWords(actor + STEP_BEGAN + 8, actor + KVM_CONTEXT_END);
   const entries = <usize>(load<u32>(actor, TLB_SET_MASK) + 1) * load<u32>(actor, TLB_WAYS);
   const tags = <usize>load<u32>(actor, TLB_TAGS);
@@ -131,6 +136,8 @@ function mixActor(actor: usize): void {
 
 function mixVm(vm: usize): void {
   mixApf(vm);
+  mixGuest(vm);
+  mixReadahead(spaceMappings(vmSpace(vm)));
   const lock = vmMmuLock(vm);
   mixWords(lock, lock + LOCK_BYTES);
   if (vmGuestFile(vm) !== 0) mixWords(kvmLock(vm), kvmLock(vm) + MUTEX_BYTES);
@@ -194,7 +201,15 @@ function mixContents(vm: usize, gfn: u32, pte: u64): void {
   mix(entry !== 0 && slotStamp(mm, entry) === last ? 1 : 0);
 }
 
-// Where the next swap slot comes from.
+// How far the next read from swap goes: it decides whether a fault can be asynchronous.
+function mixReadahead(table: usize): void {
+  for (let place: u32 = 0; place < mappings(table); place++) {
+    const state = mappingReadahead(mappingAt(table, place));
+    mixWords(state, state + 12);
+  }
+}
+
+// Where the next swap slot comes from, and how far a read by slots goes.
 function mixSwap(mm: usize): void {
   for (let type: u32 = 0; type < mmAreas(mm); type++) {
     const area = mmArea(mm, type);
@@ -202,6 +217,8 @@ function mixSwap(mm: usize): void {
     mix(areaClusterNext(area));
     mix(areaFreeHead(area) | ((<u64>areaFreeTail(area)) << 32));
   }
+  mix(readaheadHits(mm) | ((<u64>readaheadPrevOffset(mm)) << 32));
+  mix(readaheadPrevWindow(mm));
   for (let cpu: u32 = 0; cpu < swapCpus(mm); cpu++) {
     mix(slotsLeft(mm, cpu) | ((<u64>slotsReturned(mm, cpu)) << 32));
   }

@@ -87,7 +87,7 @@ export {
   CALL_UNPIN,
   CALL_WRITE,
 } from "../kvm/call";
-export { VIOLATION_LOST_WRITE, VIOLATION_STALE_READ } from "../kvm/integrity";
+export { VIOLATION_LOST_WRITE, VIOLATION_STALE_READ, VIOLATION_TOKEN_REUSE } from "../kvm/integrity";
 export { KVM_MEM_KERNEL, KVM_MEM_LOG_DIRTY_PAGES, KVM_MEM_READONLY, MEMSLOT_IDS } from "../kvm/memslot";
 export { MMU_LEGACY, MMU_SHADOW, MMU_TDP } from "../kvm/mmu";
 export { SPTE_EPT, SPTE_NPT } from "../kvm/spte";

@@ -51,6 +51,7 @@ import {
 import { ACCESS_FAULT, ACCESS_VIOLATION, accessRun, accessStop } from "../kvm/access";
 import {
   APF_CPL,
+  ATTENTION_EXCEPTION,
   ATTENTION_MSR,
   ATTENTION_READY,
   ATTENTION_SWITCH,
@@ -128,6 +129,9 @@ export const TURN_BUDGET: u32 = 3;
 /** The run stops here. */
 export const TURN_STOP: u32 = 4;
 
+// The turn is over in the middle of a handler.
+const TURN_CUT: u32 = 5;
+
 const RESULT: usize = memory.data(8, 8);
 
 /** Why the last turn() ended. */
@@ -153,7 +157,8 @@ export function turn(vcpu: usize, end: u64, budget: u32): u32 {
   while (true) {
     const attention = vcpuAttention(vcpu);
     if (attention !== 0) {
-      const result = attend(vcpu, attention);
+      const result = attend(vcpu, attention, end);
+      if (result === TURN_CUT) return done(TURN_OVER, made);
       if (result !== TURN_OVER) return done(result, made);
     }
     // The access that faulted comes first, whatever the time: a fault is over when its access has been repeated.
@@ -229,8 +234,8 @@ export function turn(vcpu: usize, end: u64, budget: u32): u32 {
   }
 }
 
-// Asynchronous page faults want something of the vCPU. TURN_OVER: nothing is in the way of its tasks.
-function attend(vcpu: usize, attention: u32): u32 {
+// Asynchronous page faults want something of the vCPU, whose turn goes on until `end`. TURN_OVER: nothing is in the way of its tasks.
+function attend(vcpu: usize, attention: u32, end: u64): u32 {
   if (attention & ATTENTION_READY) {
     vcpuLeaveGuest(vcpu);
     return TURN_FAULT;
@@ -244,8 +249,11 @@ function attend(vcpu: usize, attention: u32): u32 {
       faultSuspend(vcpu, taskFault(guestCurrent(vcpu)));
     }
   }
-  if (attention & ATTENTION_SWITCH && load<u32>(vcpu, GUEST_HANDLER) === 0) guestSwitch(vcpu);
-  if (attention & ATTENTION_MSR && load<u32>(vcpu, GUEST_HANDLER) === 0) guestWriteMsr(vcpu);
+  // An exception is taken before the guest's next instruction, whatever that is.
+  if (load<u32>(vcpu, GUEST_HANDLER) === 0 && (attention & ATTENTION_EXCEPTION) === 0) {
+    if (attention & ATTENTION_SWITCH) guestSwitch(vcpu);
+    if (attention & ATTENTION_MSR) guestWriteMsr(vcpu);
+  }
   while (true) {
     const event = guestEvent(vcpu);
     if (event === EVENT_HANDLED) break;
@@ -254,11 +262,13 @@ function attend(vcpu: usize, attention: u32): u32 {
       setStop(STOP_VIOLATION);
       return TURN_STOP;
     }
+    if (load<u32>(vcpu, GUEST_HANDLER) !== 0 && actorClock(vcpu) >= end) return TURN_CUT;
   }
   if (vcpuAttention(vcpu) & ATTENTION_READY) {
     vcpuLeaveGuest(vcpu);
     return TURN_FAULT;
   }
+  if (vcpuAttention(vcpu) & (ATTENTION_SWITCH | ATTENTION_MSR)) return attend(vcpu, vcpuAttention(vcpu), end);
   if (guestMsrHandled(vcpu)) {
     setStop(STOP_STEP);
     return TURN_STOP;

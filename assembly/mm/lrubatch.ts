@@ -155,7 +155,9 @@ export function lruBatchAt(mm: usize, cpu: u32, place: u32): u32 {
 /** lru_add_drain_all(): flushes the batches of every CPU. */
 export function lruAddDrainAll(mm: usize, actor: usize): void {
   for (let cpu: u32 = 0; cpu < swapCpus(mm); cpu++) {
-    for (let kind: u32 = 0; kind < KINDS; kind++) flush(mm, cpu, actorClock(actor), kind);
+    for (let kind: u32 = 0; kind < KINDS; kind++) {
+      if (load<u32>(batchOf(mm, cpu, kind)) !== 0) flush(mm, cpu, actorClock(actor), kind);
+    }
   }
 }
 

@@ -8,7 +8,7 @@ import { CONVERT_HELP, type ConvertFlags, convertCommand } from "./convert.js";
 import { CURVE_HELP, type CurveFlags, curveCommand } from "./curve.js";
 import { type Circumstances, EXIT, failureOf } from "./exit.js";
 import { type ExploreFlags, explorations, exploreCommand } from "./explore.js";
-import { addRunOptions, type RunFlags, readCount, readList, readSize } from "./options.js";
+import { addRunOptions, type RunFlags, readCount, readList, readPositive, readSize } from "./options.js";
 import { presets } from "./presets.js";
 import { type ReplayFlags, replaySource } from "./replay.js";
 import { addReportOptions, REPORT_HELP, type ReportFlags, reportCommand } from "./report.js";
@@ -250,9 +250,9 @@ function addExplore(program: Command, invocation: Invocation): void {
     .description("try every order of the steps of a tiny machine's actors")
     .argument("<file|preset>", "exploration (JSON), or the name of one that comes with pagevisor")
     .addOption(
-      new Option("--depth <n>", "steps of an interleaving at most (default: 200)").argParser(readCount),
+      new Option("--depth <n>", "steps of an interleaving at most (default: 200)").argParser(readPositive),
     )
-    .addOption(new Option("--states <n>", "states at most (default: 1000000)").argParser(readCount))
+    .addOption(new Option("--states <n>", "states at most (default: 1000000)").argParser(readPositive))
     .addOption(new Option("--no-merge", "take no two states for one, even if they differ in time alone"))
     .addOption(new Option("--replay <schedule>", "play one interleaving: 0,1,1 or what --json has printed"))
     .addOption(new Option("--json", "print the result as one JSON document, nothing else"))

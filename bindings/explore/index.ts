@@ -7,7 +7,7 @@ import { guard } from "../guard.js";
 import { resolveScenario } from "../scenario.js";
 import { traceCounts } from "../tracepoints.js";
 import { pageState } from "./page.js";
-import { checkNames, type Exploration, prepare, walkersOf } from "./program.js";
+import { checkNames, type Exploration, prepare, type Walker, walkersOf } from "./program.js";
 import { type Found, search } from "./search.js";
 import { type FoundViolation, World } from "./world.js";
 
@@ -67,14 +67,15 @@ export async function explore(
   const { depth = 200, states = 1_000_000, merge = true, replay, signal } = options;
   const resolved = resolveScenario({ ...scenario, check: { integrity: true, onViolation: "count" } });
   const core = new Core(options.module ?? (await coreModule()));
-  guard(() => bootCore(core, resolved, new Map()));
+  const tasks = guard(() => bootCore(core, resolved, new Map()));
   prepare(core, resolved, before);
-  const world = new World(core, walkersOf(resolved, actors), look);
+  const world = new World(core, walkersOf(resolved, actors, tasks), look);
   const root = world.image();
 
   const found = replay === undefined ? await search(world, { depth, states, merge, signal }) : null;
   const schedule = replay ?? found!.schedule;
-  const gfn = found?.violation?.gfn ?? actors[0]!.program[0]![1] ?? 0;
+  const [{ program, tasks: first }] = world.walkers as [Walker];
+  const gfn = found?.violation?.gfn ?? program[0]?.[1] ?? first[0]?.first ?? 0;
   const vm = actors[0]!.vm ?? 0;
   world.restore(root);
   const steps: ExploredStep[] = [];

@@ -9,6 +9,9 @@ export type ViolationKind =
   | "heldPage"
   | "misledUnmap"
   | "miscountedPage"
+  | "tokenReuse"
+  | "doubleFree"
+  | "leaked"
   | "lostWakeUp"
   | "deadlock"
   | "brokenCheck"
@@ -18,5 +21,6 @@ export type ViolationKind =
 export const VIOLATIONS: readonly ViolationKind[] = [
   ...["lostWrite", "staleRead", "freedFrame", "pinnedForEver"],
   ...["heldPage", "misledUnmap", "miscountedPage"],
+  ...["tokenReuse", "doubleFree", "leaked"],
   ...["lostWakeUp", "deadlock", "brokenCheck"],
 ] as ViolationKind[];

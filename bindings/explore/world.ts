@@ -3,7 +3,7 @@
 import type { Core } from "../core.js";
 import { PagevisorError } from "../errors.js";
 import { guard } from "../guard.js";
-import { operationDone, startOperation, type Walker } from "./program.js";
+import { operationDone, operations, startOperation, type Walker } from "./program.js";
 import { VIOLATIONS, type ViolationKind } from "./violations.js";
 
 /** Something wrong, and where. */
@@ -36,6 +36,8 @@ export class World {
     readonly look: readonly ViolationKind[] = VIOLATIONS,
   ) {
     this.places = walkers.map(() => 0);
+    const moved = walkers.some(({ program }) => program.some(([what]) => what === "attempts"));
+    if (moved) core.call.exploreTokensExact();
     for (let index = 0; index < walkers.length; index++) this.next(index);
   }
 
@@ -69,8 +71,8 @@ export class World {
     if (this.trap !== null) return;
     this.walkers.forEach((walker, index) => {
       const begun = this.places[index]!;
-      if (begun > walker.program.length || !operationDone(this.core, walker, index)) return;
-      const migrated = walker.program[begun - 1]![0] === "migrate";
+      if (begun > operations(walker) || !operationDone(this.core, walker, index)) return;
+      const migrated = walker.program[begun - 1]?.[0] === "migrate";
       if (migrated && this.core.call.exploreCallFailed(index) > 0) this.failed.add(walker.of);
       this.next(index);
     });
@@ -112,7 +114,7 @@ export class World {
           text: "an spte keeps a frame that the host no longer maps, and nobody will name it again",
         };
     }
-    const last = this.held() ?? (settled ? this.stuck() : null);
+    const last = this.held() ?? this.works() ?? (settled ? (this.stuck() ?? this.leftOver()) : null);
     return last !== null && this.look.includes(last.kind) ? last : null;
   }
 
@@ -158,14 +160,40 @@ export class World {
     return null;
   }
 
+  // What of asynchronous page faults is in no place, or in two.
+  private works(): FoundViolation | null {
+    const { core } = this;
+    for (const vm of new Set(this.walkers.map((walker) => walker.vm))) {
+      const works = core.call.exploreWorks(vm);
+      if (works === core.constant("WORKS_FREED"))
+        return { kind: "doubleFree", gfn: null, text: "a work that was freed is used, or freed again" };
+      if (works === core.constant("WORKS_LEAKED"))
+        return { kind: "leaked", gfn: null, text: "a work is in no list, and nobody is at it" };
+    }
+    return null;
+  }
+
+  private leftOver(): FoundViolation | null {
+    const vms = [...new Set(this.walkers.map((walker) => walker.vm))];
+    if (vms.every((vm) => this.core.call.exploreDummies(vm) === 0)) return null;
+    return { kind: "leaked", gfn: null, text: "a dummy stands for a task that will never come" };
+  }
+
   private stuck(): FoundViolation | null {
-    const index = this.walkers.findIndex(({ program, vm, vcpu }, at) => {
-      const left = vcpu >= 0 && this.core.call.stepVmEnding(vm) !== 0;
-      return !left && this.places[at]! <= program.length;
+    const { call } = this.core;
+    const walker = this.walkers.find((each, at) => {
+      const left = each.vcpu >= 0 && call.stepVmEnding(each.vm) !== 0;
+      return !left && this.places[at]! <= operations(each);
     });
-    if (index < 0) return null;
-    const { name, vm, vcpu } = this.walkers[index]!;
-    return this.core.call.exploreSleeps(vm, vcpu) !== 0
+    if (walker === undefined) return null;
+    const { name, vm, vcpu, tasks } = walker;
+    const asleep = tasks.find(({ id }) => call.exploreTaskSleeps(id) !== 0);
+    if (asleep !== undefined) {
+      const token = `0x${(call.exploreTaskToken(asleep.id) >>> 0).toString(16)}`;
+      const text = `task ${asleep.name} sleeps under token ${token}, and nobody will wake it`;
+      return { kind: "lostWakeUp", gfn: null, text };
+    }
+    return call.exploreSleeps(vm, vcpu) !== 0
       ? { kind: "lostWakeUp", gfn: null, text: `${name} sleeps, and nobody will wake it` }
       : { kind: "deadlock", gfn: null, text: `${name} waits for a lock that nobody will drop` };
   }
@@ -174,10 +202,12 @@ export class World {
   private content(address: number): FoundViolation {
     const { core } = this;
     const record = core.u32(address, 6);
-    const lost = record[0] === core.constant("VIOLATION_LOST_WRITE");
     const gfn = record[2]!;
-    const text = lost ? "the last write is nowhere" : "a read went to another place than the last write";
-    return { kind: lost ? "lostWrite" : "staleRead", gfn, text };
+    if (record[0] === core.constant("VIOLATION_TOKEN_REUSE"))
+      return { kind: "tokenReuse", gfn, text: "a task sleeps already under the token of this fault" };
+    return record[0] === core.constant("VIOLATION_LOST_WRITE")
+      ? { kind: "lostWrite", gfn, text: "the last write is nowhere" }
+      : { kind: "staleRead", gfn, text: "a read went to another place than the last write" };
   }
 
   // The operation of walker `index` after the one that has ended; one past the last means that it is through.
@@ -185,14 +215,18 @@ export class World {
     const place = this.places[index]!;
     this.places[index] = place + 1;
     const walker = this.walkers[index]!;
-    if (place < walker.program.length) guard(() => startOperation(this.core, walker, index, place));
+    if (place < operations(walker)) guard(() => startOperation(this.core, walker, index, place));
   }
 
   private nameOf(actor: number): string {
     const { call } = this.core;
-    const found = this.walkers.find(({ vm, vcpu }) => call.exploreActorOf(vm, vcpu) >>> 0 === actor);
-    if (found !== undefined) return found.name;
     if (actor === 0xffffffff) return "device";
+    const act = actor - this.core.constant("EXPLORE_ACT_BASE");
+    if (act >= 0) return this.walkers[act]!.name;
+    const found = this.walkers.find(
+      ({ kind, vm, vcpu }) => kind !== "acts" && call.exploreActorOf(vm, vcpu) >>> 0 === actor,
+    );
+    if (found !== undefined) return found.name;
     const worker = actor - this.core.constant("WORKER_ID_BASE");
     return worker >= 0 ? `worker ${worker}` : `actor ${actor}`;
   }

@@ -67,7 +67,7 @@ test("ready first: whenever the page comes, the task sleeps until then or not at
 test("reset: switching off at any moment of a fault, and on again, leaves nobody asleep", async () => {
   const module = await debugModule;
   const first = await create(pressed({ design: "upstream" }, 8000), { module });
-  first.run({ accesses: 120 });
+  first.run({ accesses: 130 }); // a fault is outstanding, and soon another
   let cancelled = 0;
   for (let moment = 0; moment < 160; moment++) {
     const machine = first.fork();

@@ -58,14 +58,19 @@ function lasting({ digest, status, stoppedBy, oom, virtualTimeNs, accesses, vms,
 /** The arena of a machine without what may differ. */
 function memoryOf(machine: Machine, vcpus: readonly number[]): Uint8Array {
   const { call, memory } = coreOf(machine);
+  const localsBytes = coreOf(machine).constant("AT_ONCE_LOCALS_BYTES");
   const copy = new Uint8Array(memory.buffer.slice(call.bootHeapBase() >>> 0));
   const clear = (address: number, bytes: number): void => {
     const from = (address >>> 0) - (call.bootHeapBase() >>> 0);
     copy.fill(0, from, from + bytes);
   };
   clear(call.atOnceEvents(), call.atOnceEventsBytes());
-  for (const [vm, count] of vcpus.entries())
-    for (let vcpu = 0; vcpu < count; vcpu++) clear(call.atOnceLocals(vm, vcpu), call.atOnceLocalsBytes());
+  for (const [vm, count] of vcpus.entries()) {
+    for (let vcpu = 0; vcpu < count; vcpu++) {
+      clear(call.atOnceLocals(vm, vcpu), localsBytes);
+      clear(call.atOnceFrames(vm, vcpu), call.atOnceFramesBytes(vm, vcpu));
+    }
+  }
   return copy;
 }
 
