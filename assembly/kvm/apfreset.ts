@@ -45,7 +45,7 @@ import { vmStats } from "./vm";
 
 // The guest switches asynchronous page faults on or off, or its vCPU is reset: kvm_pv_enable_async_pf(),
 // kvm_clear_async_pf_completion_queue(), kvm_async_pf_wakeup_all(). Whoever switches off wakes his own sleepers: of what is
-// dropped no event is sent. After switching on, and after a restore, one broadcast wakes everybody.
+// dropped no event is sent. After switching on one broadcast wakes everybody.
 
 /** The vCPU goes by the VM's present rules: what is outstanding under the old ones is cancelled, and the guest writes the MSR. */
 export function apfSwitch(apf: usize, time: u64): void {

@@ -94,7 +94,6 @@ import {
   vmExpected,
   vmFormat,
   vmGuestFile,
-  vmId,
   vmIsLegacy,
   vmIsShadow,
   vmMm,

@@ -24,7 +24,7 @@ import {
 } from "../mm/space";
 import { swapCount, swapFree } from "../mm/swapmap";
 import { actorCpu, STAGE_LOCK } from "../sim/actor";
-import { checkMutex, MUTEX_BYTES, mutexLock, mutexOwner, mutexUnlock } from "../sim/mutex";
+import { checkMutex, mutexLock, mutexOwner, mutexUnlock } from "../sim/mutex";
 import { memslotFirst, memslotIndex, memslotPages } from "./memslot";
 import { gfnToMemslot } from "./memslots";
 import { setVmGuestFile, vmGfnEnd, vmGuestFile, vmId, vmMm, vmSlots, vmSpace, vmVcpus } from "./vm";

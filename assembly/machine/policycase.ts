@@ -3,7 +3,6 @@ import {
   arenaInit,
   arenaReserve,
   arenaTake,
-  arenaTop,
   PART_RECORDS,
   PART_WORKLOADS,
 } from "../memory/arena";

@@ -80,7 +80,6 @@ import {
 } from "../mm/space";
 import { swapDevice, swapUsed } from "../mm/swaparea";
 import { swapCacheLookup } from "../mm/swapmap";
-import { MAX_ORDER } from "../mm/zone";
 import { ACTOR_BLOCKED, actorBlockedNs, actorClock, actorState, STAGE_COUNT } from "../sim/actor";
 import { deviceBusyNs, deviceQueuePeak, deviceReads, deviceWrites } from "../sim/device";
 import { digestFold, digestState } from "../sim/digest";

@@ -8,8 +8,7 @@ import { monitorCall, monitorStep } from "../kvm/monitor";
 import { pagerStep, pagerTimer } from "../kvm/pager";
 import { vcpuStep } from "../kvm/run";
 import { VCPU_APF_HALTED, vcpuApf, vcpuMode, vcpuVm } from "../kvm/vcpu";
-import { vmId, vmMonitor } from "../kvm/vm";
-import { vmAt } from "../kvm/vmtable";
+import { vmId } from "../kvm/vm";
 import { TIME_NEVER } from "../memory/layout";
 import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE, STEP_OOM } from "../memory/status";
 import { allocOverLimit } from "../mm/alloc";
@@ -40,7 +39,6 @@ import {
   actorState,
   CPU_NONE,
   STAGE_ASYNC,
-  STAGE_RECLAIM,
   setActorClock,
 } from "../sim/actor";
 import { DIGEST_OOM, digestAdd } from "../sim/digest";

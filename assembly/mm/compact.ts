@@ -11,7 +11,6 @@ import {
   TRACE_MM_COMPACTION_TRY_TO_COMPACT_PAGES,
 } from "../sim/trace";
 import {
-  blockEnd,
   blockStart,
   COMPACT_COMPLETE,
   COMPACT_CONTENDED,

@@ -1,6 +1,6 @@
 import { PFN_NONE } from "../memory/layout";
 import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
-import { actorClock, actorCpu, actorGoesOn, actorSpend, STAGE_ALLOC, STAGE_LOCK } from "../sim/actor";
+import { actorCpu, actorGoesOn, actorSpend, STAGE_ALLOC, STAGE_LOCK } from "../sim/actor";
 import { COST_HUGE_FAULT_NS, COST_MINOR_FAULT_NS, cost } from "../sim/costs";
 import { allocated, allocBegin, allocStep, allocTableBegin } from "./alloc";
 import {
@@ -85,7 +85,6 @@ import {
   setSpaceTable,
   spaceAccount,
   spaceId,
-  spaceMemcg,
   spacePte,
   spaceTable,
   spaceUserfault,

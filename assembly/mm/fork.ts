@@ -19,8 +19,6 @@ import { swapDup } from "./swapmap";
 // A shared page is write-protected on both sides and belongs to neither alone; a shared slot counts both.
 // Left out: pinned pages (copied at once), the notifier (a VM's process does not fork).
 
-const TABLE_PAGES: u32 = 512;
-
 /** Gives `child`, which is empty, a copy of the page tables of `parent`. Fails with E_NO_MEMORY; what is copied stays. */
 export function forkSpace(mm: usize, parent: usize, child: usize): i32 {
   assert(spacePages(parent) === spacePages(child));

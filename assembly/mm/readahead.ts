@@ -34,7 +34,7 @@ import {
 } from "./page";
 import { pageTrylock, pageUnlock } from "./pagelock";
 import { ENTRY_NONE, entryOffset, entryType, pteEntry, pteSwapped, swapEntry } from "./pte";
-import { spaceFirst, spaceId, spaceMappings, spaceMemcg, spacePte } from "./space";
+import { spaceFirst, spaceId, spaceMappings, spacePte } from "./space";
 import { areaSlots, slotOwner, slotStamp, swapArea, swapDevice } from "./swaparea";
 import { swapCacheAdd } from "./swapcache";
 import { swapCacheLookup, swapCachePrepare, swapCacheShadow, swapCount } from "./swapmap";

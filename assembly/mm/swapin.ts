@@ -69,7 +69,7 @@ import {
   swapSubmitRead,
   swapTraceRead,
 } from "./readahead";
-import { spaceAccount, spaceId, spaceMemcg, spacePte } from "./space";
+import { spaceAccount, spaceId, spacePte } from "./space";
 import { slotOwner, swapArea, swapDevice, swapFull } from "./swaparea";
 import { swapCacheAdd, swapCacheTryFree } from "./swapcache";
 import { swapCacheLookup, swapCachePrepare, swapCacheShadow, swapCount, swapFree } from "./swapmap";

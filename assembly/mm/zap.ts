@@ -1,4 +1,4 @@
-import { actorClock, actorCpu } from "../sim/actor";
+import { actorCpu } from "../sim/actor";
 import { pagePut } from "./free";
 import { lruAddDrain } from "./lrubatch";
 import { memcgEvents } from "./memcgstat";
