@@ -48,7 +48,7 @@ test("a table by default: a line for each point, the error of one that failed be
 
 test("a preset with memory that goes offline: a second table says what became of it, by design", async () => {
   const { exitCode, out } = await pagevisor([
-    ...["headlines/apf-offline", "--workers", "1", "--vary", "vms.guest.guest.tasks.store.count=63"],
+    ...["headlines/apf-offline", "--workers", "1", "--vary", "vms.guest.guest.tasks.store.count=127"],
     ...["--vary", "vms.guest.asyncPf.pin=held,mapping-2013,released"],
   ]);
   assert.is(exitCode, 0);
