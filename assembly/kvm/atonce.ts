@@ -126,7 +126,7 @@ import { LEVEL_4K, walkLeaf } from "./walk";
 // switched on. Most faults meet neither: nothing else is due until they are over, no lock is held, and the VM has the plain design. Those are gone
 // through here without asking again at each step: the page comes from a synchronous device, or is there, and where its cgroup is full an idealized policy's
 // page goes. The history is the same: the same changes in the same order at the same virtual times, and a fault that turns out not to be plain
-// goes on by steps from where it stands. test/atonce.test.ts runs machines with and without it.
+// goes on by steps from where it stands. test/kvm/atonce.test.ts runs machines with and without it.
 //
 // Measured: 2.6 to 3 times the accesses a second in a guest of 16 MiB, 1.7 times in one of 1 GiB (docs/performance.md).
 
