@@ -1,3 +1,4 @@
+import { GFN_NONE } from "../memory/layout";
 import { actorSpend, STAGE_EXIT } from "../sim/actor";
 import { COST_VM_EXIT_NS, cost } from "../sim/costs";
 import {
@@ -36,7 +37,7 @@ import {
 import { apfEnabled, EN_DELIVERY_AS_INT, EN_ENABLED } from "./apfcondition";
 import { apfPinDrop } from "./apfpin";
 import { apfDoneEmpty, workDone, workFree, workQueue, workUnqueue } from "./apfqueue";
-import { apfTableReset, GFN_NONE } from "./apftable";
+import { apfTableReset } from "./apftable";
 import { apfKick, workUnschedule } from "./apfworker";
 import { guestCacheInit } from "./guestwrite";
 import { VM_APF_CANCELLED, vmCountAdd } from "./stats";

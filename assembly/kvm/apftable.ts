@@ -1,3 +1,4 @@
+import { GFN_NONE } from "../memory/layout";
 import { APF_TABLE, APF_TABLE_BITS, APF_TABLE_NEXT, APF_TABLE_NEXT_BITS } from "./apf";
 
 // The gfns that a vCPU waits for (vcpu->arch.apf.gfns): a hash table with linear probing and deletion by moving back. It has at
@@ -5,8 +6,6 @@ import { APF_TABLE, APF_TABLE_BITS, APF_TABLE_NEXT, APF_TABLE_NEXT_BITS } from "
 //
 // invariant: no gfn stands in it twice
 // invariant: between an entry's home and its place no place is empty
-
-export const GFN_NONE: u32 = 0xffffffff;
 
 // GOLDEN_RATIO_32
 const GOLDEN_RATIO: u32 = 0x61c88647;

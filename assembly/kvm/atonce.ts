@@ -1,4 +1,4 @@
-import { PFN_NONE } from "../memory/layout";
+import { GFN_NONE, PFN_NONE } from "../memory/layout";
 import { allocAtChoice } from "../mm/alloc";
 import {
   entryPlain,
@@ -308,8 +308,6 @@ function evict(vcpu: usize, vm: usize, mm: usize, space: usize, pfn: u32): bool 
   evictEnds(mm, vcpu, space, index, pfn, entry);
   return true;
 }
-
-const GFN_NONE: u32 = 0xffffffff;
 
 // The one guest frame that page `index` backs; GFN_NONE where several slots have it, or none.
 function gfnOf(vm: usize, index: u32): u32 {

@@ -15,7 +15,7 @@ import {
   setCallResult,
   setCallStatus,
 } from "./call";
-import { CALL_PC, vcpuVm } from "./vcpu";
+import { CALL_PC, callGoto, vcpuVm } from "./vcpu";
 import { vmMm, vmSpace } from "./vm";
 
 // The files of the VM's memory cgroup that its monitor writes to: memory.max (memory_max_write()), which reclaims until the cgroup fits, and
@@ -25,10 +25,6 @@ import { vmMm, vmSpace } from "./vm";
 const BEGIN: u32 = 1;
 const NEXT: u32 = 2;
 const RECLAIM: u32 = 3;
-
-function goto(monitor: usize, pc: u32): void {
-  store<u32>(monitor, pc, CALL_PC);
-}
 
 /** Goes on with CALL_MEMORY_MAX or CALL_MEMORY_RECLAIM. Returns STEP_*. */
 export function cgroupCallStep(monitor: usize, call: usize): i32 {
@@ -43,7 +39,7 @@ export function cgroupCallStep(monitor: usize, call: usize): i32 {
         setMemcgMax(spaceMemcg(space), callEnd(call));
         stocksDrain(mm, swapCpus(mm), space);
       }
-      goto(monitor, NEXT);
+      callGoto(monitor, NEXT);
     } else if (pc === NEXT) {
       const pages = wanted(call, space);
       if (pages === 0) return STEP_DONE;
@@ -53,14 +49,14 @@ export function cgroupCallStep(monitor: usize, call: usize): i32 {
       }
       if (callFlags(call) === 1) lruAddDrainAll(mm, monitor);
       reclaimBegin(mm, monitor, space, pages);
-      goto(monitor, RECLAIM);
+      callGoto(monitor, RECLAIM);
     } else {
       const step = reclaimStep(mm, monitor);
       if (step !== STEP_DONE) return step;
       const freed = reclaimProgress(monitor);
       setCallResult(call, callResult(call) + freed);
       if (freed === 0) setCallFlags(call, callFlags(call) - 1);
-      goto(monitor, NEXT);
+      callGoto(monitor, NEXT);
       return STEP_AGAIN;
     }
   }

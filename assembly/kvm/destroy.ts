@@ -60,7 +60,17 @@ import { mmuZapAll } from "./mmu";
 import { pagerStop } from "./pager";
 import { spareCount, takeSpare } from "./spare";
 import { TRUNCATE_BEGIN, truncateStep } from "./truncate";
-import { CALL_PC, PF_PENDING, setVcpuMode, VCPU_ENDED, vcpuApf, vcpuMode, vcpuNext, vcpuVm } from "./vcpu";
+import {
+  CALL_PC,
+  callGoto,
+  PF_PENDING,
+  setVcpuMode,
+  VCPU_ENDED,
+  vcpuApf,
+  vcpuMode,
+  vcpuNext,
+  vcpuVm,
+} from "./vcpu";
 import { vmGuestFile, vmMm, vmMmuLock, vmSlots, vmSpace, vmVcpuList } from "./vm";
 import { threadIdle, threadsWait, vmEndBegin, vmEndDone } from "./vmend";
 
@@ -101,10 +111,6 @@ export function destroyRegister(hook: IdleHook): void {
   devicesIdle = hook;
 }
 
-function goto(monitor: usize, pc: u32): void {
-  store<u32>(monitor, pc, CALL_PC);
-}
-
 /** Goes on with CALL_DESTROY_VM. Returns STEP_*. */
 export function destroyCallStep(monitor: usize, call: usize): i32 {
   const vm = vcpuVm(monitor);
@@ -114,7 +120,7 @@ export function destroyCallStep(monitor: usize, call: usize): i32 {
     const pc = load<u32>(monitor, CALL_PC);
     if (pc === BEGIN) {
       begin(vm, monitor, call);
-      goto(monitor, LEAVE);
+      callGoto(monitor, LEAVE);
     } else if (pc === LEAVE) {
       if (!threadsIdle(vm)) {
         threadsWait(vm, monitor);
@@ -122,21 +128,21 @@ export function destroyCallStep(monitor: usize, call: usize): i32 {
       }
       pinsDrop(mm, spaceId(space), monitor);
       if (vmGuestFile(vm) !== 0) {
-        goto(monitor, TABLES);
+        callGoto(monitor, TABLES);
         continue;
       }
       if (mmKsm(mm) !== 0) ksmAdvise(mm, space, 0, spacePages(space), false);
-      goto(monitor, ZAP);
+      callGoto(monitor, ZAP);
       if (!lockWrite(vmMmuLock(vm), monitor)) return STEP_BLOCKED;
     } else if (pc === ZAP) {
       zap(vm, monitor);
-      goto(monitor, ZAPPED);
+      callGoto(monitor, ZAPPED);
       if (!actorGoesOn(monitor)) return STEP_AGAIN; // yield: mmu_lock is held for writing
     } else if (pc === ZAPPED) {
       unlockWrite(vmMmuLock(vm), monitor);
-      goto(monitor, UNMAP);
+      callGoto(monitor, UNMAP);
     } else if (pc === UNMAP) {
-      if (unmap(vm, monitor, call)) goto(monitor, SETTLE);
+      if (unmap(vm, monitor, call)) callGoto(monitor, SETTLE);
       if (!actorGoesOn(monitor)) return STEP_AGAIN; // yield: between two page tables
     } else if (pc === SETTLE) {
       // Whoever was about to invalidate a page that is gone finds its slots to the end.
@@ -149,7 +155,7 @@ export function destroyCallStep(monitor: usize, call: usize): i32 {
     } else if (pc === TABLES) {
       setCallResult(call, spaceSwapents(space) + fileCount(spaceFile(space)));
       zap(vm, monitor);
-      goto(monitor, TRUNCATE_BEGIN);
+      callGoto(monitor, TRUNCATE_BEGIN);
       if (!actorGoesOn(monitor)) return STEP_AGAIN; // yield: the page cache and the entries are still there
     } else {
       const step = truncateStep(vm, monitor, call);

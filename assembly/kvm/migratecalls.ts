@@ -54,7 +54,7 @@ import {
   setCallStart,
   setCallStatus,
 } from "./call";
-import { CALL_PC, vcpuVm } from "./vcpu";
+import { CALL_PC, callGoto, vcpuVm } from "./vcpu";
 import { vmMm, vmSpace } from "./vm";
 import { vmAt } from "./vmtable";
 
@@ -67,10 +67,6 @@ export const MIGRATE_ONCE: u64 = 1;
 const BEGIN: u32 = 1;
 const RUN: u32 = 2;
 const ENDED: u32 = 3;
-
-function goto(monitor: usize, pc: u32): void {
-  store<u32>(monitor, pc, CALL_PC);
-}
 
 /** Goes on with CALL_MIGRATE, CALL_PIN, CALL_UNPIN, CALL_OFFLINE or CALL_COMPACT. Returns STEP_*. */
 export function migrateCallStep(monitor: usize, call: usize): i32 {
@@ -94,19 +90,19 @@ function movePages(monitor: usize, call: usize): i32 {
     const pc = load<u32>(monitor, CALL_PC);
     if (pc === BEGIN) {
       lruAddDrainAll(mm, monitor); // lru_cache_disable()
-      goto(monitor, ENDED);
+      callGoto(monitor, ENDED);
     } else if (pc === ENDED) {
       if (callFlags(call) !== 0 || !gather(monitor, call)) return STEP_DONE;
       migratesBegin(mm, monitor, MIGRATE_SYNC, REASON_SYSCALL);
       if (callHva(call) === MIGRATE_ONCE) migratesOnce(monitor);
-      goto(monitor, RUN);
+      callGoto(monitor, RUN);
     } else {
       const step = migratesStep(mm, monitor);
       if (step !== STEP_DONE) return step;
       setCallResult(call, callResult(call) + migratesMoved(monitor));
       setCallFlags(call, callFlags(call) + migratesLeft(monitor));
       migratesPutback(mm, monitor);
-      goto(monitor, ENDED);
+      callGoto(monitor, ENDED);
     }
   }
 }
@@ -138,7 +134,7 @@ function pin(monitor: usize, call: usize): i32 {
   if (page === callEnd(call)) return STEP_DONE;
   if (load<u32>(monitor, CALL_PC) === BEGIN) {
     faultBegin(monitor, vmSpace(vm), page, false);
-    goto(monitor, RUN);
+    callGoto(monitor, RUN);
   }
   const step = faultStep(vmMm(vm), monitor);
   if (step !== STEP_DONE) return step;
@@ -147,14 +143,14 @@ function pin(monitor: usize, call: usize): i32 {
     setCallResult(call, callResult(call) + 1);
   }
   setCallStart(call, page + 1);
-  goto(monitor, BEGIN);
+  callGoto(monitor, BEGIN);
   return STEP_AGAIN;
 }
 
 function offline(monitor: usize, call: usize): i32 {
   if (load<u32>(monitor, CALL_PC) === BEGIN) {
     offlineBegin(monitor, callStart(call), callEnd(call), actorClock(monitor) + callHva(call));
-    goto(monitor, RUN);
+    callGoto(monitor, RUN);
   }
   const step = offlineStep(vmMm(vcpuVm(monitor)), monitor);
   if (step !== STEP_DONE) return step;
@@ -169,7 +165,7 @@ function compact(monitor: usize, call: usize): i32 {
   const mm = vmMm(vcpuVm(monitor));
   if (load<u32>(monitor, CALL_PC) === BEGIN) {
     compactBegin(mm, monitor, callStart(call), callEnd(call));
-    goto(monitor, RUN);
+    callGoto(monitor, RUN);
   }
   const step = compactStep(mm, monitor);
   if (step !== STEP_DONE) return step;

@@ -57,7 +57,7 @@ import { filePageoutStep } from "./filepageout";
 import { contentDiscard, contentDiscarded, contentGiveUp, hostTouched } from "./integrity";
 import { migrateCallStep } from "./migratecalls";
 import { dirtyCallStep, memslotCallStep } from "./slotcalls";
-import { CALL_PC, DISCARD_END, setVcpuVm, vcpuVm } from "./vcpu";
+import { CALL_PC, callGoto, DISCARD_END, setVcpuVm, vcpuVm } from "./vcpu";
 import { vmGuestFile, vmMm, vmSpace } from "./vm";
 import { vmGone } from "./vmend";
 
@@ -100,10 +100,6 @@ export function monitorQueue(monitor: usize, call: usize): bool {
   return tail === 0;
 }
 
-function goto(monitor: usize, pc: u32): void {
-  store<u32>(monitor, pc, CALL_PC);
-}
-
 /** Goes on with the monitor's calls. STEP_DONE: one has been made, monitorCall() tells which; the monitor goes on. Returns STEP_*. */
 export function monitorStep(monitor: usize): i32 {
   while (true) {
@@ -116,7 +112,7 @@ export function monitorStep(monitor: usize): i32 {
       }
       actorClearStages(monitor);
       setCallBegan(call, actorClock(monitor));
-      goto(monitor, BEGIN);
+      callGoto(monitor, BEGIN);
       continue;
     }
     const step = goOn(monitor, call, pc);
@@ -126,7 +122,7 @@ export function monitorStep(monitor: usize): i32 {
     if (callNext(call) === 0) store<u32>(monitor, 0, TAIL);
     store<u32>(monitor, <u32>call, CALL);
     setCallEnded(call, actorClock(monitor));
-    goto(monitor, IDLE);
+    callGoto(monitor, IDLE);
     return STEP_DONE;
   }
 }
@@ -163,7 +159,7 @@ function pageout(monitor: usize, call: usize, pc: u32): i32 {
   const vm = vcpuVm(monitor);
   if (pc === BEGIN) {
     pageoutBegin(vmMm(vm), monitor, vmSpace(vm), callStart(call), callEnd(call));
-    goto(monitor, RUN);
+    callGoto(monitor, RUN);
   }
   return pageoutStep(vmMm(vm), monitor);
 }
@@ -190,19 +186,19 @@ function drop(monitor: usize, call: usize, pc: u32): i32 {
   if (pc === BEGIN) {
     if (discard) contentDiscard(vm, start, end);
     const step = notifyInvalidateStart(monitor, spaceId(space), start, end);
-    if (step === STEP_DONE) goto(monitor, RUN);
+    if (step === STEP_DONE) callGoto(monitor, RUN);
     return step === STEP_DONE ? STEP_AGAIN : step;
   }
   if (pc === SPLIT) {
     const step = thpSplitStep(monitor);
-    if (step === STEP_DONE) goto(monitor, RUN);
+    if (step === STEP_DONE) callGoto(monitor, RUN);
     return step === STEP_DONE ? STEP_AGAIN : step;
   }
   if (pc === RUN) {
     const partial = thpPartial(space, start, end);
     if (partial !== u32.MAX_VALUE) {
       thpSplitBegin(monitor, space, partial, false); // __split_huge_pmd() within the range's own notification
-      goto(monitor, SPLIT);
+      callGoto(monitor, SPLIT);
       return STEP_AGAIN;
     }
     if (discard) {
@@ -212,7 +208,7 @@ function drop(monitor: usize, call: usize, pc: u32): i32 {
       adviseFree(vmMm(vm), monitor, space, start, end);
     }
     scanned(monitor, call);
-    goto(monitor, CLOSE);
+    callGoto(monitor, CLOSE);
     return STEP_AGAIN; // yield: the notifier's range is still open
   }
   const step = notifyInvalidateEnd(monitor, spaceId(space), start, end);
@@ -240,7 +236,7 @@ function unmerge(monitor: usize, call: usize, pc: u32): i32 {
     setCallStart(call, page);
     if (page === callEnd(call)) return STEP_DONE;
     faultBegin(monitor, space, page, true);
-    goto(monitor, RUN);
+    callGoto(monitor, RUN);
   }
   const step = faultStep(mm, monitor);
   if (step !== STEP_DONE) return step;
@@ -248,7 +244,7 @@ function unmerge(monitor: usize, call: usize, pc: u32): i32 {
   ksmBroken(mm, space, page);
   setCallResult(call, callResult(call) + 1);
   setCallStart(call, page + 1);
-  goto(monitor, BEGIN);
+  callGoto(monitor, BEGIN);
   return STEP_AGAIN;
 }
 
@@ -260,7 +256,7 @@ function touch(monitor: usize, call: usize, pc: u32): i32 {
   if (page === callEnd(call)) return STEP_DONE;
   if (pc === BEGIN) {
     faultBegin(monitor, vmSpace(vm), page, write);
-    goto(monitor, RUN);
+    callGoto(monitor, RUN);
   }
   const step = faultStep(vmMm(vm), monitor);
   if (step !== STEP_DONE) return step;
@@ -271,6 +267,6 @@ function touch(monitor: usize, call: usize, pc: u32): i32 {
   hostTouched(vm, page, faultPfn(monitor), write, callFlags(call), actorClock(monitor));
   pagePut(vmMm(vm), faultPfn(monitor), monitor);
   setCallStart(call, page + 1);
-  goto(monitor, BEGIN);
+  callGoto(monitor, BEGIN);
   return STEP_AGAIN;
 }

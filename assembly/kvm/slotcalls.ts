@@ -54,7 +54,7 @@ import {
 } from "./memslotupdate";
 import { mmuSlotsChanged, mmuZapAll, mmuZapped } from "./mmu";
 import { slotRoom } from "./slotroom";
-import { CALL_PC, vcpuVm } from "./vcpu";
+import { CALL_PC, callGoto, vcpuVm } from "./vcpu";
 import { vmDefaultHva, vmGuestFile, vmIsLegacy, vmMmuLock, vmSlots, vmSpace } from "./vm";
 
 // The calls of a monitor that change the memory map or ask for its dirty log: the second half of __kvm_set_memory_region() with
@@ -77,10 +77,6 @@ const PROTECT: u32 = 6;
 const PROTECTED: u32 = 7;
 const MAP: u32 = 8;
 const MAPPED: u32 = 9;
-
-function goto(monitor: usize, pc: u32): void {
-  store<u32>(monitor, pc, CALL_PC);
-}
 
 // True when no notifier is open; else the monitor sleeps until none is.
 function settled(monitor: usize, slots: usize): bool {
@@ -130,12 +126,12 @@ function changeMap(monitor: usize, call: usize, vm: usize): i32 {
         return STEP_DONE;
       }
       setCallResult(call, <u32>kind);
-      goto(monitor, kind === UPDATE_DELETE || kind === UPDATE_MOVE ? INVALID : COMMIT);
+      callGoto(monitor, kind === UPDATE_DELETE || kind === UPDATE_MOVE ? INVALID : COMMIT);
     } else if (pc === INVALID) {
       if (!settled(monitor, slots)) return STEP_BLOCKED;
       setMemslotFlags(slot, memslotFlags(slot) | KVM_MEMSLOT_INVALID);
       memslotsPublish(slots);
-      goto(monitor, ZAP);
+      callGoto(monitor, ZAP);
       // yield: faults on the slot start over from now on
       if (!lockWrite(vmMmuLock(vm), monitor)) return STEP_BLOCKED;
     } else if (pc === ZAP) {
@@ -147,11 +143,11 @@ function changeMap(monitor: usize, call: usize, vm: usize): i32 {
       const tdp = !vmIsLegacy(vm);
       if (tdp) unlockWrite(vmMmuLock(vm), monitor);
       actorSpend(monitor, STAGE_RECLAIM, zapped * cost(COST_RMAP_PER_SPTE_NS));
-      goto(monitor, tdp ? COMMIT : ZAPPED);
+      callGoto(monitor, tdp ? COMMIT : ZAPPED);
       if (!actorGoesOn(monitor)) return STEP_AGAIN; // yield: the slot is invalid; with the legacy MMU mmu_lock is held for writing
     } else if (pc === ZAPPED) {
       unlockWrite(vmMmuLock(vm), monitor);
-      goto(monitor, COMMIT);
+      callGoto(monitor, COMMIT);
     } else if (pc === COMMIT) {
       if (!settled(monitor, slots)) return STEP_BLOCKED;
       const deleted = slot !== 0 && callEnd(call) === 0;
@@ -165,20 +161,20 @@ function changeMap(monitor: usize, call: usize, vm: usize): i32 {
         commit(vm, call, slot);
         contentForget(vm, first, first + pages);
         callBecomes(call, CALL_DONTNEED, first, first + pages);
-        goto(monitor, BEGIN);
+        callGoto(monitor, BEGIN);
         return STEP_AGAIN;
       }
       const logs = commit(vm, call, slot);
       if (slot === 0 && (callFlags(call) & KVM_MEM_KERNEL) !== 0 && callStatus(call) === OK) {
-        goto(monitor, MAP);
+        callGoto(monitor, MAP);
         if (!actorGoesOn(monitor)) return STEP_AGAIN; // yield: the slot is there, and has no memory
         continue;
       }
       if (!logs) return STEP_DONE;
-      goto(monitor, PROTECT);
+      callGoto(monitor, PROTECT);
       if (!lockWrite(vmMmuLock(vm), monitor)) return STEP_BLOCKED;
     } else if (pc === MAP) {
-      goto(monitor, MAPPED);
+      callGoto(monitor, MAPPED);
       if (!lockWrite(vmMmuLock(vm), monitor)) return STEP_BLOCKED;
     } else if (pc === MAPPED) {
       const made = memslotById(slots, callSlot(call));
@@ -190,7 +186,7 @@ function changeMap(monitor: usize, call: usize, vm: usize): i32 {
       const entries = dirtyBegin(vm, slot, actorClock(monitor));
       actorSpend(monitor, STAGE_RECLAIM, entries * cost(COST_RMAP_PER_SPTE_NS));
       if (entries !== 0) flushRemoteTlbs(vm, monitor);
-      goto(monitor, PROTECTED);
+      callGoto(monitor, PROTECTED);
       if (!actorGoesOn(monitor)) return STEP_AGAIN; // yield: mmu_lock is held for writing
     } else {
       unlockWrite(vmMmuLock(vm), monitor);
@@ -252,7 +248,7 @@ function takeLog(monitor: usize, call: usize, vm: usize): i32 {
       setCallStatus(call, EINVAL);
       return STEP_DONE;
     }
-    goto(monitor, PROTECT);
+    callGoto(monitor, PROTECT);
     if (!lockWrite(vmMmuLock(vm), monitor)) return STEP_BLOCKED;
   }
   if (load<u32>(monitor, CALL_PC) === PROTECT) {
@@ -260,7 +256,7 @@ function takeLog(monitor: usize, call: usize, vm: usize): i32 {
     setCallResult(call, taken);
     actorSpend(monitor, STAGE_RECLAIM, taken * cost(COST_RMAP_PER_SPTE_NS));
     if (taken !== 0) flushRemoteTlbs(vm, monitor);
-    goto(monitor, PROTECTED);
+    callGoto(monitor, PROTECTED);
     if (!actorGoesOn(monitor)) return STEP_AGAIN; // yield: mmu_lock is held for writing
   }
   unlockWrite(vmMmuLock(vm), monitor);

@@ -93,6 +93,11 @@ export const AHEAD_TO: usize = NOTIFIER_PC + 236;
 export const GUEST_WALK: usize = NOTIFIER_PC + 264; // WALK_BYTES
 export const KVM_CONTEXT_END: usize = NOTIFIER_PC + 264 + WALK_BYTES;
 
+/** The monitor's call goes on at `pc` of its steps. */
+export function callGoto(monitor: usize, pc: u32): void {
+  store<u32>(monitor, pc, CALL_PC);
+}
+
 /** In the guest, or taken off its CPU there. */
 export const VCPU_IN_GUEST: u32 = 0;
 /** In the host, handling a page fault. */

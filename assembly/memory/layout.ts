@@ -5,6 +5,8 @@ export const PAGE_BYTES: u32 = 4096;
 
 /** No frame. Frame numbers start at PFN_BASE, so zeroed memory reads as "none". */
 export const PFN_NONE: u32 = 0;
+/** No guest frame: 0 is one. */
+export const GFN_NONE: u32 = 0xffffffff;
 /** First pfn of an mm instance: aligned to the largest buddy block, and never 0. */
 export const PFN_BASE: u32 = 1024;
 /** No swap slot: slot 0 of every area is its header. */
