@@ -12,7 +12,7 @@ import {
 } from "../mm/atonce";
 import { FAULT_MAJOR, FAULT_MINOR, FAULT_SPURIOUS, FAULT_WRITE_PROTECT, faultAtBypass } from "../mm/fault";
 import { GFP_USER_PAGE } from "../mm/gfp";
-import { idealizedAtChoice, idealizedChoose, idealizedChooses } from "../mm/idealized";
+import { idealizedAtChoice, idealizedChoose, idealizedChooses, idealizedFailed } from "../mm/idealized";
 import { mmStamped } from "../mm/instance";
 import { lruAddDrainAll, lruMarkAccessed } from "../mm/lrubatch";
 import { memcgGenerations } from "../mm/memcg";
@@ -265,7 +265,7 @@ function swapIn(vcpu: usize, vm: usize, mm: usize, space: usize, index: u32, ent
     count(TRACE_MM_VMSCAN_MEMCG_RECLAIM_BEGIN);
     const victim = idealizedChoose(space, index);
     actorSpend(vcpu, STAGE_RECLAIM, cost(COST_RECLAIM_SCAN_PAGE_NS));
-    if (!evict(vcpu, vm, mm, space, victim)) {
+    if (idealizedFailed() || !evict(vcpu, vm, mm, space, victim)) {
       pageFaultAtAlloc(vcpu, seq);
       faultAtBypass(vcpu, space, index, entry, write);
       allocAtChoice(vcpu, space, frame);
