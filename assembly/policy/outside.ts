@@ -121,6 +121,11 @@ export class Outside extends Policy {
     return this.place(at + ((<u64>this.pages) << ROW_SHIFT), 1);
   }
 
+  adopt(old: Outside): void {
+    this.adoptPages(old, 1);
+    memory.copy(this.rows, old.rows, (<usize>old.pages) << ROW_SHIFT);
+  }
+
   reset(): void {
     this.clearStates();
     this.clock = 0;
