@@ -257,7 +257,7 @@ for (const policy of ["lru", "fifo", "clock", "sieve", "s3fifo", "arc", "2q", "l
       assert.is(got, expected, `round ${round}, gfn ${page}`);
       if (got === "major") evicted++;
     }
-    assert.ok(evicted > 50, `${evicted}`);
+    assert.ok(evicted > 20, `${evicted}`);
     for (const each of [grown, whole]) each.check();
     assert.is(grown.result().vms[0]!.memory.residentPages, whole.result().vms[0]!.memory.residentPages);
     assert.is(grown.result().vms[0]!.integrity.lostWrites, 0);
