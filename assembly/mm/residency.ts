@@ -89,9 +89,9 @@ export function spaceReferenced(space: usize, index: u32, write: bool): void {
 
 // The same, and whether it was written, without a detour through the table.
 function outsideReferenced(space: usize, policy: Outside, index: u32, write: bool): void {
-  if (policy.resident(index)) policy.hit(index);
-  else if (mapped(space, index)) policy.enter(index);
-  else return;
+  if (policy.resident(index)) return policy.use(index, write);
+  if (!mapped(space, index)) return;
+  policy.enter(index);
   if (write) policy.wrote(index);
 }
 
