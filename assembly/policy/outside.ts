@@ -135,8 +135,15 @@ export class Outside extends Policy {
   }
 
   adopt(old: Outside): void {
-    this.adoptPages(old, 1);
+    memory.copy(this.states, old.states, old.pages);
     memory.copy(this.rows, old.rows, (<usize>old.pages) << ROW_SHIFT);
+    memory.copy(this.choice, old.choice, 4 * OUTSIDE_BATCH_MAX);
+    this.tail = 0;
+    this.entries = 0;
+    for (let entry: u32 = 0; entry < old.entries; entry++) {
+      const page = old.ringAt(old.placeAfter(old.tail, entry));
+      if (page !== PAGE_NONE) this.append(page);
+    }
   }
 
   reset(): void {
