@@ -11,6 +11,7 @@ import {
   TRACE_SWAP_READPAGE,
   TRACE_SWAP_WRITEPAGE,
   TRACE_SWAPCACHE_ADD,
+  traceRecorded,
 } from "../sim/trace";
 import { notifySwapOut } from "./freehook";
 import { GFP_USER_PAGE } from "./gfp";
@@ -85,6 +86,19 @@ export function swapTakesMost(mm: usize): u64 {
     most = max<u64>(most, takes);
   }
   return most;
+}
+
+/** Somebody wants to read of events that are only counted here. */
+export function swapRecords(): bool {
+  return (
+    traceRecorded(TRACE_MM_PAGE_ALLOC) ||
+    traceRecorded(TRACE_MM_PAGE_FREE) ||
+    traceRecorded(TRACE_MM_VMSCAN_MEMCG_RECLAIM_END) ||
+    traceRecorded(TRACE_MM_VMSCAN_WRITE_FOLIO) ||
+    traceRecorded(TRACE_SWAP_READPAGE) ||
+    traceRecorded(TRACE_SWAP_WRITEPAGE) ||
+    traceRecorded(TRACE_SWAPCACHE_ADD)
+  );
 }
 
 /** The page of `entry` comes from a synchronous device, past the swap cache: one pte holds the entry, and nobody caches it. */
