@@ -61,7 +61,7 @@ import { workingsetEviction, workingsetRefault } from "./workingset";
 // page lock, the page on the list of isolated ones, its entry in the swap cache, the charge that goes and comes.
 
 /** A page with one of these has something about it that the plain case does not know. */
-const NOT_PLAIN: u32 =
+export const NOT_PLAIN: u32 =
   PG_LOCKED |
   PG_WAITERS |
   PG_WRITEBACK |

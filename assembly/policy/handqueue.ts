@@ -9,6 +9,8 @@ import { checkQueue, queuePrevious, queueRemove, queueReset } from "./queue";
 // invariant: the hand is on a resident page or on the queue's own node
 
 const REFERENCED: u8 = 1;
+/** The state of a page that was hit. */
+export const HAND_HIT: u8 = RESIDENT | REFERENCED;
 
 @unmanaged
 export class HandQueue extends Policy {
@@ -25,7 +27,7 @@ export class HandQueue extends Policy {
   }
 
   hit(page: u32): void {
-    this.setState(page, RESIDENT | REFERENCED);
+    this.setState(page, HAND_HIT);
   }
 
   evict(page: u32): u32 {

@@ -2,6 +2,7 @@ import { Arc } from "./arc";
 import { BELADY_BYTES, Belady } from "./belady";
 import { Clock } from "./clock";
 import { Fifo } from "./fifo";
+import { HAND_HIT } from "./handqueue";
 import { Lfu } from "./lfu";
 import { Lru } from "./lru";
 import { OUTSIDE_BYTES, Outside } from "./outside";
@@ -112,6 +113,11 @@ export function policyReset(policy: Policy, capacity: u32): void {
   assert(capacity > 0 && capacity <= policy.room);
   policy.capacity = capacity;
   call_indirect<void>(load<i32>(operations(policy), RESET), changetype<usize>(policy));
+}
+
+/** All that a hit does under a policy of `kind` is to set the page's state to this; 0 where it does more. */
+export function policyHitState(kind: u32): u8 {
+  return kind === POLICY_CLOCK || kind === POLICY_SIEVE ? HAND_HIT : 0;
 }
 
 /** A reference to a resident page. */
