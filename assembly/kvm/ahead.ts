@@ -18,9 +18,14 @@ const PAGES_LEAST: u32 = 1 << 15;
 // Something must become of what is loaded.
 const LOADED: usize = memory.data(8, 8);
 
+/** The tables of `vm` are so large that it is worth looking ahead. */
+export function aheadHelps(vm: usize): bool {
+  return vmGfnEnd(vm) >= PAGES_LEAST && !vmIsShadow(vm);
+}
+
 /** The access at `at` of a stream that goes on to `end` has faulted. */
 export function accessAhead(vcpu: usize, vm: usize, at: usize, end: usize, base: u32): void {
-  if (vmGfnEnd(vm) < PAGES_LEAST || vmIsShadow(vm)) return;
+  if (!aheadHelps(vm)) return;
   if (at >= <usize>load<u32>(vcpu, AHEAD_FROM) && at < <usize>load<u32>(vcpu, AHEAD_TO)) return;
   const to = min<usize>(end, at + ((<usize>(AHEAD + 1)) << 2));
   store<u32>(vcpu, <u32>at, AHEAD_FROM);

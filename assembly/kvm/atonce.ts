@@ -303,7 +303,7 @@ function evict(vcpu: usize, vm: usize, mm: usize, space: usize, pfn: u32): bool 
   lruAddDrainAll(mm, vcpu);
   const index = pageIndex(pageOf(mm, pfn));
   const gfn = gfnOf(vm, index);
-  if (gfn === GFN_NONE || !victimPlain(mm, actorCpu(vcpu), space, pfn)) return false;
+  if (gfn === GFN_NONE || !victimPlain(mm, vcpu, space, pfn)) return false;
   const entry = evictBegins(mm, vcpu, space, pfn);
 
   count(TRACE_KVM_UNMAP_HVA_RANGE);

@@ -49,11 +49,9 @@ import {
   DIGEST_RECLAIM,
   DIGEST_SWAP_IN,
   DIGEST_SWAP_OUT,
-  digestNext,
-  digestSet,
-  digestState,
+  digestAdd,
 } from "../sim/digest";
-import { eventNothingBefore } from "../sim/events";
+import { eventSoonest } from "../sim/events";
 import {
   count,
   countMany,
@@ -70,10 +68,10 @@ import { gfnOf, goesOnByChoice, vmQuiet } from "./atonce";
 import { MAP_BEFORE_LOCK, pageFaultBegin } from "./fault";
 import { flushRemoteTlbs } from "./flush";
 import { vmInvalidated, vmInvalidateSeq } from "./invalidation";
-import { spteSet } from "./leafbits";
+import { leafBits, spteSetKnown } from "./leafbits";
 import { memslotFlags, memslotUnbacked } from "./memslot";
-import { SPTE_NONE, spteOfFault, sptePfn, sptePresent } from "./spte";
-import { faultRecordStages, VM_RETRIES, VM_UNMAPPED, vmCountAdd } from "./stats";
+import { SPTE_NONE, spteFor, spteOfFault, sptePfn, sptePresent } from "./spte";
+import { faultLatency, faultsRecord, VM_RETRIES, VM_UNMAPPED, vmCountAdd } from "./stats";
 import { tlbFlush } from "./tlb";
 import { setVcpuFlushRequest, vcpuIndex, vcpuNext } from "./vcpu";
 import { vmFormat, vmId, vmMm, vmSpace, vmStats, vmVcpuList } from "./vm";
@@ -86,15 +84,34 @@ import { LEVEL_4K, walkLeaf } from "./walk";
 //
 // Measured: see docs/performance.md.
 //
-// record   0          4      8          12
-//          +----------+------+----------+
-//          | exchanges| zaps | last gfn |   since exchangesBegin()
-//          +----------+------+----------+
+// record   0           4      8         12      16          24     32        40
+//          +-----------+------+---------+-------+-----------+------+---------+-------+
+//          | exchanges | zaps | victim  | bits  | latest    | most | reclaim | cpu   |   since exchangesBegin()
+//          +-----------+------+---------+-------+-----------+------+---------+-------+
+//          48      56          64     72         80         88
+//          +-------+-----------+------+----------+----------+
+//          | flush | reclaim   | cpu  | flush    | sptes r, w
+//          +-------+-----------+------+----------+----------+
+//
+// victim    gfn of the last page that went
+// latest    no fault that begins later is certain to end before anything else is due
+// most      the longest, in ns; then the ns of three stages, in all and of the last one
+// sptes     of a fault that reads and of one that writes, without a frame; bits: those of leafbits.ts, two each
 
-const SINCE: usize = memory.data(16, 8);
+const SINCE: usize = memory.data(96, 8);
 const EXCHANGES: usize = 0;
 const ZAPS: usize = 4;
-const LAST_GFN: usize = 8;
+const VICTIM: usize = 8;
+const BITS: usize = 12;
+const LATEST: usize = 16; // u64
+const MOST: usize = 24; // u64
+const RECLAIM: usize = 32; // u64
+const CPU: usize = 40; // u64
+const FLUSH: usize = 48; // u64
+const LAST_RECLAIM: usize = 56; // u64
+const LAST_CPU: usize = 64; // u64
+const LAST_FLUSH: usize = 72; // u64
+const SPTES: usize = 80; // u64 × 2
 
 /** The fault has been gone through: the access can be repeated. */
 export const EXCHANGE_DONE: u32 = 0;
@@ -105,8 +122,22 @@ export const EXCHANGE_STEPS: u32 = 2;
 
 /** May the next faults of `vcpu` exchange pages? `longest` as of atOnceNs(). exchangesEnd() comes before anything but exchanges and accesses. */
 export function exchangesBegin(vcpu: usize, vm: usize, longest: u64): bool {
-  store<u64>(SINCE, 0, EXCHANGES);
-  return longest !== 0 && vmQuiet(vm) && exchanging(vmMm(vm), actorCpu(vcpu), vmSpace(vm));
+  if (longest === 0 || !vmQuiet(vm) || !exchanging(vmMm(vm), actorCpu(vcpu), vmSpace(vm))) return false;
+  const format = vmFormat(vm);
+  const read = spteOfFault(format, 0, LEVEL_4K, false, false);
+  const write = spteOfFault(format, 0, LEVEL_4K, true, false);
+  const soonest = eventSoonest();
+  memory.fill(SINCE, 0, SPTES);
+  store<u32>(SINCE, leafBits(read, format) | (leafBits(write, format) << 2), BITS);
+  store<u64>(SINCE, soonest > longest ? soonest - longest : 0, LATEST);
+  store<u64>(SINCE, read, SPTES);
+  store<u64>(SINCE, write, SPTES + 8);
+  return true;
+}
+
+/** Nothing about `slot`, 0 for none, is in the way of an exchange. */
+export function exchangeSlot(slot: usize): bool {
+  return slot !== 0 && memslotFlags(slot) === 0 && !memslotUnbacked(slot);
 }
 
 /** Adds up what has happened since exchangesBegin(). */
@@ -114,11 +145,35 @@ export function exchangesEnd(vcpu: usize, vm: usize): void {
   const exchanges = load<u32>(SINCE, EXCHANGES);
   if (exchanges === 0) return;
   const zaps = load<u32>(SINCE, ZAPS);
-  store<u64>(SINCE, 0, EXCHANGES);
+  const exitNs = 2 * <u64>cost(COST_VM_EXIT_NS);
+  const reclaimNs = load<u64>(SINCE, RECLAIM);
+  const cpuNs = load<u64>(SINCE, CPU);
+  const flushNs = load<u64>(SINCE, FLUSH);
+  setActorStages(
+    vcpu,
+    exitNs,
+    load<u64>(SINCE, LAST_RECLAIM),
+    load<u64>(SINCE, LAST_CPU),
+    mapNs(),
+    load<u64>(SINCE, LAST_FLUSH),
+  );
+  const most = load<u64>(SINCE, MOST);
+  const stats = vmStats(vm);
+  faultsRecord(
+    stats,
+    FAULT_MAJOR,
+    exchanges,
+    most,
+    exchanges * exitNs,
+    reclaimNs,
+    cpuNs,
+    exchanges * mapNs(),
+    flushNs,
+  );
   exchangesCount(vmMm(vm), actorCpu(vcpu), exchanges);
-  vmInvalidated(vm, exchanges, load<u32>(SINCE, LAST_GFN));
-  vmCountAdd(vmStats(vm), VM_RETRIES, exchanges);
-  vmCountAdd(vmStats(vm), VM_UNMAPPED, zaps);
+  vmInvalidated(vm, exchanges, load<u32>(SINCE, VICTIM));
+  vmCountAdd(stats, VM_RETRIES, exchanges);
+  vmCountAdd(stats, VM_UNMAPPED, zaps);
   countMany(TRACE_KVM_EXIT, 2 * exchanges);
   countMany(TRACE_KVM_PAGE_FAULT, 2 * exchanges);
   countMany(TRACE_KVM_UNMAP_HVA_RANGE, exchanges);
@@ -126,29 +181,29 @@ export function exchangesEnd(vcpu: usize, vm: usize): void {
   countMany(TRACE_KVM_MMU_SPTE_REQUESTED, exchanges);
   countMany(TRACE_KVM_MMU_SET_SPTE, exchanges);
   countMany(TRACE_KVM_ENTRY, exchanges);
+  store<u64>(SINCE, 0, EXCHANGES);
+  store<u64>(SINCE, 0, MOST);
+  store<u64>(SINCE, 0, RECLAIM);
+  store<u64>(SINCE, 0, CPU);
+  store<u64>(SINCE, 0, FLUSH);
+}
+
+// The fault looks twice for the page, and maps it once.
+function mapNs(): u64 {
+  return <u64>cost(COST_EPT_MAP_NS) + cost(COST_EPT_MAP_NS) / MAP_BEFORE_LOCK;
 }
 
 /**
- * An access to `gfn`, whose 4 KiB leaf entry at `leaf` is not present and which `slot` backs with page `index`, has faulted at the vCPU's clock. Returns
- * EXCHANGE_*; done, the clock is where the access is to be repeated.
+ * An access to `gfn`, whose 4 KiB leaf entry at `leaf` is not present and which a plain slot backs with page `index`, has faulted at the vCPU's clock.
+ * Returns EXCHANGE_*; done, the clock is where the access is to be repeated.
  */
-export function exchange(
-  vcpu: usize,
-  vm: usize,
-  leaf: usize,
-  gfn: u32,
-  slot: usize,
-  index: u32,
-  write: bool,
-  longest: u64,
-): u32 {
+export function exchange(vcpu: usize, vm: usize, leaf: usize, gfn: u32, index: u32, write: bool): u32 {
   const mm = vmMm(vm);
   const space = vmSpace(vm);
   const cpu = actorCpu(vcpu);
   const began = actorClock(vcpu);
   const pte = spacePte(space, index);
-  if (!eventNothingBefore(began + longest) || !pteSwapped(pte)) return EXCHANGE_OTHER;
-  if (memslotFlags(slot) !== 0 || memslotUnbacked(slot)) return EXCHANGE_OTHER;
+  if (began >= load<u64>(SINCE, LATEST) || !pteSwapped(pte)) return EXCHANGE_OTHER;
   const entry = pteEntry(pte);
   const area = swapArea(mm, entry);
   if (load<u8>(slotByte(area, entryOffset(entry))) !== 1) return EXCHANGE_OTHER;
@@ -156,66 +211,67 @@ export function exchange(
 
   // Exit; a page goes.
   const exitNs = <u64>cost(COST_VM_EXIT_NS);
-  const notifierNs = <u64>cost(COST_NOTIFIER_INVALIDATE_NS);
-  let clock = began + exitNs + cost(COST_RECLAIM_SCAN_PAGE_NS);
+  const stalled = began + exitNs;
+  let clock = stalled + cost(COST_RECLAIM_SCAN_PAGE_NS);
   const victimPte = exchangeChoose(space, index);
   const victim = ptePfn(victimPte);
   if (victimPte !== 0) exchangeDrain(mm, cpu, space);
   const victimIndex = victimPte === 0 ? 0 : pageIndex(pageOf(mm, victim));
   const victimGfn = victimPte === 0 ? GFN_NONE : gfnOf(vm, victimIndex);
   if (victimGfn === GFN_NONE || !exchangePlain(mm, space, victim)) {
-    exchangesEnd(vcpu, vm);
-    pageFaultBegin(vcpu, gfn, write);
-    chosenByExchange(vcpu, vm, index, entry, write, victimPte === 0 ? PFN_NONE : victim);
+    byChoice(vcpu, vm, gfn, index, entry, write, victimPte === 0 ? PFN_NONE : victim);
     return EXCHANGE_STEPS;
   }
   const place = exchangeIsolate(mm, cpu, space, victim);
   const victimLeaf = walkLeaf(vm, victimGfn);
-  const zapped = victimLeaf !== 0 && sptePresent(load<u64>(victimLeaf));
-  let digest = digestState();
   let flushNs: u64 = 0;
-  if (zapped) {
+  let entryNs: u64 = 0;
+  if (victimLeaf !== 0 && sptePresent(load<u64>(victimLeaf))) {
     assert(sptePfn(load<u64>(victimLeaf)) === victim);
-    spteSet(vm, victimLeaf, SPTE_NONE);
-    digest = digestNext(digest, DIGEST_INVALIDATE, clock, vmId(vm), victimGfn, victim, 0);
-    clock += notifierNs + cost(COST_RMAP_PER_SPTE_NS);
-    flushNs = flush(vcpu, vm, clock);
-    clock += flushNs;
-    flushNs += cost(COST_TLB_FLUSH_ALL_NS); // at the next entry
+    spteSetKnown(vm, victimLeaf, SPTE_NONE, 0);
+    digestAdd(DIGEST_INVALIDATE, clock, vmId(vm), victimGfn, victim, 0);
+    flushNs = flush(vcpu, vm, clock + cost(COST_NOTIFIER_INVALIDATE_NS) + cost(COST_RMAP_PER_SPTE_NS));
+    entryNs = cost(COST_TLB_FLUSH_ALL_NS);
+    clock += flushNs + cost(COST_RMAP_PER_SPTE_NS);
     store<u32>(SINCE, load<u32>(SINCE, ZAPS) + 1, ZAPS);
-  } else {
-    clock += notifierNs;
   }
-  clock += cost(COST_SWAP_OUT_CPU_NS);
-  const exclusive = pageTest(pageOf(mm, victim), PG_ANON_EXCLUSIVE);
-  setSpacePte(space, victimIndex, pteOfEntry(place, exclusive));
-  clock += notifierNs;
+  clock += <u64>cost(COST_SWAP_OUT_CPU_NS) + 2 * cost(COST_NOTIFIER_INVALIDATE_NS);
+  setSpacePte(space, victimIndex, pteOfEntry(place, pageTest(pageOf(mm, victim), PG_ANON_EXCLUSIVE)));
   const id = spaceId(space);
-  digest = digestNext(digest, DIGEST_SWAP_OUT, clock, id, victimIndex, victim, place);
+  digestAdd(DIGEST_SWAP_OUT, clock, id, victimIndex, victim, place);
   clock += deviceSynchronousNs(swapDevice(swapArea(mm, place)), true);
-  digest = digestNext(digest, DIGEST_RECLAIM, clock, id, victimIndex, victim, place);
+  digestAdd(DIGEST_RECLAIM, clock, id, victimIndex, victim, place);
   const pfn = exchangeFree(mm, cpu, victim, place);
-  const reclaimNs = clock - began - exitNs - (zapped ? flushNs - cost(COST_TLB_FLUSH_ALL_NS) : 0);
+  const reclaimNs = clock - stalled - flushNs;
 
   // A page comes.
   const cpuNs = <u64>cost(COST_SWAP_IN_CPU_NS) + deviceSynchronousNs(swapDevice(area), false);
   clock += cpuNs;
-  digest = digestNext(digest, DIGEST_SWAP_IN, clock, id, index, pfn, entry);
+  digestAdd(DIGEST_SWAP_IN, clock, id, index, pfn, entry);
   exchangeMap(mm, cpu, space, index, pfn, entry, write);
-  psiStalled(vcpu, began + exitNs, clock);
+  psiStalled(vcpu, stalled, clock);
 
   // Its own eviction has overtaken it (is_page_fault_stale()): it exits again and finds the page there.
-  const mapNs = <u64>cost(COST_EPT_MAP_NS) + cost(COST_EPT_MAP_NS) / MAP_BEFORE_LOCK;
-  spteSet(vm, leaf, spteOfFault(vmFormat(vm), pfn, LEVEL_4K, write, false));
-  clock += mapNs + exitNs + (zapped ? cost(COST_TLB_FLUSH_ALL_NS) : 0);
+  const way = (<u32>write) << 1;
+  const spte = load<u64>(SINCE + ((<usize>way) << 2), SPTES);
+  spteSetKnown(vm, leaf, spteFor(spte, pfn), (load<u32>(SINCE, BITS) >> way) & 3);
+  clock += exitNs + mapNs() + entryNs;
   setActorClock(vcpu, clock);
   setActorState(vcpu, ACTOR_GUEST);
-  setActorStages(vcpu, 2 * exitNs, reclaimNs, cpuNs, mapNs, flushNs);
-  faultRecordStages(vmStats(vm), FAULT_MAJOR, 2 * exitNs, reclaimNs, cpuNs, mapNs, flushNs);
-  digestSet(digestNext(digest, DIGEST_FAULT, clock, vmId(vm), gfn, vcpuIndex(vcpu), FAULT_MAJOR));
+  digestAdd(DIGEST_FAULT, clock, vmId(vm), gfn, vcpuIndex(vcpu), FAULT_MAJOR);
+  faultLatency(vmStats(vm), FAULT_MAJOR, clock - began);
+  store<u64>(SINCE, max<u64>(load<u64>(SINCE, MOST), clock - began), MOST);
+  spent(RECLAIM, LAST_RECLAIM, reclaimNs);
+  spent(CPU, LAST_CPU, cpuNs);
+  spent(FLUSH, LAST_FLUSH, flushNs + entryNs);
   store<u32>(SINCE, load<u32>(SINCE, EXCHANGES) + 1, EXCHANGES);
-  store<u32>(SINCE, victimGfn, LAST_GFN);
+  store<u32>(SINCE, victimGfn, VICTIM);
   return EXCHANGE_DONE;
+}
+
+function spent(total: usize, last: usize, ns: u64): void {
+  store<u64>(SINCE + total, load<u64>(SINCE + total) + ns);
+  store<u64>(SINCE + last, ns);
 }
 
 // kvm_flush_remote_tlbs() at `clock` by a vCPU in the host, which takes its own flush at its next entry. Returns ns that it waits for the others.
@@ -231,8 +287,10 @@ function flush(vcpu: usize, vm: usize, clock: u64): u64 {
   return actorClock(vcpu) - clock;
 }
 
-// The page that was chosen has something about it: the fault has come to where its steps take it.
-function chosenByExchange(vcpu: usize, vm: usize, index: u32, entry: u32, write: bool, victim: u32): void {
+// The page that was chosen has something about it: the fault goes to where its steps take it, and on by steps.
+function byChoice(vcpu: usize, vm: usize, gfn: u32, index: u32, entry: u32, write: bool, victim: u32): void {
+  exchangesEnd(vcpu, vm);
+  pageFaultBegin(vcpu, gfn, write);
   const mm = vmMm(vm);
   const seq = vmInvalidateSeq(vm);
   psiMemstall(vcpu, PSI_SWAP_IN, true);

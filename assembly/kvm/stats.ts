@@ -98,7 +98,7 @@ export function vmCountAdd(stats: usize, counter: u32, amount: u64): void {
 /** Counts a fault of `kind` that took `ns`; its stages are the actor's. */
 export function faultRecord(stats: usize, kind: u32, ns: u64, actor: usize): void {
   const at = fault(stats, kind);
-  noteLatency(at, ns);
+  note(at, 1, ns, ns);
   let sum: u64 = 0;
   for (let stage: u32 = 0; stage < STAGE_COUNT; stage++) {
     const total = at + ((<usize>stage) << 3);
@@ -107,12 +107,15 @@ export function faultRecord(stats: usize, kind: u32, ns: u64, actor: usize): voi
     store<u64>(total, load<u64>(total, STAGES) + part, STAGES);
   }
   assert(sum === ns);
+  histogramRecord(<usize>load<u32>(at, HISTOGRAM), ns);
 }
 
-/** The same for one that had these stages alone (setActorStages()). */
-export function faultRecordStages(
+/** `faults` faults of `kind` that took up to `most` ns each, whose latencies faultLatency() has counted; their stages were these alone, in all. */
+export function faultsRecord(
   stats: usize,
   kind: u32,
+  faults: u64,
+  most: u64,
   exit: u64,
   reclaim: u64,
   cpu: u64,
@@ -120,7 +123,7 @@ export function faultRecordStages(
   flush: u64,
 ): void {
   const at = fault(stats, kind);
-  noteLatency(at, exit + reclaim + cpu + map + flush);
+  note(at, faults, exit + reclaim + cpu + map + flush, most);
   addStage(at, STAGE_EXIT, exit);
   addStage(at, STAGE_RECLAIM, reclaim);
   addStage(at, STAGE_CPU, cpu);
@@ -128,12 +131,16 @@ export function faultRecordStages(
   addStage(at, STAGE_FLUSH, flush);
 }
 
-function noteLatency(at: usize, ns: u64): void {
-  store<u64>(at, load<u64>(at, COUNT) + 1, COUNT);
+/** One of them took `ns`. */
+export function faultLatency(stats: usize, kind: u32, ns: u64): void {
+  histogramRecord(<usize>load<u32>(fault(stats, kind), HISTOGRAM), ns);
+}
+
+function note(at: usize, faults: u64, ns: u64, most: u64): void {
+  store<u64>(at, load<u64>(at, COUNT) + faults, COUNT);
   store<u64>(at, load<u64>(at, SUM) + ns, SUM);
-  if (ns > load<u64>(at, MAX)) store<u64>(at, ns, MAX);
-  if (ns > load<u64>(at, MARK_MAX)) store<u64>(at, ns, MARK_MAX);
-  histogramRecord(<usize>load<u32>(at, HISTOGRAM), ns);
+  if (most > load<u64>(at, MAX)) store<u64>(at, most, MAX);
+  if (most > load<u64>(at, MARK_MAX)) store<u64>(at, most, MARK_MAX);
 }
 
 function addStage(at: usize, stage: u32, ns: u64): void {

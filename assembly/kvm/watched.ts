@@ -4,9 +4,16 @@ import { Policy, RESIDENT } from "../policy/policy";
 import { policyHitState } from "../policy/registry";
 import { actorClock, setActorClock } from "../sim/actor";
 import { COST_MEM_DRAM_NS, cost } from "../sim/costs";
-import { accessAhead } from "./ahead";
+import { accessAhead, aheadHelps } from "./ahead";
 import { atOnceNs, faultAtOnce } from "./atonce";
-import { EXCHANGE_DONE, EXCHANGE_STEPS, exchange, exchangesBegin, exchangesEnd } from "./exchange";
+import {
+  EXCHANGE_DONE,
+  EXCHANGE_STEPS,
+  exchange,
+  exchangeSlot,
+  exchangesBegin,
+  exchangesEnd,
+} from "./exchange";
 import { pageFaultBegin } from "./fault";
 import { pageFaultComplete } from "./faultend";
 import { memslotHolds, memslotIndex } from "./memslot";
@@ -65,18 +72,7 @@ export function watchedRun(
   let exchanges = false;
   while (done < count) {
     let at = stream + ((<usize>done) << 2);
-    const stop = run(
-      vcpu,
-      at,
-      count - done,
-      base,
-      force,
-      hitNs,
-      missNs,
-      until,
-      repeats,
-      exchanges ? longest : 0,
-    );
+    const stop = run(vcpu, at, count - done, base, force, hitNs, missNs, until, repeats, exchanges);
     done += load<u32>(MADE);
     if (stop !== RUN_ALL) exchangesEnd(vcpu, vm);
     if (stop === RUN_TIME || stop === RUN_STEPS) {
@@ -111,7 +107,7 @@ export function watchedRun(
 }
 
 // Executes up to `count` accesses that begin before `until`; the first one whatever the time, with `repeats`. Faults that exchange pages are gone through
-// where `longest` is not 0. Returns RUN_*; MADE tells how many were made.
+// where they can be (exchangesBegin()). Returns RUN_*; MADE tells how many were made.
 function run(
   vcpu: usize,
   stream: usize,
@@ -122,7 +118,7 @@ function run(
   missNs: u32,
   until: u64,
   repeats: bool,
-  longest: u64,
+  exchanges: bool,
 ): u32 {
   const vm = vcpuVm(vcpu);
   const space = vmSpace(vm);
@@ -134,8 +130,10 @@ function run(
   const states = changetype<Policy>(spacePolicy(space)).states;
   const hit = policyHitState(changetype<Policy>(spacePolicy(space)).kind);
   const end = stream + ((<usize>count) << 2);
+  const large = aheadHelps(vm);
   let generation = (<u64>load<u32>(vcpu, TLB_GENERATION)) << 32;
   let slot = memslotCount(vmSlots(vm)) !== 0 ? memslotAt(vmSlots(vm), 0) : 0;
+  let plain = exchangeSlot(slot);
   let clock = actorClock(vcpu);
   let misses: u32 = 0;
   let stop = RUN_ALL;
@@ -149,7 +147,10 @@ function run(
     const write = access >> 31;
     const gfn = base + (access & 0x7fffffff);
     const entry = tags + ((<usize>(gfn & mask)) << 3);
-    if (slot === 0 || !memslotHolds(slot, gfn)) slot = memslotSearch(vmSlots(vm), gfn);
+    if (slot === 0 || !memslotHolds(slot, gfn)) {
+      slot = memslotSearch(vmSlots(vm), gfn);
+      plain = exchangeSlot(slot);
+    }
     if ((load<u64>(entry) ^ (generation | ((<u64>gfn) << 1) | write)) + write >= 2) {
       const table = gfn < gfnEnd ? <usize>load<u32>(directory + ((<usize>(gfn >> 9)) << 2)) : 0;
       const leaf = table + ((<usize>(gfn & 511)) << 3);
@@ -157,10 +158,10 @@ function run(
       let bits = table === 0 ? 0 : <u32>load<u8>(origin + (leaf >> 5)) >> shift;
       if (((bits >> write) & 1) === 0) {
         stop = RUN_WALK;
-        if (longest === 0 || table === 0 || slot === 0 || sptePresent(load<u64>(leaf))) break;
+        if (!exchanges || table === 0 || !plain || sptePresent(load<u64>(leaf))) break;
         setActorClock(vcpu, clock);
-        accessAhead(vcpu, vm, at, end, base);
-        const outcome = exchange(vcpu, vm, leaf, gfn, slot, memslotIndex(slot, gfn), write !== 0, longest);
+        if (large) accessAhead(vcpu, vm, at, end, base);
+        const outcome = exchange(vcpu, vm, leaf, gfn, memslotIndex(slot, gfn), write !== 0);
         clock = actorClock(vcpu);
         if (outcome === EXCHANGE_STEPS) stop = RUN_STEPS;
         if (outcome !== EXCHANGE_DONE) break;

@@ -25,7 +25,7 @@ import {
   mmAreas,
   mmCountAdd,
   mmHinting,
-  mmZone,
+  mmZoneAt,
   mmZones,
 } from "./instance";
 import { lruBatchesHold, lruBatchFirst, lruBatchMove } from "./lrubatch";
@@ -66,7 +66,7 @@ import { residencyCapacity } from "./residency";
 import { setSpacePte, spaceId, spaceMemcg, spacePolicy, spacePte } from "./space";
 import { chargeFull } from "./stock";
 import { slotByte, slotCached, slotsOwned, swapArea, swapDevice } from "./swaparea";
-import { swapCacheShadow, swapFree } from "./swapmap";
+import { swapCacheShadow, swapFreeOnly } from "./swapmap";
 import { slotCacheCheck, slotPop } from "./swapslots";
 import { listsEviction, workingsetActivated, workingsetRefault } from "./workingset";
 import { blockType } from "./zone";
@@ -114,7 +114,7 @@ export function exchangePlain(mm: usize, space: usize, pfn: u32): bool {
   const page = pageOf(mm, pfn);
   if ((pageFlags(page) & (PG_LRU | NOT_PLAIN)) !== PG_LRU) return false;
   if (pageMaps(page) !== 1 || pageRefs(page) !== 1 || pageOwner(page) !== spaceId(space)) return false;
-  return blockType(mmZone(mm, pfn), pfn) === gfpMigratetype(GFP_USER_PAGE);
+  return blockType(mmZoneAt(mm, 0), pfn) === gfpMigratetype(GFP_USER_PAGE);
 }
 
 /** lru_add_drain_all(), when exchanging() has said so or an exchange was the last that happened. */
@@ -138,10 +138,10 @@ export function exchangeFree(mm: usize, cpu: u32, pfn: u32, entry: u32): u32 {
   setPageFlags(page, 0);
   setPageMaps(page, 0);
   setPageRefs(page, 0);
-  return pcpReplace(mm, mmZone(mm, pfn), cpu, gfpMigratetype(GFP_USER_PAGE), pfn);
+  return pcpReplace(mm, mmZoneAt(mm, 0), cpu, gfpMigratetype(GFP_USER_PAGE), pfn);
 }
 
-/** Page `index` of `space` has been read from `entry` into frame `pfn`: it is mapped, used twice (kvm/fault.ts), and waits in a batch. Returns the pte. */
+/** Page `index` of `space` has been read from `entry` into frame `pfn`: it is mapped, used twice (kvm/fault.ts), and waits in a batch. */
 export function exchangeMap(
   mm: usize,
   cpu: u32,
@@ -150,19 +150,17 @@ export function exchangeMap(
   pfn: u32,
   entry: u32,
   write: bool,
-): u64 {
+): void {
   const page = pageOf(mm, pfn);
   setPageOwner(page, spaceId(space), index);
   workingsetRefault(mm, cpu, pfn, space, swapCacheShadow(mm, entry));
-  swapFree(mm, cpu, entry);
+  swapFreeOnly(mm, cpu, entry);
   if (!pageTest(page, PG_ACTIVE)) workingsetActivated(mm, space, 1);
   pageSet(page, PG_UPTODATE | PG_ANON_EXCLUSIVE | PG_ACTIVE | PG_REFERENCED);
   setPageMaps(page, 1);
   setPageRefs(page, 2); // of the pte and of the batch
   lruBatchFirst(mm, cpu, pfn);
-  const pte = pteOfPfn(pfn, PTE_ACCESSED | (write ? PTE_WRITE | PTE_DIRTY : 0));
-  setSpacePte(space, index, pte);
-  return pte;
+  setSpacePte(space, index, pteOfPfn(pfn, PTE_ACCESSED | (write ? PTE_WRITE | PTE_DIRTY : 0)));
 }
 
 /** What `exchanges` of them have added up to. */

@@ -49,12 +49,15 @@ const TABLE: usize = memory.data(16 * 32, 8);
 /** Bytes of a record: those of the largest. */
 export const POLICY_BYTES: usize = BELADY_BYTES > OUTSIDE_BYTES ? BELADY_BYTES : OUTSIDE_BYTES;
 
+// State of a page that was hit, one a policy: policyHitState().
+const HIT_STATES: usize = memory.data(16, 8);
+
 const PAGE_MASK: u32 = 0x7fffffff;
 
 register<Lru>(POLICY_LRU);
 register<Fifo>(POLICY_FIFO);
-register<Clock>(POLICY_CLOCK);
-register<Sieve>(POLICY_SIEVE);
+register<Clock>(POLICY_CLOCK, HAND_HIT);
+register<Sieve>(POLICY_SIEVE, HAND_HIT);
 register<S3fifo>(POLICY_S3FIFO);
 register<Arc>(POLICY_ARC);
 register<TwoQ>(POLICY_2Q);
@@ -62,7 +65,8 @@ register<Lfu>(POLICY_LFU);
 register<Belady>(POLICY_BELADY);
 register<Outside>(POLICY_OUTSIDE);
 
-function register<P extends Policy>(kind: u32): void {
+function register<P extends Policy>(kind: u32, hitState: u8 = 0): void {
+  store<u8>(HIT_STATES + kind, hitState);
   assert(offsetof<P>() <= POLICY_BYTES);
   const layout: Layout = (policy: usize, at: u64): u64 => changetype<P>(policy).layout(at);
   const reset: OnAll = (policy: usize): void => changetype<P>(policy).reset();
@@ -117,7 +121,7 @@ export function policyReset(policy: Policy, capacity: u32): void {
 
 /** All that a hit does under a policy of `kind` is to set the page's state to this; 0 where it does more. */
 export function policyHitState(kind: u32): u8 {
-  return kind === POLICY_CLOCK || kind === POLICY_SIEVE ? HAND_HIT : 0;
+  return load<u8>(HIT_STATES + kind);
 }
 
 /** A reference to a resident page. */

@@ -27,26 +27,9 @@ export function digestInit(): void {
 
 /** Adds one step of the history: its kind, virtual time, VM, gfn, frame or slot, and outcome. */
 export function digestAdd(kind: u32, time: u64, vm: u32, gfn: u32, place: u32, outcome: u32): void {
-  store<u64>(STATE, digestNext(load<u64>(STATE), kind, time, vm, gfn, place, outcome));
-}
-
-/** The same to a digest at hand, for several steps in a row; digestSet() ends that. */
-export function digestNext(
-  digest: u64,
-  kind: u32,
-  time: u64,
-  vm: u32,
-  gfn: u32,
-  place: u32,
-  outcome: u32,
-): u64 {
-  let hash = fold(digest, time);
+  let hash = fold(load<u64>(STATE), time);
   hash = fold(hash, ((<u64>kind) << 56) | ((<u64>vm) << 32) | <u64>gfn);
-  return fold(hash, ((<u64>place) << 32) | <u64>outcome);
-}
-
-export function digestSet(digest: u64): void {
-  store<u64>(STATE, digest);
+  store<u64>(STATE, fold(hash, ((<u64>place) << 32) | <u64>outcome));
 }
 
 /** Folds one number into a copy of the digest; for the final counters. */
