@@ -4,7 +4,7 @@ import { Policy, RESIDENT } from "../policy/policy";
 import { policyHitState } from "../policy/registry";
 import { actorClock, setActorClock } from "../sim/actor";
 import { COST_MEM_DRAM_NS, cost } from "../sim/costs";
-import { accessAhead, aheadHelps } from "./ahead";
+import { accessAhead, aheadHelps, victimsAhead } from "./ahead";
 import { atOnceNs, faultAtOnce } from "./atonce";
 import {
   EXCHANGE_DONE,
@@ -160,7 +160,10 @@ function run(
         stop = RUN_WALK;
         if (!exchanges || table === 0 || !plain || sptePresent(load<u64>(leaf))) break;
         setActorClock(vcpu, clock);
-        if (large) accessAhead(vcpu, vm, at, end, base);
+        if (large) {
+          accessAhead(vcpu, vm, at, end, base);
+          victimsAhead(vm);
+        }
         const outcome = exchange(vcpu, vm, leaf, gfn, memslotIndex(slot, gfn), write !== 0);
         clock = actorClock(vcpu);
         if (outcome === EXCHANGE_STEPS) stop = RUN_STEPS;

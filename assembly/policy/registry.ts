@@ -2,7 +2,7 @@ import { Arc } from "./arc";
 import { BELADY_BYTES, Belady } from "./belady";
 import { Clock } from "./clock";
 import { Fifo } from "./fifo";
-import { HAND_HIT } from "./handqueue";
+import { HAND_HIT, HandQueue } from "./handqueue";
 import { Lfu } from "./lfu";
 import { Lru } from "./lru";
 import { OUTSIDE_BYTES, Outside } from "./outside";
@@ -122,6 +122,11 @@ export function policyReset(policy: Policy, capacity: u32): void {
 /** All that a hit does under a policy of `kind` is to set the page's state to this; 0 where it does more. */
 export function policyHitState(kind: u32): u8 {
   return load<u8>(HIT_STATES + kind);
+}
+
+/** Writes to `to` up to `most` pages that the policy will look at next when pages must go. Returns their number, 0 where it cannot tell. */
+export function policyNext(policy: Policy, to: usize, most: u32): u32 {
+  return policyHitState(policy.kind) === HAND_HIT ? changetype<HandQueue>(policy).next(to, most) : 0;
 }
 
 /** A reference to a resident page. */
