@@ -1,5 +1,5 @@
 import { pageOf } from "../mm/page";
-import { entryOffset, pteEntry, ptePfn, ptePresent, pteSwapped } from "../mm/pte";
+import { entryOffset, PTE_WRITE, pteEntry, ptePfn, ptePresent, pteSwapped } from "../mm/pte";
 import { spacePolicy, spacePte } from "../mm/space";
 import { slotByte, slotCached, swapArea } from "../mm/swaparea";
 import { handSteps } from "../policy/handqueue";
@@ -24,8 +24,9 @@ const PAGES_LEAST: u32 = 1 << 15;
 
 // Something must become of what is loaded.
 const LOADED: usize = memory.data(8, 8);
-// Swap entries, or frames, that the first look has found; what is behind them is for a second one.
+// Swap entries and frames that the first look has found; what is behind them is for a second one.
 const FOUND: usize = memory.data(4 * 32, 8);
+const FRAMES: usize = memory.data(4 * 32, 8);
 // handSteps() at the end of the places that were looked at, and whose they are.
 const SEEN_TO: usize = memory.data(4, 4);
 const SEEN_VM: usize = memory.data(4, 4);
@@ -36,7 +37,7 @@ export function aheadHelps(vm: usize): bool {
 }
 
 /** The access at `at` of a stream that goes on to `end` has faulted. */
-export function accessAhead(vcpu: usize, vm: usize, at: usize, end: usize, base: u32): void {
+export function accessAhead(vcpu: usize, vm: usize, at: usize, end: usize, base: u32, force: u32): void {
   if (!aheadHelps(vm)) return;
   if (at >= <usize>load<u32>(vcpu, AHEAD_FROM) && at < <usize>load<u32>(vcpu, AHEAD_TO)) return;
   const to = min<usize>(end, at + ((<usize>(AHEAD + 1)) << 2));
@@ -50,6 +51,7 @@ export function accessAhead(vcpu: usize, vm: usize, at: usize, end: usize, base:
   let slot: usize = 0;
   let loaded: u64 = 0;
   let found: u32 = 0;
+  let frames: u32 = 0;
   for (let next = at + 4; next < to; next += 4) {
     const gfn = base + (load<u32>(next) & 0x7fffffff);
     if (gfn >= gfnEnd) continue;
@@ -61,10 +63,23 @@ export function accessAhead(vcpu: usize, vm: usize, at: usize, end: usize, base:
     const index = memslotIndex(slot, frame);
     if (states !== 0) loaded ^= <u64>load<u8>(states + index);
     const pte = spacePte(space, index);
-    store<u32>(FOUND + ((<usize>found) << 2), pteSwapped(pte) ? pteEntry(pte) : 0);
-    found += pteSwapped(pte) ? 1 : 0;
+    const swapped = pteSwapped(pte);
+    store<u32>(FOUND + ((<usize>found) << 2), swapped ? pteEntry(pte) : 0);
+    found += swapped ? 1 : 0;
+    // A write to a page that was read from swap looks at its record.
+    const reused = ptePresent(pte) && (pte & PTE_WRITE) === 0 && (load<u32>(next) | force) >> 31 !== 0;
+    store<u32>(FRAMES + ((<usize>frames) << 2), ptePfn(pte));
+    frames += reused ? 1 : 0;
   }
-  store<u64>(LOADED, loaded ^ slotsAhead(vmMm(vm), found));
+  const mm = vmMm(vm);
+  store<u64>(LOADED, loaded ^ slotsAhead(mm, found) ^ recordsAhead(mm, FRAMES, frames));
+}
+
+function recordsAhead(mm: usize, from: usize, frames: u32): u64 {
+  let loaded: u64 = 0;
+  for (let at = from; at < from + ((<usize>frames) << 2); at += 4)
+    loaded ^= load<u32>(pageOf(mm, load<u32>(at)));
+  return loaded;
 }
 
 function slotsAhead(mm: usize, found: u32): u64 {
@@ -83,7 +98,8 @@ export function victimsAhead(vm: usize): void {
   if (load<u32>(SEEN_VM) === <u32>vm && <i32>(load<u32>(SEEN_TO) - handSteps()) > 0) return;
   const mm = vmMm(vm);
   const space = vmSpace(vm);
-  const pages = policyNext(changetype<Policy>(spacePolicy(space)), FOUND, PLACES);
+  const policy = changetype<Policy>(spacePolicy(space));
+  const pages = policyNext(policy, FOUND, PLACES);
   store<u32>(SEEN_VM, <u32>vm);
   store<u32>(SEEN_TO, handSteps() + PLACES);
   let loaded: u64 = 0;
@@ -92,12 +108,10 @@ export function victimsAhead(vm: usize): void {
     const index = load<u32>(FOUND + ((<usize>page) << 2));
     const leaf = walkLeaf(vm, index);
     if (leaf !== 0) loaded ^= load<u64>(leaf);
+    loaded ^= <u64>load<u8>(policy.states + index);
     const pte = spacePte(space, index);
     store<u32>(FOUND + ((<usize>found) << 2), ptePfn(pte));
     found += ptePresent(pte) ? 1 : 0;
   }
-  for (let frame: u32 = 0; frame < found; frame++) {
-    loaded ^= load<u32>(pageOf(mm, load<u32>(FOUND + ((<usize>frame) << 2))));
-  }
-  store<u64>(LOADED, loaded);
+  store<u64>(LOADED, loaded ^ recordsAhead(mm, FOUND, found));
 }

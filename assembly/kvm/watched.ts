@@ -90,7 +90,7 @@ export function watchedRun(
       continue;
     }
     pageFaultBegin(vcpu, base + (access & 0x7fffffff), access >> 31 !== 0);
-    accessAhead(vcpu, vm, at, end, base);
+    accessAhead(vcpu, vm, at, end, base, force);
     if (!asked) longest = atOnceNs(vcpu, vm);
     asked = true;
     if (!faultAtOnce(vcpu, vm, longest)) {
@@ -161,7 +161,7 @@ function run(
         if (!exchanges || table === 0 || !plain || sptePresent(load<u64>(leaf))) break;
         setActorClock(vcpu, clock);
         if (large) {
-          accessAhead(vcpu, vm, at, end, base);
+          accessAhead(vcpu, vm, at, end, base, force);
           victimsAhead(vm);
         }
         const outcome = exchange(vcpu, vm, leaf, gfn, memslotIndex(slot, gfn), write !== 0);
