@@ -16,7 +16,7 @@ import { isIdealized } from "./policynames.js";
 import type { ResolvedScenario, ResolvedVm, ResolvedWorkload } from "./scenario.js";
 import { guestTables, ownSpaces } from "./shadowrules.js";
 import { placeTasks, type Task } from "./tasks.js";
-import { traceMask } from "./tracepoints.js";
+import { type TraceMask, traceMask } from "./tracepoints.js";
 import { formatBytes } from "./units.js";
 
 const PAGE_BYTES = 4096;
@@ -318,12 +318,7 @@ function configStarts(
   }
 }
 
-function bootOrExplain(
-  core: Core,
-  scenario: ResolvedScenario,
-  records: number,
-  mask: [number, number],
-): void {
+function bootOrExplain(core: Core, scenario: ResolvedScenario, records: number, mask: TraceMask): void {
   const { call } = core;
   const status = call.boot(records, ...mask);
   if (status === 0) return;

@@ -119,14 +119,17 @@ const FORMATS: Record<string, (args: Args) => string> = {
 /** The kernel's names of all tracepoints. */
 export const TRACEPOINTS: readonly string[] = Object.keys(FORMATS).map((name) => name.toLowerCase());
 
-/** One bit for each event that one of the `patterns` names, in a low and a high half; * stands for any characters. */
-export function traceMask(core: Core, patterns: readonly string[]): [low: number, high: number] {
+/** Words of 32 events, one bit each, as the core takes them. */
+export type TraceMask = [number, number, number, number];
+
+/** One bit for each event that one of the `patterns` names; * stands for any characters. */
+export function traceMask(core: Core, patterns: readonly string[]): TraceMask {
   const tests = patterns.map((pattern) => new RegExp(`^${pattern.replaceAll("*", ".*")}$`));
-  const mask: [number, number] = [0, 0];
+  const mask: TraceMask = [0, 0, 0, 0];
   for (const name of TRACEPOINTS) {
     if (!tests.some((test) => test.test(name))) continue;
     const event = core.constant(`TRACE_${name.toUpperCase()}`);
-    mask[event < 32 ? 0 : 1] |= 1 << (event & 31);
+    mask[event >> 5]! |= 1 << (event & 31);
   }
   return mask;
 }

@@ -3,9 +3,10 @@
 
 import { test } from "uvu";
 import * as assert from "uvu/assert";
+import { Core, coreModule } from "#dist/core.js";
 import type { Machine } from "#dist/machine.js";
 import type { Scenario } from "#dist/scenario.js";
-import { TRACEPOINTS } from "#dist/tracepoints.js";
+import { TRACEPOINTS, traceMask } from "#dist/tracepoints.js";
 import { FORMATS } from "./reference/tracepoints.js";
 import { create, EXAMPLES, refusal, roomy, small, type Vm, vm, vmOf } from "./scenes.js";
 
@@ -168,6 +169,7 @@ async function split(mmu: "tdp" | "legacy"): Promise<Machine> {
   machine.setMemslot("db", 0, { ...slot, flags: ["log-dirty-pages"] });
   machine.access("db", 0, 521, "write");
   machine.setMemslot("db", 0, null);
+  for (const gfn of [0, 1, 0]) machine.access("db", 0, gfn, "read");
   machine.setMemslot("db", 0, slot);
   machine.access("db", 0, 0, "read");
   machine.setMemslot("db", 0, null);
@@ -391,6 +393,25 @@ test("patterns choose events, several add up, one that names none records none",
   assert.equal(await chosen(["*"]), TRACEPOINTS.filter((name) => counts[name]! > 0).sort());
   assert.equal(await chosen(["sched_switch"]), []);
   await refusal(() => everything({ events: [] }), "E_SCENARIO");
+});
+
+test("each event has a bit of its own", async () => {
+  const core = new Core(await coreModule());
+  const seen = [0, 0, 0, 0];
+  for (const name of TRACEPOINTS) {
+    const mask = traceMask(core, [name]);
+    const bits = mask.map((word) => (word >>> 0).toString(2).replaceAll("0", "").length);
+    assert.is(
+      bits.reduce((sum, one) => sum + one),
+      1,
+      name,
+    );
+    for (const [word, bit] of mask.entries()) {
+      assert.is(seen[word]! & bit, 0, name);
+      seen[word]! |= bit;
+    }
+  }
+  assert.equal(seen, [...traceMask(core, ["*"])]);
 });
 
 test("what happens before time starts has negative times", async () => {

@@ -47,7 +47,7 @@ import { vmMm, vmVcpuList } from "./vm";
 
 // async_pf_cache, shared by all VMs. 32: struct kvm_async_pf of 6.1 has 128 bytes (**assumption**: no debugging of slabs).
 const PER_FRAME: u32 = 32;
-const CACHE: usize = memory.data(SLAB_BYTES, 8);
+const CACHE: usize = memory.data(<i32>SLAB_BYTES, 8);
 
 /** No works yet. */
 export function worksInit(): void {

@@ -12,7 +12,7 @@ import {
 } from "../mm/atonce";
 import { FAULT_MAJOR, FAULT_MINOR, FAULT_SPURIOUS, FAULT_WRITE_PROTECT, faultAtBypass } from "../mm/fault";
 import { GFP_USER_PAGE } from "../mm/gfp";
-import { idealizedAtChoice, idealizedChoose, idealizedChooses } from "../mm/idealized";
+import { idealizedAtChoice, idealizedChoose, idealizedChooses, idealizedFailed } from "../mm/idealized";
 import { mmStamped } from "../mm/instance";
 import { lruAddDrainAll, lruMarkAccessed } from "../mm/lrubatch";
 import { memcgGenerations } from "../mm/memcg";
@@ -197,7 +197,7 @@ export function faultAtOnce(vcpu: usize, vm: usize, longest: u64): bool {
     setSpacePte(space, index, pte);
     pageGet(pageOf(mm, ptePfn(pte)));
   } else {
-    if (!pteSwapped(pte) || present) return false;
+    if (!pteSwapped(pte) || old !== SPTE_NONE) return false; // an MMIO spte that is stale has a look first, and is handled by steps
     if (!swapIn(vcpu, vm, mm, space, index, pteEntry(pte), write)) return false;
     pte = spacePte(space, index);
     slow = true;
@@ -234,7 +234,11 @@ export function faultAtOnce(vcpu: usize, vm: usize, longest: u64): bool {
 // The page is there: the spte is missing, or lacks the right to write, which the pte has or may have.
 function mapped(vm: usize, mm: usize, pte: u64, old: u64, write: bool): bool {
   if (pteZero(pte)) return false;
-  if (sptePresent(old) && (!write || spteAllows(old, true) || spteMayWrite(old, vmFormat(vm)))) return false;
+  if (
+    old !== SPTE_NONE &&
+    (!sptePresent(old) || !write || spteAllows(old, true) || spteMayWrite(old, vmFormat(vm)))
+  )
+    return false;
   return !write || (pte & PTE_WRITE) !== 0 || pageTest(pageOf(mm, ptePfn(pte)), PG_ANON_EXCLUSIVE);
 }
 
@@ -265,8 +269,16 @@ function swapIn(vcpu: usize, vm: usize, mm: usize, space: usize, index: u32, ent
     count(TRACE_MM_VMSCAN_MEMCG_RECLAIM_BEGIN);
     const victim = idealizedChoose(space, index);
     actorSpend(vcpu, STAGE_RECLAIM, cost(COST_RECLAIM_SCAN_PAGE_NS));
+<<<<<<< HEAD
     if (!evict(vcpu, vm, mm, space, victim)) {
       goesOnByChoice(vcpu, space, index, entry, write, seq, frame, victim);
+=======
+    if (idealizedFailed() || !evict(vcpu, vm, mm, space, victim)) {
+      pageFaultAtAlloc(vcpu, seq);
+      faultAtBypass(vcpu, space, index, entry, write);
+      allocAtChoice(vcpu, space, frame);
+      idealizedAtChoice(vcpu, space, victim);
+>>>>>>> main
       return false;
     }
   } else {

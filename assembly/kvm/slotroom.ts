@@ -81,18 +81,38 @@ export function slotRoom(vm: usize, another: bool, gfn: u32, pages: u32, hva: u6
   const before = vmGfnEnd(vm);
   if (load<u32>(GROWN, PAGES) !== 0) spaceMove(space);
   vmMove(vm, gfnEnd);
-  if (tables !== 0) {
-    tablePoolMove(vmTablePool(vm));
-    gfnRoomAdd(vmGfnRoom(vm), <usize>load<u32>(GROWN, STRETCH), gfn, pages);
-  }
-  const heads = <usize>load<u32>(GROWN, HEADS);
-  if (heads !== 0) rmapMove(legacyRmap(vm), heads, before, gfnEnd, load<u32>(GROWN, TABLES));
+  tablesMove(vm, gfn, pages, before);
   if (record) memslotsMove(vmSlots(vm), <usize>load<u32>(GROWN, RECORDS));
   if (mapped) return true;
   const table = <usize>load<u32>(GROWN, MAPPINGS);
   mappingsMove(table, spaceMappings(space));
   spaceMap(space, table, hva, pages);
   return true;
+}
+
+/**
+ * Makes room for the tables on the way to `gfn`, which no slot holds. False: that cannot be had, and nothing has changed. A guest under shadow paging brings its tables along.
+ */
+export function slotTables(vm: usize, gfn: u32): bool {
+  const tables = vmIsShadow(vm) ? 0 : gfnRoomMissing(vmGfnRoom(vm), gfn, 1);
+  if (tables === 0) return true;
+  const end = vmGfnEnd(vm);
+  const pages = spacePages(vmSpace(vm));
+  if (!reserve(vm, false, tables, end, pages, true) && !reserve(vm, false, tables, end, pages, false))
+    return false;
+  tablesMove(vm, gfn, 1, end);
+  return true;
+}
+
+// Tables and reverse map have what has been reserved; before, there were heads for gfns below `before`.
+function tablesMove(vm: usize, gfn: u32, pages: u32, before: u32): void {
+  const tables = load<u32>(GROWN, TABLES);
+  if (tables !== 0) {
+    tablePoolMove(vmTablePool(vm));
+    gfnRoomAdd(vmGfnRoom(vm), <usize>load<u32>(GROWN, STRETCH), gfn, pages);
+  }
+  const heads = <usize>load<u32>(GROWN, HEADS);
+  if (heads !== 0) rmapMove(legacyRmap(vm), heads, before, vmGfnEnd(vm), tables);
 }
 
 // Pages that follow each other in one mapping have consecutive numbers.

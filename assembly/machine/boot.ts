@@ -271,16 +271,16 @@ function startTasks(): void {
 }
 
 /**
- * Boots the configured machine. @param traceRecords capacity of the trace ring @param traceLow,traceHigh events recorded, one bit each
+ * Boots the configured machine. @param records capacity of the trace ring; then which events it records, as for traceEnable()
  * Fails with E_NO_MEMORY (bootBytes() tells the need) or E_HOST_TOO_SMALL (bootPagesNeeded()).
  */
-export function boot(traceRecords: u32, traceLow: u32, traceHigh: u32): i32 {
-  layout(traceRecords);
+export function boot(records: u32, first: u32, second: u32, third: u32, fourth: u32): i32 {
+  layout(records);
   let status = arenaCommit();
   if (status !== OK) return status;
   status = startMemory(host());
   if (status !== OK) return status;
-  traceEnable(traceLow, traceHigh);
+  traceEnable(first, second, third, fourth);
   for (let id: u32 = 0; id < vmTableCount(); id++) givebackStart(vmAt(id));
   startSpaces();
   startTasks();

@@ -102,13 +102,13 @@ export function liveCheck(integrity: bool, stop: bool): i32 {
   return OK;
 }
 
-/** Events recorded from now on, one bit each of `low` and `high`, and room for at least `records` of them. Fails with E_NO_MEMORY. */
-export function liveTrace(records: u32, low: u32, high: u32): i32 {
+/** Room for at least `records`, and which events are recorded from now on, as for traceEnable(). Fails with E_NO_MEMORY. */
+export function liveTrace(records: u32, first: u32, second: u32, third: u32, fourth: u32): i32 {
   if (records > traceCapacity()) {
     traceLayout(records);
     const status = arenaCommit();
     if (status !== OK) return status;
   }
-  traceEnable(low, high);
+  traceEnable(first, second, third, fourth);
   return OK;
 }

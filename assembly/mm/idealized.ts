@@ -1,7 +1,8 @@
 import { PFN_NONE } from "../memory/layout";
 import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
+import { OUTSIDE_SOUND, outsideFailure } from "../policy/outside";
 import { Policy } from "../policy/policy";
-import { POLICY_OUTSIDE, policyEvict } from "../policy/registry";
+import { policyEvict } from "../policy/registry";
 import { actorClock, actorGoesOn, actorSpend, STAGE_RECLAIM } from "../sim/actor";
 import { COST_RECLAIM_SCAN_PAGE_NS, cost } from "../sim/costs";
 import { emit, TRACE_MM_VMSCAN_MEMCG_RECLAIM_BEGIN, TRACE_MM_VMSCAN_MEMCG_RECLAIM_END } from "../sim/trace";
@@ -42,10 +43,14 @@ export function idealizedBegin(actor: usize, space: usize): bool {
   return true;
 }
 
-/** An idealized policy of the core chooses which page of `space` goes, and knows of one. */
+/** An idealized policy chooses which page of `space` goes, and knows of one. */
 export function idealizedChooses(space: usize): bool {
-  const policy = changetype<Policy>(spacePolicy(space));
-  return spacePolicy(space) !== 0 && policy.used !== 0 && policy.kind !== POLICY_OUTSIDE;
+  return spacePolicy(space) !== 0 && changetype<Policy>(spacePolicy(space)).used !== 0;
+}
+
+/** A policy from outside has failed to choose: the run ends with the step under way. */
+export function idealizedFailed(): bool {
+  return outsideFailure() !== OUTSIDE_SOUND;
 }
 
 /** Pages freed by the reclaim that idealizedStep() has finished. */

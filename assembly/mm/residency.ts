@@ -68,9 +68,17 @@ export function residencyCapacity(space: usize): u32 {
 /** An access to page `index` has ended. Under the notifier of 2008 it may go by an spte whose page the host has unmapped: that one has left. */
 export function spaceReferenced(space: usize, index: u32, write: bool): void {
   const policy = policyOf(space);
-  if (policy.resident(index)) policyHit(policy, index);
+  if (policy.kind === POLICY_OUTSIDE) outsideReferenced(space, changetype<Outside>(policy), index, write);
+  else if (policy.resident(index)) policyHit(policy, index);
   else if (mapped(space, index)) policyEnter(policy, index);
-  if (write && policy.kind === POLICY_OUTSIDE) changetype<Outside>(policy).wrote(index);
+}
+
+// The same, and whether it was written, without a detour through the table.
+function outsideReferenced(space: usize, policy: Outside, index: u32, write: bool): void {
+  if (policy.resident(index)) policy.hit(index);
+  else if (mapped(space, index)) policy.enter(index);
+  else return;
+  if (write) policy.wrote(index);
 }
 
 function mapped(space: usize, index: u32): bool {

@@ -162,7 +162,8 @@ export class Outside extends Policy {
 
   /** The reference that has just been made wrote to the page. */
   wrote(page: u32): void {
-    if (this.resident(page)) this.setState(page, this.state(page) | DIRTY);
+    assert(this.resident(page));
+    this.setState(page, this.state(page) | DIRTY);
   }
 
   check(): void {

@@ -75,18 +75,22 @@ export const TRACE_MM_COMPACTION_SUITABLE: u32 = 59;
 export const TRACE_MM_COMPACTION_DEFERRED: u32 = 60;
 export const TRACE_MM_COMPACTION_DEFER_COMPACTION: u32 = 61;
 export const TRACE_MM_COMPACTION_DEFER_RESET: u32 = 62;
-export const TRACE_EVENTS: u32 = 63;
-/** Events that there is room for: one bit each in the mask of those that are recorded. */
-const EVENTS_MAX: u32 = 64;
+export const TRACE_MARK_MMIO_SPTE: u32 = 63;
+export const TRACE_HANDLE_MMIO_PAGE_FAULT: u32 = 64;
+export const TRACE_CHECK_MMIO_SPTE: u32 = 65;
+export const TRACE_EVENTS: u32 = 66;
+/** Events that there is room for: traceEnable() is told of 32 a word. */
+const EVENTS_MAX: u32 = 128;
 
 const RING: usize = 0;
 const CAPACITY: usize = 4;
 const WRITTEN: usize = 8; // u64
-const ENABLED: usize = 16; // u64
+const RECORDED: usize = 16; // some event is
 const CPU: usize = 24;
 const ACTOR: usize = 28;
 const COUNTS: usize = 32; // u64 × EVENTS_MAX
-const TRACE: usize = memory.data(32 + 8 * 64, 8);
+const ENABLED: usize = 32 + 8 * 128; // u8 × EVENTS_MAX: 1 where records of the event are kept
+const TRACE: usize = memory.data(32 + 8 * 128 + 128, 8);
 
 const TIME: usize = 0;
 const EVENT: usize = 8;
@@ -101,16 +105,24 @@ export function traceLayout(records: u32): void {
   store<u32>(TRACE, records, CAPACITY);
 }
 
-/** Events whose records are kept: bit n of the two halves stands for event n. */
-export function traceEnable(low: u32, high: u32): void {
+/** Events whose records are kept: bit n of word m stands for event 32 m + n. */
+export function traceEnable(first: u32, second: u32, third: u32, fourth: u32): void {
   assert(TRACE_EVENTS <= EVENTS_MAX);
-  const mask = <u64>low | ((<u64>high) << 32);
-  store<u64>(TRACE, load<u32>(TRACE, CAPACITY) === 0 ? 0 : mask, ENABLED);
+  const room = load<u32>(TRACE, CAPACITY) !== 0;
+  store<u32>(TRACE, u32(room && (first | second | third | fourth) !== 0), RECORDED);
+  enableWord(0, room ? first : 0);
+  enableWord(32, room ? second : 0);
+  enableWord(64, room ? third : 0);
+  enableWord(96, room ? fourth : 0);
+}
+
+function enableWord(from: u32, bits: u32): void {
+  for (let bit: u32 = 0; bit < 32; bit++) store<u8>(TRACE + from + bit, <u8>((bits >> bit) & 1), ENABLED);
 }
 
 /** Records of some event are kept. */
 export function traceRecords(): bool {
-  return load<u64>(TRACE, ENABLED) !== 0;
+  return load<u32>(TRACE, RECORDED) !== 0;
 }
 
 /** Counts `event`, of which no record is kept. */
@@ -142,7 +154,7 @@ export function emit(event: u32, time: u64, a: u64, b: u64, c: u64, d: u64): voi
 export function happened(event: u32): bool {
   const counter = TRACE + ((<usize>event) << 3);
   store<u64>(counter, load<u64>(counter, COUNTS) + 1, COUNTS);
-  return ((load<u64>(TRACE, ENABLED) >> event) & 1) !== 0;
+  return load<u8>(TRACE + event, ENABLED) !== 0;
 }
 
 /** After happened(). */

@@ -6,7 +6,15 @@ import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import type { Core } from "#dist/core.js";
-import { Machine, type RunResult, type Scenario } from "#dist/index.js";
+import {
+  type Candidates,
+  EVICT,
+  Machine,
+  type OutsidePolicy,
+  type PolicyScenario,
+  type RunResult,
+  type Scenario,
+} from "#dist/index.js";
 import { parameters } from "../reference/report.js";
 import { coreModule, debugModule, differences } from "../scenes.js";
 
@@ -24,9 +32,72 @@ const POLICIES = [
 ] as const;
 const SLICES = 12;
 
+type Named = (typeof POLICIES)[number];
+
+/** A policy of the program, and what makes a failing one sound again for a while. */
+interface Brought {
+  policy: OutsidePolicy;
+  mend: () => void;
+}
+
+/** The rule chooses by nothing but what it is offered: whoever is asked the same answers the same. */
+function sound(rule: OutsidePolicy["choose"], batch = 64): () => Brought {
+  return () => ({ policy: { name: "sound", batch, choose: rule }, mend: () => {} });
+}
+
+/** Lets half of what it is offered go, and fails from the 40th call on after it was mended first. */
+function failing(wrong: OutsidePolicy["choose"]): () => Brought {
+  return () => {
+    let calls = Number.NEGATIVE_INFINITY;
+    const choose: OutsidePolicy["choose"] = (candidates, choices) => {
+      if (++calls >= 40) return wrong(candidates, choices);
+      choices.fill(EVICT, 0, Math.ceil(choices.length / 2));
+    };
+    const mend = (): void => {
+      calls = 0;
+    };
+    return { policy: { name: "failing", batch: 8, choose }, mend };
+  };
+}
+
+function drawn({ page, age, uses }: Candidates, choices: Uint8Array): void {
+  for (const index of choices.keys()) {
+    if ((page[index]! * 7 + age[index]! + uses[index]!) % 3 === 0) choices[index] = EVICT;
+  }
+  choices[choices.length >> 1] = EVICT;
+}
+
+const SOUND = {
+  all: sound((_, choices) => void choices.fill(EVICT)),
+  "one by one": sound(({ accessed }, choices) => void choices.set([accessed[0] === 0 ? EVICT : 0]), 1),
+  unwritten: sound(({ dirty }, choices) => {
+    choices.set(dirty.map((bit) => 1 - bit));
+    choices[0] = EVICT;
+  }, 7),
+  drawn: sound(drawn),
+  scribbled: sound((candidates, choices) => {
+    drawn(candidates, choices);
+    const { page, age, uses, accessed, dirty } = candidates;
+    for (const column of [page, age, uses, accessed, dirty]) column.fill(0xffff_ffff);
+  }),
+};
+
+const FAILING = {
+  throws: failing(() => {
+    throw new RangeError("mine");
+  }),
+  late: failing((() => Promise.resolve()) as never),
+  nonsense: failing((_, choices) => void choices.fill(7)),
+  idle: failing(() => {}),
+};
+
+const OUTSIDE: Record<string, () => Brought> = { ...SOUND, ...FAILING };
+
 /** Two copies of a machine: the first goes through plain faults in one go, the second by steps. */
 interface Pair {
   machines: [Machine, Machine];
+  /** Their policies, where the program has brought them along. */
+  brought: Brought[];
   /** Events that each had posted before it ran. */
   posted: [number, number];
 }
@@ -35,16 +106,20 @@ function coreOf(machine: Machine): Core {
   return (machine as unknown as { core: Core }).core;
 }
 
-async function pairOf(
-  scenario: Scenario,
-  files: Record<string, Uint8Array>,
-  module: WebAssembly.Module,
-): Promise<Pair> {
-  const machine = await Machine.create(scenario, { files, module });
-  const other = machine.fork();
+/** `scenario`, under a policy of its own or under one of OUTSIDE for each copy. */
+async function pairOf(scenario: Scenario, module: WebAssembly.Module, outside?: string): Promise<Pair> {
+  const brought = outside === undefined ? [] : [OUTSIDE[outside]!(), OUTSIDE[outside]!()];
+  const { host } = scenario;
+  const under: PolicyScenario =
+    brought.length === 0
+      ? scenario
+      : { ...scenario, host: { ...host, reclaim: { policy: brought[0]!.policy } } };
+  const machine = await Machine.create(under, { module });
+  const other = machine.fork(brought.length === 0 ? {} : { policy: brought[1]!.policy });
+  for (const { mend } of brought) mend();
   coreOf(other).call.atOnceAllow(0);
   const machines: [Machine, Machine] = [machine, other];
-  return { machines, posted: machines.map(posted) as [number, number] };
+  return { machines, brought, posted: machines.map(posted) as [number, number] };
 }
 
 function posted(machine: Machine): number {
@@ -89,19 +164,41 @@ function assertAgree({ machines: [machine, other] }: Pair, vcpus: readonly numbe
   );
 }
 
-/** Runs both for as many accesses in slices. Returns the events that going through in one go has saved. */
-function runBoth(pair: Pair, slices: readonly number[], accesses: number, vcpus: readonly number[]): number {
-  const { machines } = pair;
-  let made = 0;
-  for (let slice = 0; slice < SLICES && made < accesses; slice++) {
-    const [result] = machines.map((machine) => machine.run({ accesses: slices[slice % slices.length]! }));
+/** What a call of run() came to; a policy that has failed is mended. */
+function runOf(machine: Machine, accesses: number, brought: Brought | undefined): RunResult | string {
+  try {
+    return machine.run({ accesses });
+  } catch (error) {
+    brought!.mend();
+    return String(error);
+  }
+}
+
+/** Runs both for as many accesses in slices. Returns the events that going through in one go has saved, and the slices that a policy has ended. */
+function runBoth(
+  pair: Pair,
+  slices: readonly number[],
+  accesses: number,
+  vcpus: readonly number[],
+): { saved: number; failed: number } {
+  const { machines, brought } = pair;
+  let failed = 0;
+  for (let slice = 0; slice < SLICES && machines[0].result().accesses < accesses; slice++) {
+    const wanted = slices[slice % slices.length]!;
+    const [ours, theirs] = machines.map((machine, copy) => runOf(machine, wanted, brought[copy]));
     for (const machine of machines) machine.check();
+    if (typeof ours === "string" || typeof theirs === "string") {
+      // One stands where the policy was asked, the other where a step has ended: they meet with the next slice.
+      assert.is(ours, theirs);
+      assert.is(machines[0].result().accesses, machines[1].result().accesses);
+      failed++;
+      continue;
+    }
     assertAgree(pair, vcpus);
-    made += result!.accesses;
-    if (result!.stoppedBy !== "accesses") break;
+    if (ours!.stoppedBy !== "accesses") break;
   }
   const [ours, theirs] = machines.map((machine, index) => posted(machine) - pair.posted[index]!);
-  return theirs! - ours!;
+  return { saved: theirs! - ours!, failed };
 }
 
 const task = fc.record({
@@ -127,7 +224,10 @@ const machines = fc.record({
     { weight: 1, arbitrary: fc.array(guest, { minLength: 2, maxLength: 3 }) },
   ),
   cpus: fc.integer({ min: 1, max: 3 }),
-  policy: fc.constantFrom(...POLICIES),
+  policy: fc.oneof(
+    { weight: 3, arbitrary: fc.constantFrom<Named>(...POLICIES) },
+    { weight: 1, arbitrary: fc.constantFrom(...Object.keys(OUTSIDE)) },
+  ),
   // Slots: few enough for the slot caches to be given up, enough for them to stay.
   swap: fc.array(
     fc.record({
@@ -144,6 +244,10 @@ const machines = fc.record({
 
 type Recipe = typeof machines extends fc.Arbitrary<infer T> ? T : never;
 
+function isNamed(policy: string): policy is Named {
+  return (POLICIES as readonly string[]).includes(policy);
+}
+
 function scenarioOf({ guests, swap, policy, tightHost, ...recipe }: Recipe): Scenario {
   const idealized = policy !== "two-list";
   const pages = guests.map(({ tasks }) => tasks.reduce((sum, each) => sum + each.pages, 0));
@@ -159,7 +263,7 @@ function scenarioOf({ guests, swap, policy, tightHost, ...recipe }: Recipe): Sce
         size: slots * 4096,
         ...(free && kind !== "nvme" && { readNs: 0, writeNs: 0 }),
       })),
-      reclaim: { policy },
+      reclaim: { policy: isNamed(policy) ? policy : "clock" },
     },
     costs: { preset: recipe.preset },
     vms: guests.map(({ vcpus, memcg, tlb, tasks }, index) => ({
@@ -186,13 +290,10 @@ test("random machines agree after every slice, whatever chooses their pages", as
   await fc.assert(
     fc.asyncProperty(machines, async (recipe) => {
       const scenario = scenarioOf(recipe);
-      const pair = await pairOf(scenario, {}, module);
-      saved += runBoth(
-        pair,
-        recipe.slices,
-        6000,
-        scenario.vms.map(({ vcpus }) => vcpus!),
-      );
+      const outside = isNamed(recipe.policy) ? undefined : recipe.policy;
+      const pair = await pairOf(scenario, module, outside);
+      const vcpus = scenario.vms.map(({ vcpus }) => vcpus!);
+      saved += runBoth(pair, recipe.slices, 6000, vcpus).saved;
     }),
     parameters(Number(process.env.PROPERTY_RUNS ?? 60)),
   );
@@ -220,16 +321,27 @@ function tight(policy: "clock" | "two-list", reads: number): Scenario {
   };
 }
 
-for (const policy of ["clock", "two-list"] as const) {
+for (const policy of ["clock", "two-list", ...Object.keys(SOUND)]) {
   test(`a guest that faults all the time under ${policy} agrees, and most of its faults go through in one go`, async () => {
-    for (const reads of [0, 700]) {
-      const pair = await pairOf(tight(policy, reads), {}, await coreModule());
-      const saved = runBoth(pair, [20_000, 777, 1], 60_000, [1]);
+    const outside = isNamed(policy) ? undefined : policy;
+    for (const reads of isNamed(policy) ? [0, 700] : [700]) {
+      const named = policy === "two-list" ? policy : "clock";
+      const pair = await pairOf(tight(named, reads), await coreModule(), outside);
+      const { saved } = runBoth(pair, [20_000, 777, 1], 60_000, [1]);
       const { major, writeProtect } = pair.machines[0].result().vms[0]!.faults;
       const faults = major.count + writeProtect.count;
       assert.ok(faults > 10_000, String(faults));
-      assert.ok(saved > (policy === "clock" ? 0.95 : 0.6) * faults, `${saved} of ${faults}`);
+      assert.ok(saved > (policy === "two-list" ? 0.6 : 0.95) * faults, `${saved} of ${faults}`);
     }
+  });
+}
+
+for (const policy of Object.keys(FAILING)) {
+  test(`a policy that fails (${policy}) ends the run in both, and they meet again when it is mended`, async () => {
+    const pair = await pairOf(tight("clock", 700), await debugModule, policy);
+    const { saved, failed } = runBoth(pair, [5000, 100, 1], 60_000, [1]);
+    assert.is(failed, 4, "every longer slice fails");
+    assert.ok(saved > 400, String(saved));
   });
 }
 
