@@ -269,16 +269,8 @@ function swapIn(vcpu: usize, vm: usize, mm: usize, space: usize, index: u32, ent
     count(TRACE_MM_VMSCAN_MEMCG_RECLAIM_BEGIN);
     const victim = idealizedChoose(space, index);
     actorSpend(vcpu, STAGE_RECLAIM, cost(COST_RECLAIM_SCAN_PAGE_NS));
-<<<<<<< HEAD
-    if (!evict(vcpu, vm, mm, space, victim)) {
-      goesOnByChoice(vcpu, space, index, entry, write, seq, frame, victim);
-=======
     if (idealizedFailed() || !evict(vcpu, vm, mm, space, victim)) {
-      pageFaultAtAlloc(vcpu, seq);
-      faultAtBypass(vcpu, space, index, entry, write);
-      allocAtChoice(vcpu, space, frame);
-      idealizedAtChoice(vcpu, space, victim);
->>>>>>> main
+      goesOnByChoice(vcpu, space, index, entry, write, seq, frame, victim);
       return false;
     }
   } else {

@@ -12,10 +12,11 @@ import {
 } from "../mm/exchange";
 import { FAULT_MAJOR } from "../mm/fault";
 import { GFP_USER_PAGE } from "../mm/gfp";
+import { idealizedFailed } from "../mm/idealized";
 import { PG_ANON_EXCLUSIVE, pageIndex, pageOf, pageTest } from "../mm/page";
 import { zoneAtHand } from "../mm/pagealloc";
 import { PSI_SWAP_IN, psiMemstall, psiStalled } from "../mm/psi";
-import { entryOffset, pteEntry, pteOfEntry, ptePfn, pteSwapped } from "../mm/pte";
+import { entryOffset, pteEntry, pteOfEntry, pteSwapped } from "../mm/pte";
 import { setSpacePte, spaceId, spacePolicy, spacePte } from "../mm/space";
 import { slotByte, swapArea, swapDevice } from "../mm/swaparea";
 import { slotsLeft } from "../mm/swapslots";
@@ -213,13 +214,16 @@ export function exchange(vcpu: usize, vm: usize, leaf: usize, gfn: u32, index: u
   const exitNs = <u64>cost(COST_VM_EXIT_NS);
   const stalled = began + exitNs;
   let clock = stalled + cost(COST_RECLAIM_SCAN_PAGE_NS);
-  const victimPte = exchangeChoose(space, index);
-  const victim = ptePfn(victimPte);
-  if (victimPte !== 0) exchangeDrain(mm, cpu, space);
-  const victimIndex = victimPte === 0 ? 0 : pageIndex(pageOf(mm, victim));
-  const victimGfn = victimPte === 0 ? GFN_NONE : gfnOf(vm, victimIndex);
+  const victim = exchangeChoose(space, index);
+  if (victim === PFN_NONE || idealizedFailed()) {
+    byChoice(vcpu, vm, gfn, index, entry, write, victim);
+    return EXCHANGE_STEPS;
+  }
+  exchangeDrain(mm, cpu, space);
+  const victimIndex = pageIndex(pageOf(mm, victim));
+  const victimGfn = gfnOf(vm, victimIndex);
   if (victimGfn === GFN_NONE || !exchangePlain(mm, space, victim)) {
-    byChoice(vcpu, vm, gfn, index, entry, write, victimPte === 0 ? PFN_NONE : victim);
+    byChoice(vcpu, vm, gfn, index, entry, write, victim);
     return EXCHANGE_STEPS;
   }
   const place = exchangeIsolate(mm, cpu, space, victim);

@@ -1,6 +1,6 @@
 import { PFN_NONE } from "../memory/layout";
 import { Policy } from "../policy/policy";
-import { POLICY_OUTSIDE, policyEvict } from "../policy/registry";
+import { policyEvict } from "../policy/registry";
 import { deviceSynchronous } from "../sim/device";
 import {
   countMany,
@@ -16,6 +16,7 @@ import {
 import { NOT_PLAIN } from "./atonce";
 import { swapOutHeard } from "./freehook";
 import { GFP_USER_PAGE, gfpMigratetype } from "./gfp";
+import { idealizedFailed } from "./idealized";
 import {
   MM_RECLAIMED_DIRECT,
   MM_SCANNED,
@@ -78,12 +79,12 @@ import { blockType } from "./zone";
 const MEMCG_EVENTS: u32 = 7 + 4 + 1;
 
 /**
- * Faults on `cpu` for pages of `space` exchange pages until somebody else acts: the cgroup is full, a policy of the core chooses what goes, all swap
+ * Faults on `cpu` for pages of `space` exchange pages until somebody else acts: the cgroup is full, an idealized policy chooses what goes, all swap
  * is synchronous, the lists of free pages and the batches stay as long as they are.
  */
 export function exchanging(mm: usize, cpu: u32, space: usize): bool {
   const record = spacePolicy(space);
-  if (record === 0 || changetype<Policy>(record).kind === POLICY_OUTSIDE) return false;
+  if (record === 0 || idealizedFailed()) return false;
   if (mmHinting(mm) !== 0 || mmZones(mm) !== 1 || swapOutHeard(spaceId(space))) return false;
   if (!chargeFull(mm, cpu, space) || !slotCacheCheck(mm)) return false;
   for (let type: u32 = 0; type < mmAreas(mm); type++) {
@@ -99,14 +100,14 @@ export function exchanging(mm: usize, cpu: u32, space: usize): bool {
   return true;
 }
 
-/** The page of `space` that goes, for `index` is about to come: as idealizedChoose(). Returns its pte, 0 for none. */
-export function exchangeChoose(space: usize, index: u32): u64 {
+/** The frame of the page of `space` that goes, for `index` is about to come: idealizedChoose(), of which exchanging() has done the first part. */
+export function exchangeChoose(space: usize, index: u32): u32 {
   const policy = changetype<Policy>(spacePolicy(space));
   while (policy.used > 0) {
     const pte = spacePte(space, policyEvict(policy, index));
-    if (ptePresent(pte) && !pteZero(pte)) return pte;
+    if (ptePresent(pte) && !pteZero(pte)) return ptePfn(pte);
   }
-  return 0;
+  return PFN_NONE;
 }
 
 /** As victimPlain(), for the page in frame `pfn`; and it will be given back to the list that the new one is taken from. */
