@@ -35,7 +35,7 @@ export interface AdviceStep extends Step {
   faults: { minor: number; major: number };
 }
 
-/** Advice that the monitor of a VM gives the host (madvise()), or an access of its own. */
+/** Advice that the monitor of a VM gives the host (madvise()), or an access of its own: "file" writes through a file that nobody maps, so that new pages look unused. */
 export type Advice =
   | "pageout"
   | "cold"
@@ -44,7 +44,8 @@ export type Advice =
   | "mergeable"
   | "unmergeable"
   | "read"
-  | "write";
+  | "write"
+  | "file";
 
 /** Every {@link Advice}. */
 export const ADVICE: readonly Advice[] = [
@@ -56,6 +57,7 @@ export const ADVICE: readonly Advice[] = [
   "unmergeable",
   "read",
   "write",
+  "file",
 ];
 
 /** Guest frames that a step is about. */
