@@ -23,7 +23,10 @@ export interface Step {
 
 /** One access, and what it cost. */
 export interface AccessStep extends Step {
-  /** How the access' fault counts; "mmio" when no memory was there for it and the monitor answered; null when it took none. */
+  /**
+   * How the access' fault counts; null when it took none. "mmio": no memslot holds the frame, or it was a write to a read-only one; the monitor has answered, and
+   * nothing was read or written. `machine.inspect` shows the MMIO spte that such an access leaves where no slot is.
+   */
   fault: FaultName | "mmio" | null;
   /** Exits with a page fault, those that had to start over included. */
   exits: number;

@@ -193,7 +193,7 @@ export function faultAtOnce(vcpu: usize, vm: usize, longest: u64): bool {
     setSpacePte(space, index, pte);
     pageGet(pageOf(mm, ptePfn(pte)));
   } else {
-    if (!pteSwapped(pte) || present) return false;
+    if (!pteSwapped(pte) || old !== SPTE_NONE) return false; // an MMIO spte that is stale has a look first, and is handled by steps
     if (!swapIn(vcpu, vm, mm, space, index, pteEntry(pte), write)) return false;
     pte = spacePte(space, index);
     slow = true;
@@ -230,7 +230,11 @@ export function faultAtOnce(vcpu: usize, vm: usize, longest: u64): bool {
 // The page is there: the spte is missing, or lacks the right to write, which the pte has or may have.
 function mapped(vm: usize, mm: usize, pte: u64, old: u64, write: bool): bool {
   if (pteZero(pte)) return false;
-  if (sptePresent(old) && (!write || spteAllows(old, true) || spteMayWrite(old, vmFormat(vm)))) return false;
+  if (
+    old !== SPTE_NONE &&
+    (!sptePresent(old) || !write || spteAllows(old, true) || spteMayWrite(old, vmFormat(vm)))
+  )
+    return false;
   return !write || (pte & PTE_WRITE) !== 0 || pageTest(pageOf(mm, ptePfn(pte)), PG_ANON_EXCLUSIVE);
 }
 

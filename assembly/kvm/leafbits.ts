@@ -1,11 +1,11 @@
 import { tableBits } from "./shadowpage";
-import { SPTE_READ, SPTE_WRITE, spteAccessed, spteDirty, spteUser } from "./spte";
+import { SPTE_MMU_PRESENT, SPTE_READ, SPTE_WRITE, spteAccessed, spteDirty, spteUser } from "./spte";
 import { vmFormat, vmTablePool } from "./vm";
 
 // Two bits an entry beside the tables, so that the loop of accesses need not look at the entries: those of a guest of 1 GiB take 64 KiB
 // and stay in the caches, its entries take 2 MiB. Where an access finds its bit set, it leaves the entry as it is.
 //
-//   7 6   5 4   3 2   1 0        of a pair, bit 0: readable, by the user too, accessed
+//   7 6   5 4   3 2   1 0        of a pair, bit 0: present, readable, by the user too, accessed
 //   +-----+-----+-----+-----+                  bit 1: that, and writable, dirty
 //   | e+3 | e+2 | e+1 | e   |
 //   +-----+-----+-----+-----+
@@ -14,7 +14,7 @@ import { vmFormat, vmTablePool } from "./vm";
 
 /** The two bits of `spte`. */
 export function leafBits(spte: u64, format: u32): u32 {
-  const read = SPTE_READ | spteUser(format) | spteAccessed(format);
+  const read = SPTE_MMU_PRESENT | SPTE_READ | spteUser(format) | spteAccessed(format);
   const write = read | SPTE_WRITE | spteDirty(format);
   return ((spte & read) === read ? 1 : 0) | ((spte & write) === write ? 2 : 0);
 }

@@ -94,9 +94,9 @@ export function spteMayWrite(spte: u64, format: u32): bool {
   return (spte & spteMmuWritable(format)) !== 0;
 }
 
-/** Does the entry allow the access? */
+/** Does the entry allow the access? One that is not present has other things in those bits (mmiospte.ts). */
 export function spteAllows(spte: u64, write: bool): bool {
-  const wanted = write ? SPTE_READ | SPTE_WRITE : SPTE_READ;
+  const wanted = SPTE_MMU_PRESENT | (write ? SPTE_READ | SPTE_WRITE : SPTE_READ);
   return (spte & wanted) === wanted;
 }
 

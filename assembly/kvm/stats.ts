@@ -54,7 +54,9 @@ export const VM_WRITEPAGE_NO_SLOT: u32 = 34;
 export const VM_WRITEBACK_WAITS: u32 = 35;
 export const VM_GFN_TO_PAGE_FAILED: u32 = 36;
 export const VM_STALE_SPTES: u32 = 37;
-export const VM_COUNTS: u32 = 38;
+/** MMIO sptes made (pf_mmio_spte_created). */
+export const VM_MMIO_SPTES: u32 = 38;
+export const VM_COUNTS: u32 = 39;
 
 const FAULTS: usize = 8 * <usize>VM_COUNTS;
 const COUNT: usize = 0;

@@ -4,7 +4,6 @@ import {
   pageNext,
   pageOf,
   pagePrev,
-  setPageLink,
   setPageLinks,
   setPageList,
   setPageNext,
@@ -48,20 +47,6 @@ export function linkTail(mm: usize, list: usize, pfn: u32): void {
   if (tail === PFN_NONE) store<u32>(list, pfn, HEAD);
   else setPageNext(mm, tail, pfn);
   store<u32>(list, pfn, TAIL);
-  store<u32>(list, load<u32>(list, LENGTH) + 1, LENGTH);
-}
-
-/** linkTail() or linkHead(), without a branch between the two: for callers of which nobody can tell which it will be. */
-export function linkEnd(mm: usize, list: usize, pfn: u32, toTail: bool): void {
-  const end = <usize>(toTail ? TAIL : HEAD);
-  const neighbour = load<u32>(list + end);
-  if (neighbour === PFN_NONE) {
-    linkOnly(mm, list, pfn);
-    return;
-  }
-  setPageLinks(mm, pfn, select<u32>(PFN_NONE, neighbour, toTail), select<u32>(neighbour, PFN_NONE, toTail));
-  setPageLink(mm, neighbour, !toTail, pfn);
-  store<u32>(list + end, pfn);
   store<u32>(list, load<u32>(list, LENGTH) + 1, LENGTH);
 }
 

@@ -18,6 +18,11 @@ export class HandQueue extends Policy {
     return this.place(at, 1);
   }
 
+  adopt(old: HandQueue): void {
+    this.adoptPages(old, 1);
+    this.hand = this.renumbered(old, old.hand);
+  }
+
   reset(): void {
     this.clearStates();
     this.hand = this.pages;

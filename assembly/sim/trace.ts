@@ -75,7 +75,10 @@ export const TRACE_MM_COMPACTION_SUITABLE: u32 = 59;
 export const TRACE_MM_COMPACTION_DEFERRED: u32 = 60;
 export const TRACE_MM_COMPACTION_DEFER_COMPACTION: u32 = 61;
 export const TRACE_MM_COMPACTION_DEFER_RESET: u32 = 62;
-export const TRACE_EVENTS: u32 = 63;
+export const TRACE_MARK_MMIO_SPTE: u32 = 63;
+export const TRACE_HANDLE_MMIO_PAGE_FAULT: u32 = 64;
+export const TRACE_CHECK_MMIO_SPTE: u32 = 65;
+export const TRACE_EVENTS: u32 = 66;
 /** Events that there is room for: traceEnable() is told of 32 a word. */
 const EVENTS_MAX: u32 = 128;
 

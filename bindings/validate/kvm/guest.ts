@@ -156,6 +156,7 @@ export class CapturedGuest {
 
   /** The cgroup of the capture is charged for so many pages more besides, below 0 for fewer. */
   chargeBesides(pages: number, cpu: number): void {
+    if (pages === 0 || this.max === "max") return;
     this.unknown += pages * PAGE_BYTES;
     this.limit(this.max, cpu);
   }
