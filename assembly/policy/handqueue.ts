@@ -50,6 +50,11 @@ export class HandQueue extends Policy {
     return pagePlaces + ((<u64>this.pages) << 2);
   }
 
+  adopt(old: HandQueue): void {
+    this.adoptPages(old, 1);
+    this.hand = this.renumbered(old, old.hand);
+  }
+
   reset(): void {
     this.clearStates();
     this.hand = this.room;
