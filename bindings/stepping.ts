@@ -38,7 +38,7 @@ export interface AdviceStep extends Step {
   faults: { minor: number; major: number };
 }
 
-/** Advice that the monitor of a VM gives the host (madvise()), or an access of its own. */
+/** Advice that the monitor of a VM gives the host (madvise()), or an access of its own: "file" writes through a file that nobody maps, so that new pages look unused. */
 export type Advice =
   | "pageout"
   | "cold"
@@ -47,7 +47,8 @@ export type Advice =
   | "mergeable"
   | "unmergeable"
   | "read"
-  | "write";
+  | "write"
+  | "file";
 
 /** Every {@link Advice}. */
 export const ADVICE: readonly Advice[] = [
@@ -59,6 +60,7 @@ export const ADVICE: readonly Advice[] = [
   "unmergeable",
   "read",
   "write",
+  "file",
 ];
 
 /** Guest frames that a step is about. */

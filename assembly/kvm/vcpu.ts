@@ -59,7 +59,7 @@ export const STEP_GFN: usize = NOTIFIER_PC + 132;
 export const STEP_FAULTS: usize = NOTIFIER_PC + 136;
 export const STEP_EMULATED: usize = NOTIFIER_PC + 140;
 export const STEP_BEGAN: usize = NOTIFIER_PC + 144; // u64
-export const STEP_IRQS_OFF: usize = NOTIFIER_PC + 196;
+export const STEP_FLAGS: usize = NOTIFIER_PC + 196;
 // The slot of the last lookup and the generation of the slots then (last_used_slot, last_used_slot_gen).
 const LAST_SLOT: usize = NOTIFIER_PC + 152;
 const LAST_SLOT_GEN: usize = NOTIFIER_PC + 160; // u64

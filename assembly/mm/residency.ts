@@ -7,8 +7,10 @@ import {
   POLICY_BELADY,
   POLICY_BYTES,
   POLICY_OUTSIDE,
+  policyBytes,
   policyEnter,
   policyForget,
+  policyGrow,
   policyHit,
   policyLayout,
   policyReset,
@@ -48,6 +50,18 @@ export function residencyLayout(space: usize, trace: usize, references: u32): vo
     policy.nextUses = arenaReserve(PART_POLICIES, nextUseBytes(references), 64);
   }
   policyLayout(policy, <u64>arenaReserve(PART_POLICIES, policyLayout(policy, 0), 64));
+}
+
+// What residencyGrow() has reserved.
+let grown: usize = 0;
+
+/** Reserves the arrays of the policy of a space that lives, for `room` page numbers; after arenaCommit() residencyMove() follows. */
+export function residencyGrow(space: usize, room: u32): void {
+  grown = arenaReserve(PART_POLICIES, policyBytes(policyOf(space), room), 64);
+}
+
+export function residencyMove(space: usize, room: u32): void {
+  policyGrow(policyOf(space), room, <u64>grown);
 }
 
 /** All memory is there, and so are the words of the traces. */

@@ -134,6 +134,18 @@ export class Outside extends Policy {
     return this.place(choice + 4 * OUTSIDE_BATCH_MAX, 0); // what other policies have their links in is the ring
   }
 
+  adopt(old: Outside): void {
+    memory.copy(this.states, old.states, old.pages);
+    memory.copy(this.rows, old.rows, (<usize>old.pages) << ROW_SHIFT);
+    memory.copy(this.choice, old.choice, 4 * OUTSIDE_BATCH_MAX);
+    this.tail = 0;
+    this.entries = 0;
+    for (let entry: u32 = 0; entry < old.entries; entry++) {
+      const page = old.ringAt(old.placeAfter(old.tail, entry));
+      if (page !== PAGE_NONE) this.append(page);
+    }
+  }
+
   reset(): void {
     this.clearStates();
     this.clock = 0;
