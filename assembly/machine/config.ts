@@ -42,6 +42,8 @@ import { ACTOR_MM } from "../mm/context";
 import { ZONE_NORMAL } from "../mm/gfp";
 import {
   mmAddZone,
+  mmArea,
+  mmAreas,
   mmCreate,
   mmGenerations,
   mmIdealized,
@@ -64,7 +66,7 @@ import { swapStateCreate } from "../mm/swapstate";
 import { zoneCreate } from "../mm/zone";
 import { ACTOR_KSWAPD, actorInit } from "../sim/actor";
 import { costSet, costsPreset } from "../sim/costs";
-import { deviceInit, devicePreset } from "../sim/device";
+import { deviceErrors, deviceInit, devicePreset } from "../sim/device";
 import { digestInit } from "../sim/digest";
 import { rngSeed } from "../sim/rng";
 import { pagedCreate } from "../workload/paged";
@@ -207,6 +209,12 @@ export function configSwapDevice(
   if (area === 0) return E_NO_MEMORY;
   deviceInit(swapDevice(area), readNs, writeNs, servers, readBytesPerUs, writeBytesPerUs, flags);
   return OK;
+}
+
+/** Of the swap area made last: `threshold` of 2^26 reads fail. */
+export function configReadErrors(threshold: u32): void {
+  const type = mmAreas(host()) - 1;
+  deviceErrors(swapDevice(mmArea(host(), type)), threshold, seed(), type);
 }
 
 /** A VM of `pages` pages in up to `slots` memslots, which follow, and its vCPUs; `maxPages` 0xffffffff for no limit. */
