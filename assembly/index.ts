@@ -30,6 +30,7 @@ export * from "./machine/kvmcase";
 export * from "./machine/live";
 export * from "./machine/lrucase";
 export * from "./machine/merging";
+export * from "./machine/mmiocase";
 // Names for the binding: kinds, counters and keys by their constants.
 export * from "./machine/names";
 export * from "./machine/outside";

@@ -138,6 +138,8 @@ export interface VmResult {
   };
   /** Number of MMU notifier calls on its pages: unmapped, aged (and of these found young), TLB flushes sent, and faults that started over. */
   notifier: { unmapped: number; aged: number; young: number; flushes: number; retries: number };
+  /** Number of accesses that the monitor answered, since no memory was there for them or it may not be written, and of MMIO sptes made for them. */
+  mmio: { exits: number; sptes: number };
   /** With hostPaging "writepage-2007" alone. */
   hostPaging2007?: HostPaging2007Result;
   /** Memory that the guest gives back, by every design of `guest.freePages`: numbers of frees, blocks or pages. */

@@ -112,6 +112,7 @@ function vmResult(
       flushes: counted("VM_FLUSHES"),
       retries: counted("VM_RETRIES"),
     },
+    mmio: { exits: counted("VM_MMIO_EXITS"), sptes: counted("VM_MMIO_SPTES") },
     ...hostPagingResult(core, id, vm, counted),
     ...guestResult(core, before.guest, after.guest),
     integrity: {

@@ -23,7 +23,10 @@ export interface Step {
 
 /** One access, and what it cost. */
 export interface AccessStep extends Step {
-  /** How the access' fault counts; "mmio" when no memory was there for it and the monitor answered; null when it took none. */
+  /**
+   * How the access' fault counts; null when it took none. "mmio": no memslot holds the frame, or it was a write to a read-only one; the monitor has answered, and
+   * nothing was read or written. `machine.inspect` shows the MMIO spte that such an access leaves where no slot is.
+   */
   fault: FaultName | "mmio" | null;
   /** Exits with a page fault, those that had to start over included. */
   exits: number;
@@ -35,7 +38,7 @@ export interface AdviceStep extends Step {
   faults: { minor: number; major: number };
 }
 
-/** Advice that the monitor of a VM gives the host (madvise()), or an access of its own. */
+/** Advice that the monitor of a VM gives the host (madvise()), or an access of its own: "file" writes through a file that nobody maps, so that new pages look unused. */
 export type Advice =
   | "pageout"
   | "cold"
@@ -44,7 +47,8 @@ export type Advice =
   | "mergeable"
   | "unmergeable"
   | "read"
-  | "write";
+  | "write"
+  | "file";
 
 /** Every {@link Advice}. */
 export const ADVICE: readonly Advice[] = [
@@ -56,6 +60,7 @@ export const ADVICE: readonly Advice[] = [
   "unmergeable",
   "read",
   "write",
+  "file",
 ];
 
 /** Guest frames that a step is about. */

@@ -3,7 +3,9 @@ import { PFN_NONE } from "../memory/layout";
 import { OK } from "../memory/status";
 import { allocBootTable } from "../mm/alloc";
 import { tableFree } from "../mm/free";
+import { ksmGrow, ksmMove } from "../mm/ksm";
 import { mappingsBehind, mappingsGrow, mappingsMove, mappingsTouch } from "../mm/mapping";
+import { residencyGrow, residencyMove } from "../mm/residency";
 import {
   spaceGrow,
   spaceKsm,
@@ -39,7 +41,7 @@ import { vmGrow, vmMove } from "./vmgrow";
 // it calls), and tables that can map it. What is found by frame or page moves to a larger place; what others point to (records, tables and
 // their headers, lists) stays, and more of it comes beside it.
 //
-// Left out: a slot over memory of which the process maps a part only; page merging and idealized policies, which keep more for each page; shadow paging, whose
+// Left out: a slot over memory of which the process maps a part only; shadow paging, whose
 // guest has mapped its memory at boot and has no tables for more; guest memory in a file.
 
 // What has been reserved.
@@ -66,7 +68,6 @@ export function slotRoom(vm: usize, another: bool, gfn: u32, pages: u32, hva: u6
 
   if (vmIsShadow(vm) || vmGuestFile(vm) !== 0) return false;
   if (!mapped && mappingsTouch(spaceMappings(space), hva, pages)) return false;
-  if (!mapped && (spacePolicy(space) !== 0 || spaceKsm(space) !== 0)) return false;
   const behind = mapped ? spacePages(space) : mappingsBehind(spaceMappings(space), hva, pages);
   // Of what moves a half more is taken if it is to be had, so that a VM which grows often does not move it each time.
   if (
@@ -79,20 +80,45 @@ export function slotRoom(vm: usize, another: bool, gfn: u32, pages: u32, hva: u6
     return false;
   }
   const before = vmGfnEnd(vm);
-  if (load<u32>(GROWN, PAGES) !== 0) spaceMove(space);
-  vmMove(vm, gfnEnd);
-  if (tables !== 0) {
-    tablePoolMove(vmTablePool(vm));
-    gfnRoomAdd(vmGfnRoom(vm), <usize>load<u32>(GROWN, STRETCH), gfn, pages);
+  const room = load<u32>(GROWN, PAGES);
+  if (room !== 0) {
+    spaceMove(space);
+    if (spacePolicy(space) !== 0) residencyMove(space, room);
+    if (spaceKsm(space) !== 0) ksmMove(space);
   }
-  const heads = <usize>load<u32>(GROWN, HEADS);
-  if (heads !== 0) rmapMove(legacyRmap(vm), heads, before, gfnEnd, load<u32>(GROWN, TABLES));
+  vmMove(vm, gfnEnd);
+  tablesMove(vm, gfn, pages, before);
   if (record) memslotsMove(vmSlots(vm), <usize>load<u32>(GROWN, RECORDS));
   if (mapped) return true;
   const table = <usize>load<u32>(GROWN, MAPPINGS);
   mappingsMove(table, spaceMappings(space));
   spaceMap(space, table, hva, pages);
   return true;
+}
+
+/**
+ * Makes room for the tables on the way to `gfn`, which no slot holds. False: that cannot be had, and nothing has changed. A guest under shadow paging brings its tables along.
+ */
+export function slotTables(vm: usize, gfn: u32): bool {
+  const tables = vmIsShadow(vm) ? 0 : gfnRoomMissing(vmGfnRoom(vm), gfn, 1);
+  if (tables === 0) return true;
+  const end = vmGfnEnd(vm);
+  const pages = spacePages(vmSpace(vm));
+  if (!reserve(vm, false, tables, end, pages, true) && !reserve(vm, false, tables, end, pages, false))
+    return false;
+  tablesMove(vm, gfn, 1, end);
+  return true;
+}
+
+// Tables and reverse map have what has been reserved; before, there were heads for gfns below `before`.
+function tablesMove(vm: usize, gfn: u32, pages: u32, before: u32): void {
+  const tables = load<u32>(GROWN, TABLES);
+  if (tables !== 0) {
+    tablePoolMove(vmTablePool(vm));
+    gfnRoomAdd(vmGfnRoom(vm), <usize>load<u32>(GROWN, STRETCH), gfn, pages);
+  }
+  const heads = <usize>load<u32>(GROWN, HEADS);
+  if (heads !== 0) rmapMove(legacyRmap(vm), heads, before, vmGfnEnd(vm), tables);
 }
 
 // Pages that follow each other in one mapping have consecutive numbers.
@@ -111,7 +137,10 @@ function reserve(vm: usize, record: bool, tables: u32, gfnEnd: u32, behind: u32,
   if (behind > spacePages(space)) store<u32>(GROWN, <u32>mappingsGrow(spaceMappings(space)), MAPPINGS);
   if (behind > spaceRoom(space)) {
     store<u32>(GROWN, spare ? behind + (behind >> 1) : behind, PAGES);
-    spaceGrow(space, load<u32>(GROWN, PAGES));
+    const room = load<u32>(GROWN, PAGES);
+    spaceGrow(space, room);
+    if (spacePolicy(space) !== 0) residencyGrow(space, room);
+    if (spaceKsm(space) !== 0) ksmGrow(space, room);
   }
   vmGrow(vm, gfnEnd, load<u32>(GROWN, PAGES));
   if (tables !== 0) {

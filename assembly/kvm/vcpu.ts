@@ -61,7 +61,7 @@ export const STEP_GFN: usize = NOTIFIER_PC + 132;
 export const STEP_FAULTS: usize = NOTIFIER_PC + 136;
 export const STEP_EMULATED: usize = NOTIFIER_PC + 140;
 export const STEP_BEGAN: usize = NOTIFIER_PC + 144; // u64
-export const STEP_IRQS_OFF: usize = NOTIFIER_PC + 196;
+export const STEP_FLAGS: usize = NOTIFIER_PC + 196;
 // The slot of the last lookup and the generation of the slots then (last_used_slot, last_used_slot_gen).
 const LAST_SLOT: usize = NOTIFIER_PC + 152;
 const LAST_SLOT_GEN: usize = NOTIFIER_PC + 160; // u64
@@ -93,7 +93,18 @@ export const VCPU_HANDLER: usize = NOTIFIER_PC + 228;
 export const AHEAD_FROM: usize = NOTIFIER_PC + 232;
 export const AHEAD_TO: usize = NOTIFIER_PC + 236;
 export const GUEST_WALK: usize = NOTIFIER_PC + 264; // WALK_BYTES
-export const KVM_CONTEXT_END: usize = NOTIFIER_PC + 264 + WALK_BYTES;
+// Frames without memory (mmiofault.ts): what the walk of the access met, the generation of the memslots in which its frame had no slot; the page of the
+// vCPU's last access of that kind and the whole generation then, 0 for none.
+export const PF_MMIO: usize = GUEST_WALK + WALK_BYTES;
+export const PF_MMIO_GENERATION: usize = PF_MMIO + 4;
+export const MMIO_GENERATION: usize = PF_MMIO + 8; // u64
+export const MMIO_PAGE: usize = PF_MMIO + 16;
+export const KVM_CONTEXT_END: usize = PF_MMIO + 24;
+
+/** Of PF_MMIO: the walk met an MMIO spte. */
+export const MMIO_RESERVED: u32 = 1;
+/** The same by EPT, which does not tell what the access was. */
+export const MMIO_MISCONFIG: u32 = 2;
 
 /** The monitor's call goes on at `pc` of its steps. */
 export function callGoto(monitor: usize, pc: u32): void {

@@ -14,6 +14,7 @@ import {
   vmSpteRefs,
   vmVcpuList,
 } from "./vm";
+import { directoryGrown } from "./walk";
 
 // What a VM keeps for each guest frame and for each page of its process moves to a larger place when it gets a slot that nobody foresaw.
 
@@ -51,6 +52,7 @@ export function vmMove(vm: usize, gfnEnd: u32): void {
   move(vm, VM_WRITTEN, WRITTEN, pages << 3);
   move(vm, VM_EXPECTED, EXPECTED, pages << 2);
   store<u32>(vm, gfnEnd, VM_GFN_END);
+  if (load<u32>(GROWN, DIRECTORY) !== 0) directoryGrown(vm);
   for (let vcpu = vmVcpuList(vm); vcpu !== 0; vcpu = vcpuNext(vcpu)) vcpuDirectoryMoved(vcpu);
 }
 

@@ -7,6 +7,7 @@ import { CALL_DESTROY_VM, callKind, callWatched } from "../kvm/call";
 import { monitorCall, monitorStep } from "../kvm/monitor";
 import { pagerStep, pagerTimer } from "../kvm/pager";
 import { vcpuStep } from "../kvm/run";
+import { stepTold } from "../kvm/step";
 import { VCPU_APF_HALTED, vcpuApf, vcpuMode, vcpuVm } from "../kvm/vcpu";
 import { vmId } from "../kvm/vm";
 import { TIME_NEVER } from "../memory/layout";
@@ -240,6 +241,7 @@ export function dispatch(kind: u32, subject: usize, time: u64): void {
   } else if (kind === EVENT_PAGER) {
     pagerTimer(userfaultServer(subject), subject, time);
   } else if (kind === EVENT_ACCESS) {
+    stepTold(subject);
     cpuMoved(subject, time);
     wakeHalted(subject, time, true);
   } else {

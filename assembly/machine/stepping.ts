@@ -22,7 +22,7 @@ import {
 import { contentIntend } from "../kvm/integrity";
 import { memslotDirtySecond, memslotGfn, memslotPages } from "../kvm/memslot";
 import { memslotAt, memslotById, memslotCount } from "../kvm/memslots";
-import { stepBegan, stepEmulated, stepFaults, stepKind, stepWanted } from "../kvm/step";
+import { stepBegan, stepEmulated, stepFaults, stepKind, stepTell, stepWanted } from "../kvm/step";
 import { vcpuApf } from "../kvm/vcpu";
 import { vmMm, vmMonitor, vmSlots, vmSpace } from "../kvm/vm";
 import { vmEnding } from "../kvm/vmend";
@@ -52,7 +52,8 @@ const SUBJECT: usize = memory.data(8, 8);
 
 // A step begins, unless the machine has run out of memory: then it takes none any more, and whoever asks for one hears that at once.
 function begin(event: u32, subject: usize): void {
-  if (!stoppedForGood()) eventPost(now(), event, <u32>subject);
+  if (stoppedForGood() || (event === EVENT_ACCESS && !stepTell(subject))) return;
+  eventPost(now(), event, <u32>subject);
 }
 
 /** Has `vcpu` of VM `vm` access `gfn` at its next boundary, perhaps with the guest's interrupts off. */

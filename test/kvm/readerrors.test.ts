@@ -27,6 +27,7 @@ function faulty(
       memory: "8MiB",
       cpus: 4,
       swap: [{ name: "disk", kind, size: "4MiB", ...(readErrors !== undefined && { readErrors }) }],
+      reclaim: { policy },
     },
     vms: [{ name: "guest", memory: "1MiB", ...vm }],
   };
@@ -136,6 +137,15 @@ test("a share of the reads fails, the same ones for a seed", async () => {
   assert.ok(new Set(others.map(({ reads }) => reads)).size > 2, "seeds differ");
   // Without errors nothing is drawn, and plain faults go through in one go as before.
   assert.equal(await run(0), await run(undefined));
+});
+
+test("plain faults of an idealized policy, which exchange pages in one go, meet the same errors", async () => {
+  const vm = { memoryMax: "400KiB", guest: { tasks: [sweep(20)] } };
+  const { status, host } = (await faulty("zram-lz4", 0.01, vm, 1, "clock")).run();
+  assert.is(status, "readError");
+  assert.is(host.devices[0]!.readErrors, 1);
+  const sound = (await faulty("zram-lz4", undefined, vm, 1, "clock")).run();
+  assert.ok(host.devices[0]!.reads < sound.host.devices[0]!.reads);
 });
 
 test("a share is a number from 0 to 1", async () => {

@@ -5,14 +5,16 @@
 import fc from "fast-check";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
-import { Machine } from "#dist/index.js";
+import { Machine, type OutsidePolicy } from "#dist/index.js";
 import type { Scenario } from "#dist/scenario.js";
+import { generator } from "../../bench/mm/buddy.bench.js";
 import { parameters } from "../reference/report.js";
 import { debugModule, lasting, type Vm } from "../scenes.js";
 
 const HVA = 0x7e0000000000;
 const PAGE = 4096;
 const BOOT = 64;
+const HOST = { memory: "8MiB", swap: [{ kind: "zram-lz4" as const, size: "8MiB" }] };
 
 async function machineOf(vm: Partial<Vm> = {}, others: Partial<Scenario> = {}): Promise<Machine> {
   return Machine.create(
@@ -91,6 +93,9 @@ const DESIGNS: [string, Partial<Vm>, Partial<Scenario>][] = [
     { host: { memory: "8MiB", reclaim: { policy: "mglru" } } },
   ],
   ["legacy", { mmu: "legacy" }, {}],
+  ["tdp, merging", {}, { host: { memory: "8MiB", ksm: {} } }],
+  ["legacy, arc", { mmu: "legacy", memoryMax: 40 * PAGE }, { host: { ...HOST, reclaim: { policy: "arc" } } }],
+  ["tdp, lfu", { memoryMax: 40 * PAGE }, { host: { ...HOST, reclaim: { policy: "lfu" } } }],
   ["legacy, notifier of 2008", { mmu: "legacy", mmuNotifier: "notifier-2008" }, {}],
 ];
 for (const [name, vm, others] of DESIGNS) {
@@ -212,6 +217,79 @@ test("huge pages are mapped in a slot that came later", async () => {
   machine.check();
 });
 
+const outside: OutsidePolicy = {
+  name: "least-used",
+  batch: 8,
+  choose: ({ uses }, choices) => {
+    choices[uses.indexOf(Math.min(...uses))] = 1;
+  },
+};
+for (const policy of ["lru", "fifo", "clock", "sieve", "s3fifo", "arc", "2q", "lfu", outside] as const) {
+  const name = typeof policy === "string" ? policy : policy.name;
+  test(`${name}: what has come later is evicted as if it had been there from the start`, async () => {
+    const host = { ...HOST, reclaim: { policy } } as Scenario["host"];
+    const limited = { memoryMax: 40 * PAGE };
+    const first = { gfn: 0, pages: BOOT, hva: HVA };
+    const later = [
+      { gfn: 2048, pages: 100, hva: HVA + 2 ** 30 },
+      { gfn: 4096, pages: 300, hva: HVA + 2 ** 31 },
+    ];
+    const whole = await machineOf(
+      { ...limited, memory: (BOOT + 400) * PAGE, memslots: [first, ...later] },
+      { host },
+    );
+    const grown = await machineOf(limited, { host });
+    const next = generator(name.length);
+    let evicted = 0;
+    for (let round = 0; round < 900; round++) {
+      if (round % 300 === 200) {
+        const slot = later[Math.floor(round / 300)];
+        if (slot !== undefined)
+          assert.is(grown.setMemslot("vm", 1 + Math.floor(round / 300), slot).change, "create");
+        grown.check();
+      }
+      const there = [first, ...later.slice(0, Math.floor((round + 100) / 300))];
+      const { gfn, pages } = there[next(there.length)]!;
+      // Some pages are hot.
+      const page = gfn + (next(3) === 0 ? next(pages) : next(12));
+      const mode = next(2) === 0 ? "read" : "write";
+      const [got, expected] = [grown, whole].map((each) => each.access("vm", 0, page, mode).fault);
+      assert.is(got, expected, `round ${round}, gfn ${page}`);
+      if (got === "major") evicted++;
+    }
+    assert.ok(evicted > 20, `${evicted}`);
+    for (const each of [grown, whole]) each.check();
+    assert.is(grown.result().vms[0]!.memory.residentPages, whole.result().vms[0]!.memory.residentPages);
+    assert.is(grown.result().vms[0]!.integrity.lostWrites, 0);
+  });
+}
+
+test("equal pages of memory that came later are merged with those from the start, and parted by a write", async () => {
+  const machine = await machineOf(
+    {},
+    { host: { ...HOST, ksm: { run: true, pagesToScan: 200, sleep: "1ms" } } },
+  );
+  const gfns = [0, 3000, 5000];
+  for (const gfn of gfns.slice(1))
+    assert.is(machine.setMemslot("vm", gfn, { gfn, pages: 90 }).change, "create");
+  for (const gfn of gfns) {
+    machine.advise("vm", "write", { gfn, pages: 20 }, { content: 7 });
+    machine.advise("vm", "mergeable", { gfn, pages: 60 });
+  }
+  machine.run({ time: "50ms" });
+  machine.check();
+  assert.equal([machine.ksm().sharedPages, machine.ksm().mergedPages], [1, 60]);
+  for (const each of [machine.fork(), machine]) {
+    for (const gfn of gfns) each.access("vm", 0, gfn + 5, "write");
+    each.advise("vm", "unmergeable", { gfn: 3000, pages: 60 });
+    assert.is(each.ksm().mergedPages, 38);
+    for (const gfn of gfns) for (let page = 0; page < 20; page++) each.access("vm", 1, gfn + page, "read");
+    each.check();
+    const { lostWrites, staleReads } = each.result().vms[0]!.integrity;
+    assert.equal([lostWrites, staleReads], [0, 0]);
+  }
+});
+
 test("forks and snapshots of a machine that has grown go on alike", async () => {
   const machine = await machineOf({
     guest: { tasks: [{ workload: { kind: "uniform", pages: BOOT, writes: 0.5 } }] },
@@ -248,8 +326,6 @@ test("what cannot be had is refused with ENOMEM, and changes nothing", async () 
   const fixed: [Partial<Vm>, Partial<Scenario>][] = [
     [{ mmu: "shadow", memory: "1MiB", memslots: [{ gfn: 0, pages: 256, hva: HVA }] }, {}],
     [{ mmu: "legacy", hostPaging: "writepage-2007" }, {}],
-    [{}, { host: { memory: "8MiB", ksm: {} } }],
-    [{}, { host: { memory: "8MiB", reclaim: { policy: "fifo" } } }],
   ];
   for (const [vm, others] of fixed) {
     const other = await machineOf(vm, others);
