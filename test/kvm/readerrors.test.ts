@@ -20,6 +20,7 @@ function faulty(
   readErrors: number | undefined,
   vm: Partial<Vm> = {},
   seed = 1,
+  policy: "two-list" | "clock" = "two-list",
 ): Promise<Machine> {
   const scenario: Scenario = {
     seed,
