@@ -13,8 +13,8 @@ import type { ResolvedScenario, ResolvedVm } from "./scenario.js";
 
 /** What happened, and what it cost. */
 export interface Step {
-  /** "oom": no memory could be had for it; "violation": a read found another content than the last write. */
-  status: "done" | "oom" | "violation";
+  /** "oom": no memory could be had for it; "readError": its page could not be read; "violation": a read found another content than the last write. */
+  status: "done" | "oom" | "readError" | "violation";
   /** Virtual ns from its beginning to its end. */
   ns: number;
   /** Where that time went; of an access, the part of its fault. */
@@ -157,7 +157,7 @@ export function accessOnce(
   guard(() => call.stepAccess(index, vcpu, gfn, Number(mode === "write"), Number(!interrupts), content));
   const status = runStep(core);
   if (status === "done" && call.exploreAccessDone(index, vcpu) === 0) livingVm(core, scenario, name); // it has ended meanwhile
-  const exits = status === "oom" ? 1 : call.stepAccessFaults() >>> 0;
+  const exits = status === "oom" || status === "readError" ? 1 : call.stepAccessFaults() >>> 0;
   const kind = call.stepAccessKind() >>> 0;
   const known = FAULT_NAMES.find((each) => core.constant(`FAULT_${constantName(each)}`) === kind)!;
   const fault = exits === 0 ? null : call.stepAccessEmulated() !== 0 ? "mmio" : known;
@@ -252,14 +252,19 @@ export function placeOn(
 /** Runs until the step that has been put before the machine is made. */
 export function runStep(core: Core): Step["status"] {
   const { call } = core;
-  const [step, oom, violation] = ["STEP", "OOM", "VIOLATION"].map((name) => core.constant(`STOP_${name}`));
+  const endings = new Map<number, Step["status"]>([
+    [core.constant("STOP_STEP"), "done"],
+    [core.constant("STOP_OOM"), "oom"],
+    [core.constant("STOP_READ_ERROR"), "readError"],
+    [core.constant("STOP_VIOLATION"), "violation"],
+  ]);
   call.machineSetTimeLimit(Number.POSITIVE_INFINITY);
   while (true) {
     const stop = guard(() => call.machineRun(CALL_ACCESSES, CALL_EVENTS)) >>> 0;
-    if (stop !== step && stop !== oom && stop !== violation) continue;
+    const ending = endings.get(stop);
+    if (ending === undefined) continue;
     core.outside?.raise(); // the step has been made: a failed policy lets it come to its end
-    if (stop === step) return "done";
-    return stop === oom ? "oom" : "violation";
+    return ending;
   }
 }
 

@@ -49,6 +49,8 @@ export const PF_PRESENT: usize = NOTIFIER_PC + 80;
 export const SPARE_COUNT: usize = NOTIFIER_PC + 84;
 export const SPARE_PFNS: usize = NOTIFIER_PC + 240; // u32 × 6
 export const BLOCKED_SEEN: usize = NOTIFIER_PC + 104; // u64
+/** Times in a row that the page of the fault was found not to be up to date: gfntopage.ts. */
+export const PF_UNREAD: usize = NOTIFIER_PC + 88;
 const MODE: usize = NOTIFIER_PC + 112;
 /** The address space of that access, under shadow paging: frame of its table (guestspace.ts). */
 export const STEP_ROOT: usize = NOTIFIER_PC + 116;
