@@ -11,6 +11,7 @@ import {
   accessOnce,
   type GuestRange,
   livingVm,
+  type Step,
   stepError,
   wholeNumber,
 } from "./stepping.js";
@@ -25,8 +26,8 @@ export interface EntryBits {
 
 /** What came of a change of the guest's page tables. */
 export interface PageTableStep {
-  /** As of every step: out of memory, or a read found another content than the last write. */
-  status: "done" | "oom" | "violation";
+  /** As of every step. */
+  status: Step["status"];
   /** Exits with a page fault that the writes to the tables took. */
   exits: number;
 }

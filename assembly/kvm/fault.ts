@@ -1,5 +1,5 @@
 import { PFN_NONE } from "../memory/layout";
-import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
+import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE, STEP_READ_ERROR } from "../memory/status";
 import { allocated, allocStep, allocTableBegin } from "../mm/alloc";
 import {
   FAULT_SPURIOUS,
@@ -249,7 +249,8 @@ function handle(vcpu: usize): i32 {
       goto(vcpu, RESOLVING);
     } else if (pc === RESOLVING) {
       const step = faultStep(mm, vcpu);
-      if (step !== STEP_DONE) return step;
+      // -EFAULT: of a page that nobody has touched yet, nobody learns of it.
+      if (step !== STEP_DONE) return prefetch && step === STEP_READ_ERROR ? STEP_DONE : step;
       needed(vcpu, faultKind(vcpu));
       if (faultGaveUp(vcpu)) {
         apfSetupBegin(vcpu);

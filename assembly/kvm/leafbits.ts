@@ -21,10 +21,15 @@ export function leafBits(spte: u64, format: u32): u32 {
 
 /** Writes a leaf entry. */
 export function spteSet(vm: usize, entry: usize, spte: u64): void {
+  spteSetKnown(vm, entry, spte, leafBits(spte, vmFormat(vm)));
+}
+
+/** The same with its two bits. */
+export function spteSetKnown(vm: usize, entry: usize, spte: u64, bits: u32): void {
   store<u64>(entry, spte);
   const at = tableBits(vmTablePool(vm)) + (entry >> 5);
   const shift = (<u32>(entry >> 3) & 3) << 1;
-  store<u8>(at, (<u32>load<u8>(at) & ~(3 << shift)) | (leafBits(spte, vmFormat(vm)) << shift));
+  store<u8>(at, (<u32>load<u8>(at) & ~(3 << shift)) | (bits << shift));
 }
 
 /** The bits of all entries of a leaf table against the entries. */

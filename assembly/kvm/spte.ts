@@ -139,6 +139,12 @@ export function spteOfFault(format: u32, pfn: u32, level: u32, writable: bool, p
   return spteLeaf(format, pfn, level, ACC_ALL, writable, false, prefetch);
 }
 
+/** An entry as `spte`, which names no frame, for frame `pfn`. */
+export function spteFor(spte: u64, pfn: u32): u64 {
+  assert((spte & PFN_MASK) === 0);
+  return spte | ((<u64>pfn) << PFN_SHIFT);
+}
+
 /** make_huge_page_split_spte(): entry `index` of the table that takes the place of a 2 MiB leaf. */
 export function spteSplit(huge: u64, index: u32): u64 {
   return (huge & ~SPTE_PAGE_SIZE) + ((<u64>index) << PFN_SHIFT);

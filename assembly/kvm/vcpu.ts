@@ -49,6 +49,8 @@ export const PF_PRESENT: usize = NOTIFIER_PC + 80;
 export const SPARE_COUNT: usize = NOTIFIER_PC + 84;
 export const SPARE_PFNS: usize = NOTIFIER_PC + 240; // u32 × 6
 export const BLOCKED_SEEN: usize = NOTIFIER_PC + 104; // u64
+/** Times in a row that the page of the fault was found not to be up to date: gfntopage.ts. */
+export const PF_UNREAD: usize = NOTIFIER_PC + 88;
 const MODE: usize = NOTIFIER_PC + 112;
 /** The address space of that access, under shadow paging: frame of its table (guestspace.ts). */
 export const STEP_ROOT: usize = NOTIFIER_PC + 116;
@@ -59,7 +61,7 @@ export const STEP_GFN: usize = NOTIFIER_PC + 132;
 export const STEP_FAULTS: usize = NOTIFIER_PC + 136;
 export const STEP_EMULATED: usize = NOTIFIER_PC + 140;
 export const STEP_BEGAN: usize = NOTIFIER_PC + 144; // u64
-export const STEP_IRQS_OFF: usize = NOTIFIER_PC + 196;
+export const STEP_FLAGS: usize = NOTIFIER_PC + 196;
 // The slot of the last lookup and the generation of the slots then (last_used_slot, last_used_slot_gen).
 const LAST_SLOT: usize = NOTIFIER_PC + 152;
 const LAST_SLOT_GEN: usize = NOTIFIER_PC + 160; // u64

@@ -81,6 +81,20 @@ export function unlinkFirst(mm: usize, list: usize): u32 {
   return pfn;
 }
 
+/** Takes the first page off a list and puts `pfn`, which is on none, in its place. Returns the page taken. */
+export function listReplaceFirst(mm: usize, list: usize, kind: u8, pfn: u32): u32 {
+  const first = load<u32>(list, HEAD);
+  assert(first !== PFN_NONE && pageList(pageOf(mm, pfn)) === 0);
+  const next = pageNext(mm, first);
+  setPageLinks(mm, pfn, next, PFN_NONE);
+  if (next === PFN_NONE) store<u32>(list, pfn, TAIL);
+  else setPagePrev(mm, next, pfn);
+  store<u32>(list, pfn, HEAD);
+  setPageList(pageOf(mm, first), 0);
+  setPageList(pageOf(mm, pfn), kind);
+  return first;
+}
+
 export function listAddHead(mm: usize, list: usize, kind: u8, pfn: u32): void {
   const page = pageOf(mm, pfn);
   assert(pageList(page) === 0);

@@ -2,6 +2,7 @@ import { Arc } from "./arc";
 import { BELADY_BYTES, Belady } from "./belady";
 import { Clock } from "./clock";
 import { Fifo } from "./fifo";
+import { HAND_HIT, HandQueue } from "./handqueue";
 import { Lfu } from "./lfu";
 import { Lru } from "./lru";
 import { OUTSIDE_BYTES, Outside } from "./outside";
@@ -51,12 +52,15 @@ const TABLE: usize = memory.data(16 * 64, 8);
 /** Bytes of a record: those of the largest. */
 export const POLICY_BYTES: usize = BELADY_BYTES > OUTSIDE_BYTES ? BELADY_BYTES : OUTSIDE_BYTES;
 
+// State of a page that was hit, one a policy: policyHitState().
+const HIT_STATES: usize = memory.data(16, 8);
+
 const PAGE_MASK: u32 = 0x7fffffff;
 
 register<Lru>(POLICY_LRU);
 register<Fifo>(POLICY_FIFO);
-register<Clock>(POLICY_CLOCK);
-register<Sieve>(POLICY_SIEVE);
+register<Clock>(POLICY_CLOCK, HAND_HIT);
+register<Sieve>(POLICY_SIEVE, HAND_HIT);
 register<S3fifo>(POLICY_S3FIFO);
 register<Arc>(POLICY_ARC);
 register<TwoQ>(POLICY_2Q);
@@ -64,7 +68,8 @@ register<Lfu>(POLICY_LFU);
 register<Belady>(POLICY_BELADY);
 register<Outside>(POLICY_OUTSIDE);
 
-function register<P extends Policy>(kind: u32): void {
+function register<P extends Policy>(kind: u32, hitState: u8 = 0): void {
+  store<u8>(HIT_STATES + kind, hitState);
   assert(offsetof<P>() <= POLICY_BYTES);
   const layout: Layout = (policy: usize, at: u64): u64 => changetype<P>(policy).layout(at);
   const reset: OnAll = (policy: usize): void => changetype<P>(policy).reset();
@@ -142,6 +147,17 @@ export function policyReset(policy: Policy, capacity: u32): void {
   assert(capacity > 0 && capacity <= policy.room);
   policy.capacity = capacity;
   call_indirect<void>(load<i32>(operations(policy), RESET), changetype<usize>(policy));
+}
+
+/** All that a hit does under a policy of `kind` is to set the page's state to this; 0 where it does more. */
+export function policyHitState(kind: u32): u8 {
+  return load<u8>(HIT_STATES + kind);
+}
+
+/** Writes to `to` up to `most` pages that the policy will look at next when pages must go. Returns their number, 0 where it cannot tell. */
+export function policyNext(policy: Policy, to: usize, most: u32): u32 {
+  if (policy.kind === POLICY_OUTSIDE) return changetype<Outside>(policy).next(to, most);
+  return policyHitState(policy.kind) === HAND_HIT ? changetype<HandQueue>(policy).next(to, most) : 0;
 }
 
 /** A reference to a resident page. */
