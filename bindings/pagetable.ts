@@ -54,7 +54,10 @@ export function enterSpace(
   wholeNumber("vcpu", vcpu, 0, vm.vcpus - 1);
   if (task === undefined) {
     core.call.stepSpace(index, vcpu, NO_TASK);
-    return;
+    const reached = (page: number): boolean => core.call.guestTableOf(index, vcpu, page) >>> 0 !== NO_TABLE;
+    if (!Number.isInteger(range.gfn) || range.gfn < 0 || range.gfn >= 2 ** 31 || reached(range.gfn)) return;
+    const allowed = "a frame that a memslot holds or has held, or one in the same 2 MiB";
+    throw stepError("gfn", `the guest has no page table for ${range.gfn}`, allowed);
   }
   const { id, first, pages } = taskNamed(tasks, index, task);
   const last = range.gfn + (range.pages ?? 1) - 1;

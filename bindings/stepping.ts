@@ -25,9 +25,9 @@ export interface Step {
 export interface AccessStep extends Step {
   /**
    * How the access' fault counts; null when it took none. "mmio": no memslot holds the frame, or it was a write to a read-only one; the monitor has answered, and
-   * nothing was read or written. `machine.inspect` shows the MMIO spte that such an access leaves where no slot is.
+   * nothing was read or written. "emulated": under shadow paging, a write to a page table of the guest's that KVM has made itself. `machine.inspect` shows the MMIO spte that such an access leaves where no slot is.
    */
-  fault: FaultName | "mmio" | null;
+  fault: FaultName | "mmio" | "emulated" | null;
   /** Exits with a page fault, those that had to start over included. */
   exits: number;
 }
@@ -160,7 +160,9 @@ export function accessOnce(
   const exits = status === "oom" || status === "readError" ? 1 : call.stepAccessFaults() >>> 0;
   const kind = call.stepAccessKind() >>> 0;
   const known = FAULT_NAMES.find((each) => core.constant(`FAULT_${constantName(each)}`) === kind)!;
-  const fault = exits === 0 ? null : call.stepAccessEmulated() !== 0 ? "mmio" : known;
+  const emulated = call.stepAccessEmulated() >>> 0;
+  const answer = emulated === core.constant("EMULATED_BY_MONITOR") ? "mmio" : "emulated";
+  const fault = exits === 0 ? null : emulated !== 0 ? answer : known;
   return { status, fault, exits, ns: call.stepAccessNs(), stages: exits === 0 ? NO_STAGES : stagesOf(core) };
 }
 

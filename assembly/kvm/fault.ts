@@ -59,6 +59,7 @@ import {
 import { addSpare, spareCount } from "./spare";
 import { VM_RETRIES, VM_UNREACHABLE_PINS, vmCountAdd } from "./stats";
 import {
+  EMULATED_BY_KVM,
   PF_EMULATED,
   PF_GFN,
   PF_HALT,
@@ -194,7 +195,8 @@ function handle(vcpu: usize): i32 {
         gfn = load<u32>(vcpu, PF_GFN);
         frame = vmUnalias(vm, gfn);
         if (walked === SHADOW_MAPS) continue;
-        if (!prefetch) store<u32>(vcpu + (walked === SHADOW_INJECTS ? VCPU_HANDLER : PF_EMULATED), 1);
+        if (!prefetch && walked === SHADOW_INJECTS) store<u32>(vcpu, 1, VCPU_HANDLER);
+        else if (!prefetch) store<u32>(vcpu, EMULATED_BY_KVM, PF_EMULATED);
         return STEP_DONE;
       }
       goto(vcpu, GUEST_TABLE);
@@ -349,7 +351,7 @@ function map(vcpu: usize, vm: usize, gfn: u32, frame: u32): void {
     traceSpteRequested(gfn, pfn, LEVEL_4K, actorClock(vcpu));
     const kind = shadowMap(vm, vcpu, pfn, writable, load<u32>(vcpu, PF_WRITE) !== 0, prefetch);
     needed(vcpu, kind & ~SHADOW_PROTECTED);
-    if (kind & SHADOW_PROTECTED) store<u32>(vcpu, 1, PF_EMULATED);
+    if (kind & SHADOW_PROTECTED) store<u32>(vcpu, EMULATED_BY_KVM, PF_EMULATED);
   } else {
     needed(vcpu, mmuMap(vm, vcpu, gfn & ~tail, pfn & ~tail, level, writable, prefetch));
   }

@@ -134,6 +134,8 @@ export {
   VM_YOUNG,
 } from "../kvm/stats";
 export {
+  EMULATED_BY_KVM,
+  EMULATED_BY_MONITOR,
   VCPU_APF_HALTED,
   VCPU_ENDED,
   VCPU_HALTED,

@@ -239,8 +239,8 @@ export function stepAccessKind(): u32 {
   return stepKind(load<u32>(SUBJECT));
 }
 
-/** The monitor answered the last access: no memory was there for it. */
-export function stepAccessEmulated(): bool {
+/** Who has emulated the last access, EMULATED_*; 0: nobody. */
+export function stepAccessEmulated(): u32 {
   return stepEmulated(load<u32>(SUBJECT));
 }
 
