@@ -4,7 +4,7 @@ import { spacePolicy, spacePte } from "../mm/space";
 import { slotByte, slotCached, swapArea } from "../mm/swaparea";
 import { handSteps } from "../policy/handqueue";
 import { Policy } from "../policy/policy";
-import { policyNext } from "../policy/registry";
+import { POLICY_OUTSIDE, policyNext } from "../policy/registry";
 import { memslotHolds, memslotIndex, memslotUnbacked } from "./memslot";
 import { memslotSearch } from "./memslots";
 import { AHEAD_FROM, AHEAD_TO, DIRECTORY } from "./vcpu";
@@ -98,7 +98,7 @@ function slotsAhead(mm: usize, directory: usize, found: u32): u64 {
   return loaded;
 }
 
-/** Pages of `vm` will have to go: the next ones that its policy's hand comes to are looked at, if they have not been. */
+/** Pages of `vm` will have to go: the next ones that its policy's hand comes to, or that are chosen, are looked at, if they have not been. */
 export function victimsAhead(vm: usize): void {
   if (load<u32>(SEEN_VM) === <u32>vm && <i32>(load<u32>(SEEN_TO) - handSteps()) > 0) return;
   const mm = vmMm(vm);
@@ -106,7 +106,8 @@ export function victimsAhead(vm: usize): void {
   const policy = changetype<Policy>(spacePolicy(space));
   const pages = policyNext(policy, FOUND, PLACES);
   store<u32>(SEEN_VM, <u32>vm);
-  store<u32>(SEEN_TO, handSteps() + PLACES);
+  // Of a policy from outside as many as it has chosen: none, until it is asked again.
+  store<u32>(SEEN_TO, handSteps() + (policy.kind === POLICY_OUTSIDE ? pages : PLACES));
   let loaded: u64 = 0;
   let found: u32 = 0;
   for (let page: u32 = 0; page < pages; page++) {

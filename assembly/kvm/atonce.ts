@@ -7,6 +7,7 @@ import {
   evictUnmaps,
   frameTake,
   swapInEnds,
+  swapRecords,
   swapTakesMost,
   victimPlain,
 } from "../mm/atonce";
@@ -77,9 +78,11 @@ import {
   TRACE_KVM_TDP_MMU_SPTE_CHANGED,
   TRACE_KVM_UNMAP_HVA_RANGE,
   TRACE_MM_VMSCAN_MEMCG_RECLAIM_BEGIN,
+  traceRecorded,
   traceRecords,
 } from "../sim/trace";
 import { MAP_BEFORE_LOCK, pageFaultAtAlloc } from "./fault";
+import { faultExit } from "./faultexit";
 import { flushRemoteTlbs } from "./flush";
 import {
   vmInvalidateBegin,
@@ -141,7 +144,7 @@ export function allowAtOnce(allow: bool): void {
 export function atOnceNs(vcpu: usize, vm: usize): u64 {
   const mm = vmMm(vm);
   const space = vmSpace(vm);
-  if (!allowed || traceRecords()) return 0;
+  if (!allowed || (traceRecords() && recordsSteps())) return 0;
   if (vmIsShadow(vm) || vmIsLegacy(vm) || vmHuge(vm) || vmSpteRefs(vm)) return 0;
   if (vmNotifier(vm) !== NOTIFIER_SEQ_RETRY || vmGuestFile(vm) !== 0 || vmAliases(vm) !== 0) return 0;
   if (vmExpected(vm) !== 0 || mmStamped(mm) || vcpuApf(vcpu) !== 0) return 0;
@@ -211,9 +214,7 @@ export function faultAtOnce(vcpu: usize, vm: usize, longest: u64): bool {
     // is_page_fault_stale(): its own eviction has overtaken it. It lets go of the page, exits again and finds the page there.
     used(mm, vcpu, page, pfn);
     vmCountAdd(vmStats(vm), VM_RETRIES, 1);
-    count(TRACE_KVM_EXIT);
-    count(TRACE_KVM_PAGE_FAULT);
-    actorSpend(vcpu, STAGE_EXIT, cost(COST_VM_EXIT_NS));
+    exitAgain(vcpu);
     touched(mm, vcpu, page, pfn, !write);
     actorSpend(vcpu, STAGE_MAP, before);
   }
@@ -229,6 +230,27 @@ export function faultAtOnce(vcpu: usize, vm: usize, longest: u64): bool {
   setPageRefs(page, pageRefs(page) - 1);
   enterGuest(vcpu);
   return true;
+}
+
+// Somebody wants to read of events that are only counted here.
+function recordsSteps(): bool {
+  return (
+    traceRecorded(TRACE_FAST_PAGE_FAULT) ||
+    traceRecorded(TRACE_KVM_MMU_SPTE_REQUESTED) ||
+    traceRecorded(TRACE_KVM_TDP_MMU_SPTE_CHANGED) ||
+    traceRecorded(TRACE_KVM_MMU_SET_SPTE) ||
+    traceRecorded(TRACE_KVM_UNMAP_HVA_RANGE) ||
+    traceRecorded(TRACE_MM_VMSCAN_MEMCG_RECLAIM_BEGIN) ||
+    swapRecords()
+  );
+}
+
+// faultExit() for a fault that is known.
+function exitAgain(vcpu: usize): void {
+  if (traceRecords()) return faultExit(vcpu);
+  count(TRACE_KVM_EXIT);
+  count(TRACE_KVM_PAGE_FAULT);
+  actorSpend(vcpu, STAGE_EXIT, cost(COST_VM_EXIT_NS));
 }
 
 // The page is there: the spte is missing, or lacks the right to write, which the pte has or may have.

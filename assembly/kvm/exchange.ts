@@ -65,6 +65,7 @@ import {
   TRACE_KVM_TDP_MMU_SPTE_CHANGED,
   TRACE_KVM_UNMAP_HVA_RANGE,
   TRACE_MM_VMSCAN_MEMCG_RECLAIM_BEGIN,
+  traceRecords,
 } from "../sim/trace";
 import { gfnOf, goesOnByChoice, vmQuiet } from "./atonce";
 import { MAP_BEFORE_LOCK, pageFaultBegin } from "./fault";
@@ -126,7 +127,8 @@ export const EXCHANGE_STEPS: u32 = 2;
 
 /** May the next faults of `vcpu` exchange pages? `longest` as of atOnceNs(). exchangesEnd() comes before anything but exchanges and accesses. */
 export function exchangesBegin(vcpu: usize, vm: usize, longest: u64): bool {
-  if (longest === 0 || !vmQuiet(vm) || !exchanging(vmMm(vm), actorCpu(vcpu), vmSpace(vm))) return false;
+  if (longest === 0 || traceRecords() || !vmQuiet(vm)) return false;
+  if (!exchanging(vmMm(vm), actorCpu(vcpu), vmSpace(vm))) return false;
   const format = vmFormat(vm);
   const read = spteOfFault(format, 0, LEVEL_4K, false, false);
   const write = spteOfFault(format, 0, LEVEL_4K, true, false);

@@ -1,6 +1,6 @@
 import { actorClock, actorCpu, actorSpend, STAGE_CPU, STAGE_RECLAIM } from "../sim/actor";
 import { COST_SWAP_IN_CPU_NS, COST_SWAP_OUT_CPU_NS, cost } from "../sim/costs";
-import { deviceSynchronous, deviceSynchronousNs, deviceSynchronousTakes } from "../sim/device";
+import { devicePlain, deviceSynchronous, deviceSynchronousNs, deviceSynchronousTakes } from "../sim/device";
 import { DIGEST_RECLAIM, DIGEST_SWAP_OUT, digestAdd } from "../sim/digest";
 import {
   count,
@@ -11,6 +11,7 @@ import {
   TRACE_SWAP_READPAGE,
   TRACE_SWAP_WRITEPAGE,
   TRACE_SWAPCACHE_ADD,
+  traceRecorded,
 } from "../sim/trace";
 import { notifySwapOut } from "./freehook";
 import { GFP_USER_PAGE } from "./gfp";
@@ -88,10 +89,23 @@ export function swapTakesMost(mm: usize): u64 {
   return most;
 }
 
-/** The page of `entry` comes from a synchronous device, past the swap cache: one pte holds the entry, and nobody caches it. */
+/** Somebody wants to read of events that are only counted here. */
+export function swapRecords(): bool {
+  return (
+    traceRecorded(TRACE_MM_PAGE_ALLOC) ||
+    traceRecorded(TRACE_MM_PAGE_FREE) ||
+    traceRecorded(TRACE_MM_VMSCAN_MEMCG_RECLAIM_END) ||
+    traceRecorded(TRACE_MM_VMSCAN_WRITE_FOLIO) ||
+    traceRecorded(TRACE_SWAP_READPAGE) ||
+    traceRecorded(TRACE_SWAP_WRITEPAGE) ||
+    traceRecorded(TRACE_SWAPCACHE_ADD)
+  );
+}
+
+/** The page of `entry` comes from a synchronous device whose reads succeed, past the swap cache: one pte holds the entry, and nobody caches it. */
 export function entryPlain(mm: usize, entry: u32): bool {
   const area = swapArea(mm, entry);
-  return load<u8>(slotByte(area, entryOffset(entry))) === 1 && deviceSynchronous(swapDevice(area));
+  return load<u8>(slotByte(area, entryOffset(entry))) === 1 && devicePlain(swapDevice(area));
 }
 
 /** Takes the frame that is at hand in `zone`. */

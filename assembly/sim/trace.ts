@@ -125,9 +125,14 @@ export function traceRecords(): bool {
   return load<u32>(TRACE, RECORDED) !== 0;
 }
 
+/** Records of `event` are kept. */
+export function traceRecorded(event: u32): bool {
+  return load<u8>(TRACE + event, ENABLED) !== 0;
+}
+
 /** Counts `event`, of which no record is kept. */
 export function count(event: u32): void {
-  assert(!traceRecords());
+  assert(!traceRecorded(event));
   const counter = TRACE + ((<usize>event) << 3);
   store<u64>(counter, load<u64>(counter, COUNTS) + 1, COUNTS);
 }
