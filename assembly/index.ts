@@ -17,6 +17,7 @@ export * from "./machine/check";
 export * from "./machine/config";
 export * from "./machine/configguest";
 export * from "./machine/configreclaim";
+export * from "./machine/configswap";
 export * from "./machine/devicecase";
 export * from "./machine/explore";
 export * from "./machine/exploreapf";
@@ -30,6 +31,7 @@ export * from "./machine/kvmcase";
 export * from "./machine/live";
 export * from "./machine/lrucase";
 export * from "./machine/merging";
+export * from "./machine/mmiocase";
 // Names for the binding: kinds, counters and keys by their constants.
 export * from "./machine/names";
 export * from "./machine/outside";

@@ -1,15 +1,15 @@
 // The explorer: how many states it visits, and whether having it in the core slows a run, which uses the same steps. For the second a core
 // is compiled that has all but the explorer.
 
-import { execSync } from "node:child_process";
-import { readFileSync, rmSync, writeFileSync } from "node:fs";
-import { delimiter, join } from "node:path";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { type Exploration, explore } from "#dist/explore/index.js";
 import { Machine } from "#dist/index.js";
 import { faultRows } from "./faults.bench.js";
 import { median, race, speedup } from "./measure.js";
 import { figure, ratio, type Setting, type SuiteReport, table, whole } from "./report.js";
+import { coreWithout } from "./without.js";
 
 const ROOT = fileURLToPath(new URL("../../", import.meta.url));
 const EXPLORED = ["race-2008", "smp-2007", "smp-2007-fixed", "apf-migrate-2013"];
@@ -48,47 +48,8 @@ export async function exploreRow(
   return { exploration: name, states, statesPerS: states / median(seconds) };
 }
 
-/** Compiles the core without what only the explorer exports, as `npm run build:core` compiles the whole. */
-export function withoutExplorer(): WebAssembly.Module {
-  const index = readFileSync(join(ROOT, "assembly/index.ts"), "utf8");
-  const entry = index
-    .split("\n")
-    .filter((line) => !line.includes('"./machine/explore'))
-    .join("\n");
-  if (entry === index) throw new Error("assembly/index.ts exports no explorer");
-  const { scripts } = JSON.parse(readFileSync(join(ROOT, "package.json"), "utf8")) as {
-    scripts: Record<string, string>;
-  };
-  const config = JSON.parse(readFileSync(join(ROOT, "asconfig.json"), "utf8"));
-  config.entries = ["assembly/without-explorer.ts"];
-  config.targets = {
-    release: {
-      ...config.targets.release,
-      outFile: "build/without-explorer.wasm",
-      textFile: "build/without-explorer.wat",
-    },
-  };
-  const files = ["assembly/without-explorer.ts", "without-explorer.asconfig.json"].map((file) =>
-    join(ROOT, file),
-  );
-  const path = [join(ROOT, "node_modules/.bin"), process.env["PATH"]].join(delimiter);
-  const options = { cwd: ROOT, env: { ...process.env, PATH: path }, stdio: "pipe" } as const;
-  try {
-    writeFileSync(files[0]!, entry);
-    writeFileSync(files[1]!, JSON.stringify(config));
-    execSync(
-      "asc --config without-explorer.asconfig.json --target release --transform ./scripts/drop-asserts.mjs",
-      options,
-    );
-    execSync(scripts["inline:core"]!.replaceAll("build/core.wasm", "build/without-explorer.wasm"), options);
-    return new WebAssembly.Module(readFileSync(join(ROOT, "build/without-explorer.wasm")));
-  } finally {
-    for (const file of files) rmSync(file, { force: true });
-  }
-}
-
 async function runRows({ module }: Setting): Promise<RunRow[]> {
-  const other = withoutExplorer();
+  const other = coreWithout("explorer");
   const rows: RunRow[] = [];
   for (const { name, scenario, pages } of faultRows().slice(1, 3)) {
     const machines = await Promise.all(

@@ -35,6 +35,7 @@ export interface CoreFunctions extends ExploreCalls {
   configNodes: Call;
   configSwap: Call;
   configSwapDevice: Call;
+  configReadErrors: Call;
   configVm: Call;
   configAsyncPf: Call;
   configKernelMode: Call;
@@ -223,6 +224,13 @@ export interface CoreFunctions extends ExploreCalls {
   kvmCaseInvalidateEnd: Call;
   kvmCaseSeq: Call;
   kvmCaseRetry: Call;
+  mmioCaseSpte: Call;
+  mmioCaseBits: Call;
+  mmioCaseIs: Call;
+  mmioCaseGfn: Call;
+  mmioCaseGeneration: Call;
+  mmioCaseAccess: Call;
+  mmioCaseMemslots: Call;
   slotCaseBegin: Call;
   slotCaseArea: Call;
   slotCaseScript: Call;

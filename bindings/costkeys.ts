@@ -4,6 +4,8 @@
 /** Costs that this version charges. All in virtual ns. */
 export const COST_MEANINGS = {
   vmExitNs: "VM exit and re-entry, nothing done in between.",
+  exitUserNs:
+    "An exit that the monitor handles: an access to a frame without memory, a write to a read-only slot. The exit is included.",
   hltExitNs: "HLT exit: block, wake and re-entry of a vCPU with nothing to run.",
   memDramNs: "One access to a random line of memory, TLB hit.",
   tlbWalk2dNs: "Two-dimensional page walk after a TLB miss, added to memDramNs.",
@@ -60,7 +62,6 @@ export const LATER_COST_KEYS: readonly string[] = [
   "tlbWalk2dHugeNs",
   "accessBitSetNs",
   "hypercallNs",
-  "exitUserNs",
   "haltPollGrowStartNs",
   "haltPollMaxNs",
   "irqInjectNs",

@@ -2,7 +2,7 @@
 
 import * as v from "valibot";
 import { COMPACT_MODES, ORDER_MOST } from "./compaction.js";
-import { roomFrom } from "./memslots.js";
+import { memslotsOf, roomFrom } from "./memslots.js";
 import { kernelSlot, memslotSchema } from "./memslotschema.js";
 import type { Problem } from "./problems.js";
 import { show } from "./problems.js";
@@ -184,7 +184,7 @@ function wrongIn(event: ResolvedEvent, vm: ResolvedVm, memory: number, path: Pat
   if (event.do === "offline") return offlineProblems(event, memory, path);
   if (!("gfn" in event)) return [];
   // Slots may come and go; what names frames goes to memory that the scenario begins with.
-  const room = roomFrom(vm, event.gfn);
+  const room = roomFrom(memslotsOf(vm), event.gfn);
   if (room === 0) {
     return [
       { path: [...path, "gfn"], wrong: `${event.gfn} is in no memslot`, allowed: "a frame of a memslot" },

@@ -13,11 +13,16 @@ export interface InspectedSpte {
   gfn: number;
   /** The 64 bits as KVM has them, hexadecimal; "0x0" while nothing is mapped. */
   spte: string;
+  /**
+   * It maps nothing: it notes that no slot held the frame in this generation of the memslots, of which it keeps 19 bits. `current`: the memslots have not
+   * changed since, and an access is known by it.
+   */
+  mmio?: { generation: number; current: boolean };
 }
 
 /** A page's whole story. Numbers of frames and slots are the machine's own. */
 export interface InspectedPage {
-  /** null: no slot holds the frame, an access goes to the monitor. */
+  /** null: no slot holds the frame, an access goes to the monitor; then only `sptes` may have something, an MMIO spte. */
   slot: { id: number; gfn: number; pages: number; hva: string; flags: MemslotFlag[] } | null;
   /** Written since the slot's dirty log was last taken; null without a log. */
   dirty: boolean | null;
@@ -53,11 +58,15 @@ export function inspectGfn(
   wholeNumber("gfn", gfn, 0, 2 ** 31 - 1);
   core.call.inspectPage(index, gfn);
   const fields = core.constant("INSPECT_FIELDS");
-  const table = core.u64(core.call.inspectTable(), fields + 2 * 64);
+  const each = core.constant("INSPECT_FRAME_FIELDS");
+  const table = core.u64(core.call.inspectTable(), fields + each * 64);
   const of = (field: string): bigint => table[core.constant(`INSPECT_${field}`)]!;
   const count = (field: string): number => Number(of(field));
+  const sptes = Array.from({ length: count("FRAMES") }, (_, at) =>
+    spteOf(core, table.subarray(fields + each * at, fields + each * (at + 1))),
+  );
   if (count("SLOT") === 0) {
-    return { slot: null, dirty: null, hva: null, sptes: [], pte: null, frame: null, swap: null, stamp: null };
+    return { slot: null, dirty: null, hva: null, sptes, pte: null, frame: null, swap: null, stamp: null };
   }
   const flags = MEMSLOT_FLAGS.filter((flag) => (count("SLOT_FLAGS") & flagBits(core, [flag])) !== 0);
   const pfn = count("PFN");
@@ -73,10 +82,7 @@ export function inspectGfn(
     },
     dirty: count("DIRTY") === 0 ? null : count("DIRTY") === 2,
     hva: hex(of("HVA")),
-    sptes: Array.from({ length: count("FRAMES") }, (_, at) => ({
-      gfn: Number(table[fields + 2 * at]!),
-      spte: hex(table[fields + 2 * at + 1]!),
-    })),
+    sptes,
     pte: {
       state: stateOf(pte, zero, count("ENTRY") === 0),
       value: hex(pte),
@@ -88,6 +94,14 @@ export function inspectGfn(
         : { area: scenario.host.swap[count("AREA")]!.name, slot: count("OFFSET"), users: count("USERS") },
     stamp: scenario.check.integrity ? { expected: count("EXPECTED"), found: count("FOUND") } : null,
   };
+}
+
+function spteOf(core: Core, [gfn, spte, mmio]: BigUint64Array): InspectedSpte {
+  const shown = { gfn: Number(gfn), spte: hex(spte!) };
+  const current = core.constant("INSPECT_MMIO_CURRENT");
+  const bits = Number(mmio);
+  if (bits === 0) return shown;
+  return { ...shown, mmio: { generation: bits & (current - 1), current: (bits & current) !== 0 } };
 }
 
 function stateOf(pte: bigint, zero: boolean, noSlot: boolean): NonNullable<InspectedPage["pte"]>["state"] {

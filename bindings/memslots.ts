@@ -66,8 +66,8 @@ export function gfnOfPage(slots: readonly Memslot[], page: number): { gfn: numbe
   return { gfn: 0, room: 0 };
 }
 
-/** Frames of the memslot that holds `gfn`, from it on; 0 when none does. */
-export function roomFrom(vm: MappedVm, gfn: number): number {
-  const slot = memslotsOf(vm).find((each) => gfn >= each.gfn && gfn < each.gfn + each.pages);
+/** Frames of the slot of `slots` that holds `gfn`, from it on; 0 when none does. */
+export function roomFrom(slots: readonly Pick<Memslot, "gfn" | "pages">[], gfn: number): number {
+  const slot = slots.find((each) => gfn >= each.gfn && gfn < each.gfn + each.pages);
   return slot === undefined ? 0 : slot.gfn + slot.pages - gfn;
 }

@@ -9,12 +9,13 @@ export const hex16 = (value: bigint): string => `0x${value.toString(16).padStart
 const bare = (value: bigint): string => value.toString(16);
 const bit = (value: bigint, position: number): boolean => ((value >> BigInt(position)) & 1n) === 1n;
 
-/** Format 1 is that of NPT; where an exit is meant, 2 that of shadow paging, and 3 a write to CR3. */
+/** Format 1 is that of NPT; where an exit is meant, 2 that of shadow paging, 3 a write to CR3, and 4 a walk of EPT that met an MMIO spte. */
 const isNpt = (format: bigint): boolean => format === 1n;
 
 /** Reason and information of an exit for a page fault: the qualification of EPT, or what NPT's hardware says. */
 export function faultExit(error: bigint, gpa: bigint, format: bigint): string {
   if (format === 3n) return `reason write_cr3 rip 0x0 info1 ${hex16(0n)} info2 ${hex16(0n)}`;
+  if (format === 4n) return `reason EPT_MISCONFIG rip 0x0 info1 ${hex16(0n)} info2 ${hex16(0n)}`;
   if (format === 2n) return `reason PF excp rip 0x0 info1 ${hex16(error)} info2 ${hex16(gpa)}`;
   if (isNpt(format)) return `reason npf rip 0x0 info1 ${hex16(error)} info2 ${hex16(gpa)}`;
   // Read or write; what the entry allows: read and execute; the linear address is valid, and was being translated.
@@ -68,6 +69,12 @@ export const MMU_FORMATS: Record<string, (args: Args) => string> = {
     `gfn ${bare(gfn)} spte ${bare(spte)} level ${level} errno ${errno}`,
   KVM_MMU_SPTE_REQUESTED: ([gfn, pfn, level]) => `gfn ${bare(gfn)} pfn ${bare(pfn)} level ${level}`,
   KVM_MMU_ZAP_ALL_FAST: ([generation, used]) => `kvm-mmu-valid-gen ${generation} used_pages ${bare(used)}`,
+  MARK_MMIO_SPTE: ([place, gfn, access, generation]) =>
+    `sptep:${pointer(place)} gfn ${bare(gfn)} access ${bare(access)} gen ${bare(generation)}`,
+  HANDLE_MMIO_PAGE_FAULT: ([address, gfn, access]) =>
+    `addr:${bare(address)} gfn ${bare(gfn)} access ${bare(access)}`,
+  CHECK_MMIO_SPTE: ([spte, now, made, valid]) =>
+    `spte ${bare(spte)} kvm_gen ${bare(now)} spte-gen ${bare(made)} valid ${valid}`,
   KVM_TDP_MMU_SPTE_CHANGED: ([level, gfn, old, spte]) =>
     `as id 0 gfn ${bare(gfn)} level ${level} old_spte ${bare(old)} new_spte ${bare(spte)}`,
 };

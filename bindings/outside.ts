@@ -165,8 +165,8 @@ export class OutsideCalls {
   /** The core's import: has the policy choose among the first `count` candidates. Returns 0, or 1 when it threw. */
   choose(vm: number, count: number): number {
     let columns = this.columns;
-    // Memory that has grown has another buffer; the views of the old one are empty.
-    if (columns === undefined || columns.length !== count || columns.buffer !== this.core.memory.buffer) {
+    // Memory that has grown has another buffer; the views of the old one are empty. To ask for the buffer costs as much as all of the call.
+    if (columns === undefined || columns.choices.length !== count) {
       columns = new Columns(this.core, count);
       this.columns = columns;
     }
@@ -222,7 +222,6 @@ function asyncChoice(name: string, promise: Promise<unknown>): PagevisorError {
 /** The columns of the core for `length` candidates. */
 class Columns implements Candidates {
   vm = 0;
-  readonly buffer: ArrayBufferLike;
   readonly page: Uint32Array;
   readonly age: Uint32Array;
   readonly uses: Uint32Array;
@@ -234,12 +233,11 @@ class Columns implements Candidates {
     core: Core,
     readonly length: number,
   ) {
-    this.buffer = core.memory.buffer;
     const base = core.call.outsideColumns() >>> 0;
     const words = (column: string): Uint32Array =>
       core.u32(base + core.constant(`OUTSIDE_${column}`), length);
     const bytes = (column: string): Uint8Array =>
-      new Uint8Array(this.buffer, base + core.constant(`OUTSIDE_${column}`), length);
+      new Uint8Array(core.memory.buffer, base + core.constant(`OUTSIDE_${column}`), length);
     this.page = words("PAGE");
     this.age = words("AGE");
     this.uses = words("USES");

@@ -2,7 +2,7 @@
 
 import type * as v from "valibot";
 import type { Core } from "./core.js";
-import { memslotsOf, roomFrom } from "./memslots.js";
+import { roomFrom, slotsNow } from "./memslots.js";
 import type { pagerSchema } from "./pagerschema.js";
 import { show } from "./problems.js";
 import type { ResolvedScenario, ResolvedVm } from "./scenario.js";
@@ -40,10 +40,10 @@ function supply(
   const { call } = core;
   let [start, end] = [0, vm.memory / PAGE_BYTES];
   if (gfn !== null || pages !== null) {
-    const slots = memslotsOf(vm);
+    const slots = slotsNow(core, index);
     const first = gfn ?? slots[0]!.gfn;
     start = call.reportPageNumber(index, first) >>> 0;
-    end = start + (pages ?? roomFrom(vm, first));
+    end = start + (pages ?? roomFrom(slots, first));
   }
   call.pagerSupply(index, start, end, Number(order === "lifo"), quiet);
 }
@@ -58,8 +58,10 @@ export function setPager(
   const { index, vm } = livingVm(core, scenario, name);
   if (vm.pager === undefined)
     throw stepError("vm", `${show(vm.name)} has no pager`, "a VM with the key pager");
-  core.call.pagerEnd(index);
-  if (setting === null) return;
+  if (setting === null) {
+    core.call.pagerEnd(index);
+    return;
+  }
   const { gfn = null, pages = null, order = "fifo", quiet = 0 } = setting;
   if (order !== "fifo" && order !== "lifo") {
     throw stepError("order", `${show(order)} is not allowed`, '"fifo", "lifo"');
@@ -68,9 +70,15 @@ export function setPager(
   if (!time.ok || time.value > QUIET_MAX) {
     throw stepError("quiet", `${show(quiet)} is not allowed`, `a time of at most ${QUIET_MAX} ns`);
   }
-  const first = gfn ?? memslotsOf(vm)[0]!.gfn;
-  const room = roomFrom(vm, wholeNumber("gfn", first, 0, 2 ** 31 - 1));
-  if (room === 0) throw stepError("gfn", `${first} is in no memslot`, "a frame of a memslot");
-  if (pages !== null) wholeNumber("pages", pages, 1, room);
+  if (gfn !== null || pages !== null) checkFrames(slotsNow(core, index), gfn, pages);
+  core.call.pagerEnd(index);
   supply(core, index, vm, { gfn, pages, order, quiet: time.value });
+}
+
+function checkFrames(slots: ReturnType<typeof slotsNow>, gfn: number | null, pages: number | null): void {
+  const first = wholeNumber("gfn", gfn ?? slots[0]?.gfn ?? 0, 0, 2 ** 31 - 1);
+  const room = roomFrom(slots, first);
+  if (room === 0)
+    throw stepError("gfn", `${first} is in no memslot`, "a frame of a memslot that is there now");
+  if (pages !== null) wholeNumber("pages", pages, 1, room);
 }

@@ -33,8 +33,9 @@ export function pagerProblems(vm: ResolvedVm, index: number): Problem[] {
   if (vm.pager === undefined) return [];
   const { gfn, pages } = vm.pager;
   const path = ["vms", index, "pager"];
-  const first = gfn ?? memslotsOf(vm)[0]!.gfn;
-  const room = roomFrom(vm, first);
+  const slots = memslotsOf(vm);
+  const first = gfn ?? slots[0]!.gfn;
+  const room = roomFrom(slots, first);
   if (room === 0) {
     return [{ path: [...path, "gfn"], wrong: `${first} is in no memslot`, allowed: "a frame of a memslot" }];
   }

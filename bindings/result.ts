@@ -138,6 +138,8 @@ export interface VmResult {
   };
   /** Number of MMU notifier calls on its pages: unmapped, aged (and of these found young), TLB flushes sent, and faults that started over. */
   notifier: { unmapped: number; aged: number; young: number; flushes: number; retries: number };
+  /** Number of accesses that the monitor answered, since no memory was there for them or it may not be written, and of MMIO sptes made for them. */
+  mmio: { exits: number; sptes: number };
   /** With hostPaging "writepage-2007" alone. */
   hostPaging2007?: HostPaging2007Result;
   /** Memory that the guest gives back, by every design of `guest.freePages`: numbers of frees, blocks or pages. */
@@ -236,8 +238,18 @@ export interface HostResult {
   reclaim: { scanned: number; reclaimedDirect: number; reclaimedKswapd: number };
   /** Number of pages written and read, of slots in use now, and of searches for a slot that found none. */
   swap: { out: number; in: number; slotsUsed: number; allocFailed: number };
-  /** Swap devices: number of requests read and written, time in which they were busy, and the most requests that waited at once. */
-  devices: { name: string; reads: number; writes: number; busyNs: number; queuePeak: number }[];
+  /**
+   * Swap devices: number of requests read and written, time in which they were busy, the most requests that waited at once, and of a device
+   * with `readErrors` the number of its reads that have failed.
+   */
+  devices: {
+    name: string;
+    reads: number;
+    writes: number;
+    busyNs: number;
+    queuePeak: number;
+    readErrors?: number;
+  }[];
   /** Number of pages that were to move, that did, and that something held. */
   migrate: { attempted: number; succeeded: number; failedPinned: number };
   /**
@@ -313,8 +325,8 @@ export interface EventResult {
   scanned?: CompactScanned;
 }
 
-/** How a run ended: `oom` when memory ran out, `violation` when an integrity violation stopped it, `interrupted` by its signal. */
-export type RunStatus = "done" | "oom" | "interrupted" | "violation";
+/** How a run ended: `oom` when memory ran out, `readError` when a page was needed that its device could not read, `violation` when an integrity violation stopped it, `interrupted` by its signal. */
+export type RunStatus = "done" | "oom" | "readError" | "interrupted" | "violation";
 
 /** What a run has come to; docs/result.md describes every field. */
 export interface RunResult {
@@ -330,7 +342,7 @@ export interface RunResult {
   seed: number;
   /** How the run ended. */
   status: RunStatus;
-  /** Why the run ended: `tasks`, `accesses`, `time`, `oom`, `signal`, `violation`, `policy` (one of the program's own has failed). */
+  /** Why the run ended: `tasks`, `accesses`, `time`, `oom`, `readError`, `signal`, `violation`, `policy` (one of the program's own has failed). */
   stoppedBy: string;
   /** 16 hexadecimal digits: hash of the logical history up to now. */
   digest: string;
@@ -350,6 +362,8 @@ export interface RunResult {
   events?: EventResult[];
   /** Where memory ran out; only with status `oom`. */
   oom?: { where: string };
+  /** The page that could not be read, a page of the VM's memory, and its device; only with status `readError`. */
+  readError?: { vm: string; page: number; device: string };
   /** The first violations (up to 16); only with `check.integrity`, or when one that is always looked for has stopped the run. */
   violations?: Violation[];
 }

@@ -1,6 +1,9 @@
 // At stake: a benchmark that measures something else than it says. Every row is run small, untimed, and its counters must show that it does
 // what its name promises; the baseline must do exactly the work that the core does on the same stream.
 
+import { execFileSync } from "node:child_process";
+import { readFileSync } from "node:fs";
+import { join } from "node:path";
 import { test } from "uvu";
 import * as assert from "uvu/assert";
 import { coreModule } from "#dist/core.js";
@@ -25,7 +28,7 @@ import { MglruContenders } from "../bench/mm/mglru.bench.js";
 import { MIGRATE_CASES, migrateRow } from "../bench/mm/migrate.bench.js";
 import { CoreSlots, plainWith, slotRows, slotScript } from "../bench/mm/swap.bench.js";
 import { TwoListContenders } from "../bench/mm/twolist.bench.js";
-import { measureObserving, observeRuns } from "../bench/observe.bench.js";
+import { measureLacking, measureObserving, observeRuns } from "../bench/observe.bench.js";
 import { svgOf } from "../bench/plot.js";
 import { policyContenders } from "../bench/policy/policies.bench.js";
 import { figure, table, whole } from "../bench/report.js";
@@ -34,6 +37,8 @@ import { sizePlot } from "../bench/size.bench.js";
 import { endless, stopMs } from "../bench/stop.bench.js";
 import { sequentialStream, uniformStream, zipfStream } from "../bench/streams.js";
 import { sweepRow, sweptScenario } from "../bench/sweep.bench.js";
+import type { Part } from "../bench/without.js";
+import { ROOT } from "./scenes.js";
 
 const MIB = 2 ** 20;
 const PAGES = 4096;
@@ -160,8 +165,11 @@ test("kvm: rounds walk for every access, and fault once a page, or once a group 
   ] as const) {
     const rig = Rig.boot(await coreModule(), guest(mmu, 16), stream);
     const before = rig.read();
-    const { faults } = measureTouches(rig, 1);
+    const { faults, tables, lines } = measureTouches(rig, PAGES, 1);
     assert.is(faults, PAGES / perFault);
+    // Each leaf table, the two or three above them, and no fault without a line of its own.
+    assert.ok(tables >= PAGES / 512 + 2 && tables <= PAGES / 512 + 3, `${tables} tables`);
+    assert.ok(lines >= PAGES / 8, `${lines} lines`);
     const { accesses, tlbMisses, firstTouches } = rig.since(before);
     assert.ok(tlbMisses > 0.95 * accesses, `${tlbMisses} of ${accesses}`);
     assert.is(firstTouches, 0);
@@ -356,13 +364,53 @@ for (const row of ceilingRows().filter(({ work, pages }) => work === "faults" &&
 }
 
 test("observing: each way of looking runs, beside the run without", async () => {
-  const [resident, limited] = observeRuns(PAGES * 4096).map((run) => ({ ...run, accesses: LENGTH }));
-  for (const run of [resident!, limited!]) {
-    const rows = await measureObserving(run, await coreModule());
+  const module = await coreModule();
+  for (const each of observeRuns(PAGES * 4096)) {
+    const run = { ...each, accesses: LENGTH };
+    assert.equal(
+      (await measureLacking(run, [module, module], 1)).map(({ length }) => length),
+      [3],
+    );
+    const rows = await measureObserving(run, module);
     assert.is(rows.length, 5);
     assert.ok(rows.every(({ timesTheTime }) => timesTheTime > 0));
     assert.is(rows[0]!.timesTheTime, 1);
   }
+});
+
+/** What the tracepoints of a core without `part` export. */
+function tracepointsWithout(part: Part): Record<string, (...args: (number | bigint)[]) => number | bigint> {
+  const out = join(ROOT, ".out", `trace-without-${part}.wasm`);
+  const asc = join(ROOT, "node_modules/assemblyscript/bin/asc.js");
+  const options = [
+    "--config",
+    "none",
+    "--runtime",
+    "stub",
+    "--transform",
+    "./scripts/without.mjs",
+    "-o",
+    out,
+  ];
+  execFileSync(process.execPath, [asc, "assembly/sim/trace.ts", ...options], {
+    cwd: ROOT,
+    env: { ...process.env, WITHOUT: part },
+  });
+  const module = new WebAssembly.Module(readFileSync(out));
+  return new WebAssembly.Instance(module, { env: { abort: () => {} } }).exports as never;
+}
+
+test("a core without records counts and keeps none, one without tracepoints does not even count", () => {
+  const counted = (["records", "tracepoints"] as const).map((part) => {
+    const trace = tracepointsWithout(part);
+    trace.traceLayout!(10);
+    trace.traceEnable!(0xffffffff, 0, 0, 0);
+    trace.emit!(1, 0n, 0n, 0n, 0n, 0n);
+    assert.is(trace.traceRecords!(), 0);
+    assert.is(trace.traceWritten!(), 0n);
+    return trace.traceCount!(1);
+  });
+  assert.equal(counted, [1n, 0n]);
 });
 
 test("memory: a page and a frame take what is promised", async () => {

@@ -95,8 +95,10 @@ test("the designs of 2007 and 2008 break in what they leave open, and nowhere on
     ["trylock-2007", "trylockFailed"],
     ["unmap-iterate-2008", "pinnedForEver"],
   ] as const) {
-    const { violation } = await explored(name);
+    const { violation, steps } = await explored(name);
     assert.is(violation?.kind, kind, name);
+    // Whoever is a vCPU or a monitor is called so, with a program or without (one of a VM that is destroyed).
+    assert.ok(steps.every(({ actor }) => /vcpu \d|monitor|worker|device/.test(actor)));
   }
   const { violation, complete } = await explored("smp-2007-fixed");
   assert.is(violation, null);

@@ -206,7 +206,16 @@ const ELSEWHERE: readonly string[] = [
   "scanFrameNs",
   "shadowFaultNs",
   "shadowPtWriteNs",
+  "exitUserNs",
 ];
+
+test("costs.exitUserNs: is charged for an access that the monitor answers, and at its new price", async () => {
+  const machine = await create(roomy([], {}, {}));
+  const nsOf = (ns: number): number =>
+    machine.fork({ set: { "costs.exitUserNs": ns } }).access("db", 0, 10_000, "read").ns;
+  assert.is(nsOf(5000) - nsOf(3000), 2000);
+  assert.is(nsOf(500), nsOf(100), "the exit itself is in it, and costs what vmExitNs says");
+});
 
 test("costs.migratePageNs: is charged for a page that migrates, and at its new price", async () => {
   const nsOf = async (migratePageNs: number): Promise<number> => {
@@ -489,7 +498,7 @@ for (const [path, value, message] of [
 for (const [path, message] of [
   ["sede", 'sede: unknown key; did you mean "seed"?'],
   ["costs.vmExitN", 'costs.vmExitN: unknown key; did you mean "vmExitNs"?'],
-  ["costs.exitUserNs", "costs.exitUserNs: not modelled in this version"],
+  ["costs.copy4kNs", "costs.copy4kNs: not modelled in this version"],
   ["host.reclaim.swapiness", 'host.reclaim.swapiness: unknown key; did you mean "swappiness"?'],
   ["vms.bd.memoryMax", 'vms: there is no element "bd"; did you mean "db"?'],
   ["vms.db.memroyMax", 'vms[0].memroyMax: unknown key; did you mean "memoryMax"?'],

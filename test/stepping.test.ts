@@ -158,6 +158,40 @@ test("the dirty log over random writes is the set of pages written since it was 
   );
 });
 
+test("what the monitor writes through a file looks unused, stays in its CPU's batch, and is reclaimed before what it has touched", async () => {
+  const machine = await driven();
+  const story = (gfn: number) => machine.inspect({ vm: "db", gfn });
+  const accessed = (gfn: number) => (BigInt(story(gfn).pte!.value) & 0x20n) !== 0n;
+  machine.advise("db", "write", { gfn: 0, pages: 15 }, ON);
+  assert.is(machine.advise("db", "file", { gfn: 15, pages: 12 }, ON).faults.minor, 12);
+  assert.equal([accessed(14), accessed(15), accessed(26)], [true, false, false]);
+  assert.is.not(story(15).frame!.list, story(14).frame!.list, "twelve pages wait behind the first batch");
+  machine.advise("db", "file", { gfn: 27, pages: PAGES - 27 }, ON);
+  assert.is(story(15).frame!.list, story(14).frame!.list, "the fifteenth page has the batch flushed");
+  assert.is(machine.advise("db", "file", { gfn: 15 }, ON).faults.minor, 0, "it is there");
+  machine.check();
+
+  const { reclaimedPages } = machine.writeCgroup("db", "memory.reclaim", 32 * 4096, ON);
+  const swapped = Array.from({ length: PAGES }, (_, gfn) => gfn).filter(
+    (gfn) => story(gfn).pte!.state === "swapped",
+  );
+  assert.is(swapped.length, reclaimedPages);
+  assert.ok(swapped[0]! >= 15, "what was touched gets a second chance");
+  assert.is(machine.advise("db", "file", { gfn: swapped[0]! }, ON).faults.major, 1);
+  machine.check();
+});
+
+test("a vCPU that is far behind the monitor makes any number of accesses before it comes up to it", async () => {
+  const machine = await driven();
+  for (let gfn = 0; gfn < PAGES; gfn++) machine.access("db", 0, gfn, "write", { cpu: 0 });
+  for (let round = 0; round < 20; round++) machine.advise("db", "cold", { gfn: 0, pages: PAGES }, { cpu: 1 });
+  for (let round = 0; round < 200; round++) {
+    assert.is(machine.access("db", 0, round % PAGES, "read", { cpu: 0 }).exits, 0);
+  }
+  machine.check();
+  assert.is(machine.access("db", 0, 3, "write", { cpu: 1 }).exits, 0);
+});
+
 test("with the log on, writes to mapped pages are exactly the log, and each takes one fault after a get", async () => {
   const machine = await driven();
   for (let gfn = 0; gfn < PAGES; gfn++) machine.access("db", 0, gfn, "write");

@@ -169,6 +169,7 @@ async function split(mmu: "tdp" | "legacy"): Promise<Machine> {
   machine.setMemslot("db", 0, { ...slot, flags: ["log-dirty-pages"] });
   machine.access("db", 0, 521, "write");
   machine.setMemslot("db", 0, null);
+  for (const gfn of [0, 1, 0]) machine.access("db", 0, gfn, "read");
   machine.setMemslot("db", 0, slot);
   machine.access("db", 0, 0, "read");
   machine.setMemslot("db", 0, null);

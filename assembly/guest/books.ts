@@ -142,18 +142,21 @@ export function noteIsolated(guest: usize, pages: i32): void {
   if (isolated > load<u64>(peak, COUNTS)) store<u64>(peak, isolated, COUNTS);
 }
 
+function heard(spaceId: u32): bool {
+  return spaceId < vmTableCount() && guestMemory(vmAt(spaceId)) !== 0;
+}
+
 // The host has written a page to swap that the guest has freed and that it was not told of.
 function swapOut(spaceId: u32, index: u32): void {
-  if (spaceId >= vmTableCount()) return;
+  if (!heard(spaceId)) return;
   const vm = vmAt(spaceId);
   const guest = guestMemory(vm);
-  if (guest === 0) return;
   const gfn = index - gfnToIndex(vm, 0);
   if (pagePrivate(pageOf(guestMm(guest), PFN_BASE + gfn)) !== 0) guestCountAdd(guest, GUEST_SWAPPED_FREE, 1);
 }
 
 export function booksInit(): void {
-  swapOutRegister(swapOut);
+  swapOutRegister(swapOut, heard);
 }
 
 export function checkBooks(guest: usize): void {

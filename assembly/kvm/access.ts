@@ -123,7 +123,7 @@ export function accessRun(
     setAccessStop(stop);
     if (stop === ACCESS_VIOLATION) return done + 1;
     const at = stream + ((<usize>done) << 2);
-    accessAhead(vcpu, vm, at, stream + ((<usize>count) << 2), base);
+    accessAhead(vcpu, vm, at, stream + ((<usize>count) << 2), base, force);
     if (longest === u64.MAX_VALUE) longest = atOnceNs(vcpu, vm);
     if (!faultAtOnce(vcpu, vm, longest)) return done;
     repeated(vcpu, vm, load<u32>(at) | force, base, thinkAt(think, done, thinkNs));
@@ -226,7 +226,7 @@ function simply(
     if (stop === ACCESS_END) continue;
     if (stop !== ACCESS_FAULT) return done;
     const faulted = stream + ((<usize>done) << 2);
-    accessAhead(vcpu, vm, faulted, stream + ((<usize>count) << 2), base);
+    accessAhead(vcpu, vm, faulted, stream + ((<usize>count) << 2), base, force);
     if (longest === u64.MAX_VALUE) longest = atOnceNs(vcpu, vm);
     if (!faultAtOnce(vcpu, vm, longest)) return done;
     repeated(vcpu, vm, load<u32>(faulted) | force, base, thinkNs);

@@ -7,6 +7,7 @@ import {
   evictUnmaps,
   frameTake,
   swapInEnds,
+  swapRecords,
   swapTakesMost,
   victimPlain,
 } from "../mm/atonce";
@@ -77,9 +78,11 @@ import {
   TRACE_KVM_TDP_MMU_SPTE_CHANGED,
   TRACE_KVM_UNMAP_HVA_RANGE,
   TRACE_MM_VMSCAN_MEMCG_RECLAIM_BEGIN,
+  traceRecorded,
   traceRecords,
 } from "../sim/trace";
 import { MAP_BEFORE_LOCK, pageFaultAtAlloc } from "./fault";
+import { faultExit } from "./faultexit";
 import { flushRemoteTlbs } from "./flush";
 import {
   vmInvalidateBegin,
@@ -141,7 +144,7 @@ export function allowAtOnce(allow: bool): void {
 export function atOnceNs(vcpu: usize, vm: usize): u64 {
   const mm = vmMm(vm);
   const space = vmSpace(vm);
-  if (!allowed || traceRecords()) return 0;
+  if (!allowed || (traceRecords() && recordsSteps())) return 0;
   if (vmIsShadow(vm) || vmIsLegacy(vm) || vmHuge(vm) || vmSpteRefs(vm)) return 0;
   if (vmNotifier(vm) !== NOTIFIER_SEQ_RETRY || vmGuestFile(vm) !== 0 || vmAliases(vm) !== 0) return 0;
   if (vmExpected(vm) !== 0 || mmStamped(mm) || vcpuApf(vcpu) !== 0) return 0;
@@ -156,6 +159,11 @@ export function atOnceNs(vcpu: usize, vm: usize): u64 {
   );
 }
 
+/** Nothing is under way in the VM's tables, and no lock is held. */
+export function vmQuiet(vm: usize): bool {
+  return vmInvalidating(vm) === 0 && memslotNotifiers(vmSlots(vm)) === 0 && lockFree(vmMmuLock(vm));
+}
+
 /**
  * Goes through the fault that `vcpu` has just left its guest for, which takes at most `longest`. True: the vCPU is in its guest again,
  * and its access can be repeated. False: the fault goes on by steps.
@@ -166,8 +174,7 @@ export function faultAtOnce(vcpu: usize, vm: usize, longest: u64): bool {
   const slot = vcpuMemslot(vcpu, gfn);
   const leaf = walkLeaf(vm, gfn);
   if (leaf === 0 || slot === 0 || memslotFlags(slot) !== 0 || memslotUnbacked(slot)) return false;
-  if (vmInvalidating(vm) !== 0 || memslotNotifiers(vmSlots(vm)) !== 0 || !lockFree(vmMmuLock(vm)))
-    return false;
+  if (!vmQuiet(vm)) return false;
 
   const mm = vmMm(vm);
   const space = vmSpace(vm);
@@ -193,7 +200,7 @@ export function faultAtOnce(vcpu: usize, vm: usize, longest: u64): bool {
     setSpacePte(space, index, pte);
     pageGet(pageOf(mm, ptePfn(pte)));
   } else {
-    if (!pteSwapped(pte) || present) return false;
+    if (!pteSwapped(pte) || old !== SPTE_NONE) return false; // an MMIO spte that is stale has a look first, and is handled by steps
     if (!swapIn(vcpu, vm, mm, space, index, pteEntry(pte), write)) return false;
     pte = spacePte(space, index);
     slow = true;
@@ -207,9 +214,7 @@ export function faultAtOnce(vcpu: usize, vm: usize, longest: u64): bool {
     // is_page_fault_stale(): its own eviction has overtaken it. It lets go of the page, exits again and finds the page there.
     used(mm, vcpu, page, pfn);
     vmCountAdd(vmStats(vm), VM_RETRIES, 1);
-    count(TRACE_KVM_EXIT);
-    count(TRACE_KVM_PAGE_FAULT);
-    actorSpend(vcpu, STAGE_EXIT, cost(COST_VM_EXIT_NS));
+    exitAgain(vcpu);
     touched(mm, vcpu, page, pfn, !write);
     actorSpend(vcpu, STAGE_MAP, before);
   }
@@ -227,10 +232,35 @@ export function faultAtOnce(vcpu: usize, vm: usize, longest: u64): bool {
   return true;
 }
 
+// Somebody wants to read of events that are only counted here.
+function recordsSteps(): bool {
+  return (
+    traceRecorded(TRACE_FAST_PAGE_FAULT) ||
+    traceRecorded(TRACE_KVM_MMU_SPTE_REQUESTED) ||
+    traceRecorded(TRACE_KVM_TDP_MMU_SPTE_CHANGED) ||
+    traceRecorded(TRACE_KVM_MMU_SET_SPTE) ||
+    traceRecorded(TRACE_KVM_UNMAP_HVA_RANGE) ||
+    traceRecorded(TRACE_MM_VMSCAN_MEMCG_RECLAIM_BEGIN) ||
+    swapRecords()
+  );
+}
+
+// faultExit() for a fault that is known.
+function exitAgain(vcpu: usize): void {
+  if (traceRecords()) return faultExit(vcpu);
+  count(TRACE_KVM_EXIT);
+  count(TRACE_KVM_PAGE_FAULT);
+  actorSpend(vcpu, STAGE_EXIT, cost(COST_VM_EXIT_NS));
+}
+
 // The page is there: the spte is missing, or lacks the right to write, which the pte has or may have.
 function mapped(vm: usize, mm: usize, pte: u64, old: u64, write: bool): bool {
   if (pteZero(pte)) return false;
-  if (sptePresent(old) && (!write || spteAllows(old, true) || spteMayWrite(old, vmFormat(vm)))) return false;
+  if (
+    old !== SPTE_NONE &&
+    (!sptePresent(old) || !write || spteAllows(old, true) || spteMayWrite(old, vmFormat(vm)))
+  )
+    return false;
   return !write || (pte & PTE_WRITE) !== 0 || pageTest(pageOf(mm, ptePfn(pte)), PG_ANON_EXCLUSIVE);
 }
 
@@ -262,10 +292,7 @@ function swapIn(vcpu: usize, vm: usize, mm: usize, space: usize, index: u32, ent
     const victim = idealizedChoose(space, index);
     actorSpend(vcpu, STAGE_RECLAIM, cost(COST_RECLAIM_SCAN_PAGE_NS));
     if (idealizedFailed() || !evict(vcpu, vm, mm, space, victim)) {
-      pageFaultAtAlloc(vcpu, seq);
-      faultAtBypass(vcpu, space, index, entry, write);
-      allocAtChoice(vcpu, space, frame);
-      idealizedAtChoice(vcpu, space, victim);
+      goesOnByChoice(vcpu, space, index, entry, write, seq, frame, victim);
       return false;
     }
   } else {
@@ -276,13 +303,33 @@ function swapIn(vcpu: usize, vm: usize, mm: usize, space: usize, index: u32, ent
   return true;
 }
 
+/**
+ * The fault for page `index`, which began when the sequence was `seq` and has taken `frame` at a cgroup that is full, goes on by steps: the policy has
+ * chosen `victim` (PFN_NONE: nothing), and that page is not plain.
+ */
+export function goesOnByChoice(
+  vcpu: usize,
+  space: usize,
+  index: u32,
+  entry: u32,
+  write: bool,
+  seq: u32,
+  frame: u32,
+  victim: u32,
+): void {
+  pageFaultAtAlloc(vcpu, seq);
+  faultAtBypass(vcpu, space, index, entry, write);
+  allocAtChoice(vcpu, space, frame);
+  idealizedAtChoice(vcpu, space, victim);
+}
+
 // The page in frame `pfn` goes to swap. False, and nothing has changed: it is not plain.
 function evict(vcpu: usize, vm: usize, mm: usize, space: usize, pfn: u32): bool {
   if (pfn === PFN_NONE) return false;
   lruAddDrainAll(mm, vcpu);
   const index = pageIndex(pageOf(mm, pfn));
   const gfn = gfnOf(vm, index);
-  if (gfn === GFN_NONE || !victimPlain(mm, actorCpu(vcpu), space, pfn)) return false;
+  if (gfn === GFN_NONE || !victimPlain(mm, vcpu, space, pfn)) return false;
   const entry = evictBegins(mm, vcpu, space, pfn);
 
   count(TRACE_KVM_UNMAP_HVA_RANGE);
@@ -309,8 +356,8 @@ function evict(vcpu: usize, vm: usize, mm: usize, space: usize, pfn: u32): bool 
   return true;
 }
 
-// The one guest frame that page `index` backs; GFN_NONE where several slots have it, or none.
-function gfnOf(vm: usize, index: u32): u32 {
+/** The one guest frame that page `index` backs; GFN_NONE where several slots have it, or none. */
+export function gfnOf(vm: usize, index: u32): u32 {
   const slots = vmSlots(vm);
   const slotCount = memslotCount(slots);
   const place = slotCount === 1 ? 0 : memslotNextInHva(slots, index, index + 1, 0);

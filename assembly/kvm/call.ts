@@ -50,6 +50,8 @@ export const CALL_BALLOON: u32 = 10;
 /** madvise() with MADV_MERGEABLE, MADV_UNMERGEABLE. */
 export const CALL_MERGEABLE: u32 = 11;
 export const CALL_UNMERGEABLE: u32 = 12;
+/** As CALL_WRITE, but through a file that nobody maps (tmpfs): a page that comes looks unused. */
+export const CALL_FILE: u32 = 13;
 /** move_pages(): the pages get other frames. The result counts those moved, the flags those not. */
 export const CALL_MIGRATE: u32 = 20;
 /** The monitor holds a reference to each page; drops all that it holds. */

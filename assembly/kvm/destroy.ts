@@ -236,7 +236,7 @@ function end(vm: usize, monitor: usize): void {
     if (vmGuestFile(vm) !== 0) freePhysMem(vm, slot, monitor);
     memslotRemove(slots, slot);
   }
-  memslotsPublish(slots);
+  memslotsPublish(slots, 1);
   contentForget(vm, 0, spacePages(space));
   exitLeafTables(mm, monitor, space);
   exitUpperTables(mm, monitor, space);

@@ -1,5 +1,5 @@
 import { PFN_NONE } from "../memory/layout";
-import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
+import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE, STEP_READ_ERROR } from "../memory/status";
 import { allocated, allocStep, allocTableBegin } from "../mm/alloc";
 import {
   FAULT_SPURIOUS,
@@ -18,13 +18,10 @@ import {
   actorClock,
   actorGoesOn,
   actorSpend,
-  STAGE_EXIT,
   STAGE_MAP,
   setActorState,
 } from "../sim/actor";
-import { COST_EPT_MAP_NS, COST_VM_EXIT_NS, cost } from "../sim/costs";
-import { lockRead, lockWrite, unlockRead, unlockWrite } from "../sim/lock";
-import { emit, TRACE_KVM_EXIT, TRACE_KVM_PAGE_FAULT } from "../sim/trace";
+import { COST_EPT_MAP_NS, cost } from "../sim/costs";
 import {
   apfSetupBegin,
   apfSetupResult,
@@ -35,21 +32,17 @@ import {
   SETUP_SYNC,
 } from "./apfsetup";
 import { dirtyMark } from "./dirtylog";
-import {
-  FAST_FIXED,
-  fastPageFault,
-  PFERR_GUEST_FINAL,
-  PFERR_PRESENT,
-  PFERR_USER,
-  PFERR_WRITE,
-} from "./fastfault";
+import { FAST_FIXED, fastPageFault } from "./fastfault";
 import { PAGE_FAULT_CHECK } from "./faultend";
+import { faultExit, faultWrites } from "./faultexit";
+import { faultLock, faultStale, faultUnlock } from "./faultlock";
 import { faultLetGo, faultTouched, hostMapsWritable } from "./foundpage";
 import { gfnToPageBegin, gfnToPageStep } from "./gfntopage";
 import { kvmLockDrop, kvmLockTake } from "./guestfile";
 import { noteViolation, VIOLATION_UNREACHABLE_PIN } from "./integrity";
 import { vmInvalidateRetry, vmInvalidateSeq } from "./invalidation";
 import { memslotIndex, memslotInvalid, memslotReadOnly, memslotUnbacked } from "./memslot";
+import { MMIO_GONE, MMIO_KNOWN, mmioAnswer, mmioFault, mmioKeeps, mmioMark } from "./mmiofault";
 import { mmuLevel, mmuMap, mmuMissing, mmuReady } from "./mmu";
 import { traceSpteRequested } from "./mmutrace";
 import { unreachable2008 } from "./notifier2008";
@@ -59,24 +52,23 @@ import {
   SHADOW_MAPS,
   SHADOW_WAITS,
   shadowCurrent,
-  shadowError,
   shadowMapNs,
   shadowTableStep,
   shadowWalk,
 } from "./shadowfault";
 import { addSpare, spareCount } from "./spare";
-import { SPTE_NPT, sptePresent } from "./spte";
-import { VM_MMIO_EXITS, VM_RETRIES, VM_UNREACHABLE_PINS, vmCountAdd } from "./stats";
+import { VM_RETRIES, VM_UNREACHABLE_PINS, vmCountAdd } from "./stats";
 import {
+  EMULATED_BY_KVM,
   PF_EMULATED,
   PF_GFN,
   PF_HALT,
   PF_KIND,
+  PF_MMIO,
   PF_PC,
   PF_PENDING,
   PF_PINNED,
   PF_PREFETCH,
-  PF_PRESENT,
   PF_SEQ,
   PF_SLOW,
   PF_START,
@@ -90,20 +82,8 @@ import {
   vcpuMemslot,
   vcpuVm,
 } from "./vcpu";
-import {
-  vmExpected,
-  vmFormat,
-  vmGuestFile,
-  vmIsLegacy,
-  vmIsShadow,
-  vmMm,
-  vmMmuLock,
-  vmSpace,
-  vmStats,
-  vmUnalias,
-  vmZaps,
-} from "./vm";
-import { LEVEL_4K, levelPages, walkSpte } from "./walk";
+import { vmExpected, vmGuestFile, vmIsShadow, vmMm, vmSpace, vmStats, vmUnalias, vmZaps } from "./vm";
+import { LEVEL_4K, levelPages } from "./walk";
 
 // The fault path of the direct MMUs: direct_page_fault() with the retry rule of the notifier. The vCPU's thread sleeps while the
 // host swaps in, or the fault becomes asynchronous (apfsetup.ts). The access that faulted is repeated when the fault has been
@@ -116,6 +96,9 @@ import { LEVEL_4K, levelPages, walkSpte } from "./walk";
 //     ^                       |                   |
 //     |                       ├─ ASYNC           |      the page is on its way: the guest is told, or the vCPU is halted
 //     +------ the range was invalidated meanwhile: try again
+//
+// What no slot holds ends after RESOLVE: an MMIO spte is put there under the lock, and the monitor answers. An access whose walk met such an entry is
+// over after CHECK, if the entry counts (mmiofault.ts).
 
 const TOPUP: u32 = 1;
 const TOPUP_ALLOC: u32 = 2;
@@ -128,9 +111,9 @@ const ASYNC: u32 = 8;
 const GUEST_TABLES: u32 = 9;
 const GUEST_TABLE: u32 = 10;
 const GFN_TO_PAGE: u32 = 11;
-
-/** As the reason of an exit: the exception that the guest's access raises, not a fault of a second dimension. */
-const EXIT_SHADOW: u32 = 2;
+const MMIO_LOCK: u32 = 12;
+const MMIO_LOCKED: u32 = 13;
+const MMIO_UNLOCK: u32 = 14;
 
 /** Part of eptMapNs, one in so many, that passes between the frame's arrival and mmu_lock. */
 export const MAP_BEFORE_LOCK: u32 = 4;
@@ -149,30 +132,7 @@ export function pageFaultBegin(vcpu: usize, gfn: u32, write: bool): void {
   store<u32>(vcpu, write ? 1 : 0, PF_WRITE);
   setActorState(vcpu, ACTOR_HOST);
   setVcpuMode(vcpu, VCPU_IN_FAULT);
-  exit(vcpu);
-}
-
-function exit(vcpu: usize): void {
-  const vm = vcpuVm(vcpu);
-  if (vmIsShadow(vm)) {
-    traceExit(vcpu, (<u64>load<u32>(vcpu, PF_VA)) << 12, shadowError(vcpu), EXIT_SHADOW);
-    return;
-  }
-  const gpa = (<u64>load<u32>(vcpu, PF_GFN)) << 12;
-  const write = load<u32>(vcpu, PF_WRITE) !== 0;
-  const present = sptePresent(walkSpte(vm, load<u32>(vcpu, PF_GFN)));
-  store<u32>(vcpu, present ? 1 : 0, PF_PRESENT);
-  let error = PFERR_GUEST_FINAL | (present ? PFERR_PRESENT : 0) | (write ? PFERR_WRITE : 0);
-  if (!write || vmFormat(vm) === SPTE_NPT) error |= PFERR_USER;
-  traceExit(vcpu, gpa, error, vmFormat(vm));
-}
-
-function traceExit(vcpu: usize, address: u64, error: u64, reason: u32): void {
-  const time = actorClock(vcpu);
-  emit(TRACE_KVM_EXIT, time, vcpuIndex(vcpu), error, address, reason);
-  emit(TRACE_KVM_PAGE_FAULT, time, vcpuIndex(vcpu), address, error, 0);
-  actorSpend(vcpu, STAGE_EXIT, cost(COST_VM_EXIT_NS));
-  store<u32>(vcpu, PAGE_FAULT_CHECK, PF_PC);
+  faultExit(vcpu);
 }
 
 function goto(vcpu: usize, pc: u32): void {
@@ -204,17 +164,27 @@ function handle(vcpu: usize): i32 {
   const mm = vmMm(vm);
   let gfn = load<u32>(vcpu, PF_GFN);
   let frame = vmUnalias(vm, gfn);
-  const write = load<u32>(vcpu, PF_WRITE) !== 0;
   const prefetch = load<u32>(vcpu, PF_PREFETCH) !== 0;
   while (true) {
     const pc = load<u32>(vcpu, PF_PC);
     if (pc === PAGE_FAULT_CHECK) {
       if (vmGuestFile(vm) !== 0 && !kvmLockTake(vm, vcpu)) return STEP_BLOCKED;
+      if (load<u32>(vcpu, PF_MMIO) !== 0) {
+        const found = mmioFault(vcpu);
+        if (found === MMIO_KNOWN) {
+          mmioAnswer(vcpu);
+          return STEP_DONE;
+        }
+        if (found === MMIO_GONE) {
+          if (!retry(vcpu)) return STEP_AGAIN;
+          continue;
+        }
+      }
       if (vmIsShadow(vm)) {
         goto(vcpu, GUEST_TABLES);
         continue;
       }
-      const fast = fastPageFault(vcpu, vm, gfn, frame, write);
+      const fast = fastPageFault(vcpu, vm, gfn, frame, faultWrites(vcpu));
       if (fast === FAST_FIXED) needed(vcpu, FAULT_WRITE_PROTECT);
       if (fast !== 0) return STEP_DONE;
       goto(vcpu, TOPUP);
@@ -225,7 +195,8 @@ function handle(vcpu: usize): i32 {
         gfn = load<u32>(vcpu, PF_GFN);
         frame = vmUnalias(vm, gfn);
         if (walked === SHADOW_MAPS) continue;
-        if (!prefetch) store<u32>(vcpu + (walked === SHADOW_INJECTS ? VCPU_HANDLER : PF_EMULATED), 1);
+        if (!prefetch && walked === SHADOW_INJECTS) store<u32>(vcpu, 1, VCPU_HANDLER);
+        else if (!prefetch) store<u32>(vcpu, EMULATED_BY_KVM, PF_EMULATED);
         return STEP_DONE;
       }
       goto(vcpu, GUEST_TABLE);
@@ -250,13 +221,20 @@ function handle(vcpu: usize): i32 {
       store<u32>(vcpu, seq, PF_SEQ);
       store<u32>(vcpu, vmZaps(vm), PF_ZAPS);
       const slot = vcpuMemslot(vcpu, frame);
+      const write = faultWrites(vcpu);
       if (vmInvalidateRetry(vm, seq, frame) || (slot !== 0 && memslotInvalid(slot))) {
         if (prefetch) return STEP_DONE;
         if (!retry(vcpu)) return STEP_AGAIN;
         continue;
       }
       if (slot === 0 || memslotUnbacked(slot) || (write && memslotReadOnly(slot))) {
-        if (!prefetch) emulate(vcpu);
+        if (!prefetch && slot === 0 && mmioKeeps(vcpu, gfn)) {
+          actorSpend(vcpu, STAGE_MAP, beforeLock(vm));
+          goto(vcpu, MMIO_LOCK);
+          if (!actorGoesOn(vcpu)) return STEP_AGAIN;
+          continue;
+        }
+        if (!prefetch) mmioAnswer(vcpu);
         return STEP_DONE;
       }
       if (vmGuestFile(vm) !== 0) {
@@ -271,7 +249,8 @@ function handle(vcpu: usize): i32 {
       goto(vcpu, RESOLVING);
     } else if (pc === RESOLVING) {
       const step = faultStep(mm, vcpu);
-      if (step !== STEP_DONE) return step;
+      // -EFAULT: of a page that nobody has touched yet, nobody learns of it.
+      if (step !== STEP_DONE) return prefetch && step === STEP_READ_ERROR ? STEP_DONE : step;
       needed(vcpu, faultKind(vcpu));
       if (faultGaveUp(vcpu)) {
         apfSetupBegin(vcpu);
@@ -295,17 +274,17 @@ function handle(vcpu: usize): i32 {
       if (!retry(vcpu)) return STEP_AGAIN;
     } else if (pc === RESOLVED) {
       goto(vcpu, LOCKED);
-      if (!lock(vm, vcpu)) return STEP_BLOCKED;
+      if (!faultLock(vm, vcpu)) return STEP_BLOCKED;
     } else if (pc === LOCKED) {
-      if (stale(vcpu, vm, frame) || (vmIsShadow(vm) && !shadowCurrent(vcpu))) {
-        unlock(vm, vcpu);
+      if (faultStale(vcpu, vm, frame) || (vmIsShadow(vm) && !shadowCurrent(vcpu))) {
+        faultUnlock(vm, vcpu);
         faultLetGo(vcpu, vm, gfn);
         if (prefetch) return STEP_DONE;
         if (!retry(vcpu)) return STEP_AGAIN;
         continue;
       }
       if (!mmuReady(vm, vcpu, gfn, mmuLevel(vm, gfn, faultPfn(vcpu)))) {
-        unlock(vm, vcpu);
+        faultUnlock(vm, vcpu);
         faultLetGo(vcpu, vm, gfn);
         goto(vcpu, TOPUP);
         continue;
@@ -323,42 +302,40 @@ function handle(vcpu: usize): i32 {
       }
       faultGoOn(vcpu);
       goto(vcpu, RESOLVING);
+    } else if (pc === MMIO_LOCK) {
+      goto(vcpu, MMIO_LOCKED);
+      if (!faultLock(vm, vcpu)) return STEP_BLOCKED;
+    } else if (pc === MMIO_LOCKED) {
+      if (faultStale(vcpu, vm, frame) || (vmIsShadow(vm) && !shadowCurrent(vcpu))) {
+        faultUnlock(vm, vcpu);
+        if (!retry(vcpu)) return STEP_AGAIN;
+        continue;
+      }
+      if (!mmuReady(vm, vcpu, gfn, LEVEL_4K)) {
+        faultUnlock(vm, vcpu);
+        goto(vcpu, TOPUP);
+        continue;
+      }
+      mmioMark(vcpu, gfn, mapNs(vm) - beforeLock(vm));
+      goto(vcpu, MMIO_UNLOCK);
+      if (!actorGoesOn(vcpu)) return STEP_AGAIN; // yield: mmu_lock is held
+    } else if (pc === MMIO_UNLOCK) {
+      faultUnlock(vm, vcpu);
+      mmioAnswer(vcpu);
+      return STEP_DONE;
     } else {
       assert(pc === UNLOCK);
-      unlock(vm, vcpu);
+      faultUnlock(vm, vcpu);
       faultLetGo(vcpu, vm, gfn); // sptes hold no references
       return STEP_DONE;
     }
   }
 }
 
-// The TDP MMU installs entries by exchange and needs the lock for reading only.
-function lock(vm: usize, vcpu: usize): bool {
-  if (vmGuestFile(vm) !== 0) return true;
-  return vmIsLegacy(vm) ? lockWrite(vmMmuLock(vm), vcpu) : lockRead(vmMmuLock(vm), vcpu);
-}
-
-function unlock(vm: usize, vcpu: usize): void {
-  if (vmGuestFile(vm) !== 0) return;
-  if (vmIsLegacy(vm)) unlockWrite(vmMmuLock(vm), vcpu);
-  else unlockRead(vmMmuLock(vm), vcpu);
-}
-
-// is_page_fault_stale(): the page may have gone since it was asked for, or the slot.
-function stale(vcpu: usize, vm: usize, frame: u32): bool {
-  return vmInvalidateRetry(vm, load<u32>(vcpu, PF_SEQ), frame) || vmZaps(vm) !== load<u32>(vcpu, PF_ZAPS);
-}
-
-// RET_PF_EMULATE: no memory is there to be mapped, or it may not be written: the monitor answers, and the access is over.
-function emulate(vcpu: usize): void {
-  store<u32>(vcpu, 1, PF_EMULATED);
-  vmCountAdd(vmStats(vcpuVm(vcpu)), VM_MMIO_EXITS, 1);
-}
-
 // RET_PF_RETRY: back to the guest, whose access faults again. Returns whether the vCPU may go on at once.
 function retry(vcpu: usize): bool {
   vmCountAdd(vmStats(vcpuVm(vcpu)), VM_RETRIES, 1);
-  exit(vcpu);
+  faultExit(vcpu);
   return actorGoesOn(vcpu);
 }
 
@@ -374,7 +351,7 @@ function map(vcpu: usize, vm: usize, gfn: u32, frame: u32): void {
     traceSpteRequested(gfn, pfn, LEVEL_4K, actorClock(vcpu));
     const kind = shadowMap(vm, vcpu, pfn, writable, load<u32>(vcpu, PF_WRITE) !== 0, prefetch);
     needed(vcpu, kind & ~SHADOW_PROTECTED);
-    if (kind & SHADOW_PROTECTED) store<u32>(vcpu, 1, PF_EMULATED);
+    if (kind & SHADOW_PROTECTED) store<u32>(vcpu, EMULATED_BY_KVM, PF_EMULATED);
   } else {
     needed(vcpu, mmuMap(vm, vcpu, gfn & ~tail, pfn & ~tail, level, writable, prefetch));
   }

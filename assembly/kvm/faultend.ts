@@ -8,6 +8,7 @@ import {
   PF_GFN,
   PF_HALT,
   PF_KIND,
+  PF_MMIO,
   PF_PC,
   PF_PENDING,
   PF_PINNED,
@@ -63,6 +64,7 @@ export function prefetchBegin(vcpu: usize, gfn: u32): void {
   store<u32>(vcpu, gfn, PF_GFN);
   store<u32>(vcpu, gfn, PF_VA);
   store<u32>(vcpu, 0, PF_WRITE);
+  store<u32>(vcpu, 0, PF_MMIO);
   store<u32>(vcpu, 1, PF_PREFETCH);
   store<u32>(vcpu, PAGE_FAULT_CHECK, PF_PC);
 }

@@ -47,6 +47,14 @@ export function vmInvalidateEnd(vm: usize): void {
   store<u32>(vm, load<u32>(vm, IN_PROGRESS) - 1, IN_PROGRESS);
 }
 
+/** `times` invalidations of one frame each have begun and ended, of `gfn` last. */
+export function vmInvalidated(vm: usize, times: u32, gfn: u32): void {
+  assert(load<u32>(vm, IN_PROGRESS) === 0);
+  store<u32>(vm, load<u32>(vm, SEQ) + times, SEQ);
+  store<u32>(vm, gfn, RANGE_START);
+  store<u32>(vm, gfn + 1, RANGE_END);
+}
+
 /** mmu_invalidate_retry_gfn(): must a fault that sampled `seq` start over? Only the open range is looked at by gfn. */
 export function vmInvalidateRetry(vm: usize, seq: u32, gfn: u32): bool {
   if (vmNotifier(vm) === NOTIFIER_NO_RETRY) return false;

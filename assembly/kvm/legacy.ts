@@ -26,7 +26,8 @@ import {
   memslotUnbacked,
 } from "./memslot";
 import { gfnToMemslot } from "./memslots";
-import { traceGetPage, traceSetSpte } from "./mmutrace";
+import { checkMmio } from "./mmio";
+import { traceGetPage, traceMarkMmio, traceSetSpte } from "./mmutrace";
 import { checkRmapList, rmapAdd, rmapCount, rmapFirst, rmapHead, rmapNext } from "./rmap";
 import { vmPrivateRoots } from "./roots";
 import { roleDirect, spEntryGfn, spLevel, spOfTable, spOlder, spOwner, spTable } from "./shadowpage";
@@ -80,6 +81,22 @@ export function legacyMap(
   writable: bool,
   prefetch: bool,
 ): u32 {
+  const entry = entryFor(vm, vcpu, gfn, level);
+  const kind = setSpte(vm, vcpu, entry, gfn, pfn, level, writable, prefetch);
+  if (kind !== FAULT_SPURIOUS && level === LEVEL_4K) mapNeighbours(vm, vcpu, entry, gfn);
+  return kind;
+}
+
+/** The same for a frame without a slot, which gets the MMIO spte `spte`. */
+export function legacyMapMmio(vm: usize, vcpu: usize, gfn: u32, spte: u64): void {
+  const entry = entryFor(vm, vcpu, gfn, LEVEL_4K);
+  assert(!sptePresent(load<u64>(entry)));
+  spteSet(vm, entry, spte);
+  traceMarkMmio(vm, entry, actorClock(vcpu));
+}
+
+// The entry of `gfn` at `level`, with the tables on the way, the root too.
+function entryFor(vm: usize, vcpu: usize, gfn: u32, level: u32): usize {
   if (vmRoot(vm) === 0) {
     legacyLoadRoot(vm, takeSpare(vcpu));
     traceGetPage(legacyNewest(vm), true, actorClock(vcpu));
@@ -97,10 +114,7 @@ export function legacyMap(
     }
     table = spteTableAddress(load<u64>(entry));
   }
-  const entry = entryOf(table, gfn, level);
-  const kind = setSpte(vm, vcpu, entry, gfn, pfn, level, writable, prefetch);
-  if (kind !== FAULT_SPURIOUS && level === LEVEL_4K) mapNeighbours(vm, vcpu, entry, gfn);
-  return kind;
+  return entryOf(table, gfn, level);
 }
 
 // mmu_set_spte()
@@ -307,6 +321,7 @@ export function checkLegacy(vm: usize): void {
     for (let index: u32 = 0; index < TABLE_ENTRIES; index++) {
       const entry = spTable(sp) + ((<usize>index) << 3);
       const spte = load<u64>(entry);
+      if (!sptePresent(spte) && !vmIsShadow(vm)) checkMmio(vm, spEntryGfn(vmTablePool(vm), sp, index), spte);
       if (!sptePresent(spte) || !spteIsLeaf(spte, spLevel(sp))) continue;
       leaves++;
       assert(listed(vm, vmUnalias(vm, spEntryGfn(vmTablePool(vm), sp, index)), spLevel(sp), entry) === 1);

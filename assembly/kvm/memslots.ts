@@ -115,6 +115,16 @@ export function memslotsGeneration(slots: usize): u64 {
   return load<u64>(slots, GENERATION);
 }
 
+/** The generation after the next change. */
+export function memslotsNext(slots: usize): u64 {
+  return memslotsGeneration(slots) + ADDRESS_SPACES;
+}
+
+/** For tests: as after so many changes. */
+export function setMemslotsGeneration(slots: usize, generation: u64): void {
+  store<u64>(slots, generation, GENERATION);
+}
+
 /** search_memslots(): the slot that holds `gfn`, 0 for a hole. */
 export function memslotSearch(slots: usize, gfn: u32): usize {
   let low: u32 = 0;
@@ -186,8 +196,8 @@ function takeOut(slots: usize, array: usize, slot: usize): void {
   for (; place + 1 < count; place++) put(slots, array, place, <u32>at(slots, array, place + 1));
 }
 
-/** Puts the arrays in order after slots were added, moved or taken out, and publishes the set: its generation moves on. */
-export function memslotsPublish(slots: usize): void {
+/** Puts the arrays in order after slots were added, moved or taken out, and publishes the set: its generation moves on, by as many `changes` as were made. */
+export function memslotsPublish(slots: usize, changes: u32): void {
   const count = load<u32>(slots, COUNT);
   for (let sorted: u32 = 1; sorted < count; sorted++) {
     const slot = at(slots, BY_GFN, sorted);
@@ -212,7 +222,7 @@ export function memslotsPublish(slots: usize): void {
     put(slots, HVA_END, place, end);
   }
   store<u32>(slots, 0, LAST);
-  store<u64>(slots, load<u64>(slots, GENERATION) + ADDRESS_SPACES, GENERATION);
+  store<u64>(slots, load<u64>(slots, GENERATION) + changes * ADDRESS_SPACES, GENERATION);
 }
 
 // The order in which notifiers meet the slots: by address, then by gfn.

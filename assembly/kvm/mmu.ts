@@ -7,6 +7,7 @@ import {
   legacyAgeRange,
   legacyLeaves,
   legacyMap,
+  legacyMapMmio,
   legacyWriteProtect,
   legacyZapRange,
 } from "./legacy";
@@ -15,6 +16,7 @@ import {
   legacyLayout,
   legacyLoadRoot,
   legacyMakeAvailable,
+  legacyNewest,
   legacyRmap,
   legacySlotsChanged,
   legacyZapAll,
@@ -22,14 +24,25 @@ import {
 } from "./legacypages";
 import { KVM_MEM_LOG_DIRTY_PAGES, memslotFlags, memslotHolds, memslotIndex, memslotPages } from "./memslot";
 import { gfnToMemslot, memslotAt, memslotCount } from "./memslots";
+import { spteIsMmio, spteMmioGfn } from "./mmiospte";
 import { traceSpteRequested, traceZapAllFast } from "./mmutrace";
 import { rmapFirst, rmapNext } from "./rmap";
 import { shadowCreate, vmGuestTableFrames, vmGuestTables } from "./roots";
-import { shadowMissing } from "./shadow";
+import { shadowMapMmio, shadowMissing } from "./shadow";
+import { spLevel, spOlder, spTable } from "./shadowpage";
 import { checkShadow, shadowStart } from "./shadowstart";
 import { addSpare, spareCount } from "./spare";
 import { SPTE_NONE, SPTE_PAGE_SIZE, spteMayWrite, sptePresent } from "./spte";
-import { checkTdp, tdpAgeRange, tdpLoadRoot, tdpMap, tdpWriteProtect, tdpZapAll, tdpZapRange } from "./tdp";
+import {
+  checkTdp,
+  tdpAgeRange,
+  tdpLoadRoot,
+  tdpMap,
+  tdpMapMmio,
+  tdpWriteProtect,
+  tdpZapAll,
+  tdpZapRange,
+} from "./tdp";
 import {
   vmFormat,
   vmHuge,
@@ -43,7 +56,7 @@ import {
   vmVcpuList,
   vmZapped,
 } from "./vm";
-import { LEVEL_2M, LEVEL_4K, walkAny, walkMissing, walkSpte } from "./walk";
+import { LEVEL_2M, LEVEL_4K, TABLE_ENTRIES, walkAny, walkMissing, walkSpte } from "./walk";
 
 // Which MMU a VM has: chosen once at boot, asked for once an operation. Accesses do not come here: they walk the same tables
 // whoever builds them (walk.ts).
@@ -139,6 +152,30 @@ export function mmuMap(
   return vmIsLegacy(vm)
     ? legacyMap(vm, vcpu, gfn, pfn, level, writable, prefetch)
     : tdpMap(vm, vcpu, gfn, pfn, level, writable, prefetch);
+}
+
+/** The same for `gfn`, or what the guest's tables say of the vCPU's access, where no slot is: the MMIO spte `spte`. */
+export function mmuMapMmio(vm: usize, vcpu: usize, gfn: u32, spte: u64): void {
+  if (vmIsShadow(vm)) shadowMapMmio(vm, vcpu, spte);
+  else if (vmIsLegacy(vm)) legacyMapMmio(vm, vcpu, gfn, spte);
+  else tdpMapMmio(vm, vcpu, gfn, spte);
+}
+
+/** An MMIO spte of `gfn`, SPTE_NONE when there is none: only for looking, under shadow paging every entry is looked at. */
+export function mmuMmio(vm: usize, gfn: u32): u64 {
+  const format = vmFormat(vm);
+  if (!vmIsShadow(vm)) {
+    const spte = walkSpte(vm, gfn);
+    return spteIsMmio(spte, format) ? spte : SPTE_NONE;
+  }
+  for (let sp = legacyNewest(vm); sp !== 0; sp = spOlder(sp)) {
+    if (spLevel(sp) !== LEVEL_4K) continue;
+    for (let index: u32 = 0; index < TABLE_ENTRIES; index++) {
+      const spte = load<u64>(spTable(sp) + ((<usize>index) << 3));
+      if (spteIsMmio(spte, format) && spteMmioGfn(spte) === gfn) return spte;
+    }
+  }
+  return SPTE_NONE;
 }
 
 /**

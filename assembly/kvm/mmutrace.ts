@@ -2,6 +2,8 @@ import {
   emit,
   happened,
   record,
+  TRACE_CHECK_MMIO_SPTE,
+  TRACE_HANDLE_MMIO_PAGE_FAULT,
   TRACE_KVM_MMU_GET_PAGE,
   TRACE_KVM_MMU_PREPARE_ZAP_PAGE,
   TRACE_KVM_MMU_SET_SPTE,
@@ -11,7 +13,9 @@ import {
   TRACE_KVM_MMU_UNSYNC_PAGE,
   TRACE_KVM_MMU_ZAP_ALL_FAST,
   TRACE_KVM_TDP_MMU_SPTE_CHANGED,
+  TRACE_MARK_MMIO_SPTE,
 } from "../sim/trace";
+import { spteMmioAccess, spteMmioGeneration, spteMmioGfn } from "./mmiospte";
 import { spFrame, spGfn, spOfTable, spRole, spRootCount, spUnsync, tablesUsed } from "./shadowpage";
 import { SPTE_PAGE_SIZE, sptePresent, spteTable, spteTableAddress } from "./spte";
 import { vmFormat, vmIsLegacy, vmTablePool, vmZaps } from "./vm";
@@ -84,4 +88,29 @@ export function traceSplitHugePage(gfn: u32, old: u64, level: u32, time: u64): v
 export function traceZapAllFast(vm: usize, time: u64): void {
   const used = vmIsLegacy(vm) ? tablesUsed(vmTablePool(vm)) : 0;
   emit(TRACE_KVM_MMU_ZAP_ALL_FAST, time, vmZaps(vm) & 1, used, 0, 0);
+}
+
+/** mark_mmio_spte: the entry at address `entry` has become one */
+export function traceMarkMmio(vm: usize, entry: usize, time: u64): void {
+  if (!happened(TRACE_MARK_MMIO_SPTE)) return;
+  const spte = load<u64>(entry);
+  const access = spteMmioAccess(spte, vmFormat(vm));
+  record(
+    TRACE_MARK_MMIO_SPTE,
+    time,
+    <u64>(entry & 0xfff),
+    spteMmioGfn(spte),
+    access,
+    spteMmioGeneration(spte),
+  );
+}
+
+/** handle_mmio_page_fault: an access met one that counts */
+export function traceHandleMmio(address: u64, gfn: u32, access: u32, time: u64): void {
+  emit(TRACE_HANDLE_MMIO_PAGE_FAULT, time, address, gfn, access, 0);
+}
+
+/** check_mmio_spte: the generation of the memslots against that of the entry */
+export function traceCheckMmio(spte: u64, now: u32, made: u32, valid: bool, time: u64): void {
+  emit(TRACE_CHECK_MMIO_SPTE, time, spte, now, made, valid ? 1 : 0);
 }

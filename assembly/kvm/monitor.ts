@@ -1,6 +1,6 @@
 import { arenaTake, PART_RECORDS } from "../memory/arena";
 import { ENODEV, STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
-import { adviseCold, adviseFree, pageoutBegin, pageoutStep } from "../mm/advise";
+import { adviseCold, adviseFree, adviseUnmapped, pageoutBegin, pageoutStep } from "../mm/advise";
 import { ACTOR_MM } from "../mm/context";
 import { FAULT_MAJOR, FAULT_SPURIOUS, faultBegin, faultKind, faultPfn, faultStep } from "../mm/fault";
 import { pagePut } from "../mm/free";
@@ -27,6 +27,7 @@ import {
   CALL_DESTROY_VM,
   CALL_DIRTY_LOG,
   CALL_DONTNEED,
+  CALL_FILE,
   CALL_FREE,
   CALL_MEMORY_MAX,
   CALL_MEMORY_RECLAIM,
@@ -252,7 +253,8 @@ function unmerge(monitor: usize, call: usize, pc: u32): i32 {
 function touch(monitor: usize, call: usize, pc: u32): i32 {
   const vm = vcpuVm(monitor);
   const page = callStart(call);
-  const write = callKind(call) === CALL_WRITE;
+  const file = callKind(call) === CALL_FILE;
+  const write = file || callKind(call) === CALL_WRITE;
   if (page === callEnd(call)) return STEP_DONE;
   if (pc === BEGIN) {
     faultBegin(monitor, vmSpace(vm), page, write);
@@ -265,6 +267,7 @@ function touch(monitor: usize, call: usize, pc: u32): i32 {
     setCallResult(call, callResult(call) + 1);
   }
   hostTouched(vm, page, faultPfn(monitor), write, callFlags(call), actorClock(monitor));
+  if (file) adviseUnmapped(vmMm(vm), vmSpace(vm), page);
   pagePut(vmMm(vm), faultPfn(monitor), monitor);
   setCallStart(call, page + 1);
   callGoto(monitor, BEGIN);

@@ -21,7 +21,7 @@ import { spteSet } from "./leafbits";
 import { legacyDrop, legacyFind, legacyGetPage, legacyLink, legacyRmap, legacyUnlink } from "./legacypages";
 import { memslotIndex, memslotReadOnly } from "./memslot";
 import { gfnToMemslot } from "./memslots";
-import { traceSetSpte } from "./mmutrace";
+import { traceMarkMmio, traceSetSpte } from "./mmutrace";
 import { rmapAdd } from "./rmap";
 import { setVcpuRoot, vcpuRoot, vmGuestTables, vmPrivateRoots } from "./roots";
 import {
@@ -120,6 +120,32 @@ export function shadowMap(
   prefetch: bool,
 ): u32 {
   const walk = vcpu + GUEST_WALK;
+  const sp = pageFor(vm, vcpu);
+  const index = walkPage(walk) & 511;
+  const entry = spTable(sp) + ((<usize>index) << 3);
+  const kind = setSpte(vm, vcpu, sp, index, walkGfn(walk), pfn, walkAccess(walk), writable, prefetch);
+  const stays =
+    write && (load<u64>(entry) & SPTE_WRITE) === 0 && (walkAccess(walk) & ACC_WRITE) !== 0 && writable;
+  if (kind !== FAULT_SPURIOUS && !prefetch && spIndirect(sp)) mapNeighbours(vm, vcpu, sp, index);
+  return stays ? kind | SHADOW_PROTECTED : kind;
+}
+
+/** The same where the guest's frame has no slot: its entry becomes the MMIO spte `spte`. */
+export function shadowMapMmio(vm: usize, vcpu: usize, spte: u64): void {
+  const sp = pageFor(vm, vcpu);
+  const index = walkPage(vcpu + GUEST_WALK) & 511;
+  const entry = spTable(sp) + ((<usize>index) << 3);
+  if (sptePresent(load<u64>(entry))) {
+    legacyDrop(vm, entry, spEntryGfn(vmTablePool(vm), sp, index), LEVEL_4K, vcpu); // the guest has given the page another frame
+    flushRemoteTlbs(vm, vcpu);
+  }
+  spteSet(vm, entry, spte);
+  traceMarkMmio(vm, entry, actorClock(vcpu));
+}
+
+// The page of sptes in which what the vCPU's walk has found has its leaf, with those on the way.
+function pageFor(vm: usize, vcpu: usize): usize {
+  const walk = vcpu + GUEST_WALK;
   const page = walkPage(walk);
   if (vcpuRoot(vcpu) === 0) shadowLoadRoot(vm, vcpu, walkCr3(walk));
   let sp = vcpuRoot(vcpu);
@@ -138,13 +164,7 @@ export function shadowMap(
     if (!sptePresent(load<u64>(entry))) legacyLink(vm, entry, page, level, getPage(vm, vcpu, gfn, role));
     sp = spOfTable(vmTablePool(vm), spteTableAddress(load<u64>(entry)));
   }
-  const entry = entryOf(spTable(sp), page, LEVEL_4K);
-  const index = page & 511;
-  const kind = setSpte(vm, vcpu, sp, index, walkGfn(walk), pfn, walkAccess(walk), writable, prefetch);
-  const stays =
-    write && (load<u64>(entry) & SPTE_WRITE) === 0 && (walkAccess(walk) & ACC_WRITE) !== 0 && writable;
-  if (kind !== FAULT_SPURIOUS && !prefetch && spIndirect(sp)) mapNeighbours(vm, vcpu, sp, index);
-  return stays ? kind | SHADOW_PROTECTED : kind;
+  return sp;
 }
 
 export const SHADOW_PROTECTED: u32 = 1 << 8;
@@ -164,9 +184,9 @@ function setSpte(
   const pool = vmTablePool(vm);
   const time = actorClock(vcpu);
   const entry = spTable(sp) + ((<usize>index) << 3);
-  let old = load<u64>(entry);
+  let old = sptePresent(load<u64>(entry)) ? load<u64>(entry) : SPTE_NONE; // what an MMIO spte says does not count
   let flush = false;
-  if (sptePresent(old) && (sptePfn(old) !== pfn || spEntryGfn(pool, sp, index) !== gfn)) {
+  if (old !== SPTE_NONE && (sptePfn(old) !== pfn || spEntryGfn(pool, sp, index) !== gfn)) {
     legacyDrop(vm, entry, spEntryGfn(pool, sp, index), LEVEL_4K, vcpu);
     old = SPTE_NONE;
     flush = true;

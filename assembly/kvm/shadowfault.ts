@@ -22,6 +22,7 @@ import {
   CPU_WP,
   guestWalk,
   PFERR_PRESENT,
+  PFERR_RSVD,
   PFERR_USER,
   PFERR_WRITE,
   walkCurrent,
@@ -30,14 +31,18 @@ import {
 } from "./guestwalk";
 import { memslotIndex } from "./memslot";
 import { gfnToMemslot } from "./memslots";
+import { mmioForget } from "./mmio";
+import { spteIsMmio } from "./mmiospte";
 import { setVcpuCr3, setVcpuRoot, shadowLeaf, vcpuCr3, vcpuRoot, vmGuestTables } from "./roots";
 import { shadowRootFor } from "./shadow";
-import { sptePresent } from "./spte";
+import { SPTE_NONE, sptePresent } from "./spte";
 import { tlbFlush } from "./tlb";
 import { syncRoot, tableWritten, writeTracked } from "./unsync";
 import {
   GUEST_WALK,
+  MMIO_RESERVED,
   PF_GFN,
+  PF_MMIO,
   PF_PREFETCH,
   PF_PRESENT,
   PF_TABLE,
@@ -48,7 +53,7 @@ import {
   vcpuIndex,
   vcpuVm,
 } from "./vcpu";
-import { vmGuestFile, vmMm, vmSlots, vmSpace } from "./vm";
+import { vmFormat, vmGuestFile, vmMm, vmSlots, vmSpace } from "./vm";
 import { traceWalk } from "./walktrace";
 
 // What a fault under shadow paging does before it asks the host for a page, and what the guest does with its tables beside accesses.
@@ -75,9 +80,12 @@ function accessKind(vcpu: usize): u32 {
 /** The error code that the CPU gives for an access to `page`. */
 export function shadowError(vcpu: usize): u32 {
   const leaf = shadowLeaf(vcpu, load<u32>(vcpu, PF_VA));
-  const present = leaf !== 0 && sptePresent(load<u64>(leaf));
+  const spte = leaf === 0 ? SPTE_NONE : load<u64>(leaf);
+  const present = sptePresent(spte);
+  const mmio = spte !== SPTE_NONE && spteIsMmio(spte, vmFormat(vcpuVm(vcpu)));
   store<u32>(vcpu, present ? 1 : 0, PF_PRESENT);
-  return accessKind(vcpu) | (present ? PFERR_PRESENT : 0);
+  store<u32>(vcpu, mmio ? MMIO_RESERVED : 0, PF_MMIO);
+  return accessKind(vcpu) | (present ? PFERR_PRESENT : 0) | (mmio ? PFERR_PRESENT | PFERR_RSVD : 0);
 }
 
 /** Handling a fault, the exit left out. */
@@ -161,6 +169,7 @@ export function guestLoadCr3(vcpu: usize, cr3: u32): void {
     setVcpuCr3(vcpu, cr3);
     setVcpuRoot(vcpu, shadowRootFor(vm, vcpu, cr3));
   }
+  mmioForget(vcpu);
   const synced = syncRoot(vm, vcpu);
   if (synced !== 0) actorSpend(vcpu, STAGE_MAP, synced * shadowMapNs());
   tlbFlush(vcpu);

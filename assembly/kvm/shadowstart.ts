@@ -4,6 +4,7 @@ import { gpteAccess } from "./guestwalk";
 import { legacyNewest } from "./legacypages";
 import { memslotGfn, memslotPages } from "./memslot";
 import { memslotAt, memslotCount } from "./memslots";
+import { checkMmio } from "./mmio";
 import {
   checkRoots,
   setVcpuCr3,
@@ -13,7 +14,7 @@ import {
   vmPresetBits,
 } from "./roots";
 import { spAccess, spEntryGfn, spGfn, spIndirect, spLevel, spOlder, spTable, spUnsync } from "./shadowpage";
-import { ACC_USER, ACC_WRITE, SPTE_WRITE, sptePresent, spteUser } from "./spte";
+import { ACC_USER, ACC_WRITE, SPTE_NONE, SPTE_WRITE, sptePresent, spteUser } from "./spte";
 import { checkProtected } from "./unsync";
 import { STEP_ROOT, vcpuNext } from "./vcpu";
 import { vmFormat, vmSlots, vmTablePool, vmVcpuList } from "./vm";
@@ -32,7 +33,7 @@ export function shadowStart(vm: usize): void {
   setVmGuestRoot(vm, root);
   for (let place: u32 = 0; place < memslotCount(slots); place++) {
     const slot = memslotAt(slots, place);
-    guestMapIdentity(tables, root, memslotGfn(slot), memslotPages(slot), vmPresetBits(vm));
+    guestMapIdentity(tables, root, memslotGfn(slot), memslotPages(slot), vmPresetBits(vm), false);
   }
   for (let vcpu = vmVcpuList(vm); vcpu !== 0; vcpu = vcpuNext(vcpu)) {
     setVcpuCr3(vcpu, root);
@@ -64,8 +65,12 @@ function checkPage(vm: usize, sp: usize): void {
   const table = guestTableAt(vmGuestTables(vm), spGfn(sp));
   for (let index: u32 = 0; index < TABLE_ENTRIES; index++) {
     const spte = load<u64>(spTable(sp) + ((<usize>index) << 3));
-    if (!sptePresent(spte)) continue;
+    if (spte === SPTE_NONE) continue;
     const gpte = load<u64>(table + ((<usize>index) << 3));
+    if (!sptePresent(spte)) {
+      checkMmio(vm, gpteGfn(gpte), spte);
+      continue;
+    }
     const access = gpteAccess(gpte) & spAccess(sp);
     assert((gpte & GPTE_PRESENT) !== 0 && (gpte & GPTE_ACCESSED) !== 0);
     assert(gpteGfn(gpte) === spEntryGfn(vmTablePool(vm), sp, index));

@@ -21,6 +21,7 @@ import {
 import { dirtyAllocate, dirtyBegin, dirtyLogged, dirtyTake } from "./dirtylog";
 import { flushRemoteTlbs } from "./flush";
 import { freePhysMem, kvmLockDrop, kvmLockTake } from "./guestfile";
+import { guestMapSlot } from "./guestspace";
 import { contentForget } from "./integrity";
 import {
   KVM_MEM_KERNEL,
@@ -52,16 +53,17 @@ import {
   UPDATE_MOVE,
   UPDATE_NOTHING,
 } from "./memslotupdate";
+import { mmioWraps } from "./mmio";
 import { mmuSlotsChanged, mmuZapAll, mmuZapped } from "./mmu";
 import { slotRoom } from "./slotroom";
 import { CALL_PC, callGoto, vcpuVm } from "./vcpu";
-import { vmDefaultHva, vmGuestFile, vmIsLegacy, vmMmuLock, vmSlots, vmSpace } from "./vm";
+import { vmDefaultHva, vmGuestFile, vmIsLegacy, vmIsShadow, vmMmuLock, vmSlots, vmSpace } from "./vm";
 
 // The calls of a monitor that change the memory map or ask for its dirty log: the second half of __kvm_set_memory_region() with
 // kvm_arch_commit_memory_region(), and kvm_vm_ioctl_get_dirty_log(). A set of slots is not changed while an MMU notifier is open, so that
 // its start and its end find the same slots.
 //
-//   BEGIN → (delete, move: INVALID → ZAP (→ ZAPPED: legacy)) → COMMIT → (log on: PROTECT → PROTECTED) → done
+//   BEGIN → (the generation begins again: LAPS) → (delete, move: INVALID → ZAP (→ ZAPPED: legacy)) → COMMIT → (log on: PROTECT → PROTECTED) → done
 //                                                      |
 //                                                      └ (memory by the kernel, 2008: MAP → MAPPED) → done
 //
@@ -77,6 +79,10 @@ const PROTECT: u32 = 6;
 const PROTECTED: u32 = 7;
 const MAP: u32 = 8;
 const MAPPED: u32 = 9;
+// Beside one of these: every mapping is dropped first, with and without the lock.
+const LAPS: u32 = 16;
+const LAPSING: u32 = 32;
+const STEPS: u32 = 15;
 
 // True when no notifier is open; else the monitor sleeps until none is.
 function settled(monitor: usize, slots: usize): bool {
@@ -126,28 +132,36 @@ function changeMap(monitor: usize, call: usize, vm: usize): i32 {
         return STEP_DONE;
       }
       setCallResult(call, <u32>kind);
-      callGoto(monitor, kind === UPDATE_DELETE || kind === UPDATE_MOVE ? INVALID : COMMIT);
+      publishAt(monitor, vm, kind === UPDATE_DELETE || kind === UPDATE_MOVE ? INVALID : COMMIT);
+    } else if (pc & LAPS) {
+      callGoto(monitor, (pc & STEPS) | LAPSING);
+      if (!lockWrite(vmMmuLock(vm), monitor)) return STEP_BLOCKED;
+    } else if (pc & LAPSING) {
+      const zapped = zapAll(vm, monitor);
+      unlockWrite(vmMmuLock(vm), monitor);
+      actorSpend(monitor, STAGE_RECLAIM, zapped * cost(COST_RMAP_PER_SPTE_NS));
+      callGoto(monitor, pc & STEPS);
+      if (!actorGoesOn(monitor)) return STEP_AGAIN; // yield: what is made from now on is of the generation that ends
     } else if (pc === INVALID) {
       if (!settled(monitor, slots)) return STEP_BLOCKED;
       setMemslotFlags(slot, memslotFlags(slot) | KVM_MEMSLOT_INVALID);
-      memslotsPublish(slots);
+      memslotsPublish(slots, 1);
       callGoto(monitor, ZAP);
       // yield: faults on the slot start over from now on
       if (!lockWrite(vmMmuLock(vm), monitor)) return STEP_BLOCKED;
     } else if (pc === ZAP) {
       // kvm_mmu_zap_all_fast(): every mapping of the VM goes, not only the slot's.
-      const zapped = mmuZapAll(vm, monitor);
-      actorSpend(monitor, STAGE_RECLAIM, cost(COST_NOTIFIER_INVALIDATE_NS));
-      mmuZapped(vm, monitor);
+      const zapped = zapAll(vm, monitor);
       // Roots of the TDP MMU are invalid at once, and are taken apart with mmu_lock held for reading, which keeps no fault out.
       const tdp = !vmIsLegacy(vm);
       if (tdp) unlockWrite(vmMmuLock(vm), monitor);
       actorSpend(monitor, STAGE_RECLAIM, zapped * cost(COST_RMAP_PER_SPTE_NS));
-      callGoto(monitor, tdp ? COMMIT : ZAPPED);
+      if (tdp) publishAt(monitor, vm, COMMIT);
+      else callGoto(monitor, ZAPPED);
       if (!actorGoesOn(monitor)) return STEP_AGAIN; // yield: the slot is invalid; with the legacy MMU mmu_lock is held for writing
     } else if (pc === ZAPPED) {
       unlockWrite(vmMmuLock(vm), monitor);
-      callGoto(monitor, COMMIT);
+      publishAt(monitor, vm, COMMIT);
     } else if (pc === COMMIT) {
       if (!settled(monitor, slots)) return STEP_BLOCKED;
       const deleted = slot !== 0 && callEnd(call) === 0;
@@ -179,7 +193,7 @@ function changeMap(monitor: usize, call: usize, vm: usize): i32 {
     } else if (pc === MAPPED) {
       const made = memslotById(slots, callSlot(call));
       setMemslotBacked(made, callHva(call), spacePageAt(vmSpace(vm), callHva(call)));
-      memslotsPublish(slots);
+      memslotsPublish(slots, 1);
       unlockWrite(vmMmuLock(vm), monitor);
       return STEP_DONE;
     } else if (pc === PROTECT) {
@@ -193,6 +207,19 @@ function changeMap(monitor: usize, call: usize, vm: usize): i32 {
       return STEP_DONE;
     }
   }
+}
+
+// Goes on at `pc`, which publishes other slots: where the generations in MMIO sptes begin again with that, every mapping goes first.
+function publishAt(monitor: usize, vm: usize, pc: u32): void {
+  callGoto(monitor, mmioWraps(vm) ? pc | LAPS : pc);
+}
+
+// Returns the entries that are gone; mmu_lock is held for writing.
+function zapAll(vm: usize, monitor: usize): u32 {
+  const zapped = mmuZapAll(vm, monitor);
+  actorSpend(monitor, STAGE_RECLAIM, cost(COST_NOTIFIER_INVALIDATE_NS));
+  mmuZapped(vm, monitor);
+  return zapped;
 }
 
 function room(vm: usize, call: usize, kind: i32, monitor: usize): bool {
@@ -225,7 +252,8 @@ function commit(vm: usize, call: usize, slot: usize): bool {
     setMemslotFlags(slot, flags);
     setMemslotGfn(slot, callStart(call));
   }
-  memslotsPublish(slots);
+  memslotsPublish(slots, 1);
+  if (vmIsShadow(vm) && callEnd(call) !== 0) guestMapSlot(vm, callStart(call), callEnd(call));
   mmuSlotsChanged(vm);
   return logs;
 }

@@ -94,9 +94,9 @@ export function spteMayWrite(spte: u64, format: u32): bool {
   return (spte & spteMmuWritable(format)) !== 0;
 }
 
-/** Does the entry allow the access? */
+/** Does the entry allow the access? One that is not present has other things in those bits (mmiospte.ts). */
 export function spteAllows(spte: u64, write: bool): bool {
-  const wanted = write ? SPTE_READ | SPTE_WRITE : SPTE_READ;
+  const wanted = SPTE_MMU_PRESENT | (write ? SPTE_READ | SPTE_WRITE : SPTE_READ);
   return (spte & wanted) === wanted;
 }
 
@@ -137,6 +137,12 @@ export function spteLeaf(
 /** The leaf that a fault in a direct map asks for, or, with `prefetch`, one that nobody has asked for yet. */
 export function spteOfFault(format: u32, pfn: u32, level: u32, writable: bool, prefetch: bool): u64 {
   return spteLeaf(format, pfn, level, ACC_ALL, writable, false, prefetch);
+}
+
+/** An entry as `spte`, which names no frame, for frame `pfn`. */
+export function spteFor(spte: u64, pfn: u32): u64 {
+  assert((spte & PFN_MASK) === 0);
+  return spte | ((<u64>pfn) << PFN_SHIFT);
 }
 
 /** make_huge_page_split_spte(): entry `index` of the table that takes the place of a 2 MiB leaf. */

@@ -1,6 +1,14 @@
 import { arenaReserve, PART_STATISTICS } from "../memory/arena";
 import { FAULT_KINDS } from "../mm/fault";
-import { actorStageNs, STAGE_COUNT } from "../sim/actor";
+import {
+  actorStageNs,
+  STAGE_COUNT,
+  STAGE_CPU,
+  STAGE_EXIT,
+  STAGE_FLUSH,
+  STAGE_MAP,
+  STAGE_RECLAIM,
+} from "../sim/actor";
 import { HISTOGRAM_BYTES, histogramRecord } from "../sim/histogram";
 
 // Statistics of one VM: plain counters, and for each kind of fault its count, latency and stages.
@@ -54,7 +62,9 @@ export const VM_WRITEPAGE_NO_SLOT: u32 = 34;
 export const VM_WRITEBACK_WAITS: u32 = 35;
 export const VM_GFN_TO_PAGE_FAILED: u32 = 36;
 export const VM_STALE_SPTES: u32 = 37;
-export const VM_COUNTS: u32 = 38;
+/** MMIO sptes made (pf_mmio_spte_created). */
+export const VM_MMIO_SPTES: u32 = 38;
+export const VM_COUNTS: u32 = 39;
 
 const FAULTS: usize = 8 * <usize>VM_COUNTS;
 const COUNT: usize = 0;
@@ -90,10 +100,7 @@ export function vmCountAdd(stats: usize, counter: u32, amount: u64): void {
 /** Counts a fault of `kind` that took `ns`; its stages are the actor's. */
 export function faultRecord(stats: usize, kind: u32, ns: u64, actor: usize): void {
   const at = fault(stats, kind);
-  store<u64>(at, load<u64>(at, COUNT) + 1, COUNT);
-  store<u64>(at, load<u64>(at, SUM) + ns, SUM);
-  if (ns > load<u64>(at, MAX)) store<u64>(at, ns, MAX);
-  if (ns > load<u64>(at, MARK_MAX)) store<u64>(at, ns, MARK_MAX);
+  note(at, 1, ns, ns);
   let sum: u64 = 0;
   for (let stage: u32 = 0; stage < STAGE_COUNT; stage++) {
     const total = at + ((<usize>stage) << 3);
@@ -103,6 +110,44 @@ export function faultRecord(stats: usize, kind: u32, ns: u64, actor: usize): voi
   }
   assert(sum === ns);
   histogramRecord(<usize>load<u32>(at, HISTOGRAM), ns);
+}
+
+/** `faults` faults of `kind` that took up to `most` ns each, whose latencies faultLatency() has counted; their stages were these alone, in all. */
+export function faultsRecord(
+  stats: usize,
+  kind: u32,
+  faults: u64,
+  most: u64,
+  exit: u64,
+  reclaim: u64,
+  cpu: u64,
+  map: u64,
+  flush: u64,
+): void {
+  const at = fault(stats, kind);
+  note(at, faults, exit + reclaim + cpu + map + flush, most);
+  addStage(at, STAGE_EXIT, exit);
+  addStage(at, STAGE_RECLAIM, reclaim);
+  addStage(at, STAGE_CPU, cpu);
+  addStage(at, STAGE_MAP, map);
+  addStage(at, STAGE_FLUSH, flush);
+}
+
+/** One of them took `ns`. */
+export function faultLatency(stats: usize, kind: u32, ns: u64): void {
+  histogramRecord(<usize>load<u32>(fault(stats, kind), HISTOGRAM), ns);
+}
+
+function note(at: usize, faults: u64, ns: u64, most: u64): void {
+  store<u64>(at, load<u64>(at, COUNT) + faults, COUNT);
+  store<u64>(at, load<u64>(at, SUM) + ns, SUM);
+  if (most > load<u64>(at, MAX)) store<u64>(at, most, MAX);
+  if (most > load<u64>(at, MARK_MAX)) store<u64>(at, most, MARK_MAX);
+}
+
+function addStage(at: usize, stage: u32, ns: u64): void {
+  const total = at + ((<usize>stage) << 3);
+  store<u64>(total, load<u64>(total, STAGES) + ns, STAGES);
 }
 
 export function faultCount(stats: usize, kind: u32): u64 {

@@ -7,8 +7,8 @@ import {
   STEP_BEGAN,
   STEP_EMULATED,
   STEP_FAULTS,
+  STEP_FLAGS,
   STEP_GFN,
-  STEP_IRQS_OFF,
   STEP_ROOT,
   STEP_STATE,
   STEP_WORD,
@@ -23,6 +23,10 @@ const WANTED: u32 = 1;
 const BEGUN: u32 = 2;
 const DONE: u32 = 3;
 
+const IRQS_OFF: u32 = 1;
+/** The machine has an event that tells the vCPU of its access. */
+const TOLD: u32 = 2;
+
 /** Under shadow paging, the vCPU's accesses of this kind are made in the address space of `root` from now on. */
 export function setStepRoot(vcpu: usize, root: u32): void {
   store<u32>(vcpu, root, STEP_ROOT);
@@ -33,7 +37,7 @@ export function stepWanted(vcpu: usize, gfn: u32, write: bool, irqsOff: bool): v
   assert(load<u32>(vcpu, STEP_STATE) === NONE || load<u32>(vcpu, STEP_STATE) === DONE);
   store<u32>(vcpu, write ? 1 << 31 : 0, STEP_WORD);
   store<u32>(vcpu, gfn, STEP_GFN);
-  store<u32>(vcpu, irqsOff ? 1 : 0, STEP_IRQS_OFF);
+  store<u32>(vcpu, (load<u32>(vcpu, STEP_FLAGS) & TOLD) | (irqsOff ? IRQS_OFF : 0), STEP_FLAGS);
   store<u32>(vcpu, 0, STEP_FAULTS);
   store<u32>(vcpu, 0, STEP_EMULATED);
   store<u32>(vcpu, WANTED, STEP_STATE);
@@ -52,7 +56,7 @@ export function stepRun(vcpu: usize): bool {
     store<u32>(vcpu, BEGUN, STEP_STATE);
     if (vmIsShadow(vcpuVm(vcpu))) guestEnter(vcpu, load<u32>(vcpu, STEP_ROOT));
   }
-  if (load<u32>(vcpu, PF_EMULATED) !== 0) store<u32>(vcpu, 1, STEP_EMULATED);
+  if (load<u32>(vcpu, PF_EMULATED) !== 0) store<u32>(vcpu, load<u32>(vcpu, PF_EMULATED), STEP_EMULATED);
   const made = accessRun(vcpu, vcpu + STEP_WORD, 1, load<u32>(vcpu, STEP_GFN), 0, 0, 0, u64.MAX_VALUE);
   if (accessStop() === ACCESS_FAULT) {
     store<u32>(vcpu, load<u32>(vcpu, STEP_FAULTS) + 1, STEP_FAULTS);
@@ -64,7 +68,22 @@ export function stepRun(vcpu: usize): bool {
 }
 
 export function stepIrqsOff(vcpu: usize): bool {
-  return load<u32>(vcpu, STEP_IRQS_OFF) !== 0;
+  return (load<u32>(vcpu, STEP_FLAGS) & IRQS_OFF) !== 0;
+}
+
+/**
+ * False when an event that tells the vCPU of an access is on its way already: a vCPU whose clock is behind makes many before that comes. Otherwise
+ * one is from now on.
+ */
+export function stepTell(vcpu: usize): bool {
+  const flags = load<u32>(vcpu, STEP_FLAGS);
+  store<u32>(vcpu, flags | TOLD, STEP_FLAGS);
+  return (flags & TOLD) === 0;
+}
+
+/** The event has come. */
+export function stepTold(vcpu: usize): void {
+  store<u32>(vcpu, load<u32>(vcpu, STEP_FLAGS) & ~TOLD, STEP_FLAGS);
 }
 
 export function stepDone(vcpu: usize): bool {
@@ -76,9 +95,9 @@ export function stepFaults(vcpu: usize): u32 {
   return load<u32>(vcpu, STEP_FAULTS);
 }
 
-/** No memory was there for the last access. */
-export function stepEmulated(vcpu: usize): bool {
-  return load<u32>(vcpu, STEP_EMULATED) !== 0;
+/** Who has emulated the last access, EMULATED_*; 0: nobody. */
+export function stepEmulated(vcpu: usize): u32 {
+  return load<u32>(vcpu, STEP_EMULATED);
 }
 
 /** FAULT_* of the last access, when it took one. */

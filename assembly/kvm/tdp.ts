@@ -5,6 +5,7 @@ import { flushRemoteTlbs } from "./flush";
 import { spteSet } from "./leafbits";
 import {
   traceGetPage,
+  traceMarkMmio,
   tracePrepareZap,
   traceSetSpte,
   traceSplitHugePage,
@@ -79,19 +80,7 @@ export function tdpMap(
   prefetch: bool,
 ): u32 {
   const time = actorClock(vcpu);
-  if (vmRoot(vm) === 0) {
-    tdpLoadRoot(vm, takeSpare(vcpu));
-    traceGetPage(spOfTable(vmTablePool(vm), vmRoot(vm)), true, time);
-  }
-  let table = vmRoot(vm);
-  for (let at = vmLevels(vm); at > level; at--) {
-    const entry = entryOf(table, gfn, at);
-    const old = load<u64>(entry);
-    if (!sptePresent(old)) link(vm, vcpu, entry, gfn, at);
-    else if (spteIsLeaf(old, at)) tdpSplit(vm, vcpu, entry, gfn);
-    table = spteTableAddress(load<u64>(entry));
-  }
-  const entry = entryOf(table, gfn, level);
+  const entry = entryFor(vm, vcpu, gfn, level);
   const old = load<u64>(entry);
   // An entry that another vCPU installed with as many rights stays: fewer rights come only through the notifier.
   const there = sptePresent(old) && spteIsLeaf(old, level);
@@ -103,6 +92,31 @@ export function tdpMap(
   if (sptePresent(old) && !there) replaced(vm, vcpu, gfn, spteTableAddress(old));
   traceSetSpte(vm, entry, gfn, level, time);
   return there ? FAULT_WRITE_PROTECT : FAULT_MINOR;
+}
+
+/** The same for a frame without a slot, which gets the MMIO spte `spte`. */
+export function tdpMapMmio(vm: usize, vcpu: usize, gfn: u32, spte: u64): void {
+  const entry = entryFor(vm, vcpu, gfn, LEVEL_4K);
+  assert(!sptePresent(load<u64>(entry)));
+  if (load<u64>(entry) !== spte) change(vm, entry, gfn, LEVEL_4K, spte, actorClock(vcpu));
+  traceMarkMmio(vm, entry, actorClock(vcpu));
+}
+
+// The entry of `gfn` at `level`, with the tables on the way, the root too.
+function entryFor(vm: usize, vcpu: usize, gfn: u32, level: u32): usize {
+  if (vmRoot(vm) === 0) {
+    tdpLoadRoot(vm, takeSpare(vcpu));
+    traceGetPage(spOfTable(vmTablePool(vm), vmRoot(vm)), true, actorClock(vcpu));
+  }
+  let table = vmRoot(vm);
+  for (let at = vmLevels(vm); at > level; at--) {
+    const entry = entryOf(table, gfn, at);
+    const old = load<u64>(entry);
+    if (!sptePresent(old)) link(vm, vcpu, entry, gfn, at);
+    else if (spteIsLeaf(old, at)) tdpSplit(vm, vcpu, entry, gfn);
+    table = spteTableAddress(load<u64>(entry));
+  }
+  return entryOf(table, gfn, level);
 }
 
 // tdp_mmu_link_sp()
@@ -145,7 +159,8 @@ function replaced(vm: usize, vcpu: usize, gfn: u32, table: usize): void {
 
 /** First gfn after what the entry at `entry`, which maps `gfn`, covers; without an entry that of the next leaf table. */
 function after(entry: usize, gfn: u32): u32 {
-  if (entry !== 0 && (load<u64>(entry) & SPTE_PAGE_SIZE) === 0) return gfn + 1;
+  if (entry !== 0 && (!sptePresent(load<u64>(entry)) || (load<u64>(entry) & SPTE_PAGE_SIZE) === 0))
+    return gfn + 1;
   return tableGfn(gfn, LEVEL_4K) + levelPages(LEVEL_2M);
 }
 

@@ -14,6 +14,7 @@ import {
   legacyUnlink,
   legacyZapPage,
 } from "./legacypages";
+import { spteMmioAccess, spteMmioGfn } from "./mmiospte";
 import { traceSyncPage, traceUnsyncPage } from "./mmutrace";
 import { rmapFirst, rmapNext } from "./rmap";
 import { vcpuRoot, vmGuestTables } from "./roots";
@@ -31,7 +32,9 @@ import {
   spUnsync,
 } from "./shadowpage";
 import {
+  ACC_USER,
   ACC_WRITE,
+  SPTE_NONE,
   SPTE_WRITE,
   spteHostWritable,
   spteIsLeaf,
@@ -50,6 +53,7 @@ import { LEVEL_4K, TABLE_ENTRIES } from "./walk";
 //
 // invariant: no writable spte maps a frame whose table is shadowed by a page that is in sync
 
+const MMIO_ACCESS: u32 = ACC_WRITE | ACC_USER;
 /** Writes through one page to a table before the page is zapped. */
 const FLOODS_MAX: u32 = 3;
 
@@ -105,11 +109,29 @@ export function syncPage(vm: usize, sp: usize, actor: usize): bool {
   const table = guestTableAt(vmGuestTables(vm), spGfn(sp));
   for (let index: u32 = 0; index < TABLE_ENTRIES; index++) {
     const entry = spTable(sp) + ((<usize>index) << 3);
-    if (!sptePresent(load<u64>(entry))) continue;
+    if (load<u64>(entry) === SPTE_NONE) continue;
     const gpte = load<u64>(table + ((<usize>index) << 3));
+    if (!sptePresent(load<u64>(entry))) {
+      syncMmio(vm, sp, entry, gpte);
+      continue;
+    }
     if (syncEntry(vm, sp, entry, spEntryGfn(pool, sp, index), gpte, actor)) flush = true;
   }
   return flush;
+}
+
+// What the guest's table says by `gpte`, KVM's rights of the tables above included.
+function gpteRights(sp: usize, gpte: u64): u32 {
+  return spAccess(sp) & gpteAccess(gpte) & (gpte & GPTE_DIRTY ? ~0 : ~ACC_WRITE);
+}
+
+// An MMIO spte stays as it is, its generation too, or goes when the guest's entry says something else. No TLB has it.
+function syncMmio(vm: usize, sp: usize, entry: usize, gpte: u64): void {
+  const spte = load<u64>(entry);
+  const stays =
+    gpte & GPTE_PRESENT && !gpteReserved(gpte, LEVEL_4K, true) && gpteGfn(gpte) === spteMmioGfn(spte);
+  const access = gpteRights(sp, gpte) & MMIO_ACCESS;
+  if (!stays || spteMmioAccess(spte, vmFormat(vm)) !== access) spteSet(vm, entry, SPTE_NONE);
 }
 
 // FNAME(sync_page)() of one entry. True: flush.
@@ -121,7 +143,7 @@ function syncEntry(vm: usize, sp: usize, entry: usize, gfn: u32, gpte: u64, acto
     return true;
   }
   const old = load<u64>(entry);
-  const access = spAccess(sp) & gpteAccess(gpte) & (gpte & GPTE_DIRTY ? ~0 : ~ACC_WRITE);
+  const access = gpteRights(sp, gpte);
   const hostWritable = (old & spteHostWritable(format)) !== 0;
   const protect = (access & ACC_WRITE) !== 0 && !tryToUnsync(vm, gfn, false, 0);
   const spte = spteLeaf(format, sptePfn(old), LEVEL_4K, access, hostWritable, protect, true);
@@ -159,8 +181,9 @@ export function tableWritten(vm: usize, gfn: u32, index: u32, actor: usize): u32
     if (spLevel(sp) > LEVEL_4K) setSpFloods(sp, spFloods(sp) + 1);
     const entry = spTable(sp) + ((<usize>index) << 3);
     const old = load<u64>(entry);
-    if (!sptePresent(old)) continue;
-    if (spteIsLeaf(old, spLevel(sp)))
+    if (old === SPTE_NONE) continue;
+    if (!sptePresent(old)) spteSet(vm, entry, SPTE_NONE);
+    else if (spteIsLeaf(old, spLevel(sp)))
       legacyDrop(vm, entry, spEntryGfn(vmTablePool(vm), sp, index), spLevel(sp), actor);
     else legacyUnlink(vm, entry);
   }

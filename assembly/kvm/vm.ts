@@ -162,7 +162,7 @@ export function vmPlaceSlots(vm: usize): void {
     const slot = memslotAt(slots, place);
     setMemslotFirst(slot, spacePageAt(space, memslotHva(slot)));
   }
-  memslotsPublish(slots);
+  memslotsPublish(slots, memslotCount(slots));
 }
 
 /** Page tables that the VM can need: those of its slots, the root, and with five levels the one below it. */

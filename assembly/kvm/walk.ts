@@ -1,6 +1,7 @@
 import { checkLeafBits } from "./leafbits";
+import { checkMmio } from "./mmio";
 import { SPTE_NONE, SPTE_PAGE_SIZE, sptePfn, sptePresent, spteTable, spteTableAddress } from "./spte";
-import { vmDirectory, vmFormat, vmGfnEnd, vmLevels, vmRoot } from "./vm";
+import { vmDirectory, vmFormat, vmGfnEnd, vmIsShadow, vmLevels, vmRoot } from "./vm";
 
 // The tables that map a VM, the same for every MMU: 4 or 5 levels of 512 entries from gfn to frame. The tables are the truth; a directory
 // of leaf tables beside them spares the walk its upper levels.
@@ -10,7 +11,7 @@ import { vmDirectory, vmFormat, vmGfnEnd, vmLevels, vmRoot } from "./vm";
 //         | level 4 | level 3  | level 2  | level 1  |     level 5: always entry 0, for a gfn has 32 bits
 //         +---------+----------+----------+----------+
 //
-// invariant: directory[gfn >> 9] is the leaf table that the walk from the root reaches, or 0 where it reaches none
+// invariant: directory[gfn >> 9] is the leaf table that the walk from the root reaches, or 0 where it reaches none; it ends with the last slot
 // invariant: where a 2 MiB leaf stands at level 2, there is no leaf table
 
 const LEVEL_BITS: u32 = 9;
@@ -38,9 +39,17 @@ export function tableGfn(gfn: u32, level: u32): u32 {
 
 /** Address of the 4 KiB leaf entry of `gfn`, 0 when its table is not there. */
 export function walkLeaf(vm: usize, gfn: u32): usize {
-  if (gfn >= vmGfnEnd(vm)) return 0;
+  if (gfn >= vmGfnEnd(vm)) return walkFar(vm, gfn);
   const table = <usize>load<u32>(vmDirectory(vm) + ((<usize>(gfn >> LEVEL_BITS)) << 2));
   return table === 0 ? 0 : table + ((<usize>(gfn & 511)) << 3);
+}
+
+// The same by the tables, where the directory does not reach: beyond all slots only MMIO sptes stand.
+function walkFar(vm: usize, gfn: u32): usize {
+  if (vmIsShadow(vm)) return 0;
+  const entry = walkTo(vm, gfn, LEVEL_2M);
+  if (entry === 0 || !sptePresent(load<u64>(entry))) return 0;
+  return entryOf(spteTableAddress(load<u64>(entry)), gfn, LEVEL_4K);
 }
 
 /** Address of the entry for `gfn` at `level`, 0 when the walk does not come that far. */
@@ -107,7 +116,27 @@ export function linkTable(vm: usize, entry: usize, gfn: u32, level: u32, child: 
 
 /** The walk reaches leaf table `table` (0: none) for the 512 pages around `gfn`. */
 export function setDirectory(vm: usize, gfn: u32, table: usize): void {
+  if (!inDirectory(vm, gfn)) return;
   store<u32>(vmDirectory(vm) + ((<usize>(gfn >> LEVEL_BITS)) << 2), <u32>table);
+}
+
+function inDirectory(vm: usize, gfn: u32): bool {
+  return gfn >> LEVEL_BITS <= (vmGfnEnd(vm) - 1) >> LEVEL_BITS;
+}
+
+/** The directory reaches further than before, and knows no leaf table there yet: those of MMIO sptes are entered. */
+export function directoryGrown(vm: usize): void {
+  if (vmRoot(vm) !== 0 && !vmIsShadow(vm)) enterTables(vm, vmRoot(vm), 0, vmLevels(vm));
+}
+
+function enterTables(vm: usize, table: usize, first: u32, level: u32): void {
+  for (let index: u32 = 0; index < TABLE_ENTRIES; index++) {
+    const entry = load<u64>(table + ((<usize>index) << 3));
+    if (!sptePresent(entry) || entry & SPTE_PAGE_SIZE) continue;
+    const gfn = level > 4 ? 0 : first + index * levelPages(level);
+    if (level === LEVEL_2M) setDirectory(vm, gfn, spteTableAddress(entry));
+    else enterTables(vm, spteTableAddress(entry), gfn, level - 1);
+  }
 }
 
 /** The directory and the leaves' bits against the tables. Returns how many tables the walk can reach. */
@@ -126,7 +155,11 @@ function checkTable(vm: usize, table: usize, first: u32, level: u32): u64 {
   let found: u64 = (<u64>1) << 32;
   if (level === LEVEL_4K) {
     checkLeafBits(vm, table);
-    return found + 1;
+    for (let index: u32 = 0; index < TABLE_ENTRIES; index++) {
+      const spte = load<u64>(table + ((<usize>index) << 3));
+      if (!sptePresent(spte)) checkMmio(vm, first + index, spte);
+    }
+    return inDirectory(vm, first) ? found + 1 : found;
   }
   for (let index: u32 = 0; index < TABLE_ENTRIES; index++) {
     const entry = load<u64>(table + ((<usize>index) << 3));
@@ -134,8 +167,9 @@ function checkTable(vm: usize, table: usize, first: u32, level: u32): u64 {
     const gfn = level > 4 ? 0 : first + index * levelPages(level);
     if (level === LEVEL_2M) {
       const huge = (entry & SPTE_PAGE_SIZE) !== 0;
-      const leaf = load<u32>(vmDirectory(vm) + ((<usize>(gfn >> LEVEL_BITS)) << 2));
-      assert(leaf === (huge ? 0 : <u32>spteTableAddress(entry)));
+      const far = !inDirectory(vm, gfn);
+      const leaf = far ? 0 : load<u32>(vmDirectory(vm) + ((<usize>(gfn >> LEVEL_BITS)) << 2));
+      assert(leaf === (huge || far ? 0 : <u32>spteTableAddress(entry)));
       if (huge) continue;
     }
     found += checkTable(vm, spteTableAddress(entry), gfn, level - 1);

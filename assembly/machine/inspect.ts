@@ -12,9 +12,11 @@ import {
   memslotUnbacked,
 } from "../kvm/memslot";
 import { gfnToMemslot, memslotByHva, memslotCount, memslotNextInHva } from "../kvm/memslots";
-import { mmuFirst, mmuNext } from "../kvm/mmu";
+import { mmioCurrent } from "../kvm/mmio";
+import { spteIsMmio, spteMmioGeneration } from "../kvm/mmiospte";
+import { mmuFirst, mmuMmio, mmuNext } from "../kvm/mmu";
 import { SPTE_NONE } from "../kvm/spte";
-import { vmAliases, vmExpected, vmGuestFile, vmMm, vmSlots, vmSpace, vmUnalias } from "../kvm/vm";
+import { vmAliases, vmExpected, vmFormat, vmGuestFile, vmMm, vmSlots, vmSpace, vmUnalias } from "../kvm/vm";
 import { vmAt } from "../kvm/vmtable";
 import { PFN_NONE } from "../memory/layout";
 import { frameStamp, mmSpace, mmStamped } from "../mm/instance";
@@ -50,9 +52,10 @@ import { swapCacheLookup, swapCount } from "../mm/swapmap";
 // The whole story of one guest page, for whoever looks into a machine: which slot holds it and what else its memory backs, the entries of
 // both MMUs, the frame, the swap slot, the content stamps. Nothing is changed by looking.
 //
-// The answer lies in a table of u64: INSPECT_*, then one pair (gfn, spte) for each frame that the page backs.
+// The answer lies in a table of u64: INSPECT_*, then for each frame that the page backs INSPECT_FRAME_FIELDS: gfn, spte, and of an MMIO
+// spte what it says.
 
-export const INSPECT_SLOT: u32 = 0; // id + 1, 0 for a hole: then nothing else is told
+export const INSPECT_SLOT: u32 = 0; // id + 1, 0 for a hole: then nothing else is told but an MMIO spte
 export const INSPECT_SLOT_GFN: u32 = 1;
 export const INSPECT_SLOT_PAGES: u32 = 2;
 export const INSPECT_SLOT_HVA: u32 = 3;
@@ -70,19 +73,23 @@ export const INSPECT_OFFSET: u32 = 14;
 export const INSPECT_USERS: u32 = 15;
 export const INSPECT_EXPECTED: u32 = 16; // the last write's number, and what is found
 export const INSPECT_FOUND: u32 = 17;
-export const INSPECT_FRAMES: u32 = 18; // pairs that follow
+export const INSPECT_FRAMES: u32 = 18; // entries that follow
 export const INSPECT_GENERATION: u32 = 19; // by age, the youngest is 1; 0 off the generation lists
 export const INSPECT_DIRTY: u32 = 20; // 1 + whether the dirty log has it; 0 without a log
 export const INSPECT_FIELDS: u32 = 21;
+export const INSPECT_FRAME_FIELDS: u32 = 3;
+/** Of an MMIO spte, beside the generation in it: it is one, and it is of the present generation. */
+export const INSPECT_MMIO: u32 = 1 << 30;
+export const INSPECT_MMIO_CURRENT: u32 = 1 << 29;
 const MOST_FRAMES: u32 = 64;
 
-const TABLE: usize = memory.data(8 * (21 + 2 * 64), 8);
+const TABLE: usize = memory.data(8 * (21 + 3 * 64), 8);
 
 function put(field: u32, value: u64): void {
   store<u64>(TABLE + ((<usize>field) << 3), value);
 }
 
-/** Address of the table that inspectPage() fills: INSPECT_FIELDS and two for each frame, u64 each. */
+/** Address of the table that inspectPage() fills: INSPECT_FIELDS and INSPECT_FRAME_FIELDS for each entry, u64 each. */
 export function inspectTable(): usize {
   return TABLE;
 }
@@ -94,7 +101,13 @@ export function inspectPage(id: u32, gfn: u32): void {
   const slots = vmSlots(vm);
   const frame = vmUnalias(vm, gfn);
   const slot = gfnToMemslot(slots, frame);
-  if (slot === 0) return;
+  if (slot === 0) {
+    const spte = mmuMmio(vm, gfn);
+    if (spte === SPTE_NONE) return;
+    entryShown(vm, gfn, spte, 0);
+    put(INSPECT_FRAMES, 1);
+    return;
+  }
   put(INSPECT_SLOT, memslotId(slot) + 1);
   put(INSPECT_SLOT_GFN, memslotGfn(slot));
   put(INSPECT_SLOT_PAGES, memslotPages(slot));
@@ -125,13 +138,21 @@ function shown(vm: usize, gfn: u32, frames: u32): u32 {
   let entry = mmuFirst(vm, gfn);
   let next = frames;
   while (next < MOST_FRAMES) {
-    put(INSPECT_FIELDS + 2 * next, gfn);
-    put(INSPECT_FIELDS + 2 * next + 1, entry === 0 ? SPTE_NONE : load<u64>(entry));
+    entryShown(vm, gfn, entry === 0 ? mmuMmio(vm, gfn) : load<u64>(entry), next);
     next++;
     if (entry !== 0) entry = mmuNext(vm, gfn, entry);
     if (entry === 0) break;
   }
   return next;
+}
+
+function entryShown(vm: usize, gfn: u32, spte: u64, place: u32): void {
+  const at = INSPECT_FIELDS + INSPECT_FRAME_FIELDS * place;
+  const mmio = spteIsMmio(spte, vmFormat(vm));
+  const current = mmio && mmioCurrent(vm, spte) ? INSPECT_MMIO_CURRENT : 0;
+  put(at, gfn);
+  put(at + 1, spte);
+  put(at + 2, mmio ? INSPECT_MMIO | current | spteMmioGeneration(spte) : 0);
 }
 
 // The primary MMU's side: entry, frame, swap slot, contents. `gfn` is no alias.

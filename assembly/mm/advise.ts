@@ -113,6 +113,19 @@ export function adviseFree(mm: usize, actor: usize, space: usize, start: u32, en
   }
 }
 
+/**
+ * Page `index` of `space` has just been written through a file, which leaves no accessed bit and no reference mark behind, and drains no batch. A
+ * huge page keeps what it has.
+ */
+export function adviseUnmapped(mm: usize, space: usize, index: u32): void {
+  const pte = spacePte(space, index);
+  if (!ptePresent(pte) || pteZero(pte) || thpMapped(space, index)) return;
+  setSpacePte(space, index, pte & ~PTE_ACCESSED);
+  const page = pageOf(mm, ptePfn(pte));
+  pageClear(page, PG_REFERENCED);
+  if (!pageTest(page, PG_LRU)) pageClear(page, PG_ACTIVE); // generation lists take it for no page of a fault
+}
+
 // Takes away what would have the page written out: its slot and its dirty mark. False for a page that is shared or busy.
 function makeClean(mm: usize, actor: usize, pfn: u32): bool {
   const page = pageOf(mm, pfn);

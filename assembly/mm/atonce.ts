@@ -1,6 +1,6 @@
 import { actorClock, actorCpu, actorSpend, STAGE_CPU, STAGE_RECLAIM } from "../sim/actor";
 import { COST_SWAP_IN_CPU_NS, COST_SWAP_OUT_CPU_NS, cost } from "../sim/costs";
-import { deviceSynchronous, deviceSynchronousNs, deviceSynchronousTakes } from "../sim/device";
+import { devicePlain, deviceSynchronous, deviceSynchronousNs, deviceSynchronousTakes } from "../sim/device";
 import { DIGEST_RECLAIM, DIGEST_SWAP_OUT, digestAdd } from "../sim/digest";
 import {
   count,
@@ -11,6 +11,7 @@ import {
   TRACE_SWAP_READPAGE,
   TRACE_SWAP_WRITEPAGE,
   TRACE_SWAPCACHE_ADD,
+  traceRecorded,
 } from "../sim/trace";
 import { notifySwapOut } from "./freehook";
 import { GFP_USER_PAGE } from "./gfp";
@@ -51,9 +52,10 @@ import { freeThePage, takeAtHand } from "./pagealloc";
 import { entryOffset, PTE_ACCESSED, PTE_DIRTY, PTE_WRITE, pteOfEntry, pteOfPfn } from "./pte";
 import { swapNoteRead } from "./readahead";
 import { setSpacePte, spaceId, spaceMemcg } from "./space";
+import { swapSlotAtHand } from "./swap";
 import { setSlotOwner, slotByte, slotCached, swapArea, swapDevice } from "./swaparea";
 import { swapCacheShadow, swapFree } from "./swapmap";
-import { slotCacheCheck, slotPop, slotsLeft, slotWaiting } from "./swapslots";
+import { slotPop, slotWaiting } from "./swapslots";
 import { workingsetEviction, workingsetRefault } from "./workingset";
 
 // What memory management does in a fault that nobody can interrupt (kvm/atonce.ts), in one go: the steps of fault.ts, alloc.ts, idealized.ts, shrink.ts, evict.ts
@@ -61,7 +63,7 @@ import { workingsetEviction, workingsetRefault } from "./workingset";
 // page lock, the page on the list of isolated ones, its entry in the swap cache, the charge that goes and comes.
 
 /** A page with one of these has something about it that the plain case does not know. */
-const NOT_PLAIN: u32 =
+export const NOT_PLAIN: u32 =
   PG_LOCKED |
   PG_WAITERS |
   PG_WRITEBACK |
@@ -87,10 +89,23 @@ export function swapTakesMost(mm: usize): u64 {
   return most;
 }
 
-/** The page of `entry` comes from a synchronous device, past the swap cache: one pte holds the entry, and nobody caches it. */
+/** Somebody wants to read of events that are only counted here. */
+export function swapRecords(): bool {
+  return (
+    traceRecorded(TRACE_MM_PAGE_ALLOC) ||
+    traceRecorded(TRACE_MM_PAGE_FREE) ||
+    traceRecorded(TRACE_MM_VMSCAN_MEMCG_RECLAIM_END) ||
+    traceRecorded(TRACE_MM_VMSCAN_WRITE_FOLIO) ||
+    traceRecorded(TRACE_SWAP_READPAGE) ||
+    traceRecorded(TRACE_SWAP_WRITEPAGE) ||
+    traceRecorded(TRACE_SWAPCACHE_ADD)
+  );
+}
+
+/** The page of `entry` comes from a synchronous device whose reads succeed, past the swap cache: one pte holds the entry, and nobody caches it. */
 export function entryPlain(mm: usize, entry: u32): bool {
   const area = swapArea(mm, entry);
-  return load<u8>(slotByte(area, entryOffset(entry))) === 1 && deviceSynchronous(swapDevice(area));
+  return load<u8>(slotByte(area, entryOffset(entry))) === 1 && devicePlain(swapDevice(area));
 }
 
 /** Takes the frame that is at hand in `zone`. */
@@ -104,12 +119,12 @@ export function frameTake(mm: usize, actor: usize, zone: usize): u32 {
 }
 
 /** Page `pfn` of `space` is on its list, held by its pte alone, and a slot of a synchronous device is at hand for it. */
-export function victimPlain(mm: usize, cpu: u32, space: usize, pfn: u32): bool {
+export function victimPlain(mm: usize, actor: usize, space: usize, pfn: u32): bool {
   const page = pageOf(mm, pfn);
   if ((pageFlags(page) & (PG_LRU | NOT_PLAIN)) !== PG_LRU) return false;
   if (pageMaps(page) !== 1 || pageRefs(page) !== 1 || pageOwner(page) !== spaceId(space)) return false;
-  if (!slotCacheCheck(mm) || slotsLeft(mm, cpu) === 0) return false;
-  return deviceSynchronous(swapDevice(swapArea(mm, slotWaiting(mm, cpu, 0))));
+  if (!swapSlotAtHand(mm, actor)) return false;
+  return deviceSynchronous(swapDevice(swapArea(mm, slotWaiting(mm, actorCpu(actor), 0))));
 }
 
 /** Such a page is isolated, and gets its slot. Returns the entry. */

@@ -12,7 +12,7 @@ import {
 import { notifyFreed } from "./freehook";
 import { MIGRATE_ISOLATE, MIGRATE_PCPTYPES, MIGRATE_TYPES } from "./gfp";
 import { mmReporting, mmReportOrder } from "./instance";
-import { checkList, linkEnd, linkOnly, listHead, unlink, unlinkFirst } from "./list";
+import { checkList, linkHead, linkOnly, linkTail, listHead, unlink, unlinkFirst } from "./list";
 import { LIST_NONE, pageFlags, pageList, pageNext, pageOf, pageRefs } from "./page";
 import {
   blockType,
@@ -55,26 +55,35 @@ export function addToFreeList(mm: usize, zone: usize, pfn: u32, order: u32, type
   assert(pageFlags(pageOf(mm, pfn)) === 0 && pageList(pageOf(mm, pfn)) === LIST_NONE);
   setFree(mm, pfn, order, type);
   const list = zoneFreeList(zone, order, type);
-  linkEnd(mm, list, pfn, toTail);
-  setZoneFreeOrders(zone, type, zoneFreeOrders(zone, type) | (1 << order));
+  if (listHead(list) === PFN_NONE) {
+    linkOnly(mm, list, pfn);
+    setZoneFreeOrders(zone, type, zoneFreeOrders(zone, type) | (1 << order));
+  } else if (toTail) linkTail(mm, list, pfn);
+  else linkHead(mm, list, pfn);
 }
 
-// 1 for a list without a block.
-function emptied(list: usize): u32 {
-  return listHead(list) === PFN_NONE ? 1 : 0;
+// The last block has left a list. A branch that is nearly never taken: what the next operation reads does not wait for this one's links.
+function noteEmptied(zone: usize, list: usize, order: u32, type: u32): void {
+  if (listHead(list) !== PFN_NONE) return;
+  setZoneFreeOrders(zone, type, zoneFreeOrders(zone, type) & ~(1 << order));
 }
 
 /** Takes a free block off its list; it is no longer free. */
 export function delFromFreeList(mm: usize, zone: usize, pfn: u32): void {
+  takeFree(mm, zone, pfn, freeOrder(mm, pfn));
+}
+
+// The same of a block whose order is known.
+function takeFree(mm: usize, zone: usize, pfn: u32, order: u32): void {
   const type = pageType(mm, pfn);
-  unlisted(mm, zone, pfn, freeOrder(mm, pfn), type);
+  unlisted(mm, zone, pfn, order, type);
   setPageType(mm, pfn, type);
 }
 
 function unlisted(mm: usize, zone: usize, pfn: u32, order: u32, type: u32): void {
   const list = zoneFreeList(zone, order, type);
   unlink(mm, list, pfn);
-  setZoneFreeOrders(zone, type, zoneFreeOrders(zone, type) & ~(emptied(list) << order));
+  noteEmptied(zone, list, order, type);
 }
 
 /** Moves a free block to the tail of another type's list; its order stays, and so does what the host was told (move_to_free_list()). */
@@ -93,21 +102,32 @@ export function isFreeBlock(mm: usize, zone: usize, pfn: u32, order: u32): bool 
 
 /** __rmqueue_smallest(): a block from the lists of one type, splitting a larger one. PFN_NONE when none is large enough. */
 export function rmqueueSmallest(mm: usize, zone: usize, order: u32, type: u32): u32 {
-  const orders = zoneFreeOrders(zone, type);
-  const larger = orders >> order;
-  if (larger === 0) return PFN_NONE;
-  const from = order + <u32>ctz(larger);
-  const list = zoneFreeList(zone, from, type);
+  const list = zoneFreeList(zone, order, type);
+  return listHead(list) !== PFN_NONE
+    ? takeFirst(mm, zone, list, order, type)
+    : splitLarger(mm, zone, order, type);
+}
+
+function takeFirst(mm: usize, zone: usize, list: usize, order: u32, type: u32): u32 {
   const pfn = unlinkFirst(mm, list);
   setPageType(mm, pfn, type);
-  // expand(): nothing between the two orders is free, or it would have been taken.
+  noteEmptied(zone, list, order, type);
+  return pfn;
+}
+
+// expand(): nothing between the two orders is free, or it would have been taken.
+function splitLarger(mm: usize, zone: usize, order: u32, type: u32): u32 {
+  const larger = zoneFreeOrders(zone, type) >> order;
+  if (larger === 0) return PFN_NONE;
+  const from = order + <u32>ctz(larger);
+  const pfn = takeFirst(mm, zone, zoneFreeList(zone, from, type), from, type);
   for (let half = from; half > order; ) {
     half--;
     setFree(mm, pfn + (1 << half), half, type);
     linkOnly(mm, zoneFreeList(zone, half, type), pfn + (1 << half));
   }
   const halves: u32 = (1 << from) - (1 << order);
-  setZoneFreeOrders(zone, type, (orders | halves) & ~(emptied(list) << from));
+  setZoneFreeOrders(zone, type, zoneFreeOrders(zone, type) | halves);
   return pfn;
 }
 
@@ -131,7 +151,7 @@ export function freeOnePage(
       const other = blockType(zone, buddy);
       if (type !== other && (!mergeable(type) || !mergeable(other))) break;
     }
-    delFromFreeList(mm, zone, buddy);
+    takeFree(mm, zone, buddy, order);
     pfn &= buddy;
     order++;
   }

@@ -7,6 +7,7 @@ type FreedHook = (listener: usize) => void;
 type FreeingHook = (listener: usize, cpu: u32, pfn: u32, order: u32) => void;
 
 type SwapOutHook = (spaceId: u32, index: u32) => void;
+type SwapOutHeard = (spaceId: u32) => bool;
 
 function unset(listener: usize): void {
   assert(false);
@@ -20,7 +21,13 @@ function unsetSwapOut(spaceId: u32, index: u32): void {
   assert(false);
 }
 
+function unsetHeard(spaceId: u32): bool {
+  assert(false);
+  return true;
+}
+
 let swapOut: SwapOutHook = unsetSwapOut;
+let swapOutHears: SwapOutHeard = unsetHeard;
 let freed: FreedHook = unset;
 let freeing: FreeingHook = unsetFreeing;
 
@@ -32,13 +39,20 @@ export function hintingRegister(hook: FreeingHook): void {
   freeing = hook;
 }
 
-export function swapOutRegister(hook: SwapOutHook): void {
+/** `hears`: does the hook care for the pages of that space at all? */
+export function swapOutRegister(hook: SwapOutHook, hears: SwapOutHeard): void {
   swapOut = hook;
+  swapOutHears = hears;
 }
 
 /** The host writes page `index` of an address space to swap: was it worth it? */
 export function notifySwapOut(spaceId: u32, index: u32): void {
   swapOut(spaceId, index);
+}
+
+/** Somebody wants to know which pages of an address space are written. */
+export function swapOutHeard(spaceId: u32): bool {
+  return swapOutHears(spaceId);
 }
 
 /** A block of an order that `listener` waits for has been put on a free list. */

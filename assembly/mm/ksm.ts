@@ -28,7 +28,17 @@ import {
   pfnOf,
 } from "./page";
 import { PTE_ACCESSED, PTE_WRITE, ptePfn, ptePresent, pteZero } from "./pte";
-import { setSpaceKsm, setSpacePte, spaceId, spaceKsm, spacePages, spacePte } from "./space";
+import {
+  setSpaceKsm,
+  setSpaceKsmLater,
+  setSpacePte,
+  spaceId,
+  spaceKsm,
+  spaceKsmLater,
+  spacePages,
+  spacePte,
+  spaceRoom,
+} from "./space";
 
 // What page merging (KSM) knows: the pages that may be merged, the merged frames, and who maps each of them. The scanner is ksmd.ts.
 //
@@ -109,8 +119,40 @@ export function ksmLayout(mm: usize): void {
   }
 }
 
+// Items are pointed to, and stay where they are: those of pages for which a space has got room later lie in stretches of their own.
+//
+// stretch  0       4       8
+//          +-------+-------+-------+
+//          | first | items | older |      items: where that of page 0 would be
+//          +-------+-------+-------+
+const FIRST: usize = 0;
+const ITEMS: usize = 4;
+const OLDER: usize = 8;
+const STRETCH_BYTES: usize = 12;
+
+const GROWN: usize = memory.data(12, 4);
+
+/** Reserves items for the pages up to `room` of a space that lives; after arenaCommit() ksmMove() follows. */
+export function ksmGrow(space: usize, room: u32): void {
+  const first = spaceRoom(space);
+  const items = arenaReserve(PART_PRIMARY_PTES, <u64>(room - first) * ITEM_BYTES);
+  store<u32>(GROWN, first, FIRST);
+  store<u32>(GROWN, <u32>(items - <usize>first * ITEM_BYTES), ITEMS);
+  store<u32>(GROWN, <u32>arenaReserve(PART_RECORDS, STRETCH_BYTES), OLDER);
+}
+
+export function ksmMove(space: usize): void {
+  const stretch = <usize>load<u32>(GROWN, OLDER);
+  memory.copy(stretch, GROWN, STRETCH_BYTES);
+  store<u32>(stretch, <u32>spaceKsmLater(space), OLDER);
+  setSpaceKsmLater(space, stretch);
+}
+
 function itemOf(space: usize, index: u32): usize {
-  return spaceKsm(space) + <usize>index * ITEM_BYTES;
+  let stretch = spaceKsmLater(space);
+  while (stretch !== 0 && index < load<u32>(stretch, FIRST)) stretch = <usize>load<u32>(stretch, OLDER);
+  const items = stretch === 0 ? spaceKsm(space) : <usize>load<u32>(stretch, ITEMS);
+  return items + <usize>index * ITEM_BYTES;
 }
 
 function test(item: usize, state: u32): bool {

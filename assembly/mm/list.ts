@@ -4,7 +4,6 @@ import {
   pageNext,
   pageOf,
   pagePrev,
-  setPageLink,
   setPageLinks,
   setPageList,
   setPageNext,
@@ -51,20 +50,6 @@ export function linkTail(mm: usize, list: usize, pfn: u32): void {
   store<u32>(list, load<u32>(list, LENGTH) + 1, LENGTH);
 }
 
-/** linkTail() or linkHead(), without a branch between the two: for callers of which nobody can tell which it will be. */
-export function linkEnd(mm: usize, list: usize, pfn: u32, toTail: bool): void {
-  const end = <usize>(toTail ? TAIL : HEAD);
-  const neighbour = load<u32>(list + end);
-  if (neighbour === PFN_NONE) {
-    linkOnly(mm, list, pfn);
-    return;
-  }
-  setPageLinks(mm, pfn, select<u32>(PFN_NONE, neighbour, toTail), select<u32>(neighbour, PFN_NONE, toTail));
-  setPageLink(mm, neighbour, !toTail, pfn);
-  store<u32>(list + end, pfn);
-  store<u32>(list, load<u32>(list, LENGTH) + 1, LENGTH);
-}
-
 /** Puts a page on an empty list. */
 export function linkOnly(mm: usize, list: usize, pfn: u32): void {
   assert(load<u32>(list, HEAD) === PFN_NONE && load<u32>(list, LENGTH) === 0);
@@ -94,6 +79,20 @@ export function unlinkFirst(mm: usize, list: usize): u32 {
   else setPagePrev(mm, next, PFN_NONE);
   store<u32>(list, load<u32>(list, LENGTH) - 1, LENGTH);
   return pfn;
+}
+
+/** Takes the first page off a list and puts `pfn`, which is on none, in its place. Returns the page taken. */
+export function listReplaceFirst(mm: usize, list: usize, kind: u8, pfn: u32): u32 {
+  const first = load<u32>(list, HEAD);
+  assert(first !== PFN_NONE && pageList(pageOf(mm, pfn)) === 0);
+  const next = pageNext(mm, first);
+  setPageLinks(mm, pfn, next, PFN_NONE);
+  if (next === PFN_NONE) store<u32>(list, pfn, TAIL);
+  else setPagePrev(mm, next, pfn);
+  store<u32>(list, pfn, HEAD);
+  setPageList(pageOf(mm, first), 0);
+  setPageList(pageOf(mm, pfn), kind);
+  return first;
 }
 
 export function listAddHead(mm: usize, list: usize, kind: u8, pfn: u32): void {

@@ -1,4 +1,5 @@
 import { arenaTake, PART_RECORDS } from "../memory/arena";
+import { PFN_NONE } from "../memory/layout";
 import { actorClock, actorCpu } from "../sim/actor";
 import { pageFreeOn } from "./free";
 import { mmLruBatches, mmSpace, setMmLruBatches } from "./instance";
@@ -159,6 +160,36 @@ export function lruAddDrainAll(mm: usize, actor: usize): void {
       if (load<u32>(batchOf(mm, cpu, kind)) !== 0) flush(mm, cpu, actorClock(actor), kind);
     }
   }
+}
+
+/** All that waits in batches is one new page, in that of `cpu`: its frame, PFN_NONE otherwise. */
+export function lruBatchesHold(mm: usize, cpu: u32): u32 {
+  const own = batchOf(mm, cpu, ADD);
+  if (load<u32>(own) !== 1) return PFN_NONE;
+  for (let other: u32 = 0; other < swapCpus(mm); other++) {
+    for (let kind: u32 = 0; kind < KINDS; kind++) {
+      const batch = batchOf(mm, other, kind);
+      if (batch !== own && load<u32>(batch) !== 0) return PFN_NONE;
+    }
+  }
+  return load<u32>(own, 4);
+}
+
+/** With lruBatchesHold(): lru_add_drain_all(). The page is of `memcg` and has other references. */
+export function lruBatchMove(mm: usize, cpu: u32, memcg: usize): void {
+  const batch = batchOf(mm, cpu, ADD);
+  const pfn = load<u32>(batch, 4);
+  const page = pageOf(mm, pfn);
+  store<u32>(batch, 0);
+  lruAdd(mm, memcg, pfn, false);
+  setPageRefs(page, pageRefs(page) - 1);
+}
+
+/** lruCacheAdd() to batches that are empty; the reference is counted already. */
+export function lruBatchFirst(mm: usize, cpu: u32, pfn: u32): void {
+  const batch = batchOf(mm, cpu, ADD);
+  store<u32>(batch, 1);
+  store<u32>(batch, pfn, 4);
 }
 
 function append(mm: usize, cpu: u32, time: u64, kind: u32, pfn: u32): void {

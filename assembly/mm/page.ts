@@ -233,11 +233,6 @@ export function setPagePrev(mm: usize, pfn: u32, prev: u32): void {
   store<u32>(linksOf(mm, pfn), prev, PREV);
 }
 
-/** One of the two: prev, or next. */
-export function setPageLink(mm: usize, pfn: u32, prev: bool, other: u32): void {
-  store<u32>(linksOf(mm, pfn) + ((<usize>prev) << 2), other);
-}
-
 /** Both at once. */
 export function setPageLinks(mm: usize, pfn: u32, next: u32, prev: u32): void {
   store<u64>(linksOf(mm, pfn), <u64>next | ((<u64>prev) << 32));

@@ -11,6 +11,7 @@ import {
   listHead,
   listLength,
   listRemove,
+  listReplaceFirst,
   listShift,
   listTail,
 } from "./list";
@@ -120,6 +121,20 @@ export function pcpAppend(mm: usize, pcp: usize, list: u32, pfn: u32, type: u32)
 /** A single page of `type` stands on the lists of `cpu`. */
 export function pcpHolds(zone: usize, cpu: u32, type: u32): bool {
   return listHead(pcpList(zonePcp(zone, cpu), listOf(0, type))) !== PFN_NONE;
+}
+
+/** A single page of `type` stands on the lists of `cpu`, and for taking it and giving another one the zone is not needed. */
+export function pcpSteady(zone: usize, cpu: u32, type: u32): bool {
+  const pcp = zonePcp(zone, cpu);
+  if (load<u32>(pcp, FREE_FACTOR) !== 0 || !pcpHolds(zone, cpu, type)) return false;
+  return load<u32>(pcp, COUNT) < highOf(zone, pcp, false);
+}
+
+/** With pcpSteady(): pcpAlloc() of a single page of `type`, then pcpFree() of page `pfn` of that type. Returns the page taken. */
+export function pcpReplace(mm: usize, zone: usize, cpu: u32, type: u32, pfn: u32): u32 {
+  setPageType(mm, pfn, type);
+  setPageOrder(pageOf(mm, pfn), 0);
+  return listReplaceFirst(mm, pcpList(zonePcp(zone, cpu), listOf(0, type)), LIST_PCP, pfn);
 }
 
 /** rmqueue_pcplist(): a block from the CPU's lists, refilled from the zone when empty. PFN_NONE: the zone has none. */

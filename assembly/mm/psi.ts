@@ -70,3 +70,17 @@ export function psiMemstall(actor: usize, reason: u32, on: bool): void {
   if (before === 0) change(group, 1, -1, actorClock(actor));
   else if (after === 0) change(group, -1, 1, actorClock(actor));
 }
+
+/** psiMemstall() on and off again, for a vCPU that was not stalled and is from one time to another, when nobody else of its group moves. */
+export function psiStalled(actor: usize, from: u64, to: u64): void {
+  const group = <usize>load<u32>(actor, PSI_GROUP);
+  assert(load<u32>(actor, PSI_FLAGS) === 0);
+  if (group === 0) return;
+  settle(group, from);
+  const since = load<u64>(group, SINCE);
+  if (to <= since) return;
+  store<u64>(group, to, SINCE);
+  store<u64>(group, load<u64>(group, SOME_NS) + (to - since), SOME_NS);
+  if (load<u32>(group, PRODUCTIVE) === 1)
+    store<u64>(group, load<u64>(group, FULL_NS) + (to - since), FULL_NS);
+}

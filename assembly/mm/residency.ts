@@ -7,8 +7,10 @@ import {
   POLICY_BELADY,
   POLICY_BYTES,
   POLICY_OUTSIDE,
+  policyBytes,
   policyEnter,
   policyForget,
+  policyGrow,
   policyHit,
   policyLayout,
   policyReset,
@@ -50,6 +52,18 @@ export function residencyLayout(space: usize, trace: usize, references: u32): vo
   policyLayout(policy, <u64>arenaReserve(PART_POLICIES, policyLayout(policy, 0), 64));
 }
 
+// What residencyGrow() has reserved.
+let grown: usize = 0;
+
+/** Reserves the arrays of the policy of a space that lives, for `room` page numbers; after arenaCommit() residencyMove() follows. */
+export function residencyGrow(space: usize, room: u32): void {
+  grown = arenaReserve(PART_POLICIES, policyBytes(policyOf(space), room), 64);
+}
+
+export function residencyMove(space: usize, room: u32): void {
+  policyGrow(policyOf(space), room, <u64>grown);
+}
+
 /** All memory is there, and so are the words of the traces. */
 export function residencyStart(space: usize): void {
   const policy = policyOf(space);
@@ -75,9 +89,9 @@ export function spaceReferenced(space: usize, index: u32, write: bool): void {
 
 // The same, and whether it was written, without a detour through the table.
 function outsideReferenced(space: usize, policy: Outside, index: u32, write: bool): void {
-  if (policy.resident(index)) policy.hit(index);
-  else if (mapped(space, index)) policy.enter(index);
-  else return;
+  if (policy.resident(index)) return policy.use(index, write);
+  if (!mapped(space, index)) return;
+  policy.enter(index);
   if (write) policy.wrote(index);
 }
 

@@ -52,7 +52,8 @@ const FILE_RSS: usize = KSM + 4; // i32
 const FILE: usize = KSM + 8;
 const SLOTS_LOST: usize = KSM + 12;
 const ROOM: usize = KSM + 16;
-const SPACE_BYTES: usize = KSM + 20;
+const KSM_LATER: usize = KSM + 20;
+const SPACE_BYTES: usize = KSM + 24;
 
 // What spaceGrow() has reserved.
 const GROWN_ROOM: usize = 0;
@@ -96,7 +97,7 @@ export function spaceRoom(space: usize): u32 {
 
 /**
  * Reserves what is indexed by the page in a process that lives, for `room` page numbers, more than there is room for; after arenaCommit() spaceMove()
- * follows. Idealized policies and page merging have more of that kind: such a process does not grow.
+ * follows. Idealized policies and page merging have more of that kind (residency.ts, ksm.ts).
  */
 export function spaceGrow(space: usize, room: u32): void {
   const tables = unitsFor(room, 1 << PTES_PER_TABLE_SHIFT);
@@ -149,13 +150,22 @@ export function setSpaceUserfault(space: usize, record: usize): void {
   store<u32>(space, <u32>record, USERFAULT);
 }
 
-/** The items of ksm.ts, one a page; 0 without page merging. */
+/** The items of ksm.ts, one a page that there is room for at boot; 0 without page merging. */
 export function spaceKsm(space: usize): usize {
   return <usize>load<u32>(space, KSM);
 }
 
 export function setSpaceKsm(space: usize, items: usize): void {
   store<u32>(space, <u32>items, KSM);
+}
+
+/** The last stretch of items that came later (ksm.ts), 0 for none. */
+export function spaceKsmLater(space: usize): usize {
+  return <usize>load<u32>(space, KSM_LATER);
+}
+
+export function setSpaceKsmLater(space: usize, stretch: usize): void {
+  store<u32>(space, <u32>stretch, KSM_LATER);
 }
 
 /** The file of pagecache.ts whose pages back the guest, 0 where the process' own memory does. */

@@ -26,7 +26,7 @@ import {
 import { checkClusters, clustersStart } from "./swapcluster";
 import { swapCount } from "./swapmap";
 import { swapScan } from "./swapscan";
-import { checkSlotCaches, slotCacheCheck, slotPop, slotRefill, slotRefilled } from "./swapslots";
+import { checkSlotCaches, slotCacheCheck, slotPop, slotRefill, slotRefilled, slotsLeft } from "./swapslots";
 import { availCount, availType, SLOT_CACHE_SIZE, setSwapRotational, swapRotational } from "./swapstate";
 
 // Swap slots as a whole: taking one (folio_alloc_swap(), get_swap_pages()), swapon, and the check of everything.
@@ -50,21 +50,24 @@ export function swapStart(mm: usize, area: usize): void {
   deviceStart(swapDevice(area));
 }
 
+/** The slot cache of the actor's CPU has a slot, if need be after a refill. False while the caches are not in use, too. */
+export function swapSlotAtHand(mm: usize, actor: usize): bool {
+  const cpu = actorCpu(actor);
+  if (!slotCacheCheck(mm)) return false;
+  if (slotsLeft(mm, cpu) !== 0) return true;
+  const entries = slotRefill(mm, cpu);
+  const got = getSwapPages(mm, actor, SLOT_CACHE_SIZE, entries);
+  slotRefilled(mm, cpu, got);
+  return got !== 0;
+}
+
 /**
  * Takes a slot for the swap cache (its byte is SWAP_HAS_CACHE) on the actor's CPU: from the CPU's slot cache, refilled when
  * it is empty, or from the areas while the caches are not in use. ENTRY_NONE when every area is full.
  * Source: folio_alloc_swap(). Left out: charging swap to a cgroup, huge pages.
  */
 export function swapAlloc(mm: usize, actor: usize): u32 {
-  const cpu = actorCpu(actor);
-  if (slotCacheCheck(mm)) {
-    const entry = slotPop(mm, cpu);
-    if (entry !== ENTRY_NONE) return entry;
-    const entries = slotRefill(mm, cpu);
-    const got = getSwapPages(mm, actor, SLOT_CACHE_SIZE, entries);
-    slotRefilled(mm, cpu, got);
-    if (got !== 0) return slotPop(mm, cpu);
-  }
+  if (swapSlotAtHand(mm, actor)) return slotPop(mm, actorCpu(actor));
   return getSwapPages(mm, actor, 1, ONE) === 0 ? ENTRY_NONE : load<u32>(ONE);
 }
 

@@ -229,6 +229,11 @@ export function slotOwner(mm: usize, entry: u32, reader: u32): u32 {
   return owners === 0 ? reader : load<u16>(owners + ((<usize>entryOffset(entry)) << 1));
 }
 
+/** Owners of evicted pages are kept. */
+export function slotsOwned(area: usize): bool {
+  return load<u32>(area, OWNERS) !== 0;
+}
+
 /** mem_cgroup_swapout(): notes the owner of an evicted page. */
 export function setSlotOwner(mm: usize, entry: u32, spaceId: u32): void {
   const owners = <usize>load<u32>(swapArea(mm, entry), OWNERS);

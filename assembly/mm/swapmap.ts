@@ -75,6 +75,15 @@ export function swapFree(mm: usize, cpu: u32, entry: u32): void {
   setByte(mm, cpu, entry, at, (byte & SWAP_HAS_CACHE) | SWAP_MAP_MAX | (rounds !== 0 ? COUNT_CONTINUED : 0));
 }
 
+/** swap_free() by the one user of a slot that nobody caches. */
+export function swapFreeOnly(mm: usize, cpu: u32, entry: u32): void {
+  const area = swapArea(mm, entry);
+  assert(load<u8>(slotByte(area, entryOffset(entry))) === 1);
+  store<u8>(slotByte(area, entryOffset(entry)), SWAP_HAS_CACHE);
+  store<u32>(slotCached(area, entryOffset(entry)), PFN_NONE);
+  slotFree(mm, cpu, entry);
+}
+
 // What is left of a slot's users and cache; with neither the shadow goes and the slot goes back through `cpu`. `at` is the address of
 // its byte.
 function setByte(mm: usize, cpu: u32, entry: u32, at: usize, byte: u8): void {

@@ -54,14 +54,14 @@ export function workingsetActivated(mm: usize, space: usize, pages: u32): void {
 export function workingsetEviction(mm: usize, pfn: u32, space: usize): u32 {
   const gens = memcgGenerations(spaceMemcg(mmSpace(mm, pageOwner(pageOf(mm, pfn)))));
   if (gens !== 0) return generationsEviction(gens, pageOf(mm, pfn));
+  return listsEviction(mm, pageOf(mm, pfn), space);
+}
+
+/** The same of a page of two lists. */
+export function listsEviction(mm: usize, page: usize, space: usize): u32 {
   const stamp = lruvecAge(lruvecOf(mm, space)) & AGE_MASK;
   age(mm, space, 1);
-  return (
-    SLOT_SHADOW |
-    stamp |
-    (pageTest(pageOf(mm, pfn), PG_WORKINGSET) ? WORKINGSET : 0) |
-    (space === 0 ? HOST : 0)
-  );
+  return SLOT_SHADOW | stamp | (pageTest(page, PG_WORKINGSET) ? WORKINGSET : 0) | (space === 0 ? HOST : 0);
 }
 
 /** Page `pfn` comes back to the cgroup of `space` on `cpu`; `shadow` is what its eviction left, 0 nothing. */

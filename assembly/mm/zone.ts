@@ -111,7 +111,7 @@ export function zoneEndPfn(zone: usize): u32 {
 
 /** zone_spans_pfn(). */
 export function zoneSpans(zone: usize, pfn: u32): bool {
-  return pfn >= load<u32>(zone, START) && pfn < zoneEndPfn(zone);
+  return pfn - load<u32>(zone, START) < load<u32>(zone, SPANNED);
 }
 
 export function zonePresent(zone: usize): u32 {

@@ -30,6 +30,10 @@ export class Arc extends Policy {
     return this.place(at, 4);
   }
 
+  adopt(old: Arc): void {
+    this.adoptPages(old, 4);
+  }
+
   reset(): void {
     this.clearStates();
     this.target = 0;

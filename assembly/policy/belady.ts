@@ -41,6 +41,15 @@ export class Belady extends Policy {
     return keysetLayout(this.set(), this.references + this.pages, keys + ((<u64>this.pages + 1) & ~1) * 4);
   }
 
+  adopt(old: Belady): void {
+    this.adoptPages(old, 0);
+    memory.copy(this.keyOf, old.keyOf, (<usize>old.pages) << 2);
+    keysetReset(this.set());
+    for (let page: u32 = 0; page < old.pages; page++) {
+      if (this.resident(page)) keysetAdd(this.set(), this.key(page));
+    }
+  }
+
   reset(): void {
     this.clearStates();
     this.now = 0;

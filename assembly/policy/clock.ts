@@ -1,12 +1,10 @@
 import { HandQueue } from "./handqueue";
-import { queueAdd } from "./queue";
 
 // CLOCK, second chance: a reference bit and a hand that goes round. A page enters right behind the hand, where it is looked at last.
 
 @unmanaged
 export class Clock extends HandQueue {
   enter(page: u32): void {
-    this.join(page, 0);
-    queueAdd(this.links, this.hand, page);
+    this.enterAt(page, this.hand);
   }
 }

@@ -40,6 +40,25 @@ export class Lfu extends Policy {
     return counts + ((<u64>this.buckets + this.pages) << 2);
   }
 
+  adopt(old: Lfu): void {
+    memory.copy(this.states, old.states, old.pages);
+    for (let node: u32 = 0; node < old.pages + 2 * old.buckets; node++) {
+      const from = old.links + ((<usize>node) << 3);
+      const to = this.links + ((<usize>this.moved(old, node)) << 3);
+      store<u32>(to, this.moved(old, load<u32>(from)));
+      store<u32>(to, this.moved(old, load<u32>(from, 4)), 4);
+    }
+    memory.copy(this.counts, old.counts, (<usize>old.buckets) << 2);
+    memory.copy(this.bucketOf, old.bucketOf, (<usize>old.pages) << 2);
+    for (let bucket = this.buckets - 1; bucket >= old.buckets; bucket--) this.release(bucket);
+  }
+
+  // What was `node`: there are more buckets too.
+  moved(old: Lfu, node: u32): u32 {
+    const other = this.renumbered(old, node);
+    return node < old.pages + old.buckets ? other : other + (this.buckets - old.buckets);
+  }
+
   reset(): void {
     this.clearStates();
     queueReset(this.links, this.place0());

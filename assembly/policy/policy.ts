@@ -15,6 +15,7 @@ import { unitsFor } from "../memory/layout";
 //   evict(page)       memory is full and `page` is about to enter: picks a resident page, takes it out, returns it
 //   enter(page)       a page that is not resident enters; this is its first reference
 //   forget(page)      a page goes for another reason than the policy's choice, and with it what is known about it
+//   adopt(old)        layout() has placed arrays for more pages: they take over what stands in those of `old`, the record as it was
 //   check()           walks the whole structure and asserts its invariants
 //
 // invariant: used is the number of pages with R set
@@ -86,6 +87,22 @@ export class Policy {
     const links = at + (unitsFor(this.pages, 8) << 3);
     this.links = <usize>links;
     return links + ((<u64>this.pages + nodes) << LINK_SHIFT);
+  }
+
+  /** adopt() of states and links, with `nodes` queues behind the pages, which get other numbers. */
+  adoptPages(old: Policy, nodes: u32): void {
+    memory.copy(this.states, old.states, old.pages);
+    for (let node: u32 = 0; node < old.pages + nodes; node++) {
+      const from = old.links + ((<usize>node) << LINK_SHIFT);
+      const to = this.links + ((<usize>this.renumbered(old, node)) << LINK_SHIFT);
+      store<u32>(to, this.renumbered(old, load<u32>(from)));
+      store<u32>(to, this.renumbered(old, load<u32>(from, 4)), 4);
+    }
+  }
+
+  /** What was `node`. */
+  renumbered(old: Policy, node: u32): u32 {
+    return node < old.pages ? node : node + (this.pages - old.pages);
   }
 
   clearStates(): void {

@@ -2,6 +2,7 @@ import { Arc } from "./arc";
 import { BELADY_BYTES, Belady } from "./belady";
 import { Clock } from "./clock";
 import { Fifo } from "./fifo";
+import { HAND_HIT, HandQueue } from "./handqueue";
 import { Lfu } from "./lfu";
 import { Lru } from "./lru";
 import { OUTSIDE_BYTES, Outside } from "./outside";
@@ -13,10 +14,10 @@ import { TwoQ } from "./twoq";
 // The idealized policies by number, and the table of their operations: one line a policy. Whoever has nothing but a record calls through
 // the table; the loop of policyRun() is compiled once for each policy, so that it knows what it calls.
 //
-// table    0        4       8     12      16      20       24      28         a policy
-//          +--------+-------+-----+-------+-------+--------+-------+-----+
-//          | layout | reset | hit | evict | enter | forget | check | run |    indexes of functions
-//          +--------+-------+-----+-------+-------+--------+-------+-----+
+// table    0        4       8     12      16      20       24      28    32           a policy
+//          +--------+-------+-----+-------+-------+--------+-------+-----+-------+
+//          | layout | reset | hit | evict | enter | forget | check | run | adopt |    indexes of functions
+//          +--------+-------+-----+-------+-------+--------+-------+-----+-------+
 
 export const POLICY_LRU: u32 = 0;
 export const POLICY_FIFO: u32 = 1;
@@ -33,6 +34,7 @@ type Layout = (policy: usize, at: u64) => u64;
 type OnPage = (policy: usize, page: u32) => void;
 type Evict = (policy: usize, page: u32) => u32;
 type OnAll = (policy: usize) => void;
+type Both = (policy: usize, old: usize) => void;
 type Run = (policy: usize, from: usize, to: usize) => u32;
 
 const LAYOUT: usize = 0;
@@ -43,17 +45,22 @@ const ENTER: usize = 16;
 const FORGET: usize = 20;
 const CHECK: usize = 24;
 const RUN: usize = 28;
-const TABLE: usize = memory.data(16 * 32, 8);
+const ADOPT: usize = 32;
+const ROW_SHIFT: usize = 6;
+const TABLE: usize = memory.data(16 * 64, 8);
 
 /** Bytes of a record: those of the largest. */
 export const POLICY_BYTES: usize = BELADY_BYTES > OUTSIDE_BYTES ? BELADY_BYTES : OUTSIDE_BYTES;
+
+// State of a page that was hit, one a policy: policyHitState().
+const HIT_STATES: usize = memory.data(16, 8);
 
 const PAGE_MASK: u32 = 0x7fffffff;
 
 register<Lru>(POLICY_LRU);
 register<Fifo>(POLICY_FIFO);
-register<Clock>(POLICY_CLOCK);
-register<Sieve>(POLICY_SIEVE);
+register<Clock>(POLICY_CLOCK, HAND_HIT);
+register<Sieve>(POLICY_SIEVE, HAND_HIT);
 register<S3fifo>(POLICY_S3FIFO);
 register<Arc>(POLICY_ARC);
 register<TwoQ>(POLICY_2Q);
@@ -61,7 +68,8 @@ register<Lfu>(POLICY_LFU);
 register<Belady>(POLICY_BELADY);
 register<Outside>(POLICY_OUTSIDE);
 
-function register<P extends Policy>(kind: u32): void {
+function register<P extends Policy>(kind: u32, hitState: u8 = 0): void {
+  store<u8>(HIT_STATES + kind, hitState);
   assert(offsetof<P>() <= POLICY_BYTES);
   const layout: Layout = (policy: usize, at: u64): u64 => changetype<P>(policy).layout(at);
   const reset: OnAll = (policy: usize): void => changetype<P>(policy).reset();
@@ -71,7 +79,8 @@ function register<P extends Policy>(kind: u32): void {
   const forget: OnPage = (policy: usize, page: u32): void => changetype<P>(policy).forget(page);
   const check: OnAll = (policy: usize): void => changetype<P>(policy).check();
   const run: Run = (policy: usize, from: usize, to: usize): u32 => refer<P>(changetype<P>(policy), from, to);
-  const operations = TABLE + ((<usize>kind) << 5);
+  const adopt: Both = (policy: usize, old: usize): void => changetype<P>(policy).adopt(changetype<P>(old));
+  const operations = TABLE + ((<usize>kind) << ROW_SHIFT);
   store<i32>(operations, layout.index, LAYOUT);
   store<i32>(operations, reset.index, RESET);
   store<i32>(operations, hit.index, HIT);
@@ -80,6 +89,7 @@ function register<P extends Policy>(kind: u32): void {
   store<i32>(operations, forget.index, FORGET);
   store<i32>(operations, check.index, CHECK);
   store<i32>(operations, run.index, RUN);
+  store<i32>(operations, adopt.index, ADOPT);
 }
 
 // Refers to the pages of the words from..to-1 of a trace, one after the other. Returns the misses.
@@ -99,7 +109,7 @@ function refer<P extends Policy>(policy: P, from: usize, to: usize): u32 {
 }
 
 function operations(policy: Policy): usize {
-  return TABLE + ((<usize>policy.kind) << 5);
+  return TABLE + ((<usize>policy.kind) << ROW_SHIFT);
 }
 
 /** Places the arrays of a policy, whose pages and room are set, from address `at` on. Returns the end. */
@@ -107,11 +117,47 @@ export function policyLayout(policy: Policy, at: u64): u64 {
   return call_indirect<u64>(load<i32>(operations(policy), LAYOUT), changetype<usize>(policy), at);
 }
 
+// The record as it was.
+const OLD: usize = memory.data(256, 8);
+
+/** Bytes that the arrays of a policy take with room for `pages` pages. */
+export function policyBytes(policy: Policy, pages: u32): u64 {
+  assert(POLICY_BYTES <= 256);
+  const record = changetype<usize>(policy);
+  memory.copy(OLD, record, POLICY_BYTES);
+  policy.pages = pages;
+  policy.room = pages;
+  const bytes = policyLayout(policy, 0);
+  memory.copy(record, OLD, POLICY_BYTES);
+  return bytes;
+}
+
+/** The arrays of a policy that is at work move to address `at`, where there are policyBytes(), and have room for `pages` pages, more than before. */
+export function policyGrow(policy: Policy, pages: u32, at: u64): void {
+  assert(pages > policy.pages);
+  memory.copy(OLD, changetype<usize>(policy), POLICY_BYTES);
+  policy.pages = pages;
+  policy.room = pages;
+  policyLayout(policy, at);
+  call_indirect<void>(load<i32>(operations(policy), ADOPT), changetype<usize>(policy), OLD);
+}
+
 /** Empties memory, which from now on holds `capacity` pages, and forgets everything. */
 export function policyReset(policy: Policy, capacity: u32): void {
   assert(capacity > 0 && capacity <= policy.room);
   policy.capacity = capacity;
   call_indirect<void>(load<i32>(operations(policy), RESET), changetype<usize>(policy));
+}
+
+/** All that a hit does under a policy of `kind` is to set the page's state to this; 0 where it does more. */
+export function policyHitState(kind: u32): u8 {
+  return load<u8>(HIT_STATES + kind);
+}
+
+/** Writes to `to` up to `most` pages that the policy will look at next when pages must go. Returns their number, 0 where it cannot tell. */
+export function policyNext(policy: Policy, to: usize, most: u32): u32 {
+  if (policy.kind === POLICY_OUTSIDE) return changetype<Outside>(policy).next(to, most);
+  return policyHitState(policy.kind) === HAND_HIT ? changetype<HandQueue>(policy).next(to, most) : 0;
 }
 
 /** A reference to a resident page. */

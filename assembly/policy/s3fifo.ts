@@ -36,6 +36,10 @@ export class S3fifo extends Policy {
     return this.place(at, 3);
   }
 
+  adopt(old: S3fifo): void {
+    this.adoptPages(old, 3);
+  }
+
   reset(): void {
     this.clearStates();
     this.small = 0;

@@ -1,5 +1,4 @@
 import { HandQueue } from "./handqueue";
-import { queueAdd } from "./queue";
 
 // SIEVE: a reference bit and a hand. Pages never move, and new ones enter at the head, not at the hand. Source: Zhang et al.,
 // NSDI 2024.
@@ -7,7 +6,6 @@ import { queueAdd } from "./queue";
 @unmanaged
 export class Sieve extends HandQueue {
   enter(page: u32): void {
-    this.join(page, 0);
-    queueAdd(this.links, this.pages, page);
+    this.enterAt(page, this.room);
   }
 }

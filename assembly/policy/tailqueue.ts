@@ -10,6 +10,10 @@ export class TailQueue extends Policy {
     return this.place(at, 1);
   }
 
+  adopt(old: TailQueue): void {
+    this.adoptPages(old, 1);
+  }
+
   reset(): void {
     this.clearStates();
     queueReset(this.links, this.pages);

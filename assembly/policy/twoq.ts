@@ -32,6 +32,10 @@ export class TwoQ extends Policy {
     return this.place(at, 3);
   }
 
+  adopt(old: TwoQ): void {
+    this.adoptPages(old, 3);
+  }
+
   reset(): void {
     this.clearStates();
     this.in = 0;

@@ -203,6 +203,20 @@ export function actorClearStages(actor: usize): void {
   }
 }
 
+/** The stages of something that had these five alone, in one go. */
+export function setActorStages(actor: usize, exit: u64, reclaim: u64, cpu: u64, map: u64, flush: u64): void {
+  store<u64>(actor + ((<usize>STAGE_LOCK) << 3), 0, STAGES);
+  store<u64>(actor + ((<usize>STAGE_ALLOC) << 3), 0, STAGES);
+  store<u64>(actor + ((<usize>STAGE_QUEUE) << 3), 0, STAGES);
+  store<u64>(actor + ((<usize>STAGE_DEVICE) << 3), 0, STAGES);
+  store<u64>(actor + ((<usize>STAGE_ASYNC) << 3), 0, STAGES);
+  store<u64>(actor + ((<usize>STAGE_EXIT) << 3), exit, STAGES);
+  store<u64>(actor + ((<usize>STAGE_RECLAIM) << 3), reclaim, STAGES);
+  store<u64>(actor + ((<usize>STAGE_CPU) << 3), cpu, STAGES);
+  store<u64>(actor + ((<usize>STAGE_MAP) << 3), map, STAGES);
+  store<u64>(actor + ((<usize>STAGE_FLUSH) << 3), flush, STAGES);
+}
+
 /** Adds to a stage what somebody else has spent for this actor, or what it has spent earlier; its clock stays. */
 export function actorCredit(actor: usize, stage: u32, ns: u64): void {
   assert(stage < STAGE_COUNT);

@@ -42,13 +42,14 @@ export const COST_MIGRATE_PAGE_NS: u32 = 37;
 export const COST_SHADOW_FAULT_NS: u32 = 38;
 export const COST_SHADOW_PT_WRITE_NS: u32 = 39;
 export const COST_SCAN_FRAME_NS: u32 = 40;
-export const COST_COUNT: u32 = 41;
+export const COST_EXIT_USER_NS: u32 = 41;
+export const COST_COUNT: u32 = 42;
 
 export const PRESET_BARE_METAL: u32 = 0;
 export const PRESET_NESTED: u32 = 1;
 export const PRESET_NEHALEM_HDD_2010: u32 = 2;
 
-const COSTS: usize = memory.data(4 * 41, 8);
+const COSTS: usize = memory.data(4 * 42, 8);
 
 /** Price of `key`, virtual ns. */
 export function cost(key: u32): u32 {
@@ -65,6 +66,7 @@ export function costSet(key: u32, ns: u32): void {
 export function costsPreset(preset: u32): void {
   assert(preset <= PRESET_NEHALEM_HDD_2010);
   costSet(COST_VM_EXIT_NS, 500);
+  costSet(COST_EXIT_USER_NS, 1600);
   costSet(COST_HLT_EXIT_NS, 5000);
   costSet(COST_MEM_DRAM_NS, 100);
   costSet(COST_TLB_WALK2D_NS, 55);
@@ -108,6 +110,7 @@ export function costsPreset(preset: u32): void {
   if (preset === PRESET_NESTED) {
     // Measured in a guest of a nested KVM: cpuid p50, cross-CPU wake, random line, refault p50.
     costSet(COST_VM_EXIT_NS, 6800);
+    costSet(COST_EXIT_USER_NS, 21000);
     costSet(COST_HLT_EXIT_NS, 44000);
     costSet(COST_MEM_DRAM_NS, 178);
     costSet(COST_MINOR_FAULT_NS, 1220);
@@ -119,6 +122,7 @@ export function costsPreset(preset: u32): void {
   } else if (preset === PRESET_NEHALEM_HDD_2010) {
     // 2,000 cycles at 2.93 GHz; guests of that year ticked at 1,000 Hz.
     costSet(COST_VM_EXIT_NS, 680);
+    costSet(COST_EXIT_USER_NS, 2180); // as many exits as in the other presets: 3.2
     costSet(COST_IRQ_INJECT_IDLE_NS, 680 + 600);
     costSet(COST_GUEST_TICK_NS, 1000000);
     costSet(COST_SHADOW_FAULT_NS, 680 + 3000);

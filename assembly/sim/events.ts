@@ -107,6 +107,11 @@ export function setEventHorizon(time: u64): void {
   store<u64>(EVENTS, time, HORIZON);
 }
 
+/** Time of what is due next. */
+export function eventSoonest(): u64 {
+  return min<u64>(load<u64>(EVENTS, HORIZON), eventNextTime());
+}
+
 /** True when nothing else is due before `time`: a step that ends then may be followed at once by the actor's next one. */
 export function eventNothingBefore(time: u64): bool {
   return time < load<u64>(EVENTS, HORIZON) && time < eventNextTime();

@@ -75,7 +75,10 @@ export const TRACE_MM_COMPACTION_SUITABLE: u32 = 59;
 export const TRACE_MM_COMPACTION_DEFERRED: u32 = 60;
 export const TRACE_MM_COMPACTION_DEFER_COMPACTION: u32 = 61;
 export const TRACE_MM_COMPACTION_DEFER_RESET: u32 = 62;
-export const TRACE_EVENTS: u32 = 63;
+export const TRACE_MARK_MMIO_SPTE: u32 = 63;
+export const TRACE_HANDLE_MMIO_PAGE_FAULT: u32 = 64;
+export const TRACE_CHECK_MMIO_SPTE: u32 = 65;
+export const TRACE_EVENTS: u32 = 66;
 /** Events that there is room for: traceEnable() is told of 32 a word. */
 const EVENTS_MAX: u32 = 128;
 
@@ -122,11 +125,23 @@ export function traceRecords(): bool {
   return load<u32>(TRACE, RECORDED) !== 0;
 }
 
+/** Records of `event` are kept. */
+export function traceRecorded(event: u32): bool {
+  return load<u8>(TRACE + event, ENABLED) !== 0;
+}
+
 /** Counts `event`, of which no record is kept. */
 export function count(event: u32): void {
-  assert(!traceRecords());
+  assert(!traceRecorded(event));
   const counter = TRACE + ((<usize>event) << 3);
   store<u64>(counter, load<u64>(counter, COUNTS) + 1, COUNTS);
+}
+
+/** The same for `times` events at once. */
+export function countMany(event: u32, times: u32): void {
+  assert(!traceRecords());
+  const counter = TRACE + ((<usize>event) << 3);
+  store<u64>(counter, load<u64>(counter, COUNTS) + times, COUNTS);
 }
 
 /** Who acts now, for the records' header. */

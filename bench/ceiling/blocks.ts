@@ -17,7 +17,9 @@ export function kernelScript(
   mix: string,
   operations: number,
 ): { script: Uint32Array; filling: number; slots: number } {
-  const words: number[] = [];
+  // A page is taken at most once before the level first reaches its upper mark.
+  const words = new Uint32Array(pages + operations);
+  let length = 0;
   const held: number[] = [];
   const orders: number[] = [];
   const spare: number[] = [];
@@ -25,14 +27,14 @@ export function kernelScript(
   let used = 0;
   let up = true;
   let filling = 0;
-  while (filling === 0 || words.length < filling + operations) {
+  while (filling === 0 || length < filling + operations) {
     state ^= state << 13;
     state ^= state >>> 17;
     state ^= state << 5;
     const draw = state >>> 0;
     if (up && used > (pages * 8) / 10) {
       up = false;
-      if (filling === 0) filling = words.length;
+      if (filling === 0) filling = length;
     } else if (!up && used < (pages * 4) / 10) up = true;
     if (((draw & 7) !== 0) === up || held.length === 0) {
       const bits = draw >>> 8;
@@ -46,7 +48,7 @@ export function kernelScript(
       orders[slot] = order;
       held.push(slot);
       used += 2 ** order;
-      words.push((order << 24) | slot);
+      words[length++] = (order << 24) | slot;
     } else {
       const place = Math.floor((draw * held.length) / 2 ** 32);
       const slot = held[place]!;
@@ -54,10 +56,10 @@ export function kernelScript(
       held.pop();
       spare.push(slot);
       used -= 2 ** orders[slot]!;
-      words.push((FREE | (orders[slot]! << 24) | slot) >>> 0);
+      words[length++] = FREE | (orders[slot]! << 24) | slot;
     }
   }
-  return { script: Uint32Array.from(words), filling, slots: orders.length };
+  return { script: words.slice(0, length), filling, slots: orders.length };
 }
 
 export class KernelBlocks {

@@ -7,7 +7,7 @@ import { guard } from "../guard.js";
 import { resolveScenario } from "../scenario.js";
 import { traceCounts } from "../tracepoints.js";
 import { pageState } from "./page.js";
-import { checkNames, type Exploration, prepare, type Walker, walkersOf } from "./program.js";
+import { checkNames, type Exploration, namesByNumber, prepare, type Walker, walkersOf } from "./program.js";
 import { type Found, search } from "./search.js";
 import { type FoundViolation, World } from "./world.js";
 
@@ -69,7 +69,7 @@ export async function explore(
   const core = new Core(options.module ?? (await coreModule()));
   const tasks = guard(() => bootCore(core, resolved, new Map()));
   prepare(core, resolved, before);
-  const world = new World(core, walkersOf(resolved, actors, tasks), look);
+  const world = new World(core, walkersOf(resolved, actors, tasks), look, namesByNumber(core, resolved));
   const root = world.image();
 
   const found = replay === undefined ? await search(world, { depth, states, merge, signal }) : null;

@@ -150,12 +150,11 @@ export function walkersOf(
   return actors.map(({ vm = 0, vcpu, of = vm, program = [], tasks = [] }) => {
     const { index, vm: found } = vmNamed(scenario, vm);
     if (vcpu !== undefined) wholeNumber("actors.vcpu", vcpu, 0, found.vcpus - 1);
-    const who = vcpu === undefined ? "monitor" : `vcpu ${vcpu}`;
     const acts = program.length > 0 && isAct(program[0]!);
-    const named = [found.name, who, program[0]?.[0]].slice(scenario.vms.length > 1 ? 0 : 1, acts ? 3 : 2);
+    const name = nameOf(scenario, index, vcpu ?? -1);
     const kind = acts ? "acts" : tasks.length > 0 ? "tasks" : vcpu === undefined ? "calls" : "accesses";
     return {
-      name: named.join(" "),
+      name: acts ? `${name} ${program[0]![0]}` : name,
       vm: index,
       vcpu: vcpu ?? -1,
       of: vmNamed(scenario, of).index,
@@ -164,6 +163,22 @@ export function walkersOf(
       tasks: tasks.map((name) => runnable(scenario, booted, index, vcpu!, name)),
     };
   });
+}
+
+/** What a vCPU is called, or with -1 its VM's monitor; without its VM where there is no other. */
+function nameOf({ vms }: ResolvedScenario, vm: number, vcpu: number): string {
+  const name = vcpu < 0 ? "monitor" : `vcpu ${vcpu}`;
+  return vms.length > 1 ? `${vms[vm]!.name} ${name}` : name;
+}
+
+/** The names of all vCPUs and monitors by their numbers in the core, whether they have a program or not. */
+export function namesByNumber(core: Core, scenario: ResolvedScenario): Map<number, string> {
+  const names = new Map<number, string>();
+  for (const [vm, { vcpus }] of scenario.vms.entries()) {
+    for (let vcpu = -1; vcpu < vcpus; vcpu++)
+      names.set(core.call.exploreActorOf(vm, vcpu) >>> 0, nameOf(scenario, vm, vcpu));
+  }
+  return names;
 }
 
 function runnable(

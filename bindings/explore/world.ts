@@ -34,6 +34,8 @@ export class World {
     readonly core: Core,
     readonly walkers: readonly Walker[],
     readonly look: readonly ViolationKind[] = VIOLATIONS,
+    /** What those are called that have no program. */
+    private readonly others: ReadonlyMap<number, string> = new Map(),
   ) {
     this.places = walkers.map(() => 0);
     const moved = walkers.some(({ program }) => program.some(([what]) => what === "attempts"));
@@ -228,7 +230,7 @@ export class World {
     );
     if (found !== undefined) return found.name;
     const worker = actor - this.core.constant("WORKER_ID_BASE");
-    return worker >= 0 ? `worker ${worker}` : `actor ${actor}`;
+    return worker >= 0 ? `worker ${worker}` : (this.others.get(actor) ?? `actor ${actor}`);
   }
 }
 

@@ -59,6 +59,7 @@ export function madeVm(name: string, given: Partial<VmResult> = {}): VmResult {
       held: { stayed: 0, moved: 0, miscounted: 0, contexts: 0, contextsFreed: 0 },
     },
     notifier: { unmapped: 0, aged: 0, young: 0, flushes: 0, retries: 0 },
+    mmio: { exits: 0, sptes: 0 },
     freePages: {
       freed: 0,
       captured: 0,

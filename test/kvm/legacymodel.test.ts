@@ -109,7 +109,9 @@ function compare(machine: Machine, model: LegacyModel): void {
   for (const slot of model.slots.values()) {
     for (let gfn = slot.gfn; gfn < slot.gfn + PAGES; gfn++) {
       const { sptes, pte, frame } = machine.inspect({ vm: "vm", gfn });
-      const got = BigInt(sptes.find((each) => each.gfn === gfn)!.spte);
+      const { spte, mmio } = sptes.find((each) => each.gfn === gfn)!;
+      assert.is(mmio !== undefined, model.mmio.has(gfn), `gfn ${gfn}`);
+      const got = mmio === undefined ? BigInt(spte) : 0n;
       const expected = model.sptes.get(gfn);
       assert.equal(
         [got !== 0n, (got & 2n) !== 0n],

@@ -143,6 +143,21 @@ test("a scenario says which frames are wrong, and what cannot be asked of a VM w
   assert.match(await refusal(() => machine.writeMsr("vm", 0, "async-pf-en", 9), "E_STEP"), "no asynchronous");
 });
 
+test("a pager is set for frames of slots that are there, and one that is set wrongly goes on as it was", async () => {
+  const memslots = [
+    { gfn: 0, pages: 128 },
+    { gfn: 1000, pages: 128 },
+  ];
+  const machine = await create(paged({ quiet: QUIET }, [], { memslots }), { module: await debugModule });
+  machine.setPager("vm", { gfn: 1000, quiet: 7 });
+  machine.setMemslot("vm", 1, null);
+  assert.match(await refusal(() => machine.setPager("vm", { gfn: 1000 }), "E_STEP"), "1000 is in no memslot");
+  assert.match(await refusal(() => machine.setPager("vm", { gfn: 100, pages: 29 }), "E_STEP"), "1..28");
+  machine.setMemslot("vm", 2, { gfn: 1000, pages: 128 });
+  assert.is(machine.access("vm", 0, 1000, "read").fault, "major");
+  machine.check();
+});
+
 test("random guests: every page comes, whoever asks for it, whatever is stopped and started meanwhile", async () => {
   const module = await debugModule;
   const task = fc.record({

@@ -55,6 +55,7 @@ interface VmRecipe {
 // The prices of a current server (docs/costs.md), or anything, so that no sum can be right by accident.
 export const BARE_METAL: Record<CostKey, number> = {
   vmExitNs: 500,
+  exitUserNs: 1600,
   hltExitNs: 5000,
   memDramNs: 100,
   tlbWalk2dNs: 55,

@@ -1,5 +1,5 @@
 // The legacy MMU's direct maps in the plain: the host's pages as a Map, sptes as another, and unmapping by a look at every spte instead of a
-// reverse map. Memory is never short here. Source: kvm.md 2.2, 2.6, 2.8.
+// reverse map. Memory is never short here. The walks are those of EPT. Source: kvm.md 2.2, 2.3, 2.6, 2.8.
 
 export interface LegacySlot {
   gfn: number;
@@ -28,6 +28,8 @@ export class LegacyModel {
   readonly sptes = new Map<number, LegacySpte>();
   /** The process' page table: the page of zeroes, or a page of its own. */
   readonly host = new Map<number, "zero" | "present">();
+  /** Frames whose entry notes that no slot held them. A slot that comes later makes the note stale, and it stays until the next access. */
+  readonly mmio = new Set<number>();
   /** Entries mapped along with others, so that a test can tell that there were any. */
   neighbours = 0;
 
@@ -41,7 +43,16 @@ export class LegacyModel {
     const slot = this.slotOf(gfn);
     const spte = this.sptes.get(gfn);
     if (spte !== undefined && (spte.writable || !write)) return null;
-    if (slot === undefined || (write && slot.readOnly)) return "mmio";
+    if (slot === undefined) {
+      this.mmio.add(gfn);
+      return "mmio";
+    }
+    // The exit says that the entry is broken and not what the access was: it is handled as a read, and made again.
+    if (this.mmio.delete(gfn) && write) {
+      this.access(gfn, false);
+      return this.access(gfn, true) === "mmio" ? "mmio" : "minor";
+    }
+    if (write && slot.readOnly) return "mmio";
     if (spte?.mayWrite === true) {
       spte.writable = true;
       this.log(slot, gfn);
@@ -86,6 +97,7 @@ export class LegacyModel {
       const page = slot.first + gfn - slot.gfn;
       if (this.host.get(page) !== "present") return gfn > begin;
       this.sptes.set(gfn, { page, writable: true, mayWrite: true });
+      this.mmio.delete(gfn);
       this.neighbours++;
     }
     return true;
@@ -127,5 +139,6 @@ export class LegacyModel {
   deleteSlot(id: number): void {
     this.slots.delete(id);
     this.sptes.clear();
+    this.mmio.clear();
   }
 }

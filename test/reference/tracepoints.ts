@@ -42,6 +42,11 @@ export const FORMATS: Record<string, string> = {
   kvm_mmu_set_accessed_bit: "gpa (?<gpa>[0-9a-f]+)",
   kvm_mmu_set_dirty_bit: "gpa (?<gpa>[0-9a-f]+)",
   kvm_mmu_sync_page: SHADOW_PAGE,
+  mark_mmio_spte:
+    "sptep:[0-9a-f]{16} gfn (?<gfn>[0-9a-f]+) access (?<access>[0-7]) gen (?<generation>[0-9a-f]{1,5})",
+  handle_mmio_page_fault: "addr:(?<address>[0-9a-f]+) gfn (?<gfn>[0-9a-f]+) access (?<access>[0-7])",
+  check_mmio_spte:
+    "spte (?<spte>[0-9a-f]+) kvm_gen (?<now>[0-9a-f]{1,5}) spte-gen (?<made>[0-9a-f]{1,5}) valid (?<valid>[01])",
   fast_page_fault:
     "vcpu (?<vcpu>\\d+) gva (?<gpa>[0-9a-f]+) error_code P\\|W(?:\\|U)? sptep [0-9a-f]{16} old 0x[0-9a-f]+ new [0-9a-f]+ " +
     "spurious [01] fixed [01]",

@@ -40,6 +40,7 @@ function activity(steps: [string, string[], string[]][], minflt = 0) {
   return monitorActivity({
     steps: steps.map(([command], step) => ({ step, command, vmm_minflt: minflt, vmm_majflt: 0 })),
     slots: [SLOT],
+    hugePages: false,
     events: capturedEvents(text.join("\n")),
     swapIns: () => undefined,
     record: "x".repeat(100),
@@ -94,6 +95,19 @@ test("the first reclaim of a step tells how many pages its limit left room for",
   assert.is(steps.get(1)!.room, 3, "two pages and the table that maps them");
   assert.is(steps.get(2)!.room, 0, "the page was there");
   assert.is(steps.get(3)!.room, undefined);
+});
+
+test("a page that has to be read back was not in use before, young though it is found behind that", () => {
+  const { steps } = activity([
+    LIMIT,
+    ["access 0 1 seq 0 1 0 w 1", [...look(OWN[0]!, 0), add(7), ...look(OWN[1]!, 0), add(8)], []],
+    ["sleep 1", [read(7)], []],
+    ["sleep 1", [...look(OWN[0]!, 1), ...look(OWN[1]!, 1)], []],
+  ]);
+  assert.equal(
+    [1, 2].map((step) => steps.get(step)!.used),
+    [[1], [0, 1]],
+  );
 });
 
 test("pagemap writes a file, and brings the pages that its faults are for", () => {

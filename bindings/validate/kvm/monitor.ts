@@ -3,11 +3,11 @@
 // `pagemap`). Reclaim of the capture tells which pages there are, in which order, and whether they were used; the reads of swap tell when they came back.
 
 import type { CapturedStep } from "./captured.js";
+import { CapturedCharges, type StepCharges } from "./charges.js";
 import type { SlotPlace } from "./quantities.js";
 import { type CapturedEvents, fieldOf, swapOffset, type TraceEvent } from "./tracetext.js";
 
 const PAGE_BYTES = 4096;
-const TABLE_PAGES = 512;
 /** PAGEVEC_SIZE */
 const BATCH_PAGES = 15;
 
@@ -25,9 +25,7 @@ export interface MonitorActivity {
 }
 
 /** What the monitor did in a step and behind it, before the next one. */
-export interface StepActivity {
-  /** Pages that can be charged in the step until the limit is met for the first time; unknown if it is not. */
-  room: number | undefined;
+export interface StepActivity extends StepCharges {
   /** Pages that it read back within the step, then those read before the step's counters were taken, then all others. */
   reads: number[];
   counted: number[];
@@ -45,6 +43,8 @@ export interface StepActivity {
 export interface MonitorSource {
   steps: readonly CapturedStep[];
   slots: readonly SlotPlace[];
+  /** Some slot has huge pages. */
+  hugePages: boolean;
   events: CapturedEvents;
   /** pswpin of the step's counters. */
   swapIns: (step: number) => number | undefined;
@@ -54,11 +54,11 @@ export interface MonitorSource {
   fileBytes: (label: string) => number;
 }
 
-/** One look of reclaim at a page of the monitor's. */
+/** One look of reclaim at a page of the monitor's, or a read that brings it back from swap. */
 interface Look {
   step: number;
   page: number;
-  young: boolean;
+  found: "young" | "old" | "swapped";
 }
 
 const NOTHING: MonitorActivity = {
@@ -71,7 +71,7 @@ const NOTHING: MonitorActivity = {
 
 /** Reads the monitor's activity out of a capture. Without a memory cgroup of its own it does not matter. */
 export function monitorActivity(source: MonitorSource): MonitorActivity {
-  const { steps, events } = source;
+  const { steps, slots, events, hugePages } = source;
   if (!steps.some(({ command }) => command.startsWith("memcg "))) return NOTHING;
   const { looks, within, behind } = looksOf(source);
   const met = Math.max(0, ...looks.map(({ page }) => page + 1));
@@ -79,7 +79,7 @@ export function monitorActivity(source: MonitorSource): MonitorActivity {
   const first = new Set(looks.filter(({ step }) => step === firstLooked).map(({ page }) => page)).size;
   const ends = recordEnds(source.record);
   const activity = new Map<number, StepActivity>();
-  const known = new Set<number>();
+  const charges = new CapturedCharges(slots, hugePages);
   let pages = first;
   let files = 0;
   for (const captured of steps) {
@@ -90,7 +90,7 @@ export function monitorActivity(source: MonitorSource): MonitorActivity {
     const inStep = (events.within.get(step) ?? []).filter(({ name }) => name === "swap_readpage").length;
     const counted = Math.min(later.length, Math.max(0, (source.swapIns(step) ?? inStep) - inStep));
     const own: StepActivity = {
-      room: roomIn(captured, source, known),
+      ...charges.step(captured, events.within.get(step) ?? []),
       reads,
       counted: later.slice(0, counted),
       behind: later.slice(counted),
@@ -113,7 +113,7 @@ export function monitorActivity(source: MonitorSource): MonitorActivity {
   };
 }
 
-/** Looks at the monitor's pages in order, and its reads of swap: within steps and behind them. */
+/** Looks at the monitor's pages in order, and what it read back from swap: within steps and behind them. */
 function looksOf({ steps, slots, events }: MonitorSource) {
   const numbers = new Map<number, number>();
   const slotOf = new Map<number, number>();
@@ -134,7 +134,8 @@ function looksOf({ steps, slots, events }: MonitorSource) {
         } else if (event.name === "folio_referenced") {
           looked = aged ?? -1;
           aged = undefined;
-          if (looked >= 0) looks.push({ step, page: looked, young: !event.fields.endsWith("ret=0") });
+          if (looked >= 0)
+            looks.push({ step, page: looked, found: event.fields.endsWith("ret=0") ? "old" : "young" });
         } else if (event.name === "swapcache_add") {
           if (looked === undefined) continue; // a page that comes back
           if (looked >= 0) slotOf.set(swapOffset(event), looked);
@@ -142,7 +143,9 @@ function looksOf({ steps, slots, events }: MonitorSource) {
           looked = undefined;
         } else if (event.name === "swap_readpage") {
           const page = slotOf.get(swapOffset(event));
-          if (page !== undefined) reads.push(page);
+          if (page === undefined) continue;
+          reads.push(page);
+          looks.push({ step, page, found: "swapped" });
         }
       }
     };
@@ -156,13 +159,13 @@ function looksOf({ steps, slots, events }: MonitorSource) {
   return { looks, within, behind };
 }
 
-/** Pages that were in use when reclaim looked at them first behind `step`. */
+/** Pages that were in use when reclaim looked at them first behind `step`; those that had to be read back by then were not. */
 function usedBehind(step: number, looks: readonly Look[]): number[] {
-  const next = new Map<number, boolean>();
+  const next = new Map<number, Look["found"]>();
   for (const look of looks) {
-    if (look.step > step && !next.has(look.page)) next.set(look.page, look.young);
+    if (look.step > step && !next.has(look.page)) next.set(look.page, look.found);
   }
-  return [...next].filter(([, young]) => young).map(([page]) => page);
+  return [...next].filter(([, found]) => found === "young").map(([page]) => page);
 }
 
 /** Where each step's entry in scenario.json ends. */
@@ -199,41 +202,4 @@ function filledBefore({ steps, slots, events }: MonitorSource, first: number): n
   const missing = faulted.slice(0, BATCH_PAGES).findIndex((page) => !looked.includes(page));
   const batched = missing < 0 ? 0 : BATCH_PAGES - 1 - missing;
   return (((batched - first) % BATCH_PAGES) + BATCH_PAGES) % BATCH_PAGES;
-}
-
-/**
- * What the cgroup is charged besides decides how many pages a limit leaves room for. The first fault of a step that has to reclaim tells: until then
- * the step's faults have brought in so many pages, out of swap or new, and tables for them.
- * @param known what has been faulted in before: pages, and tables below 0
- */
-function roomIn(
-  { step, command }: CapturedStep,
-  { events, slots }: MonitorSource,
-  known: Set<number>,
-): number | undefined {
-  let charged = 0;
-  let room: number | undefined;
-  let read = false;
-  let gfn = 0;
-  const come = (what: number): void => {
-    if (!known.has(what)) charged += 1;
-    known.add(what);
-  };
-  for (const { name, fields } of events.within.get(step) ?? []) {
-    if (name === "mm_vmscan_memcg_reclaim_begin") {
-      room ??= charged;
-    } else if (name === "swap_readpage") {
-      charged += 1;
-      read = true;
-    } else if (name === "kvm_page_fault") {
-      read = false;
-      gfn = Math.floor(fieldOf({ fields }, "address ") / PAGE_BYTES);
-      const slot = slots.find((each) => gfn >= each.gfn && gfn < each.gfn + each.pages);
-      if (slot !== undefined) come(-1 - Math.floor((slot.hva / PAGE_BYTES + gfn - slot.gfn) / TABLE_PAGES));
-    } else if (name === "kvm_mmu_set_spte") {
-      if (read) known.add(gfn);
-      else come(gfn);
-    }
-  }
-  return command.startsWith("access") ? room : undefined;
 }

@@ -20,7 +20,8 @@ export function ownSlot({ pages, files }: MonitorActivity): { gfn: number; pages
 
 /**
  * Changes of counters that the monitor's system calls make between two steps. Memory for the kernel's own objects is counted in bytes, so that any of
- * it is enough for the counters to be brought up to date when the monitor reads memory.stat. Each stands as a read of a page of zeroes.
+ * it is enough for the counters to be brought up to date by the next one who wants them: when the monitor reads memory.stat, for which the kernel
+ * takes a buffer, and when it reclaims next, because that buffer has been given back. Each stands as a read of a page of zeroes.
  */
 const KERNEL_CHANGES = 256;
 /** PAGEVEC_SIZE */
@@ -31,7 +32,7 @@ export const OTHERS = "others";
 
 /** Pages of that VM: those of the batch, then those of zeroes. */
 export function othersPages({ steps }: MonitorActivity): number {
-  return BATCH_PAGES + steps.size * KERNEL_CHANGES;
+  return BATCH_PAGES + 2 * steps.size * KERNEL_CHANGES;
 }
 
 /** Addresses of the pages of files. They stand as anonymous pages that look unused. */
@@ -43,7 +44,7 @@ export function ownFiles({ pages, files }: MonitorActivity): { hva: number; page
 export class OwnMemory {
   private added: number;
   private files = 0;
-  private stats = 0;
+  private changes = 0;
 
   constructor(
     private readonly guest: CapturedGuest,
@@ -94,13 +95,16 @@ export class OwnMemory {
   }
 
   private readStat(cpu: number): void {
-    const { machine } = this.guest;
-    if (this.activity.pages > 0) {
-      const gfn = BATCH_PAGES + this.stats * KERNEL_CHANGES;
-      machine.advise(OTHERS, "read", { gfn, pages: KERNEL_CHANGES }, { cpu });
-      this.stats += 1;
-    }
-    machine.memoryStat(VM);
+    this.kernelChanges(cpu);
+    this.guest.machine.memoryStat(VM);
+    this.kernelChanges(cpu);
+  }
+
+  private kernelChanges(cpu: number): void {
+    if (this.activity.pages === 0) return;
+    const gfn = BATCH_PAGES + this.changes * KERNEL_CHANGES;
+    this.guest.machine.advise(OTHERS, "read", { gfn, pages: KERNEL_CHANGES }, { cpu });
+    this.changes += 1;
   }
 
   private readBack(pages: readonly number[], cpu: number): void {
@@ -109,12 +113,11 @@ export class OwnMemory {
 
   private write(files: number, cpu: number): void {
     const at = this.activity.pages + this.files;
-    this.use(at, files, "write", cpu);
-    this.use(at, files, "cold", cpu);
+    this.use(at, files, "file", cpu);
     this.files += files;
   }
 
-  private use(start: number, pages: number, what: "read" | "write" | "cold", cpu: number): void {
+  private use(start: number, pages: number, what: "read" | "write" | "file", cpu: number): void {
     this.guest.adviseAt(GFN + start, what, pages, cpu);
   }
 }

@@ -47,6 +47,7 @@ export async function replayKvm(
   const activity = monitorActivity({
     steps: captured.steps,
     slots: allPlaces(captured),
+    hugePages: captured.memslots.some(({ thp }) => thp),
     events,
     swapIns: (step) => summary.steps.find((each) => each.step === step)?.host["pswpin"],
     record: text?.("scenario.json") ?? "",
@@ -92,6 +93,7 @@ async function repeat(
         captured: step,
         summary: expected,
         events: input.get(step.step) ?? [],
+        charges: activity.steps.get(step.step)?.changes ?? [],
       });
     } catch (cause) {
       const what = cause instanceof Error ? cause.message : String(cause);

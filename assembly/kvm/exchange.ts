@@ -1,0 +1,324 @@
+import { GFN_NONE, PFN_NONE } from "../memory/layout";
+import { frameTake } from "../mm/atonce";
+import {
+  exchangeChoose,
+  exchangeDrain,
+  exchangeFree,
+  exchangeIsolate,
+  exchangeMap,
+  exchangePlain,
+  exchangesCount,
+  exchanging,
+} from "../mm/exchange";
+import { FAULT_MAJOR } from "../mm/fault";
+import { GFP_USER_PAGE } from "../mm/gfp";
+import { idealizedFailed } from "../mm/idealized";
+import { lruBatchesHold } from "../mm/lrubatch";
+import { PG_ANON_EXCLUSIVE, pageIndex, pageOf, pageTest } from "../mm/page";
+import { zoneAtHand } from "../mm/pagealloc";
+import { PSI_SWAP_IN, psiMemstall, psiStalled } from "../mm/psi";
+import { entryOffset, pteEntry, pteOfEntry, pteSwapped } from "../mm/pte";
+import { setSpacePte, spaceId, spacePolicy, spacePte } from "../mm/space";
+import { slotByte, swapArea, swapDevice } from "../mm/swaparea";
+import { slotsLeft } from "../mm/swapslots";
+import { Policy } from "../policy/policy";
+import {
+  ACTOR_GUEST,
+  ACTOR_HOST,
+  actorClock,
+  actorCpu,
+  actorSpend,
+  STAGE_RECLAIM,
+  setActorClock,
+  setActorStages,
+  setActorState,
+} from "../sim/actor";
+import {
+  COST_EPT_MAP_NS,
+  COST_NOTIFIER_INVALIDATE_NS,
+  COST_RECLAIM_SCAN_PAGE_NS,
+  COST_RMAP_PER_SPTE_NS,
+  COST_SWAP_IN_CPU_NS,
+  COST_SWAP_OUT_CPU_NS,
+  COST_TLB_FLUSH_ALL_NS,
+  COST_VM_EXIT_NS,
+  cost,
+} from "../sim/costs";
+import { deviceSynchronousNs } from "../sim/device";
+import {
+  DIGEST_FAULT,
+  DIGEST_INVALIDATE,
+  DIGEST_RECLAIM,
+  DIGEST_SWAP_IN,
+  DIGEST_SWAP_OUT,
+  digestAdd,
+} from "../sim/digest";
+import { eventSoonest } from "../sim/events";
+import {
+  count,
+  countMany,
+  TRACE_KVM_ENTRY,
+  TRACE_KVM_EXIT,
+  TRACE_KVM_MMU_SET_SPTE,
+  TRACE_KVM_MMU_SPTE_REQUESTED,
+  TRACE_KVM_PAGE_FAULT,
+  TRACE_KVM_TDP_MMU_SPTE_CHANGED,
+  TRACE_KVM_UNMAP_HVA_RANGE,
+  TRACE_MM_VMSCAN_MEMCG_RECLAIM_BEGIN,
+  traceRecords,
+} from "../sim/trace";
+import { gfnOf, goesOnByChoice, vmQuiet } from "./atonce";
+import { MAP_BEFORE_LOCK, pageFaultBegin } from "./fault";
+import { flushRemoteTlbs } from "./flush";
+import { vmInvalidated, vmInvalidateSeq } from "./invalidation";
+import { leafBits, spteSetKnown } from "./leafbits";
+import { memslotFlags, memslotUnbacked } from "./memslot";
+import { SPTE_NONE, spteFor, spteOfFault, sptePfn, sptePresent } from "./spte";
+import { faultLatency, faultsRecord, VM_RETRIES, VM_UNMAPPED, vmCountAdd } from "./stats";
+import { tlbFlush } from "./tlb";
+import { setVcpuFlushRequest, vcpuIndex, vcpuNext } from "./vcpu";
+import { vmFormat, vmId, vmMm, vmSpace, vmStats, vmVcpuList } from "./vm";
+import { LEVEL_4K, walkLeaf } from "./walk";
+
+// The fault of a guest that is short of memory all the time: a page comes from swap, another one goes there, and the vCPU is back. atonce.ts goes through any
+// plain fault; this is the one for which speed decides, without what it does for others. Whether the next faults can be of this kind is asked once
+// (exchangesBegin()), and holds until somebody else acts or another fault comes between; what every such fault counts is counted when
+// they end (exchangesEnd()). The history is the same, byte by byte: test/kvm/atonce.test.ts.
+//
+// Measured: 1.8 to 2 times the accesses a second in a guest of 16 MiB, 1.35 times in one of 1 GiB (docs/performance.md).
+//
+// record   0           4      8         12      16          24     32        40
+//          +-----------+------+---------+-------+-----------+------+---------+-------+
+//          | exchanges | zaps | victim  | bits  | latest    | most | reclaim | cpu   |   since exchangesBegin()
+//          +-----------+------+---------+-------+-----------+------+---------+-------+
+//          48      56          64     72         80         88
+//          +-------+-----------+------+----------+----------+
+//          | flush | reclaim   | cpu  | flush    | sptes r, w, stages
+//          +-------+-----------+------+----------+----------+
+//
+// victim    gfn of the last page that went
+// stages    the last fault was an exchange, and its stages are still to be set
+// latest    no fault that begins later is certain to end before anything else is due
+// most      the longest, in ns; then the ns of three stages, in all and of the last one
+// sptes     of a fault that reads and of one that writes, without a frame; bits: those of leafbits.ts, two each
+
+const SINCE: usize = memory.data(100, 8);
+const EXCHANGES: usize = 0;
+const ZAPS: usize = 4;
+const VICTIM: usize = 8;
+const BITS: usize = 12;
+const LATEST: usize = 16; // u64
+const MOST: usize = 24; // u64
+const RECLAIM: usize = 32; // u64
+const CPU: usize = 40; // u64
+const FLUSH: usize = 48; // u64
+const LAST_RECLAIM: usize = 56; // u64
+const LAST_CPU: usize = 64; // u64
+const LAST_FLUSH: usize = 72; // u64
+const SPTES: usize = 80; // u64 × 2
+const STAGES: usize = 96;
+
+/** The fault has been gone through: the access can be repeated. */
+export const EXCHANGE_DONE: u32 = 0;
+/** It is of another kind: nothing has been done. */
+export const EXCHANGE_OTHER: u32 = 1;
+/** It goes on by steps from where it stands. */
+export const EXCHANGE_STEPS: u32 = 2;
+
+/** May the next faults of `vcpu` exchange pages? `longest` as of atOnceNs(). exchangesEnd() comes before anything but exchanges and accesses. */
+export function exchangesBegin(vcpu: usize, vm: usize, longest: u64): bool {
+  if (longest === 0 || traceRecords() || !vmQuiet(vm)) return false;
+  if (!exchanging(vmMm(vm), actorCpu(vcpu), vmSpace(vm))) return false;
+  const format = vmFormat(vm);
+  const read = spteOfFault(format, 0, LEVEL_4K, false, false);
+  const write = spteOfFault(format, 0, LEVEL_4K, true, false);
+  const soonest = eventSoonest();
+  memory.fill(SINCE, 0, SPTES);
+  store<u32>(SINCE, leafBits(read, format) | (leafBits(write, format) << 2), BITS);
+  store<u64>(SINCE, soonest > longest ? soonest - longest : 0, LATEST);
+  store<u64>(SINCE, read, SPTES);
+  store<u64>(SINCE, write, SPTES + 8);
+  return true;
+}
+
+/** Nothing about `slot`, 0 for none, is in the way of an exchange. */
+export function exchangeSlot(slot: usize): bool {
+  return slot !== 0 && memslotFlags(slot) === 0 && !memslotUnbacked(slot);
+}
+
+/** Adds up what has happened since exchangesBegin(). */
+export function exchangesEnd(vcpu: usize, vm: usize): void {
+  const exchanges = load<u32>(SINCE, EXCHANGES);
+  if (exchanges === 0) return;
+  const zaps = load<u32>(SINCE, ZAPS);
+  const exitNs = 2 * <u64>cost(COST_VM_EXIT_NS);
+  const reclaimNs = load<u64>(SINCE, RECLAIM);
+  const cpuNs = load<u64>(SINCE, CPU);
+  const flushNs = load<u64>(SINCE, FLUSH);
+  exchangesPause(vcpu);
+  const most = load<u64>(SINCE, MOST);
+  const stats = vmStats(vm);
+  faultsRecord(
+    stats,
+    FAULT_MAJOR,
+    exchanges,
+    most,
+    exchanges * exitNs,
+    reclaimNs,
+    cpuNs,
+    exchanges * mapNs(),
+    flushNs,
+  );
+  exchangesCount(vmMm(vm), actorCpu(vcpu), exchanges);
+  vmInvalidated(vm, exchanges, load<u32>(SINCE, VICTIM));
+  vmCountAdd(stats, VM_RETRIES, exchanges);
+  vmCountAdd(stats, VM_UNMAPPED, zaps);
+  countMany(TRACE_KVM_EXIT, 2 * exchanges);
+  countMany(TRACE_KVM_PAGE_FAULT, 2 * exchanges);
+  countMany(TRACE_KVM_UNMAP_HVA_RANGE, exchanges);
+  countMany(TRACE_KVM_TDP_MMU_SPTE_CHANGED, exchanges + zaps);
+  countMany(TRACE_KVM_MMU_SPTE_REQUESTED, exchanges);
+  countMany(TRACE_KVM_MMU_SET_SPTE, exchanges);
+  countMany(TRACE_KVM_ENTRY, exchanges);
+  store<u64>(SINCE, 0, EXCHANGES);
+  store<u64>(SINCE, 0, MOST);
+  store<u64>(SINCE, 0, RECLAIM);
+  store<u64>(SINCE, 0, CPU);
+  store<u64>(SINCE, 0, FLUSH);
+}
+
+/** A fault of a page that is there comes between two exchanges. */
+export function exchangesPause(vcpu: usize): void {
+  if (load<u32>(SINCE, STAGES) === 0) return;
+  store<u32>(SINCE, 0, STAGES);
+  setActorStages(
+    vcpu,
+    2 * <u64>cost(COST_VM_EXIT_NS),
+    load<u64>(SINCE, LAST_RECLAIM),
+    load<u64>(SINCE, LAST_CPU),
+    mapNs(),
+    load<u64>(SINCE, LAST_FLUSH),
+  );
+}
+
+/** It has been gone through, and the next faults can exchange pages as before. */
+export function exchangesGoOn(vcpu: usize, vm: usize): bool {
+  return lruBatchesHold(vmMm(vm), actorCpu(vcpu)) !== PFN_NONE;
+}
+
+// The fault looks twice for the page, and maps it once.
+function mapNs(): u64 {
+  return <u64>cost(COST_EPT_MAP_NS) + cost(COST_EPT_MAP_NS) / MAP_BEFORE_LOCK;
+}
+
+/**
+ * An access to `gfn`, whose 4 KiB leaf entry is at `leaf` and which a plain slot backs with page `index`, has faulted at the vCPU's clock.
+ * Returns EXCHANGE_*; done, the clock is where the access is to be repeated.
+ */
+export function exchange(vcpu: usize, vm: usize, leaf: usize, gfn: u32, index: u32, write: bool): u32 {
+  const mm = vmMm(vm);
+  const space = vmSpace(vm);
+  const cpu = actorCpu(vcpu);
+  const began = actorClock(vcpu);
+  const pte = spacePte(space, index);
+  if (began >= load<u64>(SINCE, LATEST) || !pteSwapped(pte)) return EXCHANGE_OTHER;
+  assert(!sptePresent(load<u64>(leaf))); // no spte maps what the host has unmapped
+  const entry = pteEntry(pte);
+  const area = swapArea(mm, entry);
+  if (load<u8>(slotByte(area, entryOffset(entry))) !== 1) return EXCHANGE_OTHER;
+  if (changetype<Policy>(spacePolicy(space)).used === 0 || slotsLeft(mm, cpu) === 0) return EXCHANGE_OTHER;
+
+  // Exit; a page goes.
+  const exitNs = <u64>cost(COST_VM_EXIT_NS);
+  const stalled = began + exitNs;
+  let clock = stalled + cost(COST_RECLAIM_SCAN_PAGE_NS);
+  const victim = exchangeChoose(space, index);
+  if (victim === PFN_NONE || idealizedFailed()) {
+    byChoice(vcpu, vm, gfn, index, entry, write, victim);
+    return EXCHANGE_STEPS;
+  }
+  exchangeDrain(mm, cpu, space);
+  const victimIndex = pageIndex(pageOf(mm, victim));
+  const victimGfn = gfnOf(vm, victimIndex);
+  if (victimGfn === GFN_NONE || !exchangePlain(mm, space, victim)) {
+    byChoice(vcpu, vm, gfn, index, entry, write, victim);
+    return EXCHANGE_STEPS;
+  }
+  const place = exchangeIsolate(mm, cpu, space, victim);
+  const victimLeaf = walkLeaf(vm, victimGfn);
+  let flushNs: u64 = 0;
+  let entryNs: u64 = 0;
+  if (victimLeaf !== 0 && sptePresent(load<u64>(victimLeaf))) {
+    assert(sptePfn(load<u64>(victimLeaf)) === victim);
+    spteSetKnown(vm, victimLeaf, SPTE_NONE, 0);
+    digestAdd(DIGEST_INVALIDATE, clock, vmId(vm), victimGfn, victim, 0);
+    flushNs = flush(vcpu, vm, clock + cost(COST_NOTIFIER_INVALIDATE_NS) + cost(COST_RMAP_PER_SPTE_NS));
+    entryNs = cost(COST_TLB_FLUSH_ALL_NS);
+    clock += flushNs + cost(COST_RMAP_PER_SPTE_NS);
+    store<u32>(SINCE, load<u32>(SINCE, ZAPS) + 1, ZAPS);
+  }
+  clock += <u64>cost(COST_SWAP_OUT_CPU_NS) + 2 * cost(COST_NOTIFIER_INVALIDATE_NS);
+  setSpacePte(space, victimIndex, pteOfEntry(place, pageTest(pageOf(mm, victim), PG_ANON_EXCLUSIVE)));
+  const id = spaceId(space);
+  digestAdd(DIGEST_SWAP_OUT, clock, id, victimIndex, victim, place);
+  clock += deviceSynchronousNs(swapDevice(swapArea(mm, place)), true);
+  digestAdd(DIGEST_RECLAIM, clock, id, victimIndex, victim, place);
+  const pfn = exchangeFree(mm, cpu, victim, place);
+  const reclaimNs = clock - stalled - flushNs;
+
+  // A page comes.
+  const cpuNs = <u64>cost(COST_SWAP_IN_CPU_NS) + deviceSynchronousNs(swapDevice(area), false);
+  clock += cpuNs;
+  digestAdd(DIGEST_SWAP_IN, clock, id, index, pfn, entry);
+  exchangeMap(mm, cpu, space, index, pfn, entry, write);
+  psiStalled(vcpu, stalled, clock);
+
+  // Its own eviction has overtaken it (is_page_fault_stale()): it exits again and finds the page there.
+  const way = (<u32>write) << 1;
+  const spte = load<u64>(SINCE + ((<usize>way) << 2), SPTES);
+  spteSetKnown(vm, leaf, spteFor(spte, pfn), (load<u32>(SINCE, BITS) >> way) & 3);
+  clock += exitNs + mapNs() + entryNs;
+  setActorClock(vcpu, clock);
+  setActorState(vcpu, ACTOR_GUEST);
+  digestAdd(DIGEST_FAULT, clock, vmId(vm), gfn, vcpuIndex(vcpu), FAULT_MAJOR);
+  faultLatency(vmStats(vm), FAULT_MAJOR, clock - began);
+  store<u64>(SINCE, max<u64>(load<u64>(SINCE, MOST), clock - began), MOST);
+  spent(RECLAIM, LAST_RECLAIM, reclaimNs);
+  spent(CPU, LAST_CPU, cpuNs);
+  spent(FLUSH, LAST_FLUSH, flushNs + entryNs);
+  store<u32>(SINCE, load<u32>(SINCE, EXCHANGES) + 1, EXCHANGES);
+  store<u32>(SINCE, victimGfn, VICTIM);
+  store<u32>(SINCE, 1, STAGES);
+  return EXCHANGE_DONE;
+}
+
+function spent(total: usize, last: usize, ns: u64): void {
+  store<u64>(SINCE + total, load<u64>(SINCE + total) + ns);
+  store<u64>(SINCE + last, ns);
+}
+
+// kvm_flush_remote_tlbs() at `clock` by a vCPU in the host, which takes its own flush at its next entry. Returns ns that it waits for the others.
+function flush(vcpu: usize, vm: usize, clock: u64): u64 {
+  if (vmVcpuList(vm) === vcpu && vcpuNext(vcpu) === 0) {
+    tlbFlush(vcpu);
+    return 0;
+  }
+  setActorClock(vcpu, clock);
+  setActorState(vcpu, ACTOR_HOST);
+  flushRemoteTlbs(vm, vcpu);
+  setVcpuFlushRequest(vcpu, false);
+  return actorClock(vcpu) - clock;
+}
+
+// The page that was chosen has something about it: the fault goes to where its steps take it, and on by steps.
+function byChoice(vcpu: usize, vm: usize, gfn: u32, index: u32, entry: u32, write: bool, victim: u32): void {
+  exchangesEnd(vcpu, vm);
+  pageFaultBegin(vcpu, gfn, write);
+  const mm = vmMm(vm);
+  const seq = vmInvalidateSeq(vm);
+  psiMemstall(vcpu, PSI_SWAP_IN, true);
+  const frame = frameTake(mm, vcpu, zoneAtHand(mm, actorCpu(vcpu), GFP_USER_PAGE));
+  count(TRACE_MM_VMSCAN_MEMCG_RECLAIM_BEGIN);
+  actorSpend(vcpu, STAGE_RECLAIM, cost(COST_RECLAIM_SCAN_PAGE_NS));
+  goesOnByChoice(vcpu, vmSpace(vm), index, entry, write, seq, frame, victim);
+}
