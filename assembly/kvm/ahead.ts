@@ -112,8 +112,6 @@ export function victimsAhead(vm: usize): void {
   let found: u32 = 0;
   for (let page: u32 = 0; page < pages; page++) {
     const index = load<u32>(FOUND + ((<usize>page) << 2));
-    const leaf = walkLeaf(vm, index);
-    if (leaf !== 0) loaded ^= load<u64>(leaf);
     loaded ^= <u64>load<u8>(policy.states + index);
     const pte = spacePte(space, index);
     store<u32>(FOUND + ((<usize>found) << 2), ptePfn(pte));

@@ -32,6 +32,7 @@ import {
   setActorClock,
   setActorStages,
   setActorState,
+  setActorStateAt,
 } from "../sim/actor";
 import {
   COST_EPT_MAP_NS,
@@ -71,13 +72,14 @@ import { gfnOf, goesOnByChoice, vmQuiet } from "./atonce";
 import { MAP_BEFORE_LOCK, pageFaultBegin } from "./fault";
 import { flushRemoteTlbs } from "./flush";
 import { vmInvalidated, vmInvalidateSeq } from "./invalidation";
-import { leafBits, spteSetKnown } from "./leafbits";
-import { memslotFlags, memslotUnbacked } from "./memslot";
+import { leafBits, leafBitsAt, spteSetKnown } from "./leafbits";
+import { memslotFirst, memslotFlags, memslotGfnOf, memslotPages, memslotUnbacked } from "./memslot";
+import { memslotAt, memslotCount } from "./memslots";
 import { SPTE_NONE, spteFor, spteOfFault, sptePfn, sptePresent } from "./spte";
 import { faultLatency, faultsRecord, VM_RETRIES, VM_UNMAPPED, vmCountAdd } from "./stats";
 import { tlbFlush } from "./tlb";
 import { setVcpuFlushRequest, vcpuIndex, vcpuNext } from "./vcpu";
-import { vmFormat, vmId, vmMm, vmSpace, vmStats, vmVcpuList } from "./vm";
+import { vmFormat, vmId, vmMm, vmSlots, vmSpace, vmStats, vmVcpuList } from "./vm";
 import { LEVEL_4K, walkLeaf } from "./walk";
 
 // The fault of a guest that is short of memory all the time: a page comes from swap, another one goes there, and the vCPU is back. atonce.ts goes through any
@@ -93,16 +95,17 @@ import { LEVEL_4K, walkLeaf } from "./walk";
 //          +-----------+------+---------+-------+-----------+------+---------+-------+
 //          48      56          64     72         80         88
 //          +-------+-----------+------+----------+----------+
-//          | flush | reclaim   | cpu  | flush    | sptes r, w, stages
+//          | flush | reclaim   | cpu  | flush    | sptes r, w, entered, stages
 //          +-------+-----------+------+----------+----------+
 //
 // victim    gfn of the last page that went
-// stages    the last fault was an exchange, and its stages are still to be set
+// entered   when the vCPU was back in its guest from the last one
+// stages    the last fault was an exchange, and its stages and that time are still to be noted
 // latest    no fault that begins later is certain to end before anything else is due
 // most      the longest, in ns; then the ns of three stages, in all and of the last one
 // sptes     of a fault that reads and of one that writes, without a frame; bits: those of leafbits.ts, two each
 
-const SINCE: usize = memory.data(100, 8);
+const SINCE: usize = memory.data(108, 8);
 const EXCHANGES: usize = 0;
 const ZAPS: usize = 4;
 const VICTIM: usize = 8;
@@ -116,7 +119,8 @@ const LAST_RECLAIM: usize = 56; // u64
 const LAST_CPU: usize = 64; // u64
 const LAST_FLUSH: usize = 72; // u64
 const SPTES: usize = 80; // u64 × 2
-const STAGES: usize = 96;
+const ENTERED: usize = 96; // u64
+const STAGES: usize = 104;
 
 /** The fault has been gone through: the access can be repeated. */
 export const EXCHANGE_DONE: u32 = 0;
@@ -191,6 +195,7 @@ export function exchangesEnd(vcpu: usize, vm: usize): void {
 export function exchangesPause(vcpu: usize): void {
   if (load<u32>(SINCE, STAGES) === 0) return;
   store<u32>(SINCE, 0, STAGES);
+  setActorStateAt(vcpu, ACTOR_GUEST, load<u64>(SINCE, ENTERED));
   setActorStages(
     vcpu,
     2 * <u64>cost(COST_VM_EXIT_NS),
@@ -239,7 +244,7 @@ export function exchange(vcpu: usize, vm: usize, leaf: usize, gfn: u32, index: u
   }
   exchangeDrain(mm, cpu, space);
   const victimIndex = pageIndex(pageOf(mm, victim));
-  const victimGfn = gfnOf(vm, victimIndex);
+  const victimGfn = frameOf(vm, victimIndex);
   if (victimGfn === GFN_NONE || !exchangePlain(mm, space, victim)) {
     byChoice(vcpu, vm, gfn, index, entry, write, victim);
     return EXCHANGE_STEPS;
@@ -248,7 +253,7 @@ export function exchange(vcpu: usize, vm: usize, leaf: usize, gfn: u32, index: u
   const victimLeaf = walkLeaf(vm, victimGfn);
   let flushNs: u64 = 0;
   let entryNs: u64 = 0;
-  if (victimLeaf !== 0 && sptePresent(load<u64>(victimLeaf))) {
+  if (victimLeaf !== 0 && maps(vm, victimLeaf)) {
     assert(sptePfn(load<u64>(victimLeaf)) === victim);
     spteSetKnown(vm, victimLeaf, SPTE_NONE, 0);
     digestAdd(DIGEST_INVALIDATE, clock, vmId(vm), victimGfn, victim, 0);
@@ -279,7 +284,7 @@ export function exchange(vcpu: usize, vm: usize, leaf: usize, gfn: u32, index: u
   spteSetKnown(vm, leaf, spteFor(spte, pfn), (load<u32>(SINCE, BITS) >> way) & 3);
   clock += exitNs + mapNs() + entryNs;
   setActorClock(vcpu, clock);
-  setActorState(vcpu, ACTOR_GUEST);
+  store<u64>(SINCE, clock, ENTERED);
   digestAdd(DIGEST_FAULT, clock, vmId(vm), gfn, vcpuIndex(vcpu), FAULT_MAJOR);
   faultLatency(vmStats(vm), FAULT_MAJOR, clock - began);
   store<u64>(SINCE, max<u64>(load<u64>(SINCE, MOST), clock - began), MOST);
@@ -290,6 +295,18 @@ export function exchange(vcpu: usize, vm: usize, leaf: usize, gfn: u32, index: u
   store<u32>(SINCE, victimGfn, VICTIM);
   store<u32>(SINCE, 1, STAGES);
   return EXCHANGE_DONE;
+}
+
+// gfnOf(), by a shorter way where there is one slot.
+function frameOf(vm: usize, index: u32): u32 {
+  if (memslotCount(vmSlots(vm)) !== 1) return gfnOf(vm, index);
+  const slot = memslotAt(vmSlots(vm), 0);
+  return index - memslotFirst(slot) < memslotPages(slot) ? memslotGfnOf(slot, index) : GFN_NONE;
+}
+
+// The leaf entry at `leaf` is present. The bits tell of most, and nothing waits for the entry then.
+function maps(vm: usize, leaf: usize): bool {
+  return leafBitsAt(vm, leaf) !== 0 || sptePresent(load<u64>(leaf));
 }
 
 function spent(total: usize, last: usize, ns: u64): void {

@@ -19,6 +19,11 @@ export function leafBits(spte: u64, format: u32): u32 {
   return ((spte & read) === read ? 1 : 0) | ((spte & write) === write ? 2 : 0);
 }
 
+/** The two bits beside the entry at `entry`. */
+export function leafBitsAt(vm: usize, entry: usize): u32 {
+  return (<u32>load<u8>(tableBits(vmTablePool(vm)) + (entry >> 5)) >> ((<u32>(entry >> 3) & 3) << 1)) & 3;
+}
+
 /** Writes a leaf entry. */
 export function spteSet(vm: usize, entry: usize, spte: u64): void {
   spteSetKnown(vm, entry, spte, leafBits(spte, vmFormat(vm)));

@@ -153,7 +153,6 @@ function run(
   let slot = memslotCount(vmSlots(vm)) !== 0 ? memslotAt(vmSlots(vm), 0) : 0;
   let plain = exchangeSlot(slot);
   let clock = actorClock(vcpu);
-  let fresh = false; // the page has just come, and a word to the policy is all that is left
   let misses: u32 = 0;
   let stop = RUN_ALL;
   let at = stream;
@@ -188,9 +187,15 @@ function run(
         if (outcome === EXCHANGE_STEPS) stop = RUN_STEPS;
         if (outcome !== EXCHANGE_DONE) break;
         stop = RUN_ALL;
-        fresh = hit !== 0;
         generation = (<u64>load<u32>(vcpu, TLB_GENERATION)) << 32;
         bits = <u32>load<u8>(origin + (leaf >> 5)) >> shift;
+        store<u64>(entry, generation | ((<u64>gfn) << 1) | <u64>((bits >> 1) & 1));
+        misses++;
+        clock += hitNs + missNs;
+        if (hit !== 0) policyEnter(policy, memslotIndex(slot, gfn));
+        else spaceReferenced(space, memslotIndex(slot, gfn), write !== 0);
+        at += 4;
+        continue;
       }
       store<u64>(entry, generation | ((<u64>gfn) << 1) | <u64>((bits >> 1) & 1));
       misses++;
@@ -198,10 +203,7 @@ function run(
     }
     clock += hitNs;
     const index = memslotIndex(slot, gfn);
-    if (fresh) {
-      policyEnter(policy, index);
-      fresh = false;
-    } else if (hit !== 0 && (load<u8>(states + index) & RESIDENT) !== 0) store<u8>(states + index, hit);
+    if (hit !== 0 && (load<u8>(states + index) & RESIDENT) !== 0) store<u8>(states + index, hit);
     else spaceReferenced(space, index, write !== 0);
     at += 4;
   }

@@ -104,8 +104,13 @@ export function actorState(actor: usize): u32 {
 }
 
 export function setActorState(actor: usize, state: u32): void {
+  setActorStateAt(actor, state, load<u64>(actor, CLOCK));
+}
+
+/** The same for a state that was entered at `time`. */
+export function setActorStateAt(actor: usize, state: u32, time: u64): void {
   store<u32>(actor, state, STATE);
-  store<u64>(actor, load<u64>(actor, CLOCK), STATE_SINCE);
+  store<u64>(actor, time, STATE_SINCE);
 }
 
 /** Clock at which the present state was entered. */
