@@ -97,13 +97,14 @@ export function guestTableAt(tables: usize, gfn: u32): usize {
 
 /** The guest takes an empty frame for a table. */
 export function guestTableTake(tables: usize): u32 {
+  assert(tables !== 0);
   const used = load<u32>(tables, USED);
   assert(used < load<u32>(tables, COUNT));
   store<u32>(tables, used + 1, USED);
   return load<u32>(tables, FIRST) + used;
 }
 
-/** A guest frame that no table of level 1 below the one in `root` maps, of those from `gfn` on to before `end`; `end` when there is none. */
+// The first frame from `gfn` on to before `end` that no table of level 1 below the one in `root` maps; `end` when there is none.
 function nextUnmapped(tables: usize, root: u32, gfn: u32, end: u32): u32 {
   for (let page = gfn; page < end; page++) {
     const entry = identityEntry(tables, root, page);

@@ -253,7 +253,8 @@ function commit(vm: usize, call: usize, slot: usize): bool {
     setMemslotGfn(slot, callStart(call));
   }
   memslotsPublish(slots, 1);
-  if (vmIsShadow(vm) && callEnd(call) !== 0) guestMapSlot(vm, callStart(call), callEnd(call));
+  if (vmIsShadow(vm) && vmGuestFile(vm) === 0 && callEnd(call) !== 0)
+    guestMapSlot(vm, callStart(call), callEnd(call));
   mmuSlotsChanged(vm);
   return logs;
 }

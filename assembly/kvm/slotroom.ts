@@ -73,7 +73,7 @@ export function slotRoom(vm: usize, another: bool, gfn: u32, pages: u32, hva: u6
   const tables = gfnRoomMissing(vmGfnRoom(vm), gfn, pages);
   const gfnEnd = max<u32>(vmGfnEnd(vm), gfn + pages);
   const mapped = isMapped(space, hva, pages);
-  const shadow = vmIsShadow(vm) && shadowRoomWanted(vm, gfn, pages);
+  const shadow = vmIsShadow(vm) && vmGuestFile(vm) === 0 && shadowRoomWanted(vm, gfn, pages);
   if (!record && tables === 0 && gfnEnd === vmGfnEnd(vm) && mapped && !shadow) return true;
 
   if (vmGuestFile(vm) !== 0 || (shadow && !shadowRoomFits(vm, gfn, pages))) return false;
