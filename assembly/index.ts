@@ -17,6 +17,7 @@ export * from "./machine/check";
 export * from "./machine/config";
 export * from "./machine/configguest";
 export * from "./machine/configreclaim";
+export * from "./machine/configswap";
 export * from "./machine/devicecase";
 export * from "./machine/explore";
 export * from "./machine/exploreapf";

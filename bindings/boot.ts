@@ -225,6 +225,8 @@ function configSwap(core: Core, scenario: ResolvedScenario): void {
         set,
       ),
     );
+    if (device.readErrors !== undefined)
+      call.configReadErrors(Math.ceil(device.readErrors * core.constant("PROBABILITY_ONE")));
   }
 }
 

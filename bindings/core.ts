@@ -35,6 +35,7 @@ export interface CoreFunctions extends ExploreCalls {
   configNodes: Call;
   configSwap: Call;
   configSwapDevice: Call;
+  configReadErrors: Call;
   configVm: Call;
   configAsyncPf: Call;
   configKernelMode: Call;

@@ -11,6 +11,7 @@ import {
   accessOnce,
   type GuestRange,
   livingVm,
+  type Step,
   stepError,
   wholeNumber,
 } from "./stepping.js";
@@ -25,8 +26,8 @@ export interface EntryBits {
 
 /** What came of a change of the guest's page tables. */
 export interface PageTableStep {
-  /** As of every step: out of memory, or a read found another content than the last write. */
-  status: "done" | "oom" | "violation";
+  /** As of every step. */
+  status: Step["status"];
   /** Exits with a page fault that the writes to the tables took. */
   exits: number;
 }
@@ -53,7 +54,10 @@ export function enterSpace(
   wholeNumber("vcpu", vcpu, 0, vm.vcpus - 1);
   if (task === undefined) {
     core.call.stepSpace(index, vcpu, NO_TASK);
-    return;
+    const reached = (page: number): boolean => core.call.guestTableOf(index, vcpu, page) >>> 0 !== NO_TABLE;
+    if (!Number.isInteger(range.gfn) || range.gfn < 0 || range.gfn >= 2 ** 31 || reached(range.gfn)) return;
+    const allowed = "a frame that a memslot holds or has held, or one in the same 2 MiB";
+    throw stepError("gfn", `the guest has no page table for ${range.gfn}`, allowed);
   }
   const { id, first, pages } = taskNamed(tasks, index, task);
   const last = range.gfn + (range.pages ?? 1) - 1;

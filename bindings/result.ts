@@ -238,8 +238,18 @@ export interface HostResult {
   reclaim: { scanned: number; reclaimedDirect: number; reclaimedKswapd: number };
   /** Number of pages written and read, of slots in use now, and of searches for a slot that found none. */
   swap: { out: number; in: number; slotsUsed: number; allocFailed: number };
-  /** Swap devices: number of requests read and written, time in which they were busy, and the most requests that waited at once. */
-  devices: { name: string; reads: number; writes: number; busyNs: number; queuePeak: number }[];
+  /**
+   * Swap devices: number of requests read and written, time in which they were busy, the most requests that waited at once, and of a device
+   * with `readErrors` the number of its reads that have failed.
+   */
+  devices: {
+    name: string;
+    reads: number;
+    writes: number;
+    busyNs: number;
+    queuePeak: number;
+    readErrors?: number;
+  }[];
   /** Number of pages that were to move, that did, and that something held. */
   migrate: { attempted: number; succeeded: number; failedPinned: number };
   /**
@@ -315,8 +325,8 @@ export interface EventResult {
   scanned?: CompactScanned;
 }
 
-/** How a run ended: `oom` when memory ran out, `violation` when an integrity violation stopped it, `interrupted` by its signal. */
-export type RunStatus = "done" | "oom" | "interrupted" | "violation";
+/** How a run ended: `oom` when memory ran out, `readError` when a page was needed that its device could not read, `violation` when an integrity violation stopped it, `interrupted` by its signal. */
+export type RunStatus = "done" | "oom" | "readError" | "interrupted" | "violation";
 
 /** What a run has come to; docs/result.md describes every field. */
 export interface RunResult {
@@ -332,7 +342,7 @@ export interface RunResult {
   seed: number;
   /** How the run ended. */
   status: RunStatus;
-  /** Why the run ended: `tasks`, `accesses`, `time`, `oom`, `signal`, `violation`, `policy` (one of the program's own has failed). */
+  /** Why the run ended: `tasks`, `accesses`, `time`, `oom`, `readError`, `signal`, `violation`, `policy` (one of the program's own has failed). */
   stoppedBy: string;
   /** 16 hexadecimal digits: hash of the logical history up to now. */
   digest: string;
@@ -352,6 +362,8 @@ export interface RunResult {
   events?: EventResult[];
   /** Where memory ran out; only with status `oom`. */
   oom?: { where: string };
+  /** The page that could not be read, a page of the VM's memory, and its device; only with status `readError`. */
+  readError?: { vm: string; page: number; device: string };
   /** The first violations (up to 16); only with `check.integrity`, or when one that is always looked for has stopped the run. */
   violations?: Violation[];
 }

@@ -5,7 +5,7 @@ import type { Core } from "./core.js";
 import { FAULT_NAMES, type FaultName, faultBetween, type Reading, type VmReading } from "./counters.js";
 import { guestResult } from "./guestresult.js";
 import { hostPagingResult } from "./hostpaging.js";
-import type { FaultKind, HostResult, TaskResult, Violation, VmResult } from "./result.js";
+import type { FaultKind, HostResult, RunResult, TaskResult, Violation, VmResult } from "./result.js";
 import type { ResolvedScenario, ResolvedVm } from "./scenario.js";
 
 /** What the results of one machine have in common. */
@@ -168,7 +168,7 @@ export function hostResult({ core, scenario }: Subject, before: Reading, after: 
       slotsUsed: level("REPORT_HOST_SLOTS_USED"),
       allocFailed: counted("MM_SWAP_ALLOC_FAILED"),
     },
-    devices: scenario.host.swap.map(({ name }, type) => {
+    devices: scenario.host.swap.map(({ name, readErrors }, type) => {
       const old = before.devices[type]!;
       const row = after.devices[type]!;
       return {
@@ -177,6 +177,9 @@ export function hostResult({ core, scenario }: Subject, before: Reading, after: 
         writes: difference(core, "REPORT_DEVICE_WRITES", old, row),
         busyNs: difference(core, "REPORT_DEVICE_BUSY_NS", old, row),
         queuePeak: row[core.constant("REPORT_DEVICE_QUEUE_PEAK")]!,
+        ...(readErrors !== undefined && {
+          readErrors: difference(core, "REPORT_DEVICE_READ_ERRORS", old, row),
+        }),
       };
     }),
     migrate: {
@@ -225,6 +228,17 @@ export function oomWhere({ core, scenario }: Subject, reading: Reading): string 
   const vm = scenario.vms[reading.host[core.constant("REPORT_HOST_OOM_VM")]!]!;
   const overLimit = reading.host[core.constant("REPORT_HOST_OOM_LIMIT")] === 1;
   return overLimit ? `vms.${vm.name}.memoryMax` : "host.memory";
+}
+
+/** The page that could not be read. */
+export function readErrorOf(
+  { core, scenario }: Subject,
+  { host }: Reading,
+): NonNullable<RunResult["readError"]> {
+  const [vm, page, device] = ["OOM_VM", "READ_ERROR_PAGE", "READ_ERROR_DEVICE"].map(
+    (name) => host[core.constant(`REPORT_HOST_${name}`)]!,
+  ) as [number, number, number];
+  return { vm: scenario.vms[vm]!.name, page, device: scenario.host.swap[device]!.name };
 }
 
 /** 16 hexadecimal digits. */

@@ -14,6 +14,7 @@ import {
   digestOf,
   hostResult,
   oomWhere,
+  readErrorOf,
   timeBetween,
   violationsOf,
   vmResults,
@@ -64,7 +65,7 @@ export async function prefault(core: Core): Promise<void> {
     const stop = guard(() => call.machineRun(slices.accesses, slices.events)) >>> 0;
     slices.took(performance.now() - began);
     core.outside?.raise();
-    if (stop === core.constant("STOP_OOM")) break;
+    if (stop === core.constant("STOP_OOM") || stop === core.constant("STOP_READ_ERROR")) break;
     if (performance.now() - since >= YIELD_MS) {
       await nextTask();
       since = performance.now();
@@ -107,15 +108,19 @@ export function* steps(
       core.outside.raise();
     }
     const over = stop === "ACCESSES" && made >= bound.accesses;
-    if (over || (stop !== "NONE" && stop !== "ACCESSES")) reason = stop.toLowerCase();
+    if (over || (stop !== "NONE" && stop !== "ACCESSES"))
+      reason = stop === "READ_ERROR" ? "readError" : stop.toLowerCase();
     else interrupted = yield progress;
   }
   const ms = performance.now() - began;
   own.wallMs += ms;
-  own.status = reason === "" ? "interrupted" : reason === "oom" || reason === "violation" ? reason : "done";
+  own.status = reason === "" ? "interrupted" : isFailure(reason) ? reason : "done";
   own.stoppedBy = reason === "" ? "signal" : reason === "idle" ? "tasks" : reason;
   return resultSince(core, own, before, ms, true);
 }
+
+const isFailure = (reason: string): reason is "oom" | "violation" | "readError" =>
+  reason === "oom" || reason === "violation" || reason === "readError";
 
 function boundFor(core: Core, own: Own, limit: Limit | undefined): Bound {
   const bound = boundOf(limit ?? limitOf(own.scenario.duration));
@@ -186,6 +191,7 @@ export function resultSince(
       events: eventResults(core, scenario, after.host[core.constant("REPORT_HOST_EPOCH")]!),
     }),
     ...(status === "oom" && { oom: { where: oomWhere(subject, after) } }),
+    ...(status === "readError" && { readError: readErrorOf(subject, after) }),
     ...((scenario.check.integrity || status === "violation") && { violations: violationsOf(subject, after) }),
   };
 }

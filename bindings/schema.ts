@@ -23,6 +23,7 @@ import {
   name,
   object,
   powerOfTwo,
+  ratio,
   size,
   text,
   time,
@@ -92,6 +93,11 @@ const swapDevice = object(
     rotational: v.optional(flag("A spinning disk. Absent: that of the kind, else false.")),
     synchronous: v.optional(
       flag("I/O is CPU work of the caller, as with compressed memory. Absent: that of the kind, else false."),
+    ),
+    readErrors: v.optional(
+      ratio(
+        "Share of the reads that fail, drawn for each with the scenario's seed. A run that needs such a page ends with status readError. Absent: none.",
+      ),
     ),
   },
 );

@@ -57,7 +57,8 @@ export abstract class SteppedMachine {
   abstract get scenario(): ResolvedScenario;
 
   /**
-   * One access of a vCPU to a guest frame, before the next one of its guest's tasks. Runs until it has been made.
+   * One access of a vCPU to a guest frame, before the next one of its guest's tasks. Runs until it has been made. A frame that no memslot holds is
+   * answered by the VM's monitor, `fault: "mmio"`; under shadow paging the guest must have a page table for it.
    *
    * @throws PagevisorError E_STEP for a VM, vCPU or frame that is not there
    */
@@ -102,7 +103,7 @@ export abstract class SteppedMachine {
   /**
    * Has the VM's monitor set memslot `id`, or delete it with null (KVM_SET_USER_MEMORY_REGION). Where its process maps nothing, it maps the slot's
    * memory first. What KVM refuses stands in `error`, and ENOMEM for what cannot be had: memory of which the process maps a part, more than
-   * fits the core, and more of a guest that keeps state for each page (merging, an idealized policy, shadow paging, memory in a file).
+   * fits the core, and more of a guest whose memory is in a file. Under shadow paging the guest's kernel maps the slot, with tables in its last frames.
    *
    * @throws PagevisorError E_STEP for numbers that are none
    */

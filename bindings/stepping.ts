@@ -13,8 +13,8 @@ import type { ResolvedScenario, ResolvedVm } from "./scenario.js";
 
 /** What happened, and what it cost. */
 export interface Step {
-  /** "oom": no memory could be had for it; "violation": a read found another content than the last write. */
-  status: "done" | "oom" | "violation";
+  /** "oom": no memory could be had for it; "readError": its page could not be read; "violation": a read found another content than the last write. */
+  status: "done" | "oom" | "readError" | "violation";
   /** Virtual ns from its beginning to its end. */
   ns: number;
   /** Where that time went; of an access, the part of its fault. */
@@ -25,9 +25,9 @@ export interface Step {
 export interface AccessStep extends Step {
   /**
    * How the access' fault counts; null when it took none. "mmio": no memslot holds the frame, or it was a write to a read-only one; the monitor has answered, and
-   * nothing was read or written. `machine.inspect` shows the MMIO spte that such an access leaves where no slot is.
+   * nothing was read or written. "emulated": under shadow paging, a write to a page table of the guest's that KVM has made itself. `machine.inspect` shows the MMIO spte that such an access leaves where no slot is.
    */
-  fault: FaultName | "mmio" | null;
+  fault: FaultName | "mmio" | "emulated" | null;
   /** Exits with a page fault, those that had to start over included. */
   exits: number;
 }
@@ -157,10 +157,12 @@ export function accessOnce(
   guard(() => call.stepAccess(index, vcpu, gfn, Number(mode === "write"), Number(!interrupts), content));
   const status = runStep(core);
   if (status === "done" && call.exploreAccessDone(index, vcpu) === 0) livingVm(core, scenario, name); // it has ended meanwhile
-  const exits = status === "oom" ? 1 : call.stepAccessFaults() >>> 0;
+  const exits = status === "oom" || status === "readError" ? 1 : call.stepAccessFaults() >>> 0;
   const kind = call.stepAccessKind() >>> 0;
   const known = FAULT_NAMES.find((each) => core.constant(`FAULT_${constantName(each)}`) === kind)!;
-  const fault = exits === 0 ? null : call.stepAccessEmulated() !== 0 ? "mmio" : known;
+  const emulated = call.stepAccessEmulated() >>> 0;
+  const answer = emulated === core.constant("EMULATED_BY_MONITOR") ? "mmio" : "emulated";
+  const fault = exits === 0 ? null : emulated !== 0 ? answer : known;
   return { status, fault, exits, ns: call.stepAccessNs(), stages: exits === 0 ? NO_STAGES : stagesOf(core) };
 }
 
@@ -252,14 +254,19 @@ export function placeOn(
 /** Runs until the step that has been put before the machine is made. */
 export function runStep(core: Core): Step["status"] {
   const { call } = core;
-  const [step, oom, violation] = ["STEP", "OOM", "VIOLATION"].map((name) => core.constant(`STOP_${name}`));
+  const endings = new Map<number, Step["status"]>([
+    [core.constant("STOP_STEP"), "done"],
+    [core.constant("STOP_OOM"), "oom"],
+    [core.constant("STOP_READ_ERROR"), "readError"],
+    [core.constant("STOP_VIOLATION"), "violation"],
+  ]);
   call.machineSetTimeLimit(Number.POSITIVE_INFINITY);
   while (true) {
     const stop = guard(() => call.machineRun(CALL_ACCESSES, CALL_EVENTS)) >>> 0;
-    if (stop !== step && stop !== oom && stop !== violation) continue;
+    const ending = endings.get(stop);
+    if (ending === undefined) continue;
     core.outside?.raise(); // the step has been made: a failed policy lets it come to its end
-    if (stop === step) return "done";
-    return stop === oom ? "oom" : "violation";
+    return ending;
   }
 }
 

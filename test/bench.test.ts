@@ -165,8 +165,11 @@ test("kvm: rounds walk for every access, and fault once a page, or once a group 
   ] as const) {
     const rig = Rig.boot(await coreModule(), guest(mmu, 16), stream);
     const before = rig.read();
-    const { faults } = measureTouches(rig, 1);
+    const { faults, tables, lines } = measureTouches(rig, PAGES, 1);
     assert.is(faults, PAGES / perFault);
+    // Each leaf table, the two or three above them, and no fault without a line of its own.
+    assert.ok(tables >= PAGES / 512 + 2 && tables <= PAGES / 512 + 3, `${tables} tables`);
+    assert.ok(lines >= PAGES / 8, `${lines} lines`);
     const { accesses, tlbMisses, firstTouches } = rig.since(before);
     assert.ok(tlbMisses > 0.95 * accesses, `${tlbMisses} of ${accesses}`);
     assert.is(firstTouches, 0);

@@ -4,7 +4,7 @@ import { spacePolicy, spacePte } from "../mm/space";
 import { slotByte, slotCached, swapArea } from "../mm/swaparea";
 import { handSteps } from "../policy/handqueue";
 import { Policy } from "../policy/policy";
-import { policyNext } from "../policy/registry";
+import { POLICY_OUTSIDE, policyNext } from "../policy/registry";
 import { memslotHolds, memslotIndex, memslotUnbacked } from "./memslot";
 import { memslotSearch } from "./memslots";
 import { AHEAD_FROM, AHEAD_TO, DIRECTORY } from "./vcpu";
@@ -27,6 +27,8 @@ const LOADED: usize = memory.data(8, 8);
 // Swap entries and frames that the first look has found; what is behind them is for a second one.
 const FOUND: usize = memory.data(4 * 32, 8);
 const FRAMES: usize = memory.data(4 * 32, 8);
+// Guest frames of the entries.
+const LEAVES: usize = memory.data(4 * 32, 8);
 // handSteps() at the end of the places that were looked at, and whose they are.
 const SEEN_TO: usize = memory.data(4, 4);
 const SEEN_VM: usize = memory.data(4, 4);
@@ -55,8 +57,6 @@ export function accessAhead(vcpu: usize, vm: usize, at: usize, end: usize, base:
   for (let next = at + 4; next < to; next += 4) {
     const gfn = base + (load<u32>(next) & 0x7fffffff);
     if (gfn >= gfnEnd) continue;
-    const table = <usize>load<u32>(directory + ((<usize>(gfn >> 9)) << 2));
-    if (table !== 0) loaded ^= load<u64>(table + ((<usize>(gfn & 511)) << 3));
     const frame = vmUnalias(vm, gfn);
     if (slot === 0 || !memslotHolds(slot, frame)) slot = memslotSearch(vmSlots(vm), frame);
     if (slot === 0 || memslotUnbacked(slot)) continue;
@@ -65,6 +65,7 @@ export function accessAhead(vcpu: usize, vm: usize, at: usize, end: usize, base:
     const pte = spacePte(space, index);
     const swapped = pteSwapped(pte);
     store<u32>(FOUND + ((<usize>found) << 2), swapped ? pteEntry(pte) : 0);
+    store<u32>(LEAVES + ((<usize>found) << 2), gfn);
     found += swapped ? 1 : 0;
     // A write to a page that was read from swap looks at its record.
     const reused = ptePresent(pte) && (pte & PTE_WRITE) === 0 && (load<u32>(next) | force) >> 31 !== 0;
@@ -72,7 +73,7 @@ export function accessAhead(vcpu: usize, vm: usize, at: usize, end: usize, base:
     frames += reused ? 1 : 0;
   }
   const mm = vmMm(vm);
-  store<u64>(LOADED, loaded ^ slotsAhead(mm, found) ^ recordsAhead(mm, FRAMES, frames));
+  store<u64>(LOADED, loaded ^ slotsAhead(mm, directory, found) ^ recordsAhead(mm, FRAMES, frames));
 }
 
 function recordsAhead(mm: usize, from: usize, frames: u32): u64 {
@@ -82,10 +83,14 @@ function recordsAhead(mm: usize, from: usize, frames: u32): u64 {
   return loaded;
 }
 
-function slotsAhead(mm: usize, found: u32): u64 {
+// Leaf entries, slots and what the swap cache has of them.
+function slotsAhead(mm: usize, directory: usize, found: u32): u64 {
   let loaded: u64 = 0;
-  for (let at = FOUND; at < FOUND + ((<usize>found) << 2); at += 4) {
-    const entry = load<u32>(at);
+  for (let at: usize = 0; at < (<usize>found) << 2; at += 4) {
+    const gfn = load<u32>(LEAVES + at);
+    const table = <usize>load<u32>(directory + ((<usize>(gfn >> 9)) << 2));
+    if (table !== 0) loaded ^= load<u64>(table + ((<usize>(gfn & 511)) << 3));
+    const entry = load<u32>(FOUND + at);
     const area = swapArea(mm, entry);
     const place = entryOffset(entry);
     loaded ^= <u64>load<u8>(slotByte(area, place)) ^ load<u32>(slotCached(area, place));
@@ -93,7 +98,7 @@ function slotsAhead(mm: usize, found: u32): u64 {
   return loaded;
 }
 
-/** Pages of `vm` will have to go: the next ones that its policy's hand comes to are looked at, if they have not been. */
+/** Pages of `vm` will have to go: the next ones that its policy's hand comes to, or that are chosen, are looked at, if they have not been. */
 export function victimsAhead(vm: usize): void {
   if (load<u32>(SEEN_VM) === <u32>vm && <i32>(load<u32>(SEEN_TO) - handSteps()) > 0) return;
   const mm = vmMm(vm);
@@ -101,7 +106,8 @@ export function victimsAhead(vm: usize): void {
   const policy = changetype<Policy>(spacePolicy(space));
   const pages = policyNext(policy, FOUND, PLACES);
   store<u32>(SEEN_VM, <u32>vm);
-  store<u32>(SEEN_TO, handSteps() + PLACES);
+  // Of a policy from outside as many as it has chosen: none, until it is asked again.
+  store<u32>(SEEN_TO, handSteps() + (policy.kind === POLICY_OUTSIDE ? pages : PLACES));
   let loaded: u64 = 0;
   let found: u32 = 0;
   for (let page: u32 = 0; page < pages; page++) {

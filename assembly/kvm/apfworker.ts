@@ -1,6 +1,6 @@
 import { arenaTake, PART_ASYNC_PF } from "../memory/arena";
 import { PFN_NONE } from "../memory/layout";
-import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
+import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE, STEP_READ_ERROR } from "../memory/status";
 import { ACTOR_MM } from "../mm/context";
 import { faultBegin, faultKind, faultPfn, faultStep, faultTakesOver } from "../mm/fault";
 import { spaceHva } from "../mm/space";
@@ -202,8 +202,9 @@ export function workerStep(worker: usize): i32 {
   }
   if (pc !== COMPLETE) {
     const step = faultStep(vmMm(vm), worker);
-    if (step !== STEP_DONE) return step;
-    apfPinTake(work, faultPfn(worker), worker, actorClock(worker));
+    // A page that could not be read is nothing to a worker: it reports the work as done, and the access that is repeated learns of it.
+    if (step !== STEP_DONE && step !== STEP_READ_ERROR) return step;
+    if (step === STEP_DONE) apfPinTake(work, faultPfn(worker), worker, actorClock(worker));
     store<u32>(worker, COMPLETE, PC);
     return STEP_AGAIN; // yield: the page is mapped in the host, nobody has been told
   }

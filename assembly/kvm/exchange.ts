@@ -13,6 +13,7 @@ import {
 import { FAULT_MAJOR } from "../mm/fault";
 import { GFP_USER_PAGE } from "../mm/gfp";
 import { idealizedFailed } from "../mm/idealized";
+import { lruBatchesHold } from "../mm/lrubatch";
 import { PG_ANON_EXCLUSIVE, pageIndex, pageOf, pageTest } from "../mm/page";
 import { zoneAtHand } from "../mm/pagealloc";
 import { PSI_SWAP_IN, psiMemstall, psiStalled } from "../mm/psi";
@@ -92,15 +93,16 @@ import { LEVEL_4K, walkLeaf } from "./walk";
 //          +-----------+------+---------+-------+-----------+------+---------+-------+
 //          48      56          64     72         80         88
 //          +-------+-----------+------+----------+----------+
-//          | flush | reclaim   | cpu  | flush    | sptes r, w
+//          | flush | reclaim   | cpu  | flush    | sptes r, w, stages
 //          +-------+-----------+------+----------+----------+
 //
 // victim    gfn of the last page that went
+// stages    the last fault was an exchange, and its stages are still to be set
 // latest    no fault that begins later is certain to end before anything else is due
 // most      the longest, in ns; then the ns of three stages, in all and of the last one
 // sptes     of a fault that reads and of one that writes, without a frame; bits: those of leafbits.ts, two each
 
-const SINCE: usize = memory.data(96, 8);
+const SINCE: usize = memory.data(100, 8);
 const EXCHANGES: usize = 0;
 const ZAPS: usize = 4;
 const VICTIM: usize = 8;
@@ -114,6 +116,7 @@ const LAST_RECLAIM: usize = 56; // u64
 const LAST_CPU: usize = 64; // u64
 const LAST_FLUSH: usize = 72; // u64
 const SPTES: usize = 80; // u64 × 2
+const STAGES: usize = 96;
 
 /** The fault has been gone through: the access can be repeated. */
 export const EXCHANGE_DONE: u32 = 0;
@@ -152,14 +155,7 @@ export function exchangesEnd(vcpu: usize, vm: usize): void {
   const reclaimNs = load<u64>(SINCE, RECLAIM);
   const cpuNs = load<u64>(SINCE, CPU);
   const flushNs = load<u64>(SINCE, FLUSH);
-  setActorStages(
-    vcpu,
-    exitNs,
-    load<u64>(SINCE, LAST_RECLAIM),
-    load<u64>(SINCE, LAST_CPU),
-    mapNs(),
-    load<u64>(SINCE, LAST_FLUSH),
-  );
+  exchangesPause(vcpu);
   const most = load<u64>(SINCE, MOST);
   const stats = vmStats(vm);
   faultsRecord(
@@ -191,13 +187,32 @@ export function exchangesEnd(vcpu: usize, vm: usize): void {
   store<u64>(SINCE, 0, FLUSH);
 }
 
+/** A fault of a page that is there comes between two exchanges. */
+export function exchangesPause(vcpu: usize): void {
+  if (load<u32>(SINCE, STAGES) === 0) return;
+  store<u32>(SINCE, 0, STAGES);
+  setActorStages(
+    vcpu,
+    2 * <u64>cost(COST_VM_EXIT_NS),
+    load<u64>(SINCE, LAST_RECLAIM),
+    load<u64>(SINCE, LAST_CPU),
+    mapNs(),
+    load<u64>(SINCE, LAST_FLUSH),
+  );
+}
+
+/** It has been gone through, and the next faults can exchange pages as before. */
+export function exchangesGoOn(vcpu: usize, vm: usize): bool {
+  return lruBatchesHold(vmMm(vm), actorCpu(vcpu)) !== PFN_NONE;
+}
+
 // The fault looks twice for the page, and maps it once.
 function mapNs(): u64 {
   return <u64>cost(COST_EPT_MAP_NS) + cost(COST_EPT_MAP_NS) / MAP_BEFORE_LOCK;
 }
 
 /**
- * An access to `gfn`, whose 4 KiB leaf entry at `leaf` is not present and which a plain slot backs with page `index`, has faulted at the vCPU's clock.
+ * An access to `gfn`, whose 4 KiB leaf entry is at `leaf` and which a plain slot backs with page `index`, has faulted at the vCPU's clock.
  * Returns EXCHANGE_*; done, the clock is where the access is to be repeated.
  */
 export function exchange(vcpu: usize, vm: usize, leaf: usize, gfn: u32, index: u32, write: bool): u32 {
@@ -207,6 +222,7 @@ export function exchange(vcpu: usize, vm: usize, leaf: usize, gfn: u32, index: u
   const began = actorClock(vcpu);
   const pte = spacePte(space, index);
   if (began >= load<u64>(SINCE, LATEST) || !pteSwapped(pte)) return EXCHANGE_OTHER;
+  assert(!sptePresent(load<u64>(leaf))); // no spte maps what the host has unmapped
   const entry = pteEntry(pte);
   const area = swapArea(mm, entry);
   if (load<u8>(slotByte(area, entryOffset(entry))) !== 1) return EXCHANGE_OTHER;
@@ -272,6 +288,7 @@ export function exchange(vcpu: usize, vm: usize, leaf: usize, gfn: u32, index: u
   spent(FLUSH, LAST_FLUSH, flushNs + entryNs);
   store<u32>(SINCE, load<u32>(SINCE, EXCHANGES) + 1, EXCHANGES);
   store<u32>(SINCE, victimGfn, VICTIM);
+  store<u32>(SINCE, 1, STAGES);
   return EXCHANGE_DONE;
 }
 

@@ -1,5 +1,5 @@
 import { PFN_NONE } from "../memory/layout";
-import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
+import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE, STEP_READ_ERROR } from "../memory/status";
 import { allocated, allocStep, allocTableBegin } from "../mm/alloc";
 import {
   FAULT_SPURIOUS,
@@ -59,6 +59,7 @@ import {
 import { addSpare, spareCount } from "./spare";
 import { VM_RETRIES, VM_UNREACHABLE_PINS, vmCountAdd } from "./stats";
 import {
+  EMULATED_BY_KVM,
   PF_EMULATED,
   PF_GFN,
   PF_HALT,
@@ -194,7 +195,8 @@ function handle(vcpu: usize): i32 {
         gfn = load<u32>(vcpu, PF_GFN);
         frame = vmUnalias(vm, gfn);
         if (walked === SHADOW_MAPS) continue;
-        if (!prefetch) store<u32>(vcpu + (walked === SHADOW_INJECTS ? VCPU_HANDLER : PF_EMULATED), 1);
+        if (!prefetch && walked === SHADOW_INJECTS) store<u32>(vcpu, 1, VCPU_HANDLER);
+        else if (!prefetch) store<u32>(vcpu, EMULATED_BY_KVM, PF_EMULATED);
         return STEP_DONE;
       }
       goto(vcpu, GUEST_TABLE);
@@ -247,7 +249,8 @@ function handle(vcpu: usize): i32 {
       goto(vcpu, RESOLVING);
     } else if (pc === RESOLVING) {
       const step = faultStep(mm, vcpu);
-      if (step !== STEP_DONE) return step;
+      // -EFAULT: of a page that nobody has touched yet, nobody learns of it.
+      if (step !== STEP_DONE) return prefetch && step === STEP_READ_ERROR ? STEP_DONE : step;
       needed(vcpu, faultKind(vcpu));
       if (faultGaveUp(vcpu)) {
         apfSetupBegin(vcpu);
@@ -348,7 +351,7 @@ function map(vcpu: usize, vm: usize, gfn: u32, frame: u32): void {
     traceSpteRequested(gfn, pfn, LEVEL_4K, actorClock(vcpu));
     const kind = shadowMap(vm, vcpu, pfn, writable, load<u32>(vcpu, PF_WRITE) !== 0, prefetch);
     needed(vcpu, kind & ~SHADOW_PROTECTED);
-    if (kind & SHADOW_PROTECTED) store<u32>(vcpu, 1, PF_EMULATED);
+    if (kind & SHADOW_PROTECTED) store<u32>(vcpu, EMULATED_BY_KVM, PF_EMULATED);
   } else {
     needed(vcpu, mmuMap(vm, vcpu, gfn & ~tail, pfn & ~tail, level, writable, prefetch));
   }

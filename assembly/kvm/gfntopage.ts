@@ -1,5 +1,5 @@
 import { PFN_NONE } from "../memory/layout";
-import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
+import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE, STEP_READ_ERROR } from "../memory/status";
 import { allocated, allocBegin, allocStep } from "../mm/alloc";
 import { FAULT_ENTRY, FAULT_INDEX, FAULT_KIND, FAULT_PC, FAULT_PFN, FAULT_WRITABLE } from "../mm/context";
 import { FAULT_MAJOR, FAULT_MINOR, FAULT_SPURIOUS } from "../mm/fault";
@@ -43,7 +43,7 @@ import { COST_MINOR_FAULT_NS, COST_SWAP_CACHE_HIT_NS, COST_SWAP_IN_CPU_NS, cost 
 import { deviceSynchronous, deviceWaitTag } from "../sim/device";
 import { cachedPage, pageLeaked, physMemEntry, setPhysMemEntry } from "./guestfile";
 import { VM_GFN_TO_PAGE_FAILED, VM_WRITEBACK_WAITS, vmCountAdd } from "./stats";
-import { vcpuVm } from "./vcpu";
+import { PF_UNREAD, vcpuVm } from "./vcpu";
 import { gfnToIndex, vmMm, vmSpace, vmStats } from "./vm";
 
 // gfn_to_page() and kvm_swapin_page() of 2007, under kvm->lock: the page of a gfn, from the page cache of the VM's file, from swap, or new and zeroed. What it returns
@@ -56,6 +56,11 @@ import { gfnToIndex, vmMm, vmSpace, vmStats } from "./vm";
 //                    └──────────── was under writeback ─┘
 //
 // The entry is given up before the page is inserted: an insertion that fails then loses the page.
+//
+// A page that its device could not read stays in the swap cache, the function returns NULL, and the guest's access faults again: it finds the same page, until
+// reclaim has dropped it and it is read once more. Nothing in the design ends that; a simulation has to, and gives up after UNREAD_TRIES times.
+
+const UNREAD_TRIES: u32 = 16;
 
 const FIND: u32 = 0;
 const ZERO: u32 = 1;
@@ -127,6 +132,7 @@ function find(vcpu: usize, vm: usize): void {
 function found(vcpu: usize, vm: usize, pfn: u32): void {
   lruMarkAccessed(vmMm(vm), vcpu, pfn);
   store<u32>(vcpu, pfn, FAULT_PFN);
+  store<u32>(vcpu, 0, PF_UNREAD);
   goto(vcpu, DONE);
 }
 
@@ -237,7 +243,9 @@ function lock(vcpu: usize, vm: usize): i32 {
     pageUnlock(mm, pfn, actorClock(vcpu));
     pagePut(mm, pfn, vcpu);
     failed(vcpu, vm); // the entry stays
-    return STEP_DONE;
+    const tries = load<u32>(vcpu, PF_UNREAD) + 1;
+    store<u32>(vcpu, tries, PF_UNREAD);
+    return tries < UNREAD_TRIES ? STEP_DONE : STEP_READ_ERROR;
   }
   actorSpend(vcpu, STAGE_CPU, cost(COST_SWAP_CACHE_HIT_NS));
   needed(vcpu, FAULT_MINOR);

@@ -8,7 +8,7 @@ import { traceGetPage, tracePrepareZap } from "./mmutrace";
 import { pteListAdd, pteListAt, pteListCount, pteListFirst, pteListRemove } from "./ptelist";
 import { spteReleased } from "./release";
 import { RMAP_BYTES, rmapLayout, rmapPool, rmapRemove } from "./rmap";
-import { rootsForget, rootsUnload, vmFrameMaps } from "./roots";
+import { FAULT_PAGES, rootsForget, rootsUnload, vmFrameMaps, vmShadowNeed } from "./roots";
 import {
   firstUnsync,
   roleDirect,
@@ -105,13 +105,32 @@ export function mmuPagesDefault(pages: u32): u32 {
   return max<u32>(pages / PAGES_PER_MMU_PAGE, MMU_PAGES_MIN);
 }
 
-/** The slots have `pages` pages from now on (kvm_mmu_change_mmu_pages()), unless its monitor has set the number. Shadow paging has room for no more than at boot. */
+/** The slots have `pages` pages from now on (kvm_mmu_change_mmu_pages()), unless its monitor has set the number. Under shadow paging there is room for so many, or for all that the guest's tables can need. */
 export function legacySlotsChanged(vm: usize, pages: u32): void {
   const legacy = vmLegacy(vm);
   if (load<u32>(legacy, CHOSEN) !== 0) return;
-  const limit = mmuPagesDefault(pages);
-  if (vmIsShadow(vm) && limit > load<u32>(legacy, LIMIT)) return;
+  let limit = mmuPagesDefault(pages);
+  const room = tablesMax(vmTablePool(vm));
+  if (vmIsShadow(vm) && room < vmShadowNeed(vm)) limit = min<u32>(limit, room - FAULT_PAGES);
   store<u32>(legacy, limit, LIMIT);
+}
+
+/** By how many pages of sptes the limit would grow if the slots had `pages` pages. */
+export function legacyLimitGrows(vm: usize, pages: u32): u32 {
+  const legacy = vmLegacy(vm);
+  const limit = mmuPagesDefault(pages);
+  return load<u32>(legacy, CHOSEN) !== 0 || limit <= load<u32>(legacy, LIMIT)
+    ? 0
+    : limit - load<u32>(legacy, LIMIT);
+}
+
+/** Descriptors that lists can need when `pages` more frames can be mapped, and `tables` pages of sptes more can be made: see shadowLists(). */
+export function shadowListsMore(vm: usize, pages: u32, tables: u32): u32 {
+  const maps = vmFrameMaps(vm);
+  if (maps === 1) return 2 * tables;
+  const entries = max<u32>(tables * TABLE_ENTRIES, pages * maps);
+  if (vmSpteRefs(vm)) return entries + 2 * tables;
+  return pages + entries / DESCRIPTOR_ENTRIES + 1 + 2 * tables;
 }
 
 export function legacyLayout(vm: usize): void {

@@ -17,6 +17,7 @@ import { slotTables } from "./slotroom";
 import { ACC_ALL, SPTE_NONE } from "./spte";
 import { VM_MMIO_EXITS, VM_MMIO_SPTES, vmCountAdd } from "./stats";
 import {
+  EMULATED_BY_MONITOR,
   GUEST_WALK,
   MMIO_GENERATION,
   MMIO_PAGE,
@@ -83,7 +84,7 @@ export function mmioMark(vcpu: usize, gfn: u32, ns: u32): void {
 
 /** RET_PF_EMULATE: no memory is there, or it may not be written: the access goes to the monitor and is over then. exitUserNs has the exit in it. */
 export function mmioAnswer(vcpu: usize): void {
-  store<u32>(vcpu, 1, PF_EMULATED);
+  store<u32>(vcpu, EMULATED_BY_MONITOR, PF_EMULATED);
   vmCountAdd(vmStats(vcpuVm(vcpu)), VM_MMIO_EXITS, 1);
   const whole = cost(COST_EXIT_USER_NS);
   actorSpend(vcpu, STAGE_EXIT, max<u32>(whole, cost(COST_VM_EXIT_NS)) - cost(COST_VM_EXIT_NS));

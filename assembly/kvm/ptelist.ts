@@ -50,6 +50,15 @@ export function descPoolLayout(pool: usize, descriptors: u32): void {
   arenaPromise(<u64>(descriptors - first) * DESC_BYTES);
 }
 
+/** Promises the pool `descriptors` more, in a VM that lives; after arenaCommit() descPoolMove() is called with as many. */
+export function descPoolGrow(descriptors: u32): void {
+  arenaPromise(<u64>descriptors * DESC_BYTES);
+}
+
+export function descPoolMove(pool: usize, descriptors: u32): void {
+  store<u32>(pool, load<u32>(pool, LEFT) + descriptors, LEFT);
+}
+
 function grow(pool: usize): void {
   const more = min<u32>(load<u32>(pool, LEFT), AT_ONCE);
   assert(more !== 0);

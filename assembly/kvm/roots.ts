@@ -21,9 +21,10 @@ import { entryOf, LEVEL_4K } from "./walk";
 //
 // record   0      4         8          12     16     20     24
 //          +------+---------+----------+------+------+-----+--------------+
-//          | root | private | preset   | own  | maps | pad | guest tables |      root: the frame of the tables that map all of the guest
+//          | root | private | preset   | own  | maps |need | guest tables |      root: the frame of the tables that map all of the guest
 //          +------+---------+----------+------+------+-----+--------------+
 //
+// need     pages of sptes that there can be for all of the guest's tables
 // own      frames for tables of tasks beside those of root; maps: entries that may map the same frame, other pages of sptes left aside
 //
 // A vCPU's directory of leaf tables is a memory of its walks, as a CPU's paging-structure caches are: it is forgotten with the TLB, and
@@ -36,12 +37,13 @@ const PRIVATE: usize = 4;
 const PRESET: usize = 8;
 const OWN: usize = 12;
 const MAPS: usize = 16;
+const NEED: usize = 20;
 const TABLES: usize = 24;
 const SHADOW_BYTES: usize = TABLES + GUEST_TABLES_BYTES;
 
 const LEVELS: u32 = 4;
 /** A fault needs no more pages than this: one a level. */
-const FAULT_PAGES: u32 = LEVELS;
+export const FAULT_PAGES: u32 = LEVELS;
 
 /** Takes the record of a VM whose MMU may have `limit` pages of sptes; false when memory is exhausted. */
 export function shadowCreate(vm: usize, limit: u32): bool {
@@ -70,7 +72,23 @@ export function shadowDesign(vm: usize, ownRoots: bool, preset: bool, own: u32, 
   // One page of sptes shadows each of the guest's tables; two those of the kernel, which are the kernel's own space and, for kernel mode alone, a part
   // of every other. KVM's limit for the VM is far higher in general.
   const kernel = own === 0 ? vmTables(vm) : 2 * vmTables(vm);
+  store<u32>(shadow, sets * (kernel + own), NEED);
   limitVmTables(vm, sets * (kernel + own));
+}
+
+/** Pages of sptes that there can be for all of the guest's tables. */
+export function vmShadowNeed(vm: usize): u32 {
+  return load<u32>(vmShadow(vm), NEED);
+}
+
+/** Pages of sptes for `tables` more of the kernel's tables. */
+export function shadowNeedFor(vm: usize, tables: u32): u32 {
+  const sets: u32 = vmPrivateRoots(vm) ? vmVcpus(vm) : 1;
+  return sets * tables * (load<u32>(vmShadow(vm), OWN) === 0 ? 1 : 2);
+}
+
+export function shadowNeedMore(vm: usize, pages: u32): void {
+  store<u32>(vmShadow(vm), vmShadowNeed(vm) + pages, NEED);
 }
 
 /** Frames that hold the guest's page tables. */

@@ -12,7 +12,7 @@ import { arenaReserve, PART_SPTES } from "../memory/arena";
 //                                                      | rootCount | table  | inUse | unsync | floods | nextUnsync | prevUnsync |
 //
 //        limit is the end of the first stretch of tables; those of a VM that has grown have later stretches with headers of their own:
-//        base, end, headers, next. max counts the tables of all.
+//        base, end, headers, next, and the gfns of their own. max counts the tables of all.
 //
 // bits   where the two bits for the entry at address 0 would be (leafbits.ts): those for the entry at `entry` are in the byte at
 //        bits + (entry >> 5)
@@ -49,7 +49,8 @@ const LATER_END: usize = 4;
 const LATER_HEADERS: usize = 8;
 const LATER_NEXT: usize = 12;
 const LATER_BITS: usize = 16;
-const LATER_BYTES: usize = 20;
+const LATER_GFNS: usize = 20;
+const LATER_BYTES: usize = 24;
 
 const GFN: usize = 0;
 const ROLE: usize = 4;
@@ -96,9 +97,9 @@ export function tablePoolLayout(pool: usize, tables: u32, shadow: bool): void {
 
 /**
  * Reserves `tables` tables more for a VM that lives, with their headers, and bits for all that lies from the first table to the last; after arenaCommit()
- * tablePoolMove() follows. Tables and headers stay where they are, the bits move. Not for VMs whose tables are shadowed.
+ * tablePoolMove() follows. Tables and headers stay where they are, the bits move. With `shadow` there are gfns of the entries too.
  */
-export function tablePoolGrow(pool: usize, tables: u32): void {
+export function tablePoolGrow(pool: usize, tables: u32, shadow: bool): void {
   const later = arenaReserve(PART_SPTES, LATER_BYTES);
   const base = arenaReserve(PART_SPTES, (<u64>tables) << 12, TABLE_BYTES);
   const end = base + ((<usize>tables) << 12);
@@ -109,6 +110,7 @@ export function tablePoolGrow(pool: usize, tables: u32): void {
   store<u32>(GROWN_POOL, <u32>end, LATER_END);
   store<u32>(GROWN_POOL, <u32>headers, LATER_HEADERS);
   store<u32>(GROWN_POOL, <u32>bits, LATER_BITS);
+  store<u32>(GROWN_POOL, shadow ? <u32>arenaReserve(PART_SPTES, (<u64>tables) << 11, 64) : 0, LATER_GFNS);
 }
 
 /** The tables that tablePoolGrow() has reserved can be taken. */
@@ -207,10 +209,16 @@ export function spOfTable(pool: usize, address: usize): usize {
   return <usize>load<u32>(pool, HEADERS) + (((address - base) >> 12) << HEADER_SHIFT);
 }
 
-function spOfLater(pool: usize, address: usize): usize {
+// The stretch that holds `address`, which is not in the first one.
+function laterOf(pool: usize, address: usize): usize {
   let later = <usize>load<u32>(pool, LATER);
   while (address < <usize>load<u32>(later, LATER_BASE)) later = <usize>load<u32>(later, LATER_NEXT);
   assert(address < <usize>load<u32>(later, LATER_END));
+  return later;
+}
+
+function spOfLater(pool: usize, address: usize): usize {
+  const later = laterOf(pool, address);
   const tables = (address - <usize>load<u32>(later, LATER_BASE)) >> 12;
   return <usize>load<u32>(later, LATER_HEADERS) + (tables << HEADER_SHIFT);
 }
@@ -299,8 +307,12 @@ export function spAccess(sp: usize): u32 {
 
 // Where the gfn of entry `index` stands.
 function gfnAt(pool: usize, sp: usize, index: u32): usize {
-  const tables = (spTable(sp) - <usize>load<u32>(pool, BASE)) >> 12;
-  return <usize>load<u32>(pool, GFNS) + (tables << 11) + ((<usize>index) << 2);
+  const table = spTable(sp);
+  const own = table < <usize>load<u32>(pool, LIMIT);
+  const later: usize = own ? 0 : laterOf(pool, table);
+  const base = <usize>(own ? load<u32>(pool, BASE) : load<u32>(later, LATER_BASE));
+  const gfns = <usize>(own ? load<u32>(pool, GFNS) : load<u32>(later, LATER_GFNS));
+  return gfns + (((table - base) >> 12) << 11) + ((<usize>index) << 2);
 }
 
 /** The gfn that leaf `index` maps (kvm_mmu_page_get_gfn()). */

@@ -33,7 +33,7 @@ export function shadowStart(vm: usize): void {
   setVmGuestRoot(vm, root);
   for (let place: u32 = 0; place < memslotCount(slots); place++) {
     const slot = memslotAt(slots, place);
-    guestMapIdentity(tables, root, memslotGfn(slot), memslotPages(slot), vmPresetBits(vm));
+    guestMapIdentity(tables, root, memslotGfn(slot), memslotPages(slot), vmPresetBits(vm), false);
   }
   for (let vcpu = vmVcpuList(vm); vcpu !== 0; vcpu = vcpuNext(vcpu)) {
     setVcpuCr3(vcpu, root);

@@ -21,6 +21,7 @@ import {
 import { dirtyAllocate, dirtyBegin, dirtyLogged, dirtyTake } from "./dirtylog";
 import { flushRemoteTlbs } from "./flush";
 import { freePhysMem, kvmLockDrop, kvmLockTake } from "./guestfile";
+import { guestMapSlot } from "./guestspace";
 import { contentForget } from "./integrity";
 import {
   KVM_MEM_KERNEL,
@@ -56,7 +57,7 @@ import { mmioWraps } from "./mmio";
 import { mmuSlotsChanged, mmuZapAll, mmuZapped } from "./mmu";
 import { slotRoom } from "./slotroom";
 import { CALL_PC, callGoto, vcpuVm } from "./vcpu";
-import { vmDefaultHva, vmGuestFile, vmIsLegacy, vmMmuLock, vmSlots, vmSpace } from "./vm";
+import { vmDefaultHva, vmGuestFile, vmIsLegacy, vmIsShadow, vmMmuLock, vmSlots, vmSpace } from "./vm";
 
 // The calls of a monitor that change the memory map or ask for its dirty log: the second half of __kvm_set_memory_region() with
 // kvm_arch_commit_memory_region(), and kvm_vm_ioctl_get_dirty_log(). A set of slots is not changed while an MMU notifier is open, so that
@@ -252,6 +253,8 @@ function commit(vm: usize, call: usize, slot: usize): bool {
     setMemslotGfn(slot, callStart(call));
   }
   memslotsPublish(slots, 1);
+  if (vmIsShadow(vm) && vmGuestFile(vm) === 0 && callEnd(call) !== 0)
+    guestMapSlot(vm, callStart(call), callEnd(call));
   mmuSlotsChanged(vm);
   return logs;
 }

@@ -25,6 +25,13 @@ import { memslotsFull, memslotsGrow, memslotsMove } from "./memslots";
 import { rmapGrow, rmapMove } from "./rmap";
 import { tablePoolGrow, tablePoolMove, tablesMax } from "./shadowpage";
 import {
+  shadowRoomFits,
+  shadowRoomGrow,
+  shadowRoomMove,
+  shadowRoomTables,
+  shadowRoomWanted,
+} from "./shadowroom";
+import {
   vmGfnEnd,
   vmGfnRoom,
   vmGuestFile,
@@ -41,8 +48,9 @@ import { vmGrow, vmMove } from "./vmgrow";
 // it calls), and tables that can map it. What is found by frame or page moves to a larger place; what others point to (records, tables and
 // their headers, lists) stays, and more of it comes beside it.
 //
-// Left out: a slot over memory of which the process maps a part only; shadow paging, whose
-// guest has mapped its memory at boot and has no tables for more; guest memory in a file.
+// Under shadow paging the guest's kernel maps the slot, with tables that it puts into the slot's last frames; pages of sptes are there for them (shadowroom.ts).
+//
+// Left out: a slot over memory of which the process maps a part only; guest memory in a file.
 
 // What has been reserved.
 const RECORDS: usize = 0;
@@ -51,8 +59,9 @@ const HEADS: usize = 8;
 const STRETCH: usize = 12;
 const TABLES: usize = 16;
 const PAGES: usize = 20;
-const GROWN_BYTES: usize = 24;
-const GROWN: usize = memory.data(24, 4);
+const BLOCKS: usize = 24;
+const GROWN_BYTES: usize = 28;
+const GROWN: usize = memory.data(28, 4);
 
 /**
  * Makes room for a slot of `pages` frames from `gfn` on, backed from `hva` on; `another`: it is one slot more. False: that cannot be had, and nothing has
@@ -64,9 +73,10 @@ export function slotRoom(vm: usize, another: bool, gfn: u32, pages: u32, hva: u6
   const tables = gfnRoomMissing(vmGfnRoom(vm), gfn, pages);
   const gfnEnd = max<u32>(vmGfnEnd(vm), gfn + pages);
   const mapped = isMapped(space, hva, pages);
-  if (!record && tables === 0 && gfnEnd === vmGfnEnd(vm) && mapped) return true;
+  const shadow = vmIsShadow(vm) && vmGuestFile(vm) === 0 && shadowRoomWanted(vm, gfn, pages);
+  if (!record && tables === 0 && gfnEnd === vmGfnEnd(vm) && mapped && !shadow) return true;
 
-  if (vmIsShadow(vm) || vmGuestFile(vm) !== 0) return false;
+  if (vmGuestFile(vm) !== 0 || (shadow && !shadowRoomFits(vm, gfn, pages))) return false;
   if (!mapped && mappingsTouch(spaceMappings(space), hva, pages)) return false;
   const behind = mapped ? spacePages(space) : mappingsBehind(spaceMappings(space), hva, pages);
   // Of what moves a half more is taken if it is to be had, so that a VM which grows often does not move it each time.
@@ -88,6 +98,7 @@ export function slotRoom(vm: usize, another: bool, gfn: u32, pages: u32, hva: u6
   }
   vmMove(vm, gfnEnd);
   tablesMove(vm, gfn, pages, before);
+  if (shadow) shadowRoomMove(vm, gfn, pages);
   if (record) memslotsMove(vmSlots(vm), <usize>load<u32>(GROWN, RECORDS));
   if (mapped) return true;
   const table = <usize>load<u32>(GROWN, MAPPINGS);
@@ -115,10 +126,11 @@ function tablesMove(vm: usize, gfn: u32, pages: u32, before: u32): void {
   const tables = load<u32>(GROWN, TABLES);
   if (tables !== 0) {
     tablePoolMove(vmTablePool(vm));
-    gfnRoomAdd(vmGfnRoom(vm), <usize>load<u32>(GROWN, STRETCH), gfn, pages);
   }
+  if (load<u32>(GROWN, STRETCH) !== 0)
+    gfnRoomAdd(vmGfnRoom(vm), <usize>load<u32>(GROWN, STRETCH), gfn, pages);
   const heads = <usize>load<u32>(GROWN, HEADS);
-  if (heads !== 0) rmapMove(legacyRmap(vm), heads, before, vmGfnEnd(vm), tables);
+  if (heads !== 0) rmapMove(legacyRmap(vm), heads, before, vmGfnEnd(vm), load<u32>(GROWN, BLOCKS));
 }
 
 // Pages that follow each other in one mapping have consecutive numbers.
@@ -143,14 +155,20 @@ function reserve(vm: usize, record: bool, tables: u32, gfnEnd: u32, behind: u32,
     if (spaceKsm(space) !== 0) ksmGrow(space, room);
   }
   vmGrow(vm, gfnEnd, load<u32>(GROWN, PAGES));
-  if (tables !== 0) {
+  const shadow = vmIsShadow(vm);
+  const wanted = shadow ? shadowRoomTables() : tables;
+  if (wanted !== 0) {
     const most = tablesMax(vmTablePool(vm));
-    store<u32>(GROWN, spare ? max<u32>(tables, most >> 1) : tables, TABLES);
-    tablePoolGrow(vmTablePool(vm), load<u32>(GROWN, TABLES));
-    store<u32>(GROWN, <u32>arenaReserve(PART_RECORDS, GFN_ROOM_BYTES), STRETCH);
+    store<u32>(GROWN, spare ? max<u32>(wanted, most >> 1) : wanted, TABLES);
+    tablePoolGrow(vmTablePool(vm), load<u32>(GROWN, TABLES), shadow);
   }
-  if (vmIsLegacy(vm))
-    store<u32>(GROWN, <u32>rmapGrow(legacyRmap(vm), gfnEnd, load<u32>(GROWN, TABLES)), HEADS);
+  if (tables !== 0) store<u32>(GROWN, <u32>arenaReserve(PART_RECORDS, GFN_ROOM_BYTES), STRETCH);
+  if (vmIsLegacy(vm)) {
+    // A block of heads for each leaf table of a direct map; under shadow paging, for as many frames.
+    store<u32>(GROWN, shadow ? tables : load<u32>(GROWN, TABLES), BLOCKS);
+    store<u32>(GROWN, <u32>rmapGrow(legacyRmap(vm), gfnEnd, load<u32>(GROWN, BLOCKS)), HEADS);
+  }
+  if (shadow) shadowRoomGrow();
   arenaReserve(PART_RECORDS, 64); // nothing may be read beyond the last region
   if (arenaCommit() === OK) return true;
   arenaBack();

@@ -56,7 +56,7 @@ export function stepRun(vcpu: usize): bool {
     store<u32>(vcpu, BEGUN, STEP_STATE);
     if (vmIsShadow(vcpuVm(vcpu))) guestEnter(vcpu, load<u32>(vcpu, STEP_ROOT));
   }
-  if (load<u32>(vcpu, PF_EMULATED) !== 0) store<u32>(vcpu, 1, STEP_EMULATED);
+  if (load<u32>(vcpu, PF_EMULATED) !== 0) store<u32>(vcpu, load<u32>(vcpu, PF_EMULATED), STEP_EMULATED);
   const made = accessRun(vcpu, vcpu + STEP_WORD, 1, load<u32>(vcpu, STEP_GFN), 0, 0, 0, u64.MAX_VALUE);
   if (accessStop() === ACCESS_FAULT) {
     store<u32>(vcpu, load<u32>(vcpu, STEP_FAULTS) + 1, STEP_FAULTS);
@@ -95,9 +95,9 @@ export function stepFaults(vcpu: usize): u32 {
   return load<u32>(vcpu, STEP_FAULTS);
 }
 
-/** No memory was there for the last access. */
-export function stepEmulated(vcpu: usize): bool {
-  return load<u32>(vcpu, STEP_EMULATED) !== 0;
+/** Who has emulated the last access, EMULATED_*; 0: nobody. */
+export function stepEmulated(vcpu: usize): u32 {
+  return load<u32>(vcpu, STEP_EMULATED);
 }
 
 /** FAULT_* of the last access, when it took one. */

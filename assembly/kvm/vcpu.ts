@@ -49,6 +49,8 @@ export const PF_PRESENT: usize = NOTIFIER_PC + 80;
 export const SPARE_COUNT: usize = NOTIFIER_PC + 84;
 export const SPARE_PFNS: usize = NOTIFIER_PC + 240; // u32 × 6
 export const BLOCKED_SEEN: usize = NOTIFIER_PC + 104; // u64
+/** Times in a row that the page of the fault was found not to be up to date: gfntopage.ts. */
+export const PF_UNREAD: usize = NOTIFIER_PC + 88;
 const MODE: usize = NOTIFIER_PC + 112;
 /** The address space of that access, under shadow paging: frame of its table (guestspace.ts). */
 export const STEP_ROOT: usize = NOTIFIER_PC + 116;
@@ -65,7 +67,7 @@ const LAST_SLOT: usize = NOTIFIER_PC + 152;
 const LAST_SLOT_GEN: usize = NOTIFIER_PC + 160; // u64
 /** The mappings have not all been dropped since the fault asked for its page: fault.ts. */
 export const PF_ZAPS: usize = NOTIFIER_PC + 156;
-/** No memory stands behind the access: it is emulated when it is repeated. */
+/** The access is emulated when it is repeated: EMULATED_*. */
 export const PF_EMULATED: usize = NOTIFIER_PC + 168;
 /** The host's page table has to be asked the slow way: get_user_pages_fast() finds no writable page. */
 export const PF_SLOW: usize = NOTIFIER_PC + 172;
@@ -98,6 +100,10 @@ export const PF_MMIO_GENERATION: usize = PF_MMIO + 4;
 export const MMIO_GENERATION: usize = PF_MMIO + 8; // u64
 export const MMIO_PAGE: usize = PF_MMIO + 16;
 export const KVM_CONTEXT_END: usize = PF_MMIO + 24;
+
+/** Of PF_EMULATED: by the monitor, no memory was there; by KVM itself, a write to a page table of the guest's. */
+export const EMULATED_BY_MONITOR: u32 = 1;
+export const EMULATED_BY_KVM: u32 = 2;
 
 /** Of PF_MMIO: the walk met an MMIO spte. */
 export const MMIO_RESERVED: u32 = 1;
@@ -159,9 +165,10 @@ export function vcpuLayout(vcpu: usize): void {
   store<u32>(vcpu, vmIsShadow(vm) ? <u32>arenaReserve(PART_SPTES, own, 64) : <u32>vmDirectory(vm), DIRECTORY);
 }
 
-/** The VM's directory of leaf tables has moved. */
-export function vcpuDirectoryMoved(vcpu: usize): void {
-  store<u32>(vcpu, <u32>vmDirectory(vcpuVm(vcpu)), DIRECTORY);
+/** The directory of leaf tables has moved: the VM's, or the vCPU's own, which is empty then. */
+export function vcpuDirectoryMoved(vcpu: usize, directory: usize): void {
+  store<u32>(vcpu, <u32>directory, DIRECTORY);
+  store<u32>(vcpu, 0, DIRECTORY_USED);
 }
 
 export function vcpuVm(vcpu: usize): usize {

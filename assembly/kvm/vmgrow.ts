@@ -8,11 +8,14 @@ import {
   VM_GFN_END,
   VM_NOTICES,
   VM_WRITTEN,
+  vmDirectory,
   vmExpected,
   vmGfnEnd,
+  vmIsShadow,
   vmSpace,
   vmSpteRefs,
   vmVcpuList,
+  vmVcpus,
 } from "./vm";
 import { directoryGrown } from "./walk";
 
@@ -23,8 +26,9 @@ const DIRECTORY: usize = 0;
 const NOTICES: usize = 4;
 const WRITTEN: usize = 8;
 const EXPECTED: usize = 12;
-const GROWN_BYTES: usize = 16;
-const GROWN: usize = memory.data(16, 4);
+const OWN: usize = 16;
+const GROWN_BYTES: usize = 20;
+const GROWN: usize = memory.data(20, 4);
 
 /**
  * Reserves what is kept for each frame, for frames below `gfnEnd`, and, if the VM's process gets room for `room` pages (0: it has enough), what is kept
@@ -32,7 +36,11 @@ const GROWN: usize = memory.data(16, 4);
  */
 export function vmGrow(vm: usize, gfnEnd: u32, room: u32): void {
   memory.fill(GROWN, 0, GROWN_BYTES);
-  if (gfnEnd > vmGfnEnd(vm)) reserve(DIRECTORY, PART_SPTES, unitsFor(gfnEnd, 512) << 2);
+  const directory = unitsFor(gfnEnd, 512) << 2;
+  if (gfnEnd > vmGfnEnd(vm)) {
+    reserve(DIRECTORY, PART_SPTES, directory);
+    if (vmIsShadow(vm)) reserve(OWN, PART_SPTES, directory * vmVcpus(vm)); // one for each vCPU
+  }
   if (room === 0) return;
   if (vmSpteRefs(vm)) reserve(NOTICES, PART_SPTES, (<u64>room) << 1);
   if (vmExpected(vm) === 0) return;
@@ -52,8 +60,13 @@ export function vmMove(vm: usize, gfnEnd: u32): void {
   move(vm, VM_WRITTEN, WRITTEN, pages << 3);
   move(vm, VM_EXPECTED, EXPECTED, pages << 2);
   store<u32>(vm, gfnEnd, VM_GFN_END);
-  if (load<u32>(GROWN, DIRECTORY) !== 0) directoryGrown(vm);
-  for (let vcpu = vmVcpuList(vm); vcpu !== 0; vcpu = vcpuNext(vcpu)) vcpuDirectoryMoved(vcpu);
+  if (load<u32>(GROWN, DIRECTORY) === 0) return;
+  directoryGrown(vm);
+  let own = <usize>load<u32>(GROWN, OWN);
+  for (let vcpu = vmVcpuList(vm); vcpu !== 0; vcpu = vcpuNext(vcpu)) {
+    vcpuDirectoryMoved(vcpu, own === 0 ? vmDirectory(vm) : own);
+    if (own !== 0) own += <usize>(unitsFor(gfnEnd, 512) << 2);
+  }
 }
 
 function move(vm: usize, field: usize, grown: usize, bytes: u32): void {

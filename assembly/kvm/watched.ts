@@ -1,7 +1,8 @@
+import { ptePresent } from "../mm/pte";
 import { spaceReferenced } from "../mm/residency";
-import { spacePolicy } from "../mm/space";
+import { spacePolicy, spacePte } from "../mm/space";
 import { Policy, RESIDENT } from "../policy/policy";
-import { policyHitState } from "../policy/registry";
+import { policyEnter, policyHitState } from "../policy/registry";
 import { actorClock, setActorClock } from "../sim/actor";
 import { COST_MEM_DRAM_NS, cost } from "../sim/costs";
 import { accessAhead, aheadHelps, victimsAhead } from "./ahead";
@@ -13,6 +14,8 @@ import {
   exchangeSlot,
   exchangesBegin,
   exchangesEnd,
+  exchangesGoOn,
+  exchangesPause,
 } from "./exchange";
 import { pageFaultBegin } from "./fault";
 import { pageFaultComplete } from "./faultend";
@@ -28,9 +31,8 @@ import {
   walkNs,
 } from "./oneaccess";
 import { tableBits } from "./shadowpage";
-import { sptePresent } from "./spte";
 import { VM_TLB_MISSES, vmCountAdd } from "./stats";
-import { DIRECTORY, TLB_GENERATION, TLB_SET_MASK, TLB_TAGS, vcpuVm } from "./vcpu";
+import { DIRECTORY, TLB_GENERATION, TLB_SET_MASK, TLB_TAGS, vcpuMemslot, vcpuVm } from "./vcpu";
 import { vmGfnEnd, vmSlots, vmSpace, vmStats, vmTablePool } from "./vm";
 
 // The loop of accesses of a guest whose pages an idealized policy sees, for a direct-mapped TLB, a constant think time and no aliases: as the loops of
@@ -74,36 +76,51 @@ export function watchedRun(
     let at = stream + ((<usize>done) << 2);
     const stop = run(vcpu, at, count - done, base, force, hitNs, missNs, until, repeats, exchanges);
     done += load<u32>(MADE);
-    if (stop !== RUN_ALL) exchangesEnd(vcpu, vm);
-    if (stop === RUN_TIME || stop === RUN_STEPS) {
+    if (stop === RUN_ALL) break;
+    if (stop !== RUN_WALK) {
+      exchangesEnd(vcpu, vm);
       setAccessStop(stop === RUN_TIME ? ACCESS_TIME : ACCESS_FAULT);
       return done;
     }
-    if (stop === RUN_ALL) break;
     at = stream + ((<usize>done) << 2);
     const access = load<u32>(at) | force;
-    repeats = !translates(vcpu, base + (access & 0x7fffffff), access >> 31);
+    const gfn = base + (access & 0x7fffffff);
+    repeats = !translates(vcpu, gfn, access >> 31);
     if (!repeats) {
       const stop = accessOne(vcpu, vm, access, base, thinkNs);
       assert(stop === ACCESS_END);
       done++;
       continue;
     }
-    pageFaultBegin(vcpu, base + (access & 0x7fffffff), access >> 31 !== 0);
+    const there = exchanges && hostMaps(vcpu, gfn);
+    if (there) exchangesPause(vcpu);
+    else exchangesEnd(vcpu, vm);
+    pageFaultBegin(vcpu, gfn, access >> 31 !== 0);
     accessAhead(vcpu, vm, at, end, base, force);
     if (!asked) longest = atOnceNs(vcpu, vm);
     asked = true;
     if (!faultAtOnce(vcpu, vm, longest)) {
+      exchangesEnd(vcpu, vm);
       setAccessStop(ACCESS_FAULT);
       return done;
     }
     const sound = pageFaultComplete(vcpu);
     assert(sound);
-    exchanges = exchangesBegin(vcpu, vm, longest);
+    if (!there) exchanges = exchangesBegin(vcpu, vm, longest);
+    else if (!exchangesGoOn(vcpu, vm)) {
+      exchangesEnd(vcpu, vm);
+      exchanges = false;
+    }
   }
   exchangesEnd(vcpu, vm);
   setAccessStop(ACCESS_END);
   return done;
+}
+
+// The host maps the page behind `gfn`.
+function hostMaps(vcpu: usize, gfn: u32): bool {
+  const slot = vcpuMemslot(vcpu, gfn);
+  return exchangeSlot(slot) && ptePresent(spacePte(vmSpace(vcpuVm(vcpu)), memslotIndex(slot, gfn)));
 }
 
 // Executes up to `count` accesses that begin before `until`; the first one whatever the time, with `repeats`. Faults that exchange pages are gone through
@@ -127,14 +144,16 @@ function run(
   const directory = <usize>load<u32>(vcpu, DIRECTORY);
   const origin = tableBits(vmTablePool(vm));
   const gfnEnd = vmGfnEnd(vm);
-  const states = changetype<Policy>(spacePolicy(space)).states;
-  const hit = policyHitState(changetype<Policy>(spacePolicy(space)).kind);
+  const policy = changetype<Policy>(spacePolicy(space));
+  const states = policy.states;
+  const hit = policyHitState(policy.kind);
   const end = stream + ((<usize>count) << 2);
   const large = aheadHelps(vm);
   let generation = (<u64>load<u32>(vcpu, TLB_GENERATION)) << 32;
   let slot = memslotCount(vmSlots(vm)) !== 0 ? memslotAt(vmSlots(vm), 0) : 0;
   let plain = exchangeSlot(slot);
   let clock = actorClock(vcpu);
+  let fresh = false; // the page has just come, and a word to the policy is all that is left
   let misses: u32 = 0;
   let stop = RUN_ALL;
   let at = stream;
@@ -158,7 +177,7 @@ function run(
       let bits = table === 0 ? 0 : <u32>load<u8>(origin + (leaf >> 5)) >> shift;
       if (((bits >> write) & 1) === 0) {
         stop = RUN_WALK;
-        if (!exchanges || table === 0 || !plain || sptePresent(load<u64>(leaf))) break;
+        if (!exchanges || table === 0 || !plain) break;
         setActorClock(vcpu, clock);
         if (large) {
           accessAhead(vcpu, vm, at, end, base, force);
@@ -169,6 +188,7 @@ function run(
         if (outcome === EXCHANGE_STEPS) stop = RUN_STEPS;
         if (outcome !== EXCHANGE_DONE) break;
         stop = RUN_ALL;
+        fresh = hit !== 0;
         generation = (<u64>load<u32>(vcpu, TLB_GENERATION)) << 32;
         bits = <u32>load<u8>(origin + (leaf >> 5)) >> shift;
       }
@@ -178,7 +198,10 @@ function run(
     }
     clock += hitNs;
     const index = memslotIndex(slot, gfn);
-    if (hit !== 0 && (load<u8>(states + index) & RESIDENT) !== 0) store<u8>(states + index, hit);
+    if (fresh) {
+      policyEnter(policy, index);
+      fresh = false;
+    } else if (hit !== 0 && (load<u8>(states + index) & RESIDENT) !== 0) store<u8>(states + index, hit);
     else spaceReferenced(space, index, write !== 0);
     at += 4;
   }

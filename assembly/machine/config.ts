@@ -59,12 +59,10 @@ import { generationsCreate } from "../mm/mglru";
 import { residencyCreate } from "../mm/residency";
 import { spaceCreate, spaceMemcg } from "../mm/space";
 import { stocksCreate } from "../mm/stock";
-import { swapCreate, swapDevice } from "../mm/swaparea";
 import { swapStateCreate } from "../mm/swapstate";
 import { zoneCreate } from "../mm/zone";
 import { ACTOR_KSWAPD, actorInit } from "../sim/actor";
 import { costSet, costsPreset } from "../sim/costs";
-import { deviceInit, devicePreset } from "../sim/device";
 import { digestInit } from "../sim/digest";
 import { rngSeed } from "../sim/rng";
 import { pagedCreate } from "../workload/paged";
@@ -174,39 +172,6 @@ export function configCosts(preset: u32): void {
 
 export function configCost(key: u32, ns: u32): void {
   costSet(key, ns);
-}
-
-/** A swap area of `slots` usable slots. `kind` is a DEVICE_*; its figures can then be changed with configSwapDevice(). */
-export function configSwap(slots: u32, priority: i32, kind: u32): i32 {
-  const area = swapCreate(host(), slots + 1, priority);
-  if (area === 0) return E_NO_MEMORY;
-  deviceInit(
-    swapDevice(area),
-    devicePreset(kind, 0),
-    devicePreset(kind, 1),
-    devicePreset(kind, 2),
-    devicePreset(kind, 3),
-    devicePreset(kind, 4),
-    devicePreset(kind, 5),
-  );
-  return OK;
-}
-
-/** A swap area on a device of the user's own figures: ns, units, bytes/us (0: in the latency), DEVICE_* flags. */
-export function configSwapDevice(
-  slots: u32,
-  priority: i32,
-  readNs: u32,
-  writeNs: u32,
-  servers: u32,
-  readBytesPerUs: u32,
-  writeBytesPerUs: u32,
-  flags: u32,
-): i32 {
-  const area = swapCreate(host(), slots + 1, priority);
-  if (area === 0) return E_NO_MEMORY;
-  deviceInit(swapDevice(area), readNs, writeNs, servers, readBytesPerUs, writeBytesPerUs, flags);
-  return OK;
 }
 
 /** A VM of `pages` pages in up to `slots` memslots, which follow, and its vCPUs; `maxPages` 0xffffffff for no limit. */

@@ -21,11 +21,12 @@ import { setMemcgMax } from "../mm/memcg";
 import { pcpUpdate } from "../mm/pagealloc";
 import { spaceMemcg } from "../mm/space";
 import { stocksDrain } from "../mm/stock";
-import { swapStampsLayout } from "../mm/swaparea";
+import { swapDevice, swapStampsLayout } from "../mm/swaparea";
 import { swapCpus } from "../mm/swapstate";
 import { watermarksSet } from "../mm/watermark";
 import { zoneCpus } from "../mm/zone";
 import { costSet, costsPreset } from "../sim/costs";
+import { deviceReseed } from "../sim/device";
 import { traceCapacity, traceEnable, traceLayout } from "../sim/trace";
 import { workloadReseed } from "../workload/fill";
 import { bootFits } from "./boot";
@@ -38,6 +39,8 @@ import { host, now, setCheck, setSeed, taskAt, taskCount } from "./state";
 export function liveSeed(seed: u32): void {
   setSeed(seed);
   for (let index: u32 = 0; index < taskCount(); index++) workloadReseed(taskAt(index), seed);
+  for (let type: u32 = 0; type < mmAreas(host()); type++)
+    deviceReseed(swapDevice(mmArea(host(), type)), seed, type);
 }
 
 export function liveCosts(preset: u32): void {

@@ -134,6 +134,8 @@ export {
   VM_YOUNG,
 } from "../kvm/stats";
 export {
+  EMULATED_BY_KVM,
+  EMULATED_BY_MONITOR,
   VCPU_APF_HALTED,
   VCPU_ENDED,
   VCPU_HALTED,
@@ -356,6 +358,7 @@ export {
   STOP_NONE,
   STOP_OOM,
   STOP_POLICY,
+  STOP_READ_ERROR,
   STOP_STEP,
   STOP_TASKS,
   STOP_TIME,

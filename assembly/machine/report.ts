@@ -81,13 +81,23 @@ import {
 import { swapDevice, swapUsed } from "../mm/swaparea";
 import { swapCacheLookup } from "../mm/swapmap";
 import { ACTOR_BLOCKED, actorBlockedNs, actorClock, actorState, STAGE_COUNT } from "../sim/actor";
-import { deviceBusyNs, deviceQueuePeak, deviceReads, deviceWrites } from "../sim/device";
+import { deviceBusyNs, deviceQueuePeak, deviceReadErrors, deviceReads, deviceWrites } from "../sim/device";
 import { digestFold, digestState } from "../sim/digest";
 import { HISTOGRAM_COUNTS, histogramHighest } from "../sim/histogram";
 import { TRACE_RECORD_BYTES, traceCapacity, traceRing, traceWritten } from "../sim/trace";
 import { pagedKilled } from "../workload/paged";
 import { vcpuAt } from "./lookup";
-import { epoch, host, now, oomOverLimit, oomVm, taskAt, taskCount } from "./state";
+import {
+  epoch,
+  host,
+  now,
+  oomOverLimit,
+  oomVm,
+  readErrorDevice,
+  readErrorPage,
+  taskAt,
+  taskCount,
+} from "./state";
 import { put, table } from "./table";
 
 // What a machine tells of itself: each report writes a row of f64 into one table, which the binding reads through a view.
@@ -214,6 +224,8 @@ export const REPORT_HOST_OOM_VM: u32 = MM_COUNTS + 6;
 export const REPORT_HOST_OOM_LIMIT: u32 = MM_COUNTS + 7;
 /** The most workers that fetched pages for asynchronous page faults at once. */
 export const REPORT_HOST_WORKERS_PEAK: u32 = MM_COUNTS + 8;
+export const REPORT_HOST_READ_ERROR_PAGE: u32 = MM_COUNTS + 9;
+export const REPORT_HOST_READ_ERROR_DEVICE: u32 = MM_COUNTS + 10;
 
 export function reportHost(): void {
   const mm = host();
@@ -227,6 +239,8 @@ export function reportHost(): void {
   put(REPORT_HOST_OOM_VM, <f64>oomVm());
   put(REPORT_HOST_OOM_LIMIT, oomOverLimit() ? 1 : 0);
   put(REPORT_HOST_WORKERS_PEAK, workersPeak());
+  put(REPORT_HOST_READ_ERROR_PAGE, readErrorPage());
+  put(REPORT_HOST_READ_ERROR_DEVICE, readErrorDevice());
 }
 
 export const REPORT_DEVICE_READS: u32 = 0;
@@ -234,6 +248,7 @@ export const REPORT_DEVICE_WRITES: u32 = 1;
 export const REPORT_DEVICE_BUSY_NS: u32 = 2;
 export const REPORT_DEVICE_QUEUE_PEAK: u32 = 3;
 export const REPORT_DEVICE_SLOTS_USED: u32 = 4;
+export const REPORT_DEVICE_READ_ERRORS: u32 = 5;
 
 export function reportDevice(type: u32): void {
   const area = mmArea(host(), type);
@@ -243,6 +258,7 @@ export function reportDevice(type: u32): void {
   put(REPORT_DEVICE_BUSY_NS, <f64>deviceBusyNs(device));
   put(REPORT_DEVICE_QUEUE_PEAK, <f64>deviceQueuePeak(device));
   put(REPORT_DEVICE_SLOTS_USED, <f64>swapUsed(area));
+  put(REPORT_DEVICE_READ_ERRORS, <f64>deviceReadErrors(device));
 }
 
 export const REPORT_VCPU_BLOCKED_NS: u32 = 0;

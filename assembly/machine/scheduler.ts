@@ -11,10 +11,12 @@ import { stepTold } from "../kvm/step";
 import { VCPU_APF_HALTED, vcpuApf, vcpuMode, vcpuVm } from "../kvm/vcpu";
 import { vmId } from "../kvm/vm";
 import { TIME_NEVER } from "../memory/layout";
-import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE, STEP_OOM } from "../memory/status";
+import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE, STEP_OOM, STEP_READ_ERROR } from "../memory/status";
 import { allocOverLimit } from "../mm/alloc";
+import { faultEntry, faultIndex } from "../mm/faultstate";
 import { ksmdStep } from "../mm/ksmd";
 import { kswapdStep } from "../mm/kswapd";
+import { entryType } from "../mm/pte";
 import { userfaultServer } from "../mm/userfault";
 import { swapIoEnd } from "../mm/writeback";
 import {
@@ -42,7 +44,7 @@ import {
   STAGE_ASYNC,
   setActorClock,
 } from "../sim/actor";
-import { DIGEST_OOM, digestAdd } from "../sim/digest";
+import { DIGEST_OOM, DIGEST_READ_ERROR, digestAdd } from "../sim/digest";
 import {
   EVENT_ACCESS,
   EVENT_CALL,
@@ -86,14 +88,17 @@ import {
   STOP_NONE,
   STOP_OOM,
   STOP_POLICY,
+  STOP_READ_ERROR,
   STOP_STEP,
   STOP_TIME,
   STOP_VIOLATION,
   setNow,
   setOom,
+  setReadError,
   setStop,
   setTimeLimit,
   setTurn,
+  stoppedForGood,
   stopReason,
   timeLimit,
   turnCpu,
@@ -134,7 +139,7 @@ export function machineSetTimeLimit(ns: f64): void {
  */
 export function machineRun(accesses: u32, events: u32): u32 {
   let made: u32 = 0;
-  setStop(stopReason() === STOP_OOM ? STOP_OOM : STOP_NONE);
+  if (!stoppedForGood()) setStop(STOP_NONE);
   store<u32>(MADE, 0);
   while (stopReason() === STOP_NONE) {
     if (turnCpu() !== CPU_NONE) {
@@ -297,6 +302,14 @@ export function stepOnce(kind: u32, actor: usize): bool {
     const vm = vmId(kind === ACTOR_WORKER ? workerVm(actor) : vcpuVm(actor));
     setOom(vm, allocOverLimit(actor));
     digestAdd(DIGEST_OOM, actorClock(actor), vm, 0, 0, 0);
+    return false;
+  }
+  if (result === STEP_READ_ERROR) {
+    setNow(max<u64>(now(), actorClock(actor)));
+    setStop(STOP_READ_ERROR);
+    const vm = vmId(vcpuVm(actor));
+    setReadError(vm, faultIndex(actor), entryType(faultEntry(actor)));
+    digestAdd(DIGEST_READ_ERROR, actorClock(actor), vm, faultIndex(actor), 0, faultEntry(actor));
     return false;
   }
   if (result === STEP_DONE && kind === ACTOR_MONITOR) {

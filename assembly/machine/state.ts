@@ -26,8 +26,10 @@ const INTEGRITY: usize = 96;
 const STOP_ON_VIOLATION: usize = 100;
 const STARTED: usize = 104;
 const OOM_LIMIT: usize = 108;
-const STATE_BYTES: usize = 112;
-const STATE: usize = memory.data(112, 8);
+const READ_ERROR_PAGE: usize = 112;
+const READ_ERROR_DEVICE: usize = 116;
+const STATE_BYTES: usize = 120;
+const STATE: usize = memory.data(120, 8);
 
 const TASK_TABLE: usize = memory.data(4 * 65536, 8);
 export const MAX_TASKS: u32 = 65536;
@@ -46,6 +48,8 @@ export const STOP_IDLE: u32 = 6;
 export const STOP_STEP: u32 = 7;
 /** A policy from outside has failed to choose. */
 export const STOP_POLICY: u32 = 8;
+/** A page was needed that its device could not read. */
+export const STOP_READ_ERROR: u32 = 9;
 
 export function stateInit(): void {
   memory.fill(STATE, 0, STATE_BYTES);
@@ -129,7 +133,12 @@ export function setStop(reason: u32): void {
   store<u32>(STATE, reason, STOP);
 }
 
-/** VM whose vCPU found no memory; after STOP_OOM. */
+/** The machine has come to its end: no run goes on. */
+export function stoppedForGood(): bool {
+  return stopReason() === STOP_OOM || stopReason() === STOP_READ_ERROR;
+}
+
+/** VM whose vCPU found no memory, or whose page could not be read; after STOP_OOM or STOP_READ_ERROR. */
 export function oomVm(): u32 {
   return load<u32>(STATE, OOM_VM);
 }
@@ -142,6 +151,22 @@ export function oomOverLimit(): bool {
 export function setOom(vm: u32, overLimit: bool): void {
   store<u32>(STATE, vm, OOM_VM);
   store<u32>(STATE, overLimit ? 1 : 0, OOM_LIMIT);
+}
+
+/** After STOP_READ_ERROR: the page of its memory. */
+export function readErrorPage(): u32 {
+  return load<u32>(STATE, READ_ERROR_PAGE);
+}
+
+/** The swap area that holds it. */
+export function readErrorDevice(): u32 {
+  return load<u32>(STATE, READ_ERROR_DEVICE);
+}
+
+export function setReadError(vm: u32, page: u32, device: u32): void {
+  store<u32>(STATE, vm, OOM_VM);
+  store<u32>(STATE, page, READ_ERROR_PAGE);
+  store<u32>(STATE, device, READ_ERROR_DEVICE);
 }
 
 /** Tasks that can end and have not. */

@@ -41,7 +41,7 @@ import { zoneEndPfn, zoneStartPfn } from "../mm/zone";
 import { actorClock, actorStageNs, setActorOnlyCpu } from "../sim/actor";
 import { EVENT_ACCESS, EVENT_CALL, eventPost } from "../sim/events";
 import { vcpuAt } from "./lookup";
-import { host, now, STOP_OOM, stopReason } from "./state";
+import { host, now, stoppedForGood } from "./state";
 
 // Single steps from outside: one access of a vCPU, one call of a monitor. Each is put among what the machine has to do; the run
 // that follows stops with STOP_STEP when it has been made, and then its story can be read here.
@@ -52,7 +52,7 @@ const SUBJECT: usize = memory.data(8, 8);
 
 // A step begins, unless the machine has run out of memory: then it takes none any more, and whoever asks for one hears that at once.
 function begin(event: u32, subject: usize): void {
-  if (stopReason() === STOP_OOM || (event === EVENT_ACCESS && !stepTell(subject))) return;
+  if (stoppedForGood() || (event === EVENT_ACCESS && !stepTell(subject))) return;
   eventPost(now(), event, <u32>subject);
 }
 
@@ -60,7 +60,7 @@ function begin(event: u32, subject: usize): void {
 export function stepAccess(vm: u32, vcpu: u32, gfn: u32, write: bool, irqsOff: bool, content: u32): void {
   const actor = vcpuAt(vmAt(vm), vcpu);
   store<u32>(SUBJECT, <u32>actor);
-  if (stopReason() === STOP_OOM) return;
+  if (stoppedForGood()) return;
   stepWanted(actor, gfn, write, irqsOff);
   if (content !== 0) contentIntend(vmAt(vm), gfn, vcpu, content);
   begin(EVENT_ACCESS, actor);
@@ -239,8 +239,8 @@ export function stepAccessKind(): u32 {
   return stepKind(load<u32>(SUBJECT));
 }
 
-/** The monitor answered the last access: no memory was there for it. */
-export function stepAccessEmulated(): bool {
+/** Who has emulated the last access, EMULATED_*; 0: nobody. */
+export function stepAccessEmulated(): u32 {
   return stepEmulated(load<u32>(SUBJECT));
 }
 

@@ -33,3 +33,5 @@ export const STEP_AGAIN: i32 = 1;
 export const STEP_BLOCKED: i32 = 2;
 /** No memory can be had: the run ends. */
 export const STEP_OOM: i32 = 3;
+/** A page that cannot be read from its device is needed: the run ends. */
+export const STEP_READ_ERROR: i32 = 4;

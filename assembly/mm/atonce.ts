@@ -1,6 +1,6 @@
 import { actorClock, actorCpu, actorSpend, STAGE_CPU, STAGE_RECLAIM } from "../sim/actor";
 import { COST_SWAP_IN_CPU_NS, COST_SWAP_OUT_CPU_NS, cost } from "../sim/costs";
-import { deviceSynchronous, deviceSynchronousNs, deviceSynchronousTakes } from "../sim/device";
+import { devicePlain, deviceSynchronous, deviceSynchronousNs, deviceSynchronousTakes } from "../sim/device";
 import { DIGEST_RECLAIM, DIGEST_SWAP_OUT, digestAdd } from "../sim/digest";
 import {
   count,
@@ -102,10 +102,10 @@ export function swapRecords(): bool {
   );
 }
 
-/** The page of `entry` comes from a synchronous device, past the swap cache: one pte holds the entry, and nobody caches it. */
+/** The page of `entry` comes from a synchronous device whose reads succeed, past the swap cache: one pte holds the entry, and nobody caches it. */
 export function entryPlain(mm: usize, entry: u32): bool {
   const area = swapArea(mm, entry);
-  return load<u8>(slotByte(area, entryOffset(entry))) === 1 && deviceSynchronous(swapDevice(area));
+  return load<u8>(slotByte(area, entryOffset(entry))) === 1 && devicePlain(swapDevice(area));
 }
 
 /** Takes the frame that is at hand in `zone`. */

@@ -1,7 +1,7 @@
 import { PFN_NONE } from "../memory/layout";
 import { Policy } from "../policy/policy";
 import { policyEvict } from "../policy/registry";
-import { deviceSynchronous } from "../sim/device";
+import { devicePlain } from "../sim/device";
 import {
   countMany,
   TRACE_MM_PAGE_ALLOC,
@@ -88,7 +88,7 @@ export function exchanging(mm: usize, cpu: u32, space: usize): bool {
   if (mmHinting(mm) !== 0 || mmZones(mm) !== 1 || swapOutHeard(spaceId(space))) return false;
   if (!chargeFull(mm, cpu, space) || !slotCacheCheck(mm)) return false;
   for (let type: u32 = 0; type < mmAreas(mm); type++) {
-    if (!deviceSynchronous(swapDevice(mmArea(mm, type))) || slotsOwned(mmArea(mm, type))) return false;
+    if (!devicePlain(swapDevice(mmArea(mm, type))) || slotsOwned(mmArea(mm, type))) return false;
   }
   const zone = zoneAtHand(mm, cpu, GFP_USER_PAGE);
   if (zone === 0 || !pcpSteady(zone, cpu, gfpMigratetype(GFP_USER_PAGE))) return false;

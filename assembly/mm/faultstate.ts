@@ -60,6 +60,8 @@ export const AT_READ: u32 = 17;
 export const AT_SUBMIT: u32 = 18;
 export const AT_CACHED: u32 = 19;
 export const AT_CACHED_INSTALL: u32 = 20;
+/** The page could not be read: the fault ends with an error (VM_FAULT_SIGBUS), and the entry stays. */
+export const AT_UNREAD: u32 = 21;
 
 /** The fault waits for whatever it needs. */
 export const FAULT_WAIT: u32 = 0;

@@ -2,7 +2,13 @@ import { PFN_NONE } from "../memory/layout";
 import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
 import { actorClock, actorCpu, actorGoesOn, actorSpend, STAGE_CPU } from "../sim/actor";
 import { COST_SWAP_IN_CPU_NS, cost } from "../sim/costs";
-import { deviceSubmit, deviceSynchronous, deviceSynchronousNs, deviceWaitTag } from "../sim/device";
+import {
+  deviceReadFails,
+  deviceSubmit,
+  deviceSynchronous,
+  deviceSynchronousNs,
+  deviceWaitTag,
+} from "../sim/device";
 import { DIGEST_SWAP_IN, digestAdd } from "../sim/digest";
 import { emit, TRACE_SWAP_READPAGE } from "../sim/trace";
 import { allocated, allocBegin, allocStep } from "./alloc";
@@ -287,7 +293,7 @@ export function swapSubmitRead(mm: usize, actor: usize, pfn: u32, entry: u32, wa
   }
   swapTraceRead(entry, true, time);
   actorSpend(actor, STAGE_CPU, deviceSynchronousNs(device, false));
-  pageSet(pageOf(mm, pfn), PG_UPTODATE);
+  if (!deviceReadFails(device)) pageSet(pageOf(mm, pfn), PG_UPTODATE);
   pageUnlock(mm, pfn, actorClock(actor));
   return true;
 }

@@ -1,5 +1,5 @@
 import { PFN_NONE } from "../memory/layout";
-import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE } from "../memory/status";
+import { STEP_AGAIN, STEP_BLOCKED, STEP_DONE, STEP_READ_ERROR } from "../memory/status";
 import {
   actorClock,
   actorCpu,
@@ -10,7 +10,7 @@ import {
   STAGE_LOCK,
 } from "../sim/actor";
 import { COST_SWAP_CACHE_HIT_NS, COST_SWAP_IN_CPU_NS, cost } from "../sim/costs";
-import { deviceSynchronous, deviceSynchronousNs, deviceWaitTag } from "../sim/device";
+import { deviceReadFails, deviceSynchronous, deviceSynchronousNs, deviceWaitTag } from "../sim/device";
 import { allocated, allocBegin, allocStep } from "./alloc";
 import { FAULT_PFN, READAHEAD_OWN } from "./context";
 import {
@@ -24,6 +24,7 @@ import {
   AT_START,
   AT_SUBMIT,
   AT_SWAP,
+  AT_UNREAD,
   FAULT_MAJOR,
   FAULT_MINOR,
   FAULT_NOIO,
@@ -50,6 +51,7 @@ import {
   PG_LOCKED,
   PG_LRU,
   PG_SWAPCACHE,
+  PG_UPTODATE,
   pageGet,
   pageOf,
   pagePrivate,
@@ -83,16 +85,19 @@ import { workingsetRefault } from "./workingset";
 //     └─ a synchronous device, one user of the slot ─→ BYPASS → BYPASS_INSTALL
 //
 // A fault that must not wait ends at RETRY instead: in 2010 before anything is read, today where a page is locked because its read
-// is under way. A window of the fault's page alone is read synchronously (swap_readpage()), so that it never comes to that.
+// is under way. A window of the fault's page alone is read synchronously (swap_readpage()), so that it never comes to that. A page that its device could not read
+// ends the fault at UNREAD, with an error.
 
 /**
- * Goes on with a fault that is at AT_SWAP or later. STEP_DONE: it has ended with its frame, or is at AT_START or AT_RETRY.
+ * Goes on with a fault that is at AT_SWAP or later. STEP_DONE: it has ended with its frame, or is at AT_START or AT_RETRY; STEP_READ_ERROR: it has ended
+ * without one.
  * Returns STEP_*.
  */
 export function swapinStep(mm: usize, actor: usize): i32 {
   while (true) {
     const pc = faultAt(actor);
     if (pc === AT_START || pc === AT_RETRY) return STEP_DONE;
+    if (pc === AT_UNREAD) return STEP_READ_ERROR;
     let step = STEP_DONE;
     if (pc === AT_SWAP) {
       look(mm, actor);
@@ -251,6 +256,11 @@ function install(mm: usize, actor: usize): bool {
     faultGoto(actor, AT_START);
     return false;
   }
+  if (!pageTest(page, PG_UPTODATE)) {
+    pagePut(mm, pfn, actor);
+    faultGoto(actor, AT_UNREAD);
+    return false;
+  }
   const cpu = actorCpu(actor);
   const exclusive = (spacePte(faultSpace(actor), faultIndex(actor)) & PTE_SWP_EXCLUSIVE) !== 0;
   swapFree(mm, cpu, entry);
@@ -273,6 +283,11 @@ function bypassInstall(mm: usize, actor: usize): bool {
   const cpu = actorCpu(actor);
   faultNeeded(actor, FAULT_MAJOR);
   memcgEvents(mm, cpu, 1); // PGMAJFAULT
+  if (deviceReadFails(swapDevice(swapArea(mm, entry)))) {
+    pageFree(mm, pfn, actor);
+    faultGoto(actor, AT_UNREAD);
+    return false;
+  }
   workingsetRefault(mm, cpu, pfn, faultSpace(actor), swapCacheShadow(mm, entry));
   swapFree(mm, cpu, entry);
   lruCacheFault(mm, actor, pfn);

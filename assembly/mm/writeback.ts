@@ -1,4 +1,12 @@
-import { deviceComplete, requestCpu, requestPfn, requestStart, requestWrite } from "../sim/device";
+import {
+  deviceComplete,
+  deviceReadFails,
+  requestCpu,
+  requestDevice,
+  requestPfn,
+  requestStart,
+  requestWrite,
+} from "../sim/device";
 import { waitqueueWakeAll } from "../sim/waitqueue";
 import { mmThrottled, mmWriteback, setMmWriteback } from "./instance";
 import { lruRotate } from "./lrubatch";
@@ -30,8 +38,8 @@ export function swapIoEnd(mm: usize, request: usize, time: u64): void {
   }
   // The reader's wait is split: until a unit began with its request, and the service itself (charged when it wakes).
   pageServedFrom(mm, pfn, requestStart(request));
+  if (!deviceReadFails(requestDevice(request))) pageSet(pageOf(mm, pfn), PG_UPTODATE);
   deviceComplete(request, time);
-  pageSet(pageOf(mm, pfn), PG_UPTODATE);
   pageUnlock(mm, pfn, time);
 }
 

@@ -1,6 +1,6 @@
 import { unitsFor } from "../memory/layout";
 import { Policy, RESIDENT } from "./policy";
-import { queueAdd, queueNext, queuePrevious, queueRemove, queueReset } from "./queue";
+import { queueAdd, queueNext, queuePrevious, queueRemove, queueReset, queueSet } from "./queue";
 
 // What policies with a hand share: a bit, clear at entry and set by a hit. The hand goes from the tail to the head and round again; it
 // clears a set bit and moves on, and evicts the first page whose bit is clear. The policy's own file says where a page enters.
@@ -29,6 +29,11 @@ export function handSteps(): u32 {
   return load<u32>(STEPS);
 }
 
+/** A hand has made so many steps; or a policy that has none has let so many pages go. */
+export function handStepped(steps: u32): void {
+  store<u32>(STEPS, load<u32>(STEPS) + steps);
+}
+
 @unmanaged
 export class HandQueue extends Policy {
   hand: u32;
@@ -51,8 +56,20 @@ export class HandQueue extends Policy {
   }
 
   adopt(old: HandQueue): void {
-    this.adoptPages(old, 1);
-    this.hand = this.renumbered(old, old.hand);
+    memory.copy(this.states, old.states, old.pages);
+    memory.copy(this.placePages, old.placePages, (<usize>old.room) << 2);
+    memory.copy(this.pagePlaces, old.pagePlaces, (<usize>old.pages) << 2);
+    for (let place: u32 = 0; place <= old.room; place++) {
+      const next = this.sameNode(old, queueNext(old.links, place));
+      const previous = this.sameNode(old, queuePrevious(old.links, place));
+      queueSet(this.links, this.sameNode(old, place), next, previous);
+    }
+    this.hand = this.sameNode(old, old.hand);
+  }
+
+  /** What was `node`: places stay, the queue's own node comes after them. */
+  sameNode(old: HandQueue, node: u32): u32 {
+    return node === old.room ? this.room : node;
   }
 
   reset(): void {
@@ -82,7 +99,7 @@ export class HandQueue extends Policy {
       hand = queuePrevious(this.links, hand);
       steps++;
     }
-    store<u32>(STEPS, load<u32>(STEPS) + steps);
+    handStepped(steps);
     this.hand = queuePrevious(this.links, hand);
     this.giveUp(at, hand);
     return at;

@@ -1,3 +1,4 @@
+import { handStepped } from "./handqueue";
 import { PAGE_NONE, Policy } from "./policy";
 
 // A policy that somebody outside the core has written. Pages stand in a queue and enter at its head. When one must go and none is chosen,
@@ -174,6 +175,7 @@ export class Outside extends Policy {
     assert(page < this.pages && this.used > 0);
     if (this.chosen === 0) this.choose();
     const victim = this.chosen === 0 ? this.oldest() : this.firstChosen();
+    handStepped(1);
     this.forget(victim);
     return victim;
   }
@@ -310,6 +312,18 @@ export class Outside extends Policy {
       if (this.chosen > 0) return;
     }
     fail(OUTSIDE_NO_CHOICE, looked);
+  }
+
+  /** Writes the pages that are chosen, at most `most`, to `to`, in the order in which they go. Returns their number. */
+  next(to: usize, most: u32): u32 {
+    let pages: u32 = 0;
+    for (let place = this.nextChosen; place < this.choiceEnd && pages < most; place++) {
+      const page = this.choiceAt(place);
+      if (page === PAGE_NONE) continue;
+      store<u32>(to + ((<usize>pages) << 2), page);
+      pages++;
+    }
+    return pages;
   }
 
   /** Fills the columns from the tail on; every page is kept unless the choice says otherwise. Returns the candidates. */

@@ -25,6 +25,12 @@ export function queuePrevious(links: usize, node: u32): u32 {
   return load<u32>(link(links, node), PREVIOUS);
 }
 
+/** Writes both links of a node. */
+export function queueSet(links: usize, node: u32, next: u32, previous: u32): void {
+  store<u32>(link(links, node), next, NEXT);
+  store<u32>(link(links, node), previous, PREVIOUS);
+}
+
 export function queueReset(links: usize, queue: u32): void {
   store<u32>(link(links, queue), queue, NEXT);
   store<u32>(link(links, queue), queue, PREVIOUS);

@@ -156,6 +156,7 @@ export function policyHitState(kind: u32): u8 {
 
 /** Writes to `to` up to `most` pages that the policy will look at next when pages must go. Returns their number, 0 where it cannot tell. */
 export function policyNext(policy: Policy, to: usize, most: u32): u32 {
+  if (policy.kind === POLICY_OUTSIDE) return changetype<Outside>(policy).next(to, most);
   return policyHitState(policy.kind) === HAND_HIT ? changetype<HandQueue>(policy).next(to, most) : 0;
 }
 

@@ -2,10 +2,12 @@ import { arenaReserve, PART_EVENTS } from "../memory/arena";
 import { PAGE_BYTES, unitsFor } from "../memory/layout";
 import { STAGE_QUEUE } from "./actor";
 import { EVENT_IO, eventPost } from "./events";
+import { rngAdvance, rngBelowThreshold, rngBits, rngSeed } from "./rng";
 import { waitqueueSleep, waitqueueWakeOne } from "./waitqueue";
 
 // A block device: `servers` units that each serve one 4 KiB request at a time, behind one queue, first come, first served.
 // A device of compressed memory (synchronous) has no queue at all: its read and write are CPU work of the caller.
+// Reads may be made to fail: each on its own, as a draw of the device's random numbers says; it takes as long as one that succeeds.
 //
 // record   0      4       8       12     16     20    24       28      32       36   40     48    56     64
 //          +------+-------+-------+------+------+-----+--------+-------+--------+----+------+-----+------+-----------+
@@ -36,7 +38,10 @@ const BUSY_NS: usize = 56;
 const READS: usize = 64;
 const WRITES: usize = 72;
 const QUEUE_PEAK: usize = 80;
-export const DEVICE_BYTES: usize = 88;
+const READ_ERRORS: usize = 88; // u64
+const ERROR_RANDOM: usize = 96; // u64
+const ERROR_THRESHOLD: usize = 104; // of 2^26 reads
+export const DEVICE_BYTES: usize = 112;
 
 const REQUEST_NEXT: usize = 0;
 const REQUEST_DEVICE: usize = 4;
@@ -52,6 +57,11 @@ const REQUEST_BYTES: usize = 32;
 export const DEVICE_SYNCHRONOUS: u32 = 1;
 /** One head that reorders its queue: a request is served faster the more of them wait. */
 export const DEVICE_ROTATIONAL: u32 = 2;
+/** Some reads fail: deviceErrors(). */
+const DEVICE_FAULTY: u32 = 4;
+
+// Streams of the run's random numbers, behind those of tasks and areas.
+const ERROR_STREAM: u32 = 1 << 24;
 
 // 1,023: the NVMe driver's default queue depth; beyond it a submitter waits for a tag.
 const DEVICE_TAGS: u32 = 1023;
@@ -129,6 +139,39 @@ export function deviceStart(device: usize): void {
 
 export function deviceSynchronous(device: usize): bool {
   return (load<u32>(device, FLAGS) & DEVICE_SYNCHRONOUS) !== 0;
+}
+
+/** A synchronous device all of whose reads succeed. */
+export function devicePlain(device: usize): bool {
+  return (load<u32>(device, FLAGS) & (DEVICE_SYNCHRONOUS | DEVICE_FAULTY)) === DEVICE_SYNCHRONOUS;
+}
+
+/** From now on `threshold` of 2^26 reads fail; `number` tells the device from others of the run with this `seed`. */
+export function deviceErrors(device: usize, threshold: u32, seed: u32, number: u32): void {
+  const flags = load<u32>(device, FLAGS) & ~DEVICE_FAULTY;
+  store<u32>(device, threshold === 0 ? flags : flags | DEVICE_FAULTY, FLAGS);
+  store<u32>(device, threshold, ERROR_THRESHOLD);
+  deviceReseed(device, seed, number);
+}
+
+/** Which reads fail follows another seed. */
+export function deviceReseed(device: usize, seed: u32, number: u32): void {
+  store<u64>(device, rngSeed(seed, ERROR_STREAM + number), ERROR_RANDOM);
+}
+
+/** A read has been served: has it failed? */
+export function deviceReadFails(device: usize): bool {
+  if ((load<u32>(device, FLAGS) & DEVICE_FAULTY) === 0) return false;
+  const state = rngAdvance(load<u64>(device, ERROR_RANDOM));
+  store<u64>(device, state, ERROR_RANDOM);
+  if (!rngBelowThreshold(rngBits(state), load<u32>(device, ERROR_THRESHOLD))) return false;
+  store<u64>(device, load<u64>(device, READ_ERRORS) + 1, READ_ERRORS);
+  return true;
+}
+
+/** Reads that have failed. */
+export function deviceReadErrors(device: usize): u64 {
+  return load<u64>(device, READ_ERRORS);
 }
 
 /** One head that must travel (SWP_SOLIDSTATE is its opposite). */
@@ -238,6 +281,10 @@ export function deviceComplete(request: usize, time: u64): void {
 
 export function requestWrite(request: usize): bool {
   return load<u16>(request, REQUEST_WRITE) !== 0;
+}
+
+export function requestDevice(request: usize): usize {
+  return <usize>load<u32>(request, REQUEST_DEVICE);
 }
 
 export function requestPfn(request: usize): u32 {

@@ -14,6 +14,7 @@ export const DIGEST_INVALIDATE: u32 = 5;
 export const DIGEST_TASK: u32 = 6;
 export const DIGEST_OOM: u32 = 7;
 export const DIGEST_DISCARD: u32 = 8;
+export const DIGEST_READ_ERROR: u32 = 9;
 export const DIGEST_MIGRATE: u32 = 16;
 
 function fold(hash: u64, word: u64): u64 {

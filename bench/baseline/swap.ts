@@ -1,6 +1,6 @@
 // Swap slots of one area as a careful user would write them in TypeScript over typed arrays, by the same rules as the core: a cache of
 // 64 slots each way, clusters of 512 (or runs, on a rotational area), the linear scan, use counts and the swap cache's mark. One CPU
-// and one area, no counts beyond 62: less than the core does. It hands out the same slots.
+// and one area, no counts beyond 62: less than the core does. It hands out the same slots, and keeps what an evicted page has left.
 
 const CACHE = 64;
 const CLUSTER = 512;
@@ -20,8 +20,8 @@ type Next = typeof CHECK | typeof LINEAR | typeof DONE | typeof NOTHING;
 
 export class PlainSwap {
   private readonly map: Uint8Array;
-  /** The frame that caches a slot. */
-  private readonly cached: Uint32Array;
+  /** The frame that caches a slot, or the shadow of the page that was evicted to it. */
+  private readonly cached: Int32Array;
   /** FREE and the next free cluster, or the slots in use. */
   private readonly clusters: Uint32Array;
   private readonly cache = new Uint32Array(CACHE);
@@ -54,7 +54,7 @@ export class PlainSwap {
     private readonly random: (below: number) => number,
   ) {
     this.map = new Uint8Array(slots);
-    this.cached = new Uint32Array(slots);
+    this.cached = new Int32Array(slots);
     this.highest = slots - 1;
     this.available = slots - 1;
     const count = Math.ceil(slots / CLUSTER);
@@ -106,22 +106,41 @@ export class PlainSwap {
     if (this.map[slot] === 0) this.giveBack(slot);
   }
 
-  /** One user less. */
-  drop(slot: number): void {
-    if (--this.map[slot]! === 0) this.giveBack(slot);
+  /** The swap cache lets go of a slot that one pte holds; the page's shadow stays there. */
+  evicted(slot: number, shadow: number): void {
+    this.cached[slot] = shadow;
+    this.map[slot] = 1;
   }
 
-  private giveBack(slot: number): void {
+  /** What the page that was evicted to a slot has left, 0 for nothing. */
+  shadow(slot: number): number {
+    return this.cached[slot]!;
+  }
+
+  /** Slots that are not free, those in the caches among them. */
+  get taken(): number {
+    return this.slots - 1 - this.available;
+  }
+
+  /** One user less. Returns the slots that have become free. */
+  drop(slot: number): number {
+    return --this.map[slot]! === 0 ? this.giveBack(slot) : 0;
+  }
+
+  private giveBack(slot: number): number {
+    this.cached[slot] = 0;
     this.map[slot] = HELD;
     if (!this.active) {
       this.free(slot);
-      return;
+      return 1;
     }
+    let freed = 0;
     if (this.returns === CACHE) {
-      for (let index = 0; index < CACHE; index++) this.free(this.returned[index]!);
+      for (; freed < CACHE; freed++) this.free(this.returned[freed]!);
       this.returns = 0;
     }
     this.returned[this.returns++] = slot;
+    return freed;
   }
 
   private giveUpCache(): void {

@@ -8,6 +8,7 @@ import type { RunStatus } from "../result.js";
 export const EXIT = {
   done: 0,
   oom: 1,
+  readError: 1,
   disagreement: 1,
   usage: 2,
   violation: 3,

@@ -14,6 +14,7 @@ const ENDINGS: Record<string, string> = {
   time: "the limit of time is reached",
   signal: "by Ctrl-C; these are the results so far",
   oom: "no memory left to reclaim",
+  readError: "a page could not be read from its swap device",
   violation: "memory did not hold what was written",
 };
 
@@ -201,6 +202,9 @@ function host(result: RunResult, colors: Colors): string[] {
           ["writes", count(device.writes)],
           ["busy", time(device.busyNs)],
           ["longest queue", count(device.queuePeak)],
+          ...(device.readErrors === undefined
+            ? []
+            : [["failed reads", count(device.readErrors)] as [string, string]]),
         ]),
       ]),
     ]),

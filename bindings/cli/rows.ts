@@ -108,6 +108,7 @@ function whereItHalves(rows: Row[]): string {
     const at = `at the ${row.percent}% row (${formatBytes(row.memory)})`;
     if (row.result === null) return `the host does not start ${at}`;
     if (row.result.status === "oom") return `memory runs out ${at}`;
+    if (row.result.status === "readError") return `a page cannot be read ${at}`;
     const relative = relativeThroughput(row.result, rows[0]?.result);
     if (relative !== null && relative <= 0.5) return `throughput falls to half or less ${at}`;
   }

@@ -167,7 +167,7 @@ function keptOf<Kept>(
 }
 
 function exitOf({ result }: SweepRow): number {
-  if (result === null || result.status === "oom") return EXIT.oom;
+  if (result === null || result.status === "oom" || result.status === "readError") return EXIT.oom;
   return result.status === "violation" ? EXIT.violation : EXIT.done;
 }
 

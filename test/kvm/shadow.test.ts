@@ -46,6 +46,18 @@ test("a first touch walks the guest's tables and makes a page of sptes for each"
   assert.is(machine.access("db", 0, 8, "read").exits, 1);
 });
 
+test("a write to a table above level 1 is made by KVM, not by the monitor", async () => {
+  const machine = await shadow([]);
+  machine.access("db", 0, 7, "write");
+  const above = [LEAF_TABLE - 1, LEAF_TABLE - 2, LEAF_TABLE - 3];
+  assert.equal(
+    above.map((gfn) => machine.access("db", 0, gfn, "write").fault),
+    ["emulated", "emulated", "emulated"],
+  );
+  assert.is(machine.result().vms[0]!.mmio.exits, 0);
+  machine.check();
+});
+
 test("with the bits clear, the first write to a page that was read faults again, for the guest's dirty bit", async () => {
   const machine = await shadow([], { guest: { accessedDirty: "clear" } });
   const exits = (["read", "write", "read", "write"] as const).map((mode) => machine.access("db", 0, 3, mode));
