@@ -40,7 +40,6 @@ function activity(steps: [string, string[], string[]][], minflt = 0) {
   return monitorActivity({
     steps: steps.map(([command], step) => ({ step, command, vmm_minflt: minflt, vmm_majflt: 0 })),
     slots: [SLOT],
-    hugePages: false,
     events: capturedEvents(text.join("\n")),
     swapIns: () => undefined,
     record: "x".repeat(100),

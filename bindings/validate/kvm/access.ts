@@ -9,17 +9,11 @@ const access: Command = (guest, [vcpu, slot, ...words], step) => {
   const generation = words[5];
   const cpus = faultCpus(step);
   const target = guest.slot(slot);
-  const charges = [...step.charges];
   let faults = 0;
   for (const page of pages) {
     const cpu = cpus[faults] ?? cpus.at(-1) ?? cpuOf(step);
     faults += guest.access(Number(vcpu), target, page, write, cpu, words.at(-1) === "irq", generation);
-    while (charges[0] !== undefined && charges[0].fault <= faults) {
-      guest.chargeBesides(charges.shift()!.pages, cpu);
-    }
   }
-  const changed = step.charges.reduce((sum, { pages: more }) => sum + more, 0);
-  guest.chargeBesides(-changed, cpuOf(step)); // the monitor's system calls behind the step undo it
 };
 
 // access2 <slot> …: two virtual CPUs at once, one a half of the list, each on a CPU of its own where there are two.

@@ -10,7 +10,6 @@ import type { PagerSetting } from "../../pager.js";
 import type { EntryBits } from "../../pagetable.js";
 import type { Advice } from "../../stepping.js";
 import type { CapturedStep, KvmScenario, StepSummary } from "./captured.js";
-import type { ChargeChange } from "./charges.js";
 import type { TraceEvent } from "./tracetext.js";
 
 const PAGE_BYTES = 4096;
@@ -27,8 +26,6 @@ export interface StepInput {
   summary: StepSummary | undefined;
   /** The step's events in the capture: their CPUs are an input. */
   events: readonly TraceEvent[];
-  /** What its cgroup is charged for besides changes within the step. */
-  charges: readonly ChargeChange[];
 }
 
 export interface GuestSlot {
@@ -151,13 +148,6 @@ export class CapturedGuest {
     if (this.max === "max") return;
     const charged = this.writeCgroup("memory.max", "max", cpu);
     this.unknown = this.max - (charged + pages) * PAGE_BYTES;
-    this.limit(this.max, cpu);
-  }
-
-  /** The cgroup of the capture is charged for so many pages more besides, below 0 for fewer. */
-  chargeBesides(pages: number, cpu: number): void {
-    if (pages === 0 || this.max === "max") return;
-    this.unknown += pages * PAGE_BYTES;
     this.limit(this.max, cpu);
   }
 

@@ -3,11 +3,11 @@
 // `pagemap`). Reclaim of the capture tells which pages there are, in which order, and whether they were used; the reads of swap tell when they came back.
 
 import type { CapturedStep } from "./captured.js";
-import { CapturedCharges, type StepCharges } from "./charges.js";
 import type { SlotPlace } from "./quantities.js";
 import { type CapturedEvents, fieldOf, swapOffset, type TraceEvent } from "./tracetext.js";
 
 const PAGE_BYTES = 4096;
+const TABLE_PAGES = 512;
 /** PAGEVEC_SIZE */
 const BATCH_PAGES = 15;
 
@@ -25,7 +25,9 @@ export interface MonitorActivity {
 }
 
 /** What the monitor did in a step and behind it, before the next one. */
-export interface StepActivity extends StepCharges {
+export interface StepActivity {
+  /** Pages that can be charged in the step until the limit is met for the first time; unknown if it is not. */
+  room: number | undefined;
   /** Pages that it read back within the step, then those read before the step's counters were taken, then all others. */
   reads: number[];
   counted: number[];
@@ -43,8 +45,6 @@ export interface StepActivity extends StepCharges {
 export interface MonitorSource {
   steps: readonly CapturedStep[];
   slots: readonly SlotPlace[];
-  /** Some slot has huge pages. */
-  hugePages: boolean;
   events: CapturedEvents;
   /** pswpin of the step's counters. */
   swapIns: (step: number) => number | undefined;
@@ -71,7 +71,7 @@ const NOTHING: MonitorActivity = {
 
 /** Reads the monitor's activity out of a capture. Without a memory cgroup of its own it does not matter. */
 export function monitorActivity(source: MonitorSource): MonitorActivity {
-  const { steps, slots, events, hugePages } = source;
+  const { steps, events } = source;
   if (!steps.some(({ command }) => command.startsWith("memcg "))) return NOTHING;
   const { looks, within, behind } = looksOf(source);
   const met = Math.max(0, ...looks.map(({ page }) => page + 1));
@@ -79,7 +79,7 @@ export function monitorActivity(source: MonitorSource): MonitorActivity {
   const first = new Set(looks.filter(({ step }) => step === firstLooked).map(({ page }) => page)).size;
   const ends = recordEnds(source.record);
   const activity = new Map<number, StepActivity>();
-  const charges = new CapturedCharges(slots, hugePages);
+  const known = new Set<number>();
   let pages = first;
   let files = 0;
   for (const captured of steps) {
@@ -90,7 +90,7 @@ export function monitorActivity(source: MonitorSource): MonitorActivity {
     const inStep = (events.within.get(step) ?? []).filter(({ name }) => name === "swap_readpage").length;
     const counted = Math.min(later.length, Math.max(0, (source.swapIns(step) ?? inStep) - inStep));
     const own: StepActivity = {
-      ...charges.step(captured, events.within.get(step) ?? []),
+      room: roomIn(captured, source, known),
       reads,
       counted: later.slice(0, counted),
       behind: later.slice(counted),
@@ -159,7 +159,7 @@ function looksOf({ steps, slots, events }: MonitorSource) {
   return { looks, within, behind };
 }
 
-/** Pages that were in use when reclaim looked at them first behind `step`; those that had to be read back by then were not. */
+/** Pages that were in use when reclaim looked at them first behind `step`. One that was read from swap before that lay there, and nobody used it. */
 function usedBehind(step: number, looks: readonly Look[]): number[] {
   const next = new Map<number, Look["found"]>();
   for (const look of looks) {
@@ -202,4 +202,41 @@ function filledBefore({ steps, slots, events }: MonitorSource, first: number): n
   const missing = faulted.slice(0, BATCH_PAGES).findIndex((page) => !looked.includes(page));
   const batched = missing < 0 ? 0 : BATCH_PAGES - 1 - missing;
   return (((batched - first) % BATCH_PAGES) + BATCH_PAGES) % BATCH_PAGES;
+}
+
+/**
+ * What the cgroup is charged besides decides how many pages a limit leaves room for. The first fault of a step that has to reclaim tells: until then
+ * the step's faults have brought in so many pages, out of swap or new, and tables for them.
+ * @param known what has been faulted in before: pages, and tables below 0
+ */
+function roomIn(
+  { step, command }: CapturedStep,
+  { events, slots }: MonitorSource,
+  known: Set<number>,
+): number | undefined {
+  let charged = 0;
+  let room: number | undefined;
+  let read = false;
+  let gfn = 0;
+  const come = (what: number): void => {
+    if (!known.has(what)) charged += 1;
+    known.add(what);
+  };
+  for (const { name, fields } of events.within.get(step) ?? []) {
+    if (name === "mm_vmscan_memcg_reclaim_begin") {
+      room ??= charged;
+    } else if (name === "swap_readpage") {
+      charged += 1;
+      read = true;
+    } else if (name === "kvm_page_fault") {
+      read = false;
+      gfn = Math.floor(fieldOf({ fields }, "address ") / PAGE_BYTES);
+      const slot = slots.find((each) => gfn >= each.gfn && gfn < each.gfn + each.pages);
+      if (slot !== undefined) come(-1 - Math.floor((slot.hva / PAGE_BYTES + gfn - slot.gfn) / TABLE_PAGES));
+    } else if (name === "kvm_mmu_set_spte") {
+      if (read) known.add(gfn);
+      else come(gfn);
+    }
+  }
+  return command.startsWith("access") ? room : undefined;
 }

@@ -21,7 +21,8 @@ export function ownSlot({ pages, files }: MonitorActivity): { gfn: number; pages
 /**
  * Changes of counters that the monitor's system calls make between two steps. Memory for the kernel's own objects is counted in bytes, so that any of
  * it is enough for the counters to be brought up to date by the next one who wants them: when the monitor reads memory.stat, for which the kernel
- * takes a buffer, and when it reclaims next, because that buffer has been given back. Each stands as a read of a page of zeroes.
+ * takes a buffer, and when it reclaims next, because that buffer has been given back. Each stands as a read of a page of zeroes. That they are
+ * enough both times is an assumption: no event of a capture shows them, and the number only has to be above what makes two CPUs' counters due.
  */
 const KERNEL_CHANGES = 256;
 /** PAGEVEC_SIZE */

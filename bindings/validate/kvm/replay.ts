@@ -47,7 +47,6 @@ export async function replayKvm(
   const activity = monitorActivity({
     steps: captured.steps,
     slots: allPlaces(captured),
-    hugePages: captured.memslots.some(({ thp }) => thp),
     events,
     swapIns: (step) => summary.steps.find((each) => each.step === step)?.host["pswpin"],
     record: text?.("scenario.json") ?? "",
@@ -93,7 +92,6 @@ async function repeat(
         captured: step,
         summary: expected,
         events: input.get(step.step) ?? [],
-        charges: activity.steps.get(step.step)?.changes ?? [],
       });
     } catch (cause) {
       const what = cause instanceof Error ? cause.message : String(cause);
