@@ -103,6 +103,7 @@ export interface CoreFunctions extends ExploreCalls {
   bootFiniteTasks: Call;
   atOnceAllow: Call;
   atOnceEvents: Call;
+  atOnceLastSlot: Call;
   atOnceEventsBytes: Call;
   atOnceFrames: Call;
   atOnceFramesBytes: Call;

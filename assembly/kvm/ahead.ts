@@ -1,5 +1,5 @@
 import { pageOf } from "../mm/page";
-import { entryOffset, PTE_WRITE, pteEntry, ptePfn, ptePresent, pteSwapped } from "../mm/pte";
+import { entryOffset, PTE_WRITE, pteEntry, ptePfn, ptePresent, pteSwapped, pteZero } from "../mm/pte";
 import { spacePolicy, spacePte } from "../mm/space";
 import { slotByte, slotCached, swapArea } from "../mm/swaparea";
 import { handSteps } from "../policy/handqueue";
@@ -15,9 +15,9 @@ import { walkLeaf } from "./walk";
 // looked at when the one before it is known; so do those of the page that goes. Those of the accesses, and of the pages, that come next do not depend on
 // them: looked at all at once, the processor waits for them together. Nothing is done with what is found, so a run is the same without it.
 
-/** Accesses that are looked at together. */
+/** Accesses that are looked at together; the arrays below have room for them. */
 const AHEAD: u32 = 32;
-/** Places of a policy's hand that are looked at together. */
+/** Pages of a policy that are looked at together; likewise. */
 const PLACES: u32 = 32;
 /** Tables of a smaller guest (128 MiB) stay in the caches. */
 const PAGES_LEAST: u32 = 1 << 15;
@@ -26,9 +26,9 @@ const PAGES_LEAST: u32 = 1 << 15;
 const LOADED: usize = memory.data(8, 8);
 // Swap entries and frames that the first look has found; what is behind them is for a second one.
 const FOUND: usize = memory.data(4 * 32, 8);
-const FRAMES: usize = memory.data(4 * 32, 8);
-// Guest frames of the entries.
-const LEAVES: usize = memory.data(4 * 32, 8);
+const PFNS: usize = memory.data(4 * 32, 8);
+// The gfns of the entries.
+const GFNS: usize = memory.data(4 * 32, 8);
 // handSteps() at the end of the places that were looked at, and whose they are.
 const SEEN_TO: usize = memory.data(4, 4);
 const SEEN_VM: usize = memory.data(4, 4);
@@ -65,15 +65,16 @@ export function accessAhead(vcpu: usize, vm: usize, at: usize, end: usize, base:
     const pte = spacePte(space, index);
     const swapped = pteSwapped(pte);
     store<u32>(FOUND + ((<usize>found) << 2), swapped ? pteEntry(pte) : 0);
-    store<u32>(LEAVES + ((<usize>found) << 2), gfn);
+    store<u32>(GFNS + ((<usize>found) << 2), gfn);
     found += swapped ? 1 : 0;
     // A write to a page that was read from swap looks at its record.
-    const reused = ptePresent(pte) && (pte & PTE_WRITE) === 0 && (load<u32>(next) | force) >> 31 !== 0;
-    store<u32>(FRAMES + ((<usize>frames) << 2), ptePfn(pte));
+    const reused =
+      ptePresent(pte) && !pteZero(pte) && (pte & PTE_WRITE) === 0 && (load<u32>(next) | force) >> 31 !== 0;
+    store<u32>(PFNS + ((<usize>frames) << 2), ptePfn(pte));
     frames += reused ? 1 : 0;
   }
   const mm = vmMm(vm);
-  store<u64>(LOADED, loaded ^ slotsAhead(mm, directory, found) ^ recordsAhead(mm, FRAMES, frames));
+  store<u64>(LOADED, loaded ^ slotsAhead(mm, directory, found) ^ recordsAhead(mm, PFNS, frames));
 }
 
 function recordsAhead(mm: usize, from: usize, frames: u32): u64 {
@@ -87,7 +88,7 @@ function recordsAhead(mm: usize, from: usize, frames: u32): u64 {
 function slotsAhead(mm: usize, directory: usize, found: u32): u64 {
   let loaded: u64 = 0;
   for (let at: usize = 0; at < (<usize>found) << 2; at += 4) {
-    const gfn = load<u32>(LEAVES + at);
+    const gfn = load<u32>(GFNS + at);
     const table = <usize>load<u32>(directory + ((<usize>(gfn >> 9)) << 2));
     if (table !== 0) loaded ^= load<u64>(table + ((<usize>(gfn & 511)) << 3));
     const entry = load<u32>(FOUND + at);
@@ -115,7 +116,7 @@ export function victimsAhead(vm: usize): void {
     loaded ^= <u64>load<u8>(policy.states + index);
     const pte = spacePte(space, index);
     store<u32>(FOUND + ((<usize>found) << 2), ptePfn(pte));
-    found += ptePresent(pte) ? 1 : 0;
+    found += ptePresent(pte) && !pteZero(pte) ? 1 : 0;
   }
   store<u64>(LOADED, loaded ^ recordsAhead(mm, FOUND, found));
 }

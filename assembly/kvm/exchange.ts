@@ -14,6 +14,7 @@ import { FAULT_MAJOR } from "../mm/fault";
 import { GFP_USER_PAGE } from "../mm/gfp";
 import { idealizedFailed } from "../mm/idealized";
 import { lruBatchesHold } from "../mm/lrubatch";
+import { memcgEvents } from "../mm/memcgstat";
 import { PG_ANON_EXCLUSIVE, pageIndex, pageOf, pageTest } from "../mm/page";
 import { zoneAtHand } from "../mm/pagealloc";
 import { PSI_SWAP_IN, psiMemstall, psiStalled } from "../mm/psi";
@@ -87,23 +88,25 @@ import { LEVEL_4K, walkLeaf } from "./walk";
 // (exchangesBegin()), and holds until somebody else acts or another fault comes between; what every such fault counts is counted when
 // they end (exchangesEnd()). The history is the same, byte by byte: test/kvm/atonce.test.ts.
 //
-// Measured: 1.8 to 2 times the accesses a second in a guest of 16 MiB, 1.35 times in one of 1 GiB (docs/performance.md).
+// In the kernel's words: a direct reclaim of one page at the cgroup's limit and the swap-in that wanted it. docs/performance.md says what it gains.
 //
-// record   0           4      8         12      16          24     32        40
-//          +-----------+------+---------+-------+-----------+------+---------+-------+
-//          | exchanges | zaps | victim  | bits  | latest    | most | reclaim | cpu   |   since exchangesBegin()
-//          +-----------+------+---------+-------+-----------+------+---------+-------+
-//          48      56          64     72         80         88
-//          +-------+-----------+------+----------+----------+
-//          | flush | reclaim   | cpu  | flush    | sptes r, w, entered, stages
-//          +-------+-----------+------+----------+----------+
+// record   0           4      8        12     16       24     32        40    48      56            64        72
+//          +-----------+------+--------+------+--------+------+---------+-----+-------+-------------+---------+-----------+
+//          | exchanges | zaps | victim | bits | latest | most | reclaim | cpu | flush | lastReclaim | lastCpu | lastFlush |
+//          +-----------+------+--------+------+--------+------+---------+-----+-------+-------------+---------+-----------+
+//          80         96        104
+//          +----------+---------+--------+
+//          | sptes ×2 | entered | stages |
+//          +----------+---------+--------+
 //
-// victim    gfn of the last page that went
-// entered   when the vCPU was back in its guest from the last one
-// stages    the last fault was an exchange, and its stages and that time are still to be noted
-// latest    no fault that begins later is certain to end before anything else is due
-// most      the longest, in ns; then the ns of three stages, in all and of the last one
-// sptes     of a fault that reads and of one that writes, without a frame; bits: those of leafbits.ts, two each
+// exchanges  and zaps, most and the ns of three stages: in all since exchangesBegin(); last…: of the last one
+// victim     gfn of the last page that went
+// bits       those of leafbits.ts for the two sptes, two each
+// latest     no fault that begins later is certain to end before anything else is due
+// most       the longest, in ns
+// sptes      of a fault that reads and of one that writes, without a frame
+// entered    when the vCPU was back in its guest from the last one
+// stages     the last fault was an exchange, and its stages and that time are still to be noted
 
 const SINCE: usize = memory.data(108, 8);
 const EXCHANGES: usize = 0;
@@ -206,7 +209,10 @@ export function exchangesPause(vcpu: usize): void {
   );
 }
 
-/** It has been gone through, and the next faults can exchange pages as before. */
+/**
+ * It has been gone through, and the next faults can exchange pages as before: it allocates nothing, charges nothing, takes no slot and posts no event, so what
+ * exchangesBegin() has found still holds; but it may have put the page into a batch.
+ */
 export function exchangesGoOn(vcpu: usize, vm: usize): bool {
   return lruBatchesHold(vmMm(vm), actorCpu(vcpu)) !== PFN_NONE;
 }
@@ -227,11 +233,11 @@ export function exchange(vcpu: usize, vm: usize, leaf: usize, gfn: u32, index: u
   const began = actorClock(vcpu);
   const pte = spacePte(space, index);
   if (began >= load<u64>(SINCE, LATEST) || !pteSwapped(pte)) return EXCHANGE_OTHER;
-  assert(!sptePresent(load<u64>(leaf))); // no spte maps what the host has unmapped
   const entry = pteEntry(pte);
   const area = swapArea(mm, entry);
   if (load<u8>(slotByte(area, entryOffset(entry))) !== 1) return EXCHANGE_OTHER;
   if (changetype<Policy>(spacePolicy(space)).used === 0 || slotsLeft(mm, cpu) === 0) return EXCHANGE_OTHER;
+  if (load<u64>(leaf) !== SPTE_NONE) return EXCHANGE_OTHER; // what an access from before there was a slot has left
 
   // Exit; a page goes.
   const exitNs = <u64>cost(COST_VM_EXIT_NS);
@@ -246,6 +252,7 @@ export function exchange(vcpu: usize, vm: usize, leaf: usize, gfn: u32, index: u
   const victimIndex = pageIndex(pageOf(mm, victim));
   const victimGfn = frameOf(vm, victimIndex);
   if (victimGfn === GFN_NONE || !exchangePlain(mm, space, victim)) {
+    memcgEvents(mm, cpu, 1); // the page that has left its batch
     byChoice(vcpu, vm, gfn, index, entry, write, victim);
     return EXCHANGE_STEPS;
   }

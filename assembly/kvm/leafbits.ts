@@ -39,9 +39,7 @@ export function spteSetKnown(vm: usize, entry: usize, spte: u64, bits: u32): voi
 
 /** The bits of all entries of a leaf table against the entries. */
 export function checkLeafBits(vm: usize, table: usize): void {
-  const origin = tableBits(vmTablePool(vm));
   for (let entry = table; entry < table + 4096; entry += 8) {
-    const bits = (<u32>load<u8>(origin + (entry >> 5)) >> ((<u32>(entry >> 3) & 3) << 1)) & 3;
-    assert(bits === leafBits(load<u64>(entry), vmFormat(vm)));
+    assert(leafBitsAt(vm, entry) === leafBits(load<u64>(entry), vmFormat(vm)));
   }
 }

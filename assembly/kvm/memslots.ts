@@ -148,6 +148,11 @@ export function gfnToMemslot(slots: usize, gfn: u32): usize {
   return slot;
 }
 
+/** Address of the slot that was found last. */
+export function memslotsLast(slots: usize): usize {
+  return slots + LAST;
+}
+
 /** id_to_memslot(): 0 when there is no slot of that number. */
 export function memslotById(slots: usize, id: u32): usize {
   for (let place: u32 = 0; place < load<u32>(slots, COUNT); place++) {

@@ -1,5 +1,7 @@
 import { allowAtOnce } from "../kvm/atonce";
+import { memslotsLast } from "../kvm/memslots";
 import { KVM_CONTEXT_END, TLB_PFNS, TLB_SET_MASK, TLB_WAYS } from "../kvm/vcpu";
+import { vmSlots } from "../kvm/vm";
 import { vmAt } from "../kvm/vmtable";
 import { ACTOR_BYTES } from "../sim/actor";
 import { EVENT_BYTES, eventsCapacity, eventsHeap, eventsPosted } from "../sim/events";
@@ -7,7 +9,7 @@ import { vcpuAt } from "./lookup";
 
 // For the tests that compare machines whose plain faults go through in one go with machines whose faults all go by steps
 // (kvm/atonce.ts): the switch, and which memory may differ: what a vCPU's machines of steps have left behind, the frames beside its TLB,
-// which are kept and read only where contents are checked, and the numbers that pending events were given.
+// which are kept and read only where contents are checked, the memslot found last, and the numbers that pending events were given.
 
 /** From now on plain faults go through in one go, or by steps. */
 export function atOnceAllow(allow: bool): void {
@@ -34,6 +36,11 @@ export function atOnceFrames(vm: u32, vcpu: u32): usize {
 export function atOnceFramesBytes(vm: u32, vcpu: u32): u32 {
   const actor = vcpuAt(vmAt(vm), vcpu);
   return ((load<u32>(actor, TLB_SET_MASK) + 1) * load<u32>(actor, TLB_WAYS)) << 2;
+}
+
+/** Where a VM keeps the memslot found last. */
+export function atOnceLastSlot(vm: u32): usize {
+  return memslotsLast(vmSlots(vmAt(vm)));
 }
 
 /** Where the queue of events lies. */

@@ -220,7 +220,7 @@ export class Outside extends Policy {
       if (!this.resident(page)) continue;
       const place = load<u32>(this.row(page), PLACE);
       if ((this.state(page) & CHOSEN) === 0) assert(this.ringAt(place) === page);
-      else assert(place >= this.nextChosen && this.choiceAt(place) === page);
+      else assert(place >= this.nextChosen && place < this.choiceEnd && this.choiceAt(place) === page);
     }
   }
 

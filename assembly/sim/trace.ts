@@ -137,7 +137,7 @@ export function count(event: u32): void {
   store<u64>(counter, load<u64>(counter, COUNTS) + 1, COUNTS);
 }
 
-/** The same for `times` events at once. */
+/** The same for `times` events at once, while no record of any event is kept: the order among events would be lost. */
 export function countMany(event: u32, times: u32): void {
   assert(!traceRecords());
   const counter = TRACE + ((<usize>event) << 3);
