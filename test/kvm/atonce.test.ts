@@ -358,7 +358,8 @@ test("pages that come back after their slot has agree with those by steps, whate
   for (let round = 0; round < 3; round++) {
     for (const slot of [null, slots[1]!]) {
       for (const machine of pair.machines) machine.setMemslot("a", 1, slot);
-      runBoth(pair, [700, 300], (accesses += 4000), [1]);
+      accesses += 4000;
+      runBoth(pair, [700, 300], accesses, [1]);
     }
   }
   const { mmio, faults } = pair.machines[0].result().vms[0]!;
