@@ -14,7 +14,6 @@ import { FAULT_MAJOR } from "../mm/fault";
 import { GFP_USER_PAGE } from "../mm/gfp";
 import { idealizedFailed } from "../mm/idealized";
 import { lruBatchesHold } from "../mm/lrubatch";
-import { memcgEvents } from "../mm/memcgstat";
 import { PG_ANON_EXCLUSIVE, pageIndex, pageOf, pageTest } from "../mm/page";
 import { zoneAtHand } from "../mm/pagealloc";
 import { PSI_SWAP_IN, psiMemstall, psiStalled } from "../mm/psi";
@@ -74,13 +73,12 @@ import { MAP_BEFORE_LOCK, pageFaultBegin } from "./fault";
 import { flushRemoteTlbs } from "./flush";
 import { vmInvalidated, vmInvalidateSeq } from "./invalidation";
 import { leafBits, leafBitsAt, spteSetKnown } from "./leafbits";
-import { memslotFirst, memslotFlags, memslotGfnOf, memslotPages, memslotUnbacked } from "./memslot";
-import { memslotAt, memslotCount } from "./memslots";
+import { memslotFlags, memslotUnbacked } from "./memslot";
 import { SPTE_NONE, spteFor, spteOfFault, sptePfn, sptePresent } from "./spte";
 import { faultLatency, faultsRecord, VM_RETRIES, VM_UNMAPPED, vmCountAdd } from "./stats";
 import { tlbFlush } from "./tlb";
 import { setVcpuFlushRequest, vcpuIndex, vcpuNext } from "./vcpu";
-import { vmFormat, vmId, vmMm, vmSlots, vmSpace, vmStats, vmVcpuList } from "./vm";
+import { vmFormat, vmId, vmMm, vmSpace, vmStats, vmVcpuList } from "./vm";
 import { LEVEL_4K, walkLeaf } from "./walk";
 
 // The fault of a guest that is short of memory all the time: a page comes from swap, another one goes there, and the vCPU is back. atonce.ts goes through any
@@ -250,9 +248,8 @@ export function exchange(vcpu: usize, vm: usize, leaf: usize, gfn: u32, index: u
   }
   exchangeDrain(mm, cpu, space);
   const victimIndex = pageIndex(pageOf(mm, victim));
-  const victimGfn = frameOf(vm, victimIndex);
+  const victimGfn = gfnOf(vm, victimIndex);
   if (victimGfn === GFN_NONE || !exchangePlain(mm, space, victim)) {
-    memcgEvents(mm, cpu, 1); // the page that has left its batch
     byChoice(vcpu, vm, gfn, index, entry, write, victim);
     return EXCHANGE_STEPS;
   }
@@ -302,13 +299,6 @@ export function exchange(vcpu: usize, vm: usize, leaf: usize, gfn: u32, index: u
   store<u32>(SINCE, victimGfn, VICTIM);
   store<u32>(SINCE, 1, STAGES);
   return EXCHANGE_DONE;
-}
-
-// gfnOf(), by a shorter way where there is one slot.
-function frameOf(vm: usize, index: u32): u32 {
-  if (memslotCount(vmSlots(vm)) !== 1) return gfnOf(vm, index);
-  const slot = memslotAt(vmSlots(vm), 0);
-  return index - memslotFirst(slot) < memslotPages(slot) ? memslotGfnOf(slot, index) : GFN_NONE;
 }
 
 // The leaf entry at `leaf` is present. The bits tell of most, and nothing waits for the entry then.

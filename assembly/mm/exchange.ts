@@ -31,7 +31,7 @@ import {
 } from "./instance";
 import { lruBatchesHold, lruBatchFirst, lruBatchMove } from "./lrubatch";
 import { lruRemove } from "./memcg";
-import { memcgEventsMany } from "./memcgstat";
+import { memcgEvents, memcgEventsMany } from "./memcgstat";
 import {
   PG_ACTIVE,
   PG_ANON_EXCLUSIVE,
@@ -75,8 +75,8 @@ import { blockType } from "./zone";
 // What memory management does in a fault that exchanges pages (kvm/exchange.ts): the changes of mm/atonce.ts for a cgroup that is full, where a page goes for each
 // that comes. What every such fault does in the same way, whoever its pages are, is asked once, before the first of them, and added up once, after the last.
 
-/** Changes of a cgroup's counters by one exchange, but for those of workingset.ts: of atonce.ts, evictEnds() and swapInEnds(), and the move from a batch. */
-const MEMCG_EVENTS: u32 = 7 + 4 + 1;
+/** Changes of a cgroup's counters by one exchange, but for those that happen one by one: of atonce.ts, evictEnds() and swapInEnds(). */
+const MEMCG_EVENTS: u32 = 7 + 4;
 
 /**
  * Faults on `cpu` for pages of `space` exchange pages until somebody else acts: the cgroup is full, an idealized policy chooses what goes, all swap
@@ -121,6 +121,7 @@ export function exchangePlain(mm: usize, space: usize, pfn: u32): bool {
 /** lru_add_drain_all(), when lruBatchesHold() has said so or an exchange was the last that happened. */
 export function exchangeDrain(mm: usize, cpu: u32, space: usize): void {
   lruBatchMove(mm, cpu, spaceMemcg(space));
+  memcgEvents(mm, cpu, 1);
 }
 
 /** The page in frame `pfn` leaves its list, and gets the slot at hand. Returns the entry. */
