@@ -1,37 +1,43 @@
-import { pageOf } from "../mm/page";
-import { entryOffset, PTE_WRITE, pteEntry, ptePfn, ptePresent, pteSwapped, pteZero } from "../mm/pte";
-import { spacePolicy, spacePte } from "../mm/space";
+import { entryOffset, pteEntryAny, pteSwapped } from "../mm/pte";
+import { spacePolicy, spacePte, spacePteAt } from "../mm/space";
 import { slotByte, slotCached, swapArea } from "../mm/swaparea";
 import { handSteps } from "../policy/handqueue";
 import { Policy } from "../policy/policy";
-import { POLICY_OUTSIDE, policyNext } from "../policy/registry";
-import { memslotHolds, memslotIndex, memslotUnbacked } from "./memslot";
+import { POLICY_OUTSIDE, policyAhead, policyAheadFrom } from "../policy/registry";
+import { memslotFirst, memslotGfn, memslotPages, memslotUnbacked } from "./memslot";
 import { memslotSearch } from "./memslots";
 import { AHEAD_FROM, AHEAD_TO, DIRECTORY } from "./vcpu";
 import { vmGfnEnd, vmIsShadow, vmMm, vmSlots, vmSpace, vmUnalias } from "./vm";
-import { walkLeaf } from "./walk";
 
 // A fault waits for memory: the leaf entry of its access, the pte, the slot and what the swap cache has of it lie far apart, and each is
 // looked at when the one before it is known; so do those of the page that goes. Those of the accesses, and of the pages, that come next do not depend on
 // them: looked at all at once, the processor waits for them together. Nothing is done with what is found, so a run is the same without it.
+//
+//        at                     near                    far
+//   ------+----------------------+-----------------------+------------------   the stream, or the places that the policy's hand comes to
+//         | all has been seen    | the ptes have         | nothing yet
+//
+// A look goes STRIDE further: at what the ptes of the next stretch lead to, and at the ptes of the one after it, so it never waits for what it finds.
+// The loops have as little in them as can be, and nothing that has to be guessed: the processor sees all of their loads before the first one answers.
 
-/** Accesses that are looked at together; the arrays below have room for them. */
-const AHEAD: u32 = 32;
-/** Pages of a policy that are looked at together; likewise. */
-const PLACES: u32 = 32;
+/** Accesses, or places, by which a look goes further. */
+const STRIDE: u32 = 32;
+/** A look is due when so many are left. */
+const LEFT: u32 = 16;
 /** Tables of a smaller guest (128 MiB) stay in the caches. */
 const PAGES_LEAST: u32 = 1 << 15;
 
+const GFN_MASK: u32 = 0x7fffffff;
+
 // Something must become of what is loaded.
 const LOADED: usize = memory.data(8, 8);
-// Swap entries and frames that the first look has found; what is behind them is for a second one.
-const FOUND: usize = memory.data(4 * 32, 8);
-const PFNS: usize = memory.data(4 * 32, 8);
-// The gfns of the entries.
+// Swap entries that the ptes of a stretch hold, and the gfns of their accesses; also pages of a policy.
+const ENTRIES: usize = memory.data(4 * 32, 8);
 const GFNS: usize = memory.data(4 * 32, 8);
-// handSteps() at the end of the places that were looked at, and whose they are.
-const SEEN_TO: usize = memory.data(4, 4);
+// Of the policy: whose it is, handSteps() at the end of the places that have been seen, and where the next ones begin.
 const SEEN_VM: usize = memory.data(4, 4);
+const SEEN_TO: usize = memory.data(4, 4);
+const SEEN_FROM: usize = memory.data(4, 4);
 
 /** The tables of `vm` are so large that it is worth looking ahead. */
 export function aheadHelps(vm: usize): bool {
@@ -40,83 +46,90 @@ export function aheadHelps(vm: usize): bool {
 
 /** The access at `at` of a stream that goes on to `end` has faulted. */
 export function accessAhead(vcpu: usize, vm: usize, at: usize, end: usize, base: u32, force: u32): void {
-  if (!aheadHelps(vm)) return;
-  if (at >= <usize>load<u32>(vcpu, AHEAD_FROM) && at < <usize>load<u32>(vcpu, AHEAD_TO)) return;
-  const to = min<usize>(end, at + ((<usize>(AHEAD + 1)) << 2));
-  store<u32>(vcpu, <u32>at, AHEAD_FROM);
-  store<u32>(vcpu, <u32>to, AHEAD_TO);
-  const directory = <usize>load<u32>(vcpu, DIRECTORY);
-  const space = vmSpace(vm);
-  const policy = spacePolicy(space);
-  const states: usize = policy === 0 ? 0 : changetype<Policy>(policy).states;
-  const gfnEnd = vmGfnEnd(vm);
-  let slot: usize = 0;
-  let loaded: u64 = 0;
-  let found: u32 = 0;
-  let frames: u32 = 0;
-  for (let next = at + 4; next < to; next += 4) {
-    const gfn = base + (load<u32>(next) & 0x7fffffff);
-    if (gfn >= gfnEnd) continue;
-    const frame = vmUnalias(vm, gfn);
-    if (slot === 0 || !memslotHolds(slot, frame)) slot = memslotSearch(vmSlots(vm), frame);
-    if (slot === 0 || memslotUnbacked(slot)) continue;
-    const index = memslotIndex(slot, frame);
-    if (states !== 0) loaded ^= <u64>load<u8>(states + index);
-    const pte = spacePte(space, index);
-    const swapped = pteSwapped(pte);
-    store<u32>(FOUND + ((<usize>found) << 2), swapped ? pteEntry(pte) : 0);
-    store<u32>(GFNS + ((<usize>found) << 2), gfn);
-    found += swapped ? 1 : 0;
-    // A write to a page that was read from swap looks at its record.
-    const reused =
-      ptePresent(pte) && !pteZero(pte) && (pte & PTE_WRITE) === 0 && (load<u32>(next) | force) >> 31 !== 0;
-    store<u32>(PFNS + ((<usize>frames) << 2), ptePfn(pte));
-    frames += reused ? 1 : 0;
-  }
-  const mm = vmMm(vm);
-  store<u64>(LOADED, loaded ^ slotsAhead(mm, directory, found) ^ recordsAhead(mm, PFNS, frames));
+  const near = <usize>load<u32>(vcpu, AHEAD_TO);
+  if (at >= <usize>load<u32>(vcpu, AHEAD_FROM) && at + (LEFT << 2) < near) return;
+  if (aheadHelps(vm)) accessesAhead(vcpu, vm, at, end, base, force);
 }
 
-function recordsAhead(mm: usize, from: usize, frames: u32): u64 {
+function accessesAhead(vcpu: usize, vm: usize, at: usize, end: usize, base: u32, force: u32): void {
+  let near = <usize>load<u32>(vcpu, AHEAD_TO);
+  let far = near + (STRIDE << 2);
+  if (at < <usize>load<u32>(vcpu, AHEAD_FROM) || at >= far) near = far = at + 4;
+  else if (near === end) return;
+  near = max<usize>(near, at + 4);
+  const to = min<usize>(end, near + (STRIDE << 2));
+  store<u32>(vcpu, <u32>at, AHEAD_FROM);
+  store<u32>(vcpu, <u32>to, AHEAD_TO);
+  const slot = memslotSearch(vmSlots(vm), vmUnalias(vm, base + (load<u32>(at) & GFN_MASK)));
+  if (slot === 0 || memslotUnbacked(slot)) return;
+  const space = vmSpace(vm);
+  const gfnFirst = memslotGfn(slot);
+  const pages = memslotPages(slot);
+  const ptes = spacePteAt(space, memslotFirst(slot));
   let loaded: u64 = 0;
-  for (let at = from; at < from + ((<usize>frames) << 2); at += 4)
-    loaded ^= load<u32>(pageOf(mm, load<u32>(at)));
+  if (far < to) {
+    loaded = ptesAhead(far, to, base - gfnFirst, pages, ptes);
+    far = to;
+  }
+  let found: usize = 0;
+  for (let next = near; next < to; next += 4) {
+    const gfn = base + (load<u32>(next) & GFN_MASK);
+    if (gfn - gfnFirst >= pages) continue;
+    const pte = load<u64>(ptes + ((<usize>(gfn - gfnFirst)) << 3));
+    store<u32>(ENTRIES + found, pteEntryAny(pte));
+    store<u32>(GFNS + found, gfn);
+    found += (<usize>pteSwapped(pte)) << 2;
+  }
+  loaded ^= slotsAhead(vmMm(vm), <usize>load<u32>(vcpu, DIRECTORY), found);
+  loaded ^= ptesAhead(far, min<usize>(end, to + (STRIDE << 2)), base - gfnFirst, pages, ptes);
+  store<u64>(LOADED, loaded);
+}
+
+// The ptes of the pages from..to-1 of a stream.
+function ptesAhead(from: usize, to: usize, origin: u32, pages: u32, ptes: usize): u64 {
+  let loaded: u64 = 0;
+  for (let next = from; next < to; next += 4) {
+    const page = origin + (load<u32>(next) & GFN_MASK);
+    if (page < pages) loaded ^= load<u64>(ptes + ((<usize>page) << 3));
+  }
   return loaded;
 }
 
 // Leaf entries, slots and what the swap cache has of them.
-function slotsAhead(mm: usize, directory: usize, found: u32): u64 {
+function slotsAhead(mm: usize, directory: usize, found: usize): u64 {
   let loaded: u64 = 0;
-  for (let at: usize = 0; at < (<usize>found) << 2; at += 4) {
+  for (let at: usize = 0; at < found; at += 4) {
     const gfn = load<u32>(GFNS + at);
-    const table = <usize>load<u32>(directory + ((<usize>(gfn >> 9)) << 2));
-    if (table !== 0) loaded ^= load<u64>(table + ((<usize>(gfn & 511)) << 3));
-    const entry = load<u32>(FOUND + at);
+    const entry = load<u32>(ENTRIES + at);
     const area = swapArea(mm, entry);
-    const place = entryOffset(entry);
-    loaded ^= <u64>load<u8>(slotByte(area, place)) ^ load<u32>(slotCached(area, place));
+    const table = <usize>load<u32>(directory + ((<usize>(gfn >> 9)) << 2));
+    loaded ^= load<u64>(table + ((<usize>(gfn & 511)) << 3));
+    loaded ^=
+      <u64>load<u8>(slotByte(area, entryOffset(entry))) ^ load<u32>(slotCached(area, entryOffset(entry)));
   }
   return loaded;
 }
 
-/** Pages of `vm` will have to go: the next ones that its policy's hand comes to, or that are chosen, are looked at, if they have not been. */
+/** Pages of `vm` will have to go: those that its policy's hand comes to next, or that are chosen, are looked at. */
 export function victimsAhead(vm: usize): void {
-  if (load<u32>(SEEN_VM) === <u32>vm && <i32>(load<u32>(SEEN_TO) - handSteps()) > 0) return;
-  const mm = vmMm(vm);
+  if (load<u32>(SEEN_VM) === <u32>vm && <i32>(load<u32>(SEEN_TO) - handSteps()) > <i32>LEFT) return;
+  placesAhead(vm);
+}
+
+function placesAhead(vm: usize): void {
   const space = vmSpace(vm);
   const policy = changetype<Policy>(spacePolicy(space));
-  const pages = policyNext(policy, FOUND, PLACES);
-  store<u32>(SEEN_VM, <u32>vm);
-  // Of a policy from outside as many as it has chosen: none, until it is asked again.
-  store<u32>(SEEN_TO, handSteps() + (policy.kind === POLICY_OUTSIDE ? pages : PLACES));
-  let loaded: u64 = 0;
-  let found: u32 = 0;
-  for (let page: u32 = 0; page < pages; page++) {
-    const index = load<u32>(FOUND + ((<usize>page) << 2));
-    loaded ^= <u64>load<u8>(policy.states + index);
-    const pte = spacePte(space, index);
-    store<u32>(FOUND + ((<usize>found) << 2), ptePfn(pte));
-    found += ptePresent(pte) && !pteZero(pte) ? 1 : 0;
+  if (load<u32>(SEEN_VM) !== <u32>vm || <i32>(load<u32>(SEEN_TO) - handSteps()) < 0) {
+    store<u32>(SEEN_VM, <u32>vm);
+    store<u32>(SEEN_TO, handSteps());
+    store<u32>(SEEN_FROM, policyAheadFrom(policy));
   }
-  store<u64>(LOADED, loaded ^ recordsAhead(mm, FOUND, found));
+  const pages = policyAhead(policy, SEEN_FROM, ENTRIES, STRIDE);
+  // Who cannot tell is not asked again; a policy from outside, when it has chosen again.
+  const none: u32 = policy.kind === POLICY_OUTSIDE ? 0 : STRIDE;
+  store<u32>(SEEN_TO, load<u32>(SEEN_TO) + (pages !== 0 ? pages : none));
+  let loaded: u64 = 0;
+  for (let at: usize = 0; at < (<usize>pages) << 2; at += 4)
+    loaded ^= spacePte(space, load<u32>(ENTRIES + at));
+  store<u64>(LOADED, loaded);
 }

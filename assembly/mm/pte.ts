@@ -60,7 +60,10 @@ export function ptePresent(pte: u64): bool {
 }
 
 export function pteSwapped(pte: u64): bool {
-  return pte !== PTE_NONE && (pte & PTE_PRESENT) === 0 && pte >> TYPE_SHIFT < MIGRATION_READ;
+  // Without branches: a loop over ptes could not guess them.
+  const entry =
+    u32(pte !== PTE_NONE) & u32((pte & PTE_PRESENT) === 0) & u32(pte >> TYPE_SHIFT < MIGRATION_READ);
+  return entry !== 0;
 }
 
 /** The page is being migrated: who needs it waits. */
@@ -118,6 +121,12 @@ export function pteOfPfn(pfn: u32, flags: u64): u64 {
 export function pteOfEntry(entry: u32, exclusive: bool): u64 {
   const offset = ~((<u64>entryOffset(entry)) << OFFSET_SHIFT) & OFFSET_MASK;
   return ((<u64>entryType(entry)) << TYPE_SHIFT) | offset | (exclusive ? PTE_SWP_EXCLUSIVE : 0);
+}
+
+/** pteEntry() where it may be something else: then the value says nothing. */
+export function pteEntryAny(pte: u64): u32 {
+  const offset = <u32>((~pte & OFFSET_MASK) >> OFFSET_SHIFT) & ENTRY_OFFSET_MASK;
+  return ((<u32>(pte >> TYPE_SHIFT)) << ENTRY_TYPE_SHIFT) | offset;
 }
 
 export function pteEntry(pte: u64): u32 {

@@ -238,6 +238,12 @@ export function spacePte(space: usize, index: u32): u64 {
   return load<u64>(<usize>load<u32>(space, PTES) + ((<usize>index) << 3));
 }
 
+/** Address of the pte of page `index`. */
+export function spacePteAt(space: usize, index: u32): usize {
+  assert(index < load<u32>(space, PAGES));
+  return <usize>load<u32>(space, PTES) + ((<usize>index) << 3);
+}
+
 export function setSpacePte(space: usize, index: u32, pte: u64): void {
   assert(index < load<u32>(space, PAGES));
   store<u64>(<usize>load<u32>(space, PTES) + ((<usize>index) << 3), pte);

@@ -105,17 +105,18 @@ export class HandQueue extends Policy {
     return at;
   }
 
-  /** Writes the pages at the next `most` places for the hand to `to`, in its order. Returns their number. */
-  next(to: usize, most: u32): u32 {
-    let place = this.hand;
+  /** Writes the pages at `most` places from the one at address `from` on, in the hand's order, to `to`. Returns their number. */
+  ahead(from: usize, to: usize, most: u32): u32 {
+    let place = load<u32>(from);
     let pages: u32 = 0;
     for (let step: u32 = 0; step < most; step++) {
-      if (place !== this.room) {
-        store<u32>(to + ((<usize>pages) << 2), this.placePage(place));
-        pages++;
-      }
+      const page = place < this.room ? this.placePage(place) : NO_PLACE;
+      store<u32>(to + ((<usize>pages) << 2), page);
+      // A place that has been given up meanwhile holds no page.
+      pages += page < this.pages ? 1 : 0;
       place = queuePrevious(this.links, place);
     }
+    store<u32>(from, place);
     return pages;
   }
 

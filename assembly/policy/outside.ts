@@ -314,15 +314,17 @@ export class Outside extends Policy {
     fail(OUTSIDE_NO_CHOICE, looked);
   }
 
-  /** Writes the pages that are chosen, at most `most`, to `to`, in the order in which they go. Returns their number. */
-  next(to: usize, most: u32): u32 {
+  /** Writes the pages that are chosen, at most `most` from the choice at address `from` on, to `to`. Returns their number. */
+  ahead(from: usize, to: usize, most: u32): u32 {
     let pages: u32 = 0;
-    for (let place = this.nextChosen; place < this.choiceEnd && pages < most; place++) {
+    let place = load<u32>(from);
+    for (; place < this.choiceEnd && pages < most; place++) {
       const page = this.choiceAt(place);
       if (page === PAGE_NONE) continue;
       store<u32>(to + ((<usize>pages) << 2), page);
       pages++;
     }
+    store<u32>(from, place);
     return pages;
   }
 

@@ -154,10 +154,19 @@ export function policyHitState(kind: u32): u8 {
   return load<u8>(HIT_STATES + kind);
 }
 
-/** Writes to `to` up to `most` pages that the policy will look at next when pages must go. Returns their number, 0 where it cannot tell. */
-export function policyNext(policy: Policy, to: usize, most: u32): u32 {
-  if (policy.kind === POLICY_OUTSIDE) return changetype<Outside>(policy).next(to, most);
-  return policyHitState(policy.kind) === HAND_HIT ? changetype<HandQueue>(policy).next(to, most) : 0;
+/** Where policyAhead() begins: with the page that the policy looks at next when one must go. */
+export function policyAheadFrom(policy: Policy): u32 {
+  if (policy.kind === POLICY_OUTSIDE) return changetype<Outside>(policy).nextChosen;
+  return policyHitState(policy.kind) === HAND_HIT ? changetype<HandQueue>(policy).hand : 0;
+}
+
+/**
+ * Writes to `to` up to `most` pages that the policy will look at from the place at address `from` on, and there where it would go on. Returns their
+ * number, 0 where it cannot tell.
+ */
+export function policyAhead(policy: Policy, from: usize, to: usize, most: u32): u32 {
+  if (policy.kind === POLICY_OUTSIDE) return changetype<Outside>(policy).ahead(from, to, most);
+  return policyHitState(policy.kind) === HAND_HIT ? changetype<HandQueue>(policy).ahead(from, to, most) : 0;
 }
 
 /** A reference to a resident page. */
