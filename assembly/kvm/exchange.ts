@@ -7,17 +7,28 @@ import {
   exchangeIsolate,
   exchangeMap,
   exchangePlain,
+  exchangeReuses,
   exchangesCount,
   exchanging,
 } from "../mm/exchange";
-import { FAULT_MAJOR } from "../mm/fault";
+import { FAULT_MAJOR, FAULT_WRITE_PROTECT } from "../mm/fault";
 import { GFP_USER_PAGE } from "../mm/gfp";
 import { idealizedFailed } from "../mm/idealized";
 import { lruBatchesHold } from "../mm/lrubatch";
+import { memcgEventsMany } from "../mm/memcgstat";
 import { PG_ANON_EXCLUSIVE, pageIndex, pageOf, pageTest } from "../mm/page";
 import { zoneAtHand } from "../mm/pagealloc";
 import { PSI_SWAP_IN, psiMemstall, psiStalled } from "../mm/psi";
-import { entryOffset, pteEntry, pteOfEntry, pteSwapped } from "../mm/pte";
+import {
+  entryOffset,
+  PTE_ACCESSED,
+  PTE_DIRTY,
+  PTE_WRITE,
+  pteEntry,
+  pteOfEntry,
+  ptePfn,
+  pteSwapped,
+} from "../mm/pte";
 import { setSpacePte, spaceId, spacePolicy, spacePte } from "../mm/space";
 import { slotByte, swapArea, swapDevice } from "../mm/swaparea";
 import { slotsLeft } from "../mm/swapslots";
@@ -58,6 +69,7 @@ import { eventSoonest } from "../sim/events";
 import {
   count,
   countMany,
+  TRACE_FAST_PAGE_FAULT,
   TRACE_KVM_ENTRY,
   TRACE_KVM_EXIT,
   TRACE_KVM_MMU_SET_SPTE,
@@ -74,7 +86,7 @@ import { flushRemoteTlbs } from "./flush";
 import { vmInvalidated, vmInvalidateSeq } from "./invalidation";
 import { leafBits, leafBitsAt, spteSetKnown } from "./leafbits";
 import { memslotFlags, memslotUnbacked } from "./memslot";
-import { SPTE_NONE, spteFor, spteOfFault, sptePfn, sptePresent } from "./spte";
+import { SPTE_NONE, spteAllows, spteFor, spteMayWrite, spteOfFault, sptePfn, sptePresent } from "./spte";
 import { faultLatency, faultsRecord, VM_RETRIES, VM_UNMAPPED, vmCountAdd } from "./stats";
 import { tlbFlush } from "./tlb";
 import { setVcpuFlushRequest, vcpuIndex, vcpuNext } from "./vcpu";
@@ -92,10 +104,10 @@ import { LEVEL_4K, walkLeaf } from "./walk";
 //          +-----------+------+--------+------+--------+------+---------+-----+-------+-------------+---------+-----------+
 //          | exchanges | zaps | victim | bits | latest | most | reclaim | cpu | flush | lastReclaim | lastCpu | lastFlush |
 //          +-----------+------+--------+------+--------+------+---------+-----+-------+-------------+---------+-----------+
-//          80         96        104
-//          +----------+---------+--------+
-//          | sptes ×2 | entered | stages |
-//          +----------+---------+--------+
+//          80         96        104     108
+//          +----------+---------+-------+--------+
+//          | sptes ×2 | entered | exits | reuses |
+//          +----------+---------+-------+--------+
 //
 // exchanges  and zaps, most and the ns of three stages: in all since exchangesBegin(); last…: of the last one
 // victim     gfn of the last page that went
@@ -104,9 +116,10 @@ import { LEVEL_4K, walkLeaf } from "./walk";
 // most       the longest, in ns
 // sptes      of a fault that reads and of one that writes, without a frame
 // entered    when the vCPU was back in its guest from the last one
-// stages     the last fault was an exchange, and its stages and that time are still to be noted
+// exits      how often the last fault has exited, whose stages and that time are still to be noted; 0 when nothing is
+// reuses     in all since exchangesBegin()
 
-const SINCE: usize = memory.data(108, 8);
+const SINCE: usize = memory.data(112, 8);
 const EXCHANGES: usize = 0;
 const ZAPS: usize = 4;
 const VICTIM: usize = 8;
@@ -121,7 +134,8 @@ const LAST_CPU: usize = 64; // u64
 const LAST_FLUSH: usize = 72; // u64
 const SPTES: usize = 80; // u64 × 2
 const ENTERED: usize = 96; // u64
-const STAGES: usize = 104;
+const EXITS: usize = 104;
+const REUSES: usize = 108;
 
 /** The fault has been gone through: the access can be repeated. */
 export const EXCHANGE_DONE: u32 = 0;
@@ -143,6 +157,7 @@ export function exchangesBegin(vcpu: usize, vm: usize, longest: u64): bool {
   store<u64>(SINCE, soonest > longest ? soonest - longest : 0, LATEST);
   store<u64>(SINCE, read, SPTES);
   store<u64>(SINCE, write, SPTES + 8);
+  store<u32>(SINCE, 0, REUSES);
   return true;
 }
 
@@ -153,6 +168,8 @@ export function exchangeSlot(slot: usize): bool {
 
 /** Adds up what has happened since exchangesBegin(). */
 export function exchangesEnd(vcpu: usize, vm: usize): void {
+  exchangesPause(vcpu);
+  reusesEnd(vcpu, vm);
   const exchanges = load<u32>(SINCE, EXCHANGES);
   if (exchanges === 0) return;
   const zaps = load<u32>(SINCE, ZAPS);
@@ -160,7 +177,6 @@ export function exchangesEnd(vcpu: usize, vm: usize): void {
   const reclaimNs = load<u64>(SINCE, RECLAIM);
   const cpuNs = load<u64>(SINCE, CPU);
   const flushNs = load<u64>(SINCE, FLUSH);
-  exchangesPause(vcpu);
   const most = load<u64>(SINCE, MOST);
   const stats = vmStats(vm);
   faultsRecord(
@@ -171,7 +187,7 @@ export function exchangesEnd(vcpu: usize, vm: usize): void {
     exchanges * exitNs,
     reclaimNs,
     cpuNs,
-    exchanges * mapNs(),
+    exchanges * mapNs(2),
     flushNs,
   );
   exchangesCount(vmMm(vm), actorCpu(vcpu), exchanges);
@@ -192,17 +208,46 @@ export function exchangesEnd(vcpu: usize, vm: usize): void {
   store<u64>(SINCE, 0, FLUSH);
 }
 
-/** A fault of a page that is there comes between two exchanges. */
+// The same for faults of pages that were used on.
+function reusesEnd(vcpu: usize, vm: usize): void {
+  const reuses = load<u32>(SINCE, REUSES);
+  if (reuses === 0) return;
+  const exitNs = <u64>cost(COST_VM_EXIT_NS);
+  const stats = vmStats(vm);
+  faultsRecord(
+    stats,
+    FAULT_WRITE_PROTECT,
+    reuses,
+    exitNs + mapNs(1),
+    reuses * exitNs,
+    0,
+    0,
+    reuses * mapNs(1),
+    0,
+  );
+  memcgEventsMany(vmMm(vm), actorCpu(vcpu), reuses); // PGFAULT
+  countMany(TRACE_KVM_EXIT, reuses);
+  countMany(TRACE_KVM_PAGE_FAULT, reuses);
+  countMany(TRACE_FAST_PAGE_FAULT, reuses);
+  countMany(TRACE_KVM_TDP_MMU_SPTE_CHANGED, reuses);
+  countMany(TRACE_KVM_MMU_SPTE_REQUESTED, reuses);
+  countMany(TRACE_KVM_MMU_SET_SPTE, reuses);
+  countMany(TRACE_KVM_ENTRY, reuses);
+  store<u32>(SINCE, 0, REUSES);
+}
+
+/** A fault of another kind comes between two exchanges. */
 export function exchangesPause(vcpu: usize): void {
-  if (load<u32>(SINCE, STAGES) === 0) return;
-  store<u32>(SINCE, 0, STAGES);
+  const exits = load<u32>(SINCE, EXITS);
+  if (exits === 0) return;
+  store<u32>(SINCE, 0, EXITS);
   setActorStateAt(vcpu, ACTOR_GUEST, load<u64>(SINCE, ENTERED));
   setActorStages(
     vcpu,
-    2 * <u64>cost(COST_VM_EXIT_NS),
+    <u64>exits * cost(COST_VM_EXIT_NS),
     load<u64>(SINCE, LAST_RECLAIM),
     load<u64>(SINCE, LAST_CPU),
-    mapNs(),
+    mapNs(exits),
     load<u64>(SINCE, LAST_FLUSH),
   );
 }
@@ -215,9 +260,9 @@ export function exchangesGoOn(vcpu: usize, vm: usize): bool {
   return lruBatchesHold(vmMm(vm), actorCpu(vcpu)) !== PFN_NONE;
 }
 
-// The fault looks twice for the page, and maps it once.
-function mapNs(): u64 {
-  return <u64>cost(COST_EPT_MAP_NS) + cost(COST_EPT_MAP_NS) / MAP_BEFORE_LOCK;
+// A fault looks for the page whenever it has exited, and maps it once.
+function mapNs(exits: u32): u64 {
+  return <u64>cost(COST_EPT_MAP_NS) + (exits - 1) * (cost(COST_EPT_MAP_NS) / MAP_BEFORE_LOCK);
 }
 
 /**
@@ -286,7 +331,7 @@ export function exchange(vcpu: usize, vm: usize, leaf: usize, gfn: u32, index: u
   const way = (<u32>write) << 1;
   const spte = load<u64>(SINCE + ((<usize>way) << 2), SPTES);
   spteSetKnown(vm, leaf, spteFor(spte, pfn), (load<u32>(SINCE, BITS) >> way) & 3);
-  clock += exitNs + mapNs() + entryNs;
+  clock += exitNs + mapNs(2) + entryNs;
   setActorClock(vcpu, clock);
   store<u64>(SINCE, clock, ENTERED);
   digestAdd(DIGEST_FAULT, clock, vmId(vm), gfn, vcpuIndex(vcpu), FAULT_MAJOR);
@@ -297,7 +342,34 @@ export function exchange(vcpu: usize, vm: usize, leaf: usize, gfn: u32, index: u
   spent(FLUSH, LAST_FLUSH, flushNs + entryNs);
   store<u32>(SINCE, load<u32>(SINCE, EXCHANGES) + 1, EXCHANGES);
   store<u32>(SINCE, victimGfn, VICTIM);
-  store<u32>(SINCE, 1, STAGES);
+  store<u32>(SINCE, 2, EXITS);
+  return EXCHANGE_DONE;
+}
+
+/**
+ * A write to `gfn` has faulted whose leaf entry at `leaf` maps page `index` for reading: it was read from swap, and belongs to this process alone
+ * (wp_page_reuse()). Returns EXCHANGE_DONE or EXCHANGE_OTHER, as of exchange().
+ */
+export function exchangeReuse(vcpu: usize, vm: usize, leaf: usize, gfn: u32, index: u32): u32 {
+  const space = vmSpace(vm);
+  const began = actorClock(vcpu);
+  const pte = spacePte(space, index);
+  if (began >= load<u64>(SINCE, LATEST) || !exchangeReuses(vmMm(vm), pte)) return EXCHANGE_OTHER;
+  const old = load<u64>(leaf);
+  if (!sptePresent(old) || spteAllows(old, true) || spteMayWrite(old, vmFormat(vm))) return EXCHANGE_OTHER;
+
+  setSpacePte(space, index, pte | PTE_WRITE | PTE_ACCESSED | PTE_DIRTY);
+  spteSetKnown(vm, leaf, spteFor(load<u64>(SINCE, SPTES + 8), ptePfn(pte)), load<u32>(SINCE, BITS) >> 2);
+  const clock = began + cost(COST_VM_EXIT_NS) + mapNs(1);
+  setActorClock(vcpu, clock);
+  store<u64>(SINCE, clock, ENTERED);
+  digestAdd(DIGEST_FAULT, clock, vmId(vm), gfn, vcpuIndex(vcpu), FAULT_WRITE_PROTECT);
+  faultLatency(vmStats(vm), FAULT_WRITE_PROTECT, clock - began);
+  store<u64>(SINCE, 0, LAST_RECLAIM);
+  store<u64>(SINCE, 0, LAST_CPU);
+  store<u64>(SINCE, 0, LAST_FLUSH);
+  store<u32>(SINCE, load<u32>(SINCE, REUSES) + 1, REUSES);
+  store<u32>(SINCE, 1, EXITS);
   return EXCHANGE_DONE;
 }
 

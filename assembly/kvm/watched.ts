@@ -11,6 +11,7 @@ import {
   EXCHANGE_DONE,
   EXCHANGE_STEPS,
   exchange,
+  exchangeReuse,
   exchangeSlot,
   exchangesBegin,
   exchangesEnd,
@@ -178,24 +179,33 @@ function run(
         stop = RUN_WALK;
         if (!exchanges || table === 0 || !plain) break;
         setActorClock(vcpu, clock);
-        if (large) {
-          accessAhead(vcpu, vm, at, end, base, force);
-          victimsAhead(vm);
+        const index = memslotIndex(slot, gfn);
+        if ((bits & 1) !== 0) {
+          if (exchangeReuse(vcpu, vm, leaf, gfn, index) !== EXCHANGE_DONE) break;
+          clock = actorClock(vcpu);
+          bits = 3;
+        } else {
+          if (large) {
+            accessAhead(vcpu, vm, at, end, base, force);
+            victimsAhead(vm);
+          }
+          const outcome = exchange(vcpu, vm, leaf, gfn, index, write !== 0);
+          clock = actorClock(vcpu);
+          if (outcome === EXCHANGE_STEPS) stop = RUN_STEPS;
+          if (outcome !== EXCHANGE_DONE) break;
+          generation = (<u64>load<u32>(vcpu, TLB_GENERATION)) << 32;
+          bits = <u32>load<u8>(origin + (leaf >> 5)) >> shift;
+          if (hit !== 0) {
+            stop = RUN_ALL;
+            store<u64>(entry, generation | ((<u64>gfn) << 1) | <u64>((bits >> 1) & 1));
+            misses++;
+            clock += hitNs + missNs;
+            policyEnter(policy, index);
+            at += 4;
+            continue;
+          }
         }
-        const outcome = exchange(vcpu, vm, leaf, gfn, memslotIndex(slot, gfn), write !== 0);
-        clock = actorClock(vcpu);
-        if (outcome === EXCHANGE_STEPS) stop = RUN_STEPS;
-        if (outcome !== EXCHANGE_DONE) break;
         stop = RUN_ALL;
-        generation = (<u64>load<u32>(vcpu, TLB_GENERATION)) << 32;
-        bits = <u32>load<u8>(origin + (leaf >> 5)) >> shift;
-        store<u64>(entry, generation | ((<u64>gfn) << 1) | <u64>((bits >> 1) & 1));
-        misses++;
-        clock += hitNs + missNs;
-        if (hit !== 0) policyEnter(policy, memslotIndex(slot, gfn));
-        else spaceReferenced(space, memslotIndex(slot, gfn), write !== 0);
-        at += 4;
-        continue;
       }
       store<u64>(entry, generation | ((<u64>gfn) << 1) | <u64>((bits >> 1) & 1));
       misses++;

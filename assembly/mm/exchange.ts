@@ -165,6 +165,13 @@ export function exchangeMap(
   setSpacePte(space, index, pteOfPfn(pfn, PTE_ACCESSED | (write ? PTE_WRITE | PTE_DIRTY : 0)));
 }
 
+/** `pte` maps a page of this process alone for reading, that counts as used as much as a page can: a write makes the pte writable and does nothing else. */
+export function exchangeReuses(mm: usize, pte: u64): bool {
+  if (!ptePresent(pte) || (pte & PTE_WRITE) !== 0 || pteZero(pte)) return false;
+  const used = PG_ANON_EXCLUSIVE | PG_ACTIVE | PG_REFERENCED;
+  return (pageFlags(pageOf(mm, ptePfn(pte))) & used) === used;
+}
+
 /** What `exchanges` of them have added up to. */
 export function exchangesCount(mm: usize, cpu: u32, exchanges: u32): void {
   countMany(TRACE_MM_PAGE_ALLOC, exchanges);
