@@ -1,8 +1,9 @@
-import { entryOffset, pteEntryAny, pteSwapped } from "../mm/pte";
+import { pageOf } from "../mm/page";
+import { entryOffset, PTE_WRITE, pteEntryAny, pteMaps, ptePfn, pteSwapped } from "../mm/pte";
 import { spacePolicy, spacePte, spacePteAt } from "../mm/space";
 import { slotByte, slotCached, swapArea } from "../mm/swaparea";
 import { handSteps } from "../policy/handqueue";
-import { Policy } from "../policy/policy";
+import { Policy, RESIDENT } from "../policy/policy";
 import { POLICY_OUTSIDE, policyAhead, policyAheadFrom } from "../policy/registry";
 import { memslotFirst, memslotGfn, memslotPages, memslotUnbacked } from "./memslot";
 import { memslotSearch } from "./memslots";
@@ -31,13 +32,16 @@ const GFN_MASK: u32 = 0x7fffffff;
 
 // Something must become of what is loaded.
 const LOADED: usize = memory.data(8, 8);
-// Swap entries that the ptes of a stretch hold, and the gfns of their accesses; also pages of a policy.
+// What the ptes of a stretch hold: swap entries, with the gfns of their accesses, and frames.
 const ENTRIES: usize = memory.data(4 * 32, 8);
 const GFNS: usize = memory.data(4 * 32, 8);
-// Of the policy: whose it is, handSteps() at the end of the places that have been seen, and where the next ones begin.
+const PFNS: usize = memory.data(4 * 32, 8);
+// Of the policy: whose it is, handSteps() at the end of the places that have been seen, where those begin whose ptes have not, and the pages between.
 const SEEN_VM: usize = memory.data(4, 4);
 const SEEN_TO: usize = memory.data(4, 4);
 const SEEN_FROM: usize = memory.data(4, 4);
+const WAITING: usize = memory.data(4, 4);
+const PAGES: usize = memory.data(4 * 32, 8);
 
 /** The tables of `vm` are so large that it is worth looking ahead. */
 export function aheadHelps(vm: usize): bool {
@@ -72,15 +76,21 @@ function accessesAhead(vcpu: usize, vm: usize, at: usize, end: usize, base: u32,
     far = to;
   }
   let found: usize = 0;
+  let reused: usize = 0;
   for (let next = near; next < to; next += 4) {
-    const gfn = base + (load<u32>(next) & GFN_MASK);
+    const access = load<u32>(next) | force;
+    const gfn = base + (access & GFN_MASK);
     if (gfn - gfnFirst >= pages) continue;
     const pte = load<u64>(ptes + ((<usize>(gfn - gfnFirst)) << 3));
     store<u32>(ENTRIES + found, pteEntryAny(pte));
     store<u32>(GFNS + found, gfn);
     found += (<usize>pteSwapped(pte)) << 2;
+    // A write to a page that was read from swap looks at its record.
+    store<u32>(PFNS + reused, ptePfn(pte));
+    reused += (<usize>pteMaps(pte) & <usize>((pte & PTE_WRITE) === 0) & (access >> 31)) << 2;
   }
-  loaded ^= slotsAhead(vmMm(vm), <usize>load<u32>(vcpu, DIRECTORY), found);
+  const mm = vmMm(vm);
+  loaded ^= slotsAhead(mm, <usize>load<u32>(vcpu, DIRECTORY), found) ^ recordsAhead(mm, reused);
   loaded ^= ptesAhead(far, min<usize>(end, to + (STRIDE << 2)), base - gfnFirst, pages, ptes);
   store<u64>(LOADED, loaded);
 }
@@ -110,6 +120,12 @@ function slotsAhead(mm: usize, directory: usize, found: usize): u64 {
   return loaded;
 }
 
+function recordsAhead(mm: usize, pfns: usize): u64 {
+  let loaded: u64 = 0;
+  for (let at: usize = 0; at < pfns; at += 4) loaded ^= load<u32>(pageOf(mm, load<u32>(PFNS + at)));
+  return loaded;
+}
+
 /** Pages of `vm` will have to go: those that its policy's hand comes to next, or that are chosen, are looked at. */
 export function victimsAhead(vm: usize): void {
   if (load<u32>(SEEN_VM) === <u32>vm && <i32>(load<u32>(SEEN_TO) - handSteps()) > <i32>LEFT) return;
@@ -119,17 +135,37 @@ export function victimsAhead(vm: usize): void {
 function placesAhead(vm: usize): void {
   const space = vmSpace(vm);
   const policy = changetype<Policy>(spacePolicy(space));
+  let loaded: u64 = 0;
   if (load<u32>(SEEN_VM) !== <u32>vm || <i32>(load<u32>(SEEN_TO) - handSteps()) < 0) {
     store<u32>(SEEN_VM, <u32>vm);
     store<u32>(SEEN_TO, handSteps());
     store<u32>(SEEN_FROM, policyAheadFrom(policy));
+    loaded = pagesAhead(policy, space);
   }
-  const pages = policyAhead(policy, SEEN_FROM, ENTRIES, STRIDE);
+  const waiting = <usize>load<u32>(WAITING);
+  let frames: usize = 0;
+  for (let at: usize = 0; at < waiting << 2; at += 4) {
+    const page = load<u32>(PAGES + at);
+    const pte = spacePte(space, page);
+    store<u32>(PFNS + frames, ptePfn(pte));
+    // One that was hit is passed over.
+    frames += (<usize>pteMaps(pte) & <usize>(policy.state(page) === RESIDENT)) << 2;
+  }
   // Who cannot tell is not asked again; a policy from outside, when it has chosen again.
   const none: u32 = policy.kind === POLICY_OUTSIDE ? 0 : STRIDE;
-  store<u32>(SEEN_TO, load<u32>(SEEN_TO) + (pages !== 0 ? pages : none));
+  store<u32>(SEEN_TO, load<u32>(SEEN_TO) + (waiting !== 0 ? <u32>waiting : none));
+  loaded ^= recordsAhead(vmMm(vm), frames);
+  store<u64>(LOADED, loaded ^ pagesAhead(policy, space));
+}
+
+// The ptes and the states of the policy's next pages.
+function pagesAhead(policy: Policy, space: usize): u64 {
+  const pages = policyAhead(policy, SEEN_FROM, PAGES, STRIDE);
+  store<u32>(WAITING, pages);
   let loaded: u64 = 0;
-  for (let at: usize = 0; at < (<usize>pages) << 2; at += 4)
-    loaded ^= spacePte(space, load<u32>(ENTRIES + at));
-  store<u64>(LOADED, loaded);
+  for (let at: usize = 0; at < (<usize>pages) << 2; at += 4) {
+    const page = load<u32>(PAGES + at);
+    loaded ^= spacePte(space, page) ^ policy.state(page);
+  }
+  return loaded;
 }

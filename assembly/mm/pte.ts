@@ -66,6 +66,11 @@ export function pteSwapped(pte: u64): bool {
   return entry !== 0;
 }
 
+/** Maps a page that has a record. Without branches, as pteSwapped(). */
+export function pteMaps(pte: u64): bool {
+  return (u32(ptePresent(pte)) & u32(ptePfn(pte) !== ZERO_PFN)) !== 0;
+}
+
 /** The page is being migrated: who needs it waits. */
 export function pteMigration(pte: u64): bool {
   return (pte & PTE_PRESENT) === 0 && pte >> TYPE_SHIFT >= MIGRATION_READ;
