@@ -1,14 +1,17 @@
+import { GFN_NONE } from "../memory/layout";
 import { pageOf } from "../mm/page";
 import { entryOffset, PTE_WRITE, pteEntryAny, pteMaps, ptePfn, pteSwapped } from "../mm/pte";
 import { spacePolicy, spacePte, spacePteAt } from "../mm/space";
 import { slotByte, slotCached, swapArea } from "../mm/swaparea";
 import { handSteps } from "../policy/handqueue";
 import { Policy, RESIDENT } from "../policy/policy";
-import { POLICY_OUTSIDE, policyAhead, policyAheadFrom } from "../policy/registry";
+import { POLICY_OUTSIDE, policyAhead, policyAheadFrom, policyBeside } from "../policy/registry";
+import { gfnOf } from "./atonce";
 import { memslotFirst, memslotGfn, memslotPages, memslotUnbacked } from "./memslot";
 import { memslotSearch } from "./memslots";
 import { AHEAD_FROM, AHEAD_TO, DIRECTORY } from "./vcpu";
 import { vmGfnEnd, vmIsShadow, vmMm, vmSlots, vmSpace, vmUnalias } from "./vm";
+import { walkLeaf } from "./walk";
 
 // A fault waits for memory: the leaf entry of its access, the pte, the slot and what the swap cache has of it lie far apart, and each is
 // looked at when the one before it is known; so do those of the page that goes. Those of the accesses, and of the pages, that come next do not depend on
@@ -42,6 +45,8 @@ const SEEN_TO: usize = memory.data(4, 4);
 const SEEN_FROM: usize = memory.data(4, 4);
 const WAITING: usize = memory.data(4, 4);
 const PAGES: usize = memory.data(4 * 32, 8);
+// Those of them that go, if nobody hits them before.
+const GOING: usize = memory.data(4 * 32, 8);
 
 /** The tables of `vm` are so large that it is worth looking ahead. */
 export function aheadHelps(vm: usize): bool {
@@ -90,6 +95,9 @@ function accessesAhead(vcpu: usize, vm: usize, at: usize, end: usize, base: u32,
     reused += (<usize>pteMaps(pte) & <usize>((pte & PTE_WRITE) === 0) & (access >> 31)) << 2;
   }
   const mm = vmMm(vm);
+  const record = spacePolicy(space);
+  const beside: usize = record === 0 ? 0 : policyBeside(changetype<Policy>(record));
+  if (beside !== 0) loaded ^= besideAhead(beside + ((<usize>(memslotFirst(slot) - gfnFirst)) << 2), found);
   loaded ^= slotsAhead(mm, <usize>load<u32>(vcpu, DIRECTORY), found) ^ recordsAhead(mm, reused);
   loaded ^= ptesAhead(far, min<usize>(end, to + (STRIDE << 2)), base - gfnFirst, pages, ptes);
   store<u64>(LOADED, loaded);
@@ -117,6 +125,14 @@ function slotsAhead(mm: usize, directory: usize, found: usize): u64 {
     loaded ^=
       <u64>load<u8>(slotByte(area, entryOffset(entry))) ^ load<u32>(slotCached(area, entryOffset(entry)));
   }
+  return loaded;
+}
+
+// What the policy notes of a page that enters.
+function besideAhead(beside: usize, found: usize): u64 {
+  let loaded: u64 = 0;
+  for (let at: usize = 0; at < found; at += 4)
+    loaded ^= load<u32>(beside + ((<usize>load<u32>(GFNS + at)) << 2));
   return loaded;
 }
 
@@ -148,22 +164,27 @@ function placesAhead(vm: usize): void {
     const page = load<u32>(PAGES + at);
     const pte = spacePte(space, page);
     store<u32>(PFNS + frames, ptePfn(pte));
+    store<u32>(GOING + frames, page);
     // One that was hit is passed over.
     frames += (<usize>pteMaps(pte) & <usize>(policy.state(page) === RESIDENT)) << 2;
   }
   // Who cannot tell is not asked again; a policy from outside, when it has chosen again.
   const none: u32 = policy.kind === POLICY_OUTSIDE ? 0 : STRIDE;
   store<u32>(SEEN_TO, load<u32>(SEEN_TO) + (waiting !== 0 ? <u32>waiting : none));
+  for (let at: usize = 0; at < frames; at += 4) {
+    const gfn = gfnOf(vm, load<u32>(GOING + at));
+    if (gfn !== GFN_NONE) loaded ^= load<u64>(walkLeaf(vm, gfn));
+  }
   loaded ^= recordsAhead(vmMm(vm), frames);
   store<u64>(LOADED, loaded ^ pagesAhead(policy, space));
 }
 
 // The ptes and the states of the policy's next pages.
 function pagesAhead(policy: Policy, space: usize): u64 {
-  const pages = policyAhead(policy, SEEN_FROM, PAGES, STRIDE);
-  store<u32>(WAITING, pages);
+  const waiting = <usize>policyAhead(policy, SEEN_FROM, PAGES, STRIDE);
+  store<u32>(WAITING, <u32>waiting);
   let loaded: u64 = 0;
-  for (let at: usize = 0; at < (<usize>pages) << 2; at += 4) {
+  for (let at: usize = 0; at < waiting << 2; at += 4) {
     const page = load<u32>(PAGES + at);
     loaded ^= spacePte(space, page) ^ policy.state(page);
   }

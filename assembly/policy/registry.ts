@@ -154,6 +154,11 @@ export function policyHitState(kind: u32): u8 {
   return load<u8>(HIT_STATES + kind);
 }
 
+/** Where a policy notes something of a page that enters, apart from its state: address of a u32 a page, 0 for nowhere. */
+export function policyBeside(policy: Policy): usize {
+  return policyHitState(policy.kind) === HAND_HIT ? changetype<HandQueue>(policy).pagePlaces : 0;
+}
+
 /** Where policyAhead() begins: with the page that the policy looks at next when one must go. */
 export function policyAheadFrom(policy: Policy): u32 {
   if (policy.kind === POLICY_OUTSIDE) return changetype<Outside>(policy).nextChosen;
