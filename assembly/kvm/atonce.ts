@@ -286,7 +286,7 @@ function swapIn(vcpu: usize, vm: usize, mm: usize, space: usize, index: u32, ent
   if (!full && !tryCharge(mm, cpu, space, false)) return false; // over its limit
   const seq = vmInvalidateSeq(vm);
   psiMemstall(vcpu, PSI_SWAP_IN, true);
-  const frame = frameTake(mm, vcpu, zone);
+  const frame = frameTake(mm, vcpu, zone, space);
   if (full) {
     count(TRACE_MM_VMSCAN_MEMCG_RECLAIM_BEGIN);
     const victim = idealizedChoose(space, index);

@@ -403,7 +403,7 @@ function byChoice(vcpu: usize, vm: usize, gfn: u32, index: u32, entry: u32, writ
   const mm = vmMm(vm);
   const seq = vmInvalidateSeq(vm);
   psiMemstall(vcpu, PSI_SWAP_IN, true);
-  const frame = frameTake(mm, vcpu, zoneAtHand(mm, actorCpu(vcpu), GFP_USER_PAGE));
+  const frame = frameTake(mm, vcpu, zoneAtHand(mm, actorCpu(vcpu), GFP_USER_PAGE), vmSpace(vm));
   count(TRACE_MM_VMSCAN_MEMCG_RECLAIM_BEGIN);
   actorSpend(vcpu, STAGE_RECLAIM, cost(COST_RECLAIM_SCAN_PAGE_NS));
   goesOnByChoice(vcpu, vmSpace(vm), index, entry, write, seq, frame, victim);

@@ -108,12 +108,13 @@ export function entryPlain(mm: usize, entry: u32): bool {
   return load<u8>(slotByte(area, entryOffset(entry))) === 1 && devicePlain(swapDevice(area));
 }
 
-/** Takes the frame that is at hand in `zone`. */
-export function frameTake(mm: usize, actor: usize, zone: usize): u32 {
+/** Takes the frame that is at hand in `zone` for `space`. */
+export function frameTake(mm: usize, actor: usize, zone: usize, space: usize): u32 {
   const pfn = takeAtHand(mm, zone, actorCpu(actor), GFP_USER_PAGE);
   const page = pageOf(mm, pfn);
   setPageFlags(page, 0);
   setPageMaps(page, 0);
+  setPageOwner(page, spaceId(space), 0);
   count(TRACE_MM_PAGE_ALLOC);
   return pfn;
 }
