@@ -7,17 +7,8 @@ import { actorClock, setActorClock } from "../sim/actor";
 import { COST_MEM_DRAM_NS, cost } from "../sim/costs";
 import { accessAhead, aheadHelps, victimsAhead } from "./ahead";
 import { atOnceNs, faultAtOnce } from "./atonce";
-import {
-  EXCHANGE_DONE,
-  EXCHANGE_STEPS,
-  exchange,
-  exchangeReuse,
-  exchangeSlot,
-  exchangesBegin,
-  exchangesEnd,
-  exchangesGoOn,
-  exchangesPause,
-} from "./exchange";
+import { EXCHANGE_DONE, EXCHANGE_STEPS, exchange, exchangeReuse } from "./exchange";
+import { exchangeSlot, exchangesBegin, exchangesEnd, exchangesGoOn, exchangesPause } from "./exchanges";
 import { pageFaultBegin } from "./fault";
 import { pageFaultComplete } from "./faultend";
 import { memslotHolds, memslotIndex } from "./memslot";
