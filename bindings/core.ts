@@ -101,6 +101,7 @@ export interface CoreFunctions extends ExploreCalls {
   bootPolicies: Call;
   bootPrefaulting: Call;
   bootFiniteTasks: Call;
+  atOnceAheadFrom: Call;
   atOnceAllow: Call;
   atOnceEvents: Call;
   atOnceLastSlot: Call;

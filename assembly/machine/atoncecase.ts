@@ -1,3 +1,4 @@
+import { aheadFrom } from "../kvm/ahead";
 import { allowAtOnce } from "../kvm/atonce";
 import { memslotsLast } from "../kvm/memslots";
 import { KVM_CONTEXT_END, TLB_PFNS, TLB_SET_MASK, TLB_WAYS } from "../kvm/vcpu";
@@ -8,12 +9,17 @@ import { EVENT_BYTES, eventsCapacity, eventsHeap, eventsPosted } from "../sim/ev
 import { vcpuAt } from "./lookup";
 
 // For the tests that compare machines whose plain faults go through in one go with machines whose faults all go by steps
-// (kvm/atonce.ts): the switch, and which memory may differ: what a vCPU's machines of steps have left behind, the frames beside its TLB,
+// (kvm/atonce.ts): the switches, and which memory may differ: what a vCPU's machines of steps have left behind, the frames beside its TLB,
 // which are kept and read only where contents are checked, the memslot found last, and the numbers that pending events were given.
 
 /** From now on plain faults go through in one go, or by steps. */
 export function atOnceAllow(allow: bool): void {
   allowAtOnce(allow);
+}
+
+/** From now on faults look ahead (kvm/ahead.ts) in guests that have so many pages. */
+export function atOnceAheadFrom(pages: u32): void {
+  aheadFrom(pages);
 }
 
 /** Events that were ever posted: a fault by steps posts one. */

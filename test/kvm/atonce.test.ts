@@ -1,5 +1,5 @@
-// At stake: that a plain fault, which the core goes through in one go, is the fault that its machines of steps make. Random machines run in two
-// copies, one of them by steps alone, and must agree after every slice: in all that they report, in their digest, and in every byte of
+// At stake: that a plain fault, which the core goes through in one go, is the fault that its machines of steps make, and that looking ahead of faults changes
+// nothing. Random machines run in two copies, one that looks ahead however small it is and one by steps alone, and must agree after every slice: in all that they report, in their digest, and in every byte of
 // their memory but what the steps have left behind in their locals.
 
 import fc from "fast-check";
@@ -117,6 +117,7 @@ async function pairOf(scenario: Scenario, module: WebAssembly.Module, outside?: 
   const machine = await Machine.create(under, { module });
   const other = machine.fork(brought.length === 0 ? {} : { policy: brought[1]!.policy });
   for (const { mend } of brought) mend();
+  coreOf(machine).call.atOnceAheadFrom(0);
   coreOf(other).call.atOnceAllow(0);
   const machines: [Machine, Machine] = [machine, other];
   return { machines, brought, posted: machines.map(posted) as [number, number] };
