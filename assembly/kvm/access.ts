@@ -68,7 +68,7 @@ const MISSED: usize = 0;
 const MADE: usize = 4;
 const ACCESS: usize = memory.data(8, 8);
 
-// Accesses between two looks at how many miss; a share of 1 in 2^FEW_SHIFT is no longer few.
+// Accesses between two looks at how many miss; 1 in 2^FEW_SHIFT are few.
 const PIECE: u32 = 4096;
 // With room for fewer accesses before the time is up, the loop looks at the clock.
 const SHORT: u32 = 64;
@@ -332,7 +332,7 @@ function direct<Form>(
   setActorClock(vcpu, clock);
   vmCountAdd(vmStats(vm), VM_TLB_MISSES, misses);
   const few = made >> FEW_SHIFT;
-  store<u32>(ACCESS, misses <= few ? FEW : made - misses > few ? SOME : MOST, MISSED);
+  if (few !== 0) store<u32>(ACCESS, misses <= few ? FEW : made - misses > few ? SOME : MOST, MISSED);
   store<u32>(ACCESS, made, MADE);
   return stop;
 }
@@ -341,15 +341,15 @@ function direct<Form>(
 // them together. Rotated by one, an access stands as in a key: its page above the bit of a write.
 function fourHit(at: usize, force: u32, keys: u64, tags: usize, mask: u32): bool {
   return (
-    (differs(load<u32>(at), force, keys, tags, mask) |
-      differs(load<u32>(at, 4), force, keys, tags, mask) |
-      differs(load<u32>(at, 8), force, keys, tags, mask) |
-      differs(load<u32>(at, 12), force, keys, tags, mask)) <
+    (difference(load<u32>(at), force, keys, tags, mask) |
+      difference(load<u32>(at, 4), force, keys, tags, mask) |
+      difference(load<u32>(at, 8), force, keys, tags, mask) |
+      difference(load<u32>(at, 12), force, keys, tags, mask)) <
     2
   );
 }
 
-function differs(access: u32, force: u32, keys: u64, tags: usize, mask: u32): u64 {
+function difference(access: u32, force: u32, keys: u64, tags: usize, mask: u32): u64 {
   const word = rotl<u32>(access | force, 1);
   const key = keys + word;
   return (load<u64>(tags + ((<usize>(<u32>key & mask)) << 2)) ^ key) + (word & 1);

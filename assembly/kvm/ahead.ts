@@ -4,8 +4,14 @@ import { entryOffset, PTE_WRITE, pteEntryAny, pteMaps, ptePfn, pteSwapped } from
 import { spacePolicy, spacePte, spacePteAt } from "../mm/space";
 import { slotByte, slotCached, swapArea } from "../mm/swaparea";
 import { handSteps } from "../policy/handqueue";
-import { Policy, RESIDENT } from "../policy/policy";
-import { POLICY_OUTSIDE, policyAhead, policyAheadFrom, policyBeside } from "../policy/registry";
+import { Policy } from "../policy/policy";
+import {
+  POLICY_OUTSIDE,
+  policyAhead,
+  policyAheadFrom,
+  policyBeside,
+  policyHitState,
+} from "../policy/registry";
 import { gfnOf } from "./atonce";
 import { memslotFirst, memslotGfn, memslotPages, memslotUnbacked } from "./memslot";
 import { memslotSearch } from "./memslots";
@@ -24,7 +30,7 @@ import { walkLeaf } from "./walk";
 // A look goes STRIDE further: at what the ptes of the next stretch lead to, and at the ptes of the one after it, so it never waits for what it finds.
 // The loops have as little in them as can be, and nothing that has to be guessed: the processor sees all of their loads before the first one answers.
 
-/** Accesses, or places, by which a look goes further. */
+/** Accesses, or places, by which a look goes further; the arrays below have room for as many. */
 const STRIDE: u32 = 32;
 /** A look is due when so many are left. */
 const LEFT: u32 = 16;
@@ -76,6 +82,7 @@ function accessesAhead(vcpu: usize, vm: usize, at: usize, end: usize, base: u32,
   store<u32>(vcpu, <u32>to, AHEAD_TO);
   const slot = memslotSearch(vmSlots(vm), vmUnalias(vm, base + (load<u32>(at) & GFN_MASK)));
   if (slot === 0 || memslotUnbacked(slot)) return;
+  assert(STRIDE <= 32);
   const space = vmSpace(vm);
   const gfnFirst = memslotGfn(slot);
   const pages = memslotPages(slot);
@@ -164,18 +171,19 @@ function placesAhead(vm: usize): void {
     loaded = pagesAhead(policy, space);
   }
   const waiting = <usize>load<u32>(WAITING);
+  const hit = policyHitState(policy.kind);
   let frames: usize = 0;
   for (let at: usize = 0; at < waiting << 2; at += 4) {
     const page = load<u32>(PAGES + at);
     const pte = spacePte(space, page);
     store<u32>(PFNS + frames, ptePfn(pte));
     store<u32>(GOING + frames, page);
-    // One that was hit is passed over.
-    frames += (<usize>pteMaps(pte) & <usize>(policy.state(page) === RESIDENT)) << 2;
+    // One that was hit is passed over by a hand.
+    frames += (<usize>pteMaps(pte) & <usize>(policy.state(page) !== hit)) << 2;
   }
-  // Who cannot tell is not asked again; a policy from outside, when it has chosen again.
-  const none: u32 = policy.kind === POLICY_OUTSIDE ? 0 : STRIDE;
-  store<u32>(SEEN_TO, load<u32>(SEEN_TO) + (waiting !== 0 ? <u32>waiting : none));
+  // A policy from outside makes a step a page that it has chosen. Who cannot tell makes none, and is not asked again.
+  const steps = policy.kind === POLICY_OUTSIDE ? <u32>waiting : STRIDE;
+  store<u32>(SEEN_TO, load<u32>(SEEN_TO) + steps);
   for (let at: usize = 0; at < frames; at += 4) {
     const gfn = gfnOf(vm, load<u32>(GOING + at));
     if (gfn !== GFN_NONE) loaded ^= load<u64>(walkLeaf(vm, gfn));

@@ -78,12 +78,12 @@ import { setVcpuFlushRequest, vcpuIndex, vcpuNext } from "./vcpu";
 import { vmFormat, vmId, vmMm, vmSpace, vmVcpuList } from "./vm";
 import { walkLeaf } from "./walk";
 
-// The fault of a guest that is short of memory all the time: a page comes from swap, another one goes there, and the vCPU is back. atonce.ts goes through any
-// plain fault; this is the one for which speed decides, without what it does for others. Whether the next faults can be of this kind is asked once
-// (exchangesBegin()), and holds until somebody else acts or another fault comes between; what every such fault counts is counted when
-// they end (exchangesEnd()). The history is the same, byte by byte: test/kvm/atonce.test.ts.
+// The faults of a guest that is short of memory all the time: a page comes from swap, another one goes there, and the vCPU is back; or a page that has come so is
+// written. atonce.ts goes through any plain fault; these are the ones for which speed decides, without what it does for others. What they have in common is
+// asked before and counted after them (exchanges.ts). The history is the same, byte by byte: test/kvm/atonce.test.ts.
 //
-// In the kernel's words: a direct reclaim of one page at the cgroup's limit and the swap-in that wanted it. docs/performance.md says what it gains.
+// In the kernel's words: a direct reclaim of one page at the cgroup's limit and the swap-in that wanted it; wp_page_reuse(). docs/performance.md says what it
+// gains.
 
 /** The fault has been gone through: the access can be repeated. */
 export const EXCHANGE_DONE: u32 = 0;

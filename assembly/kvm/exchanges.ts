@@ -28,8 +28,8 @@ import { faultLatency, faultsRecord, VM_RETRIES, VM_UNMAPPED, vmCountAdd } from 
 import { vmFormat, vmMm, vmSpace, vmStats } from "./vm";
 import { LEVEL_4K } from "./walk";
 
-// What faults that exchange pages (exchange.ts) have in common: whether the next ones can be of this kind, which is asked once and holds until somebody else
-// acts or another fault comes between; and what every such fault counts, which is counted when they end.
+// What faults that exchange pages, and writes to such pages, have in common (exchange.ts): whether the next ones can be of this kind, which is asked once and
+// holds until somebody else acts, or until another fault leaves things otherwise; and what every such fault counts, which is counted when they end.
 //
 // record   0           4      8        12     16       24     32        40    48      56            64        72
 //          +-----------+------+--------+------+--------+------+---------+-----+-------+-------------+---------+-----------+
@@ -68,7 +68,7 @@ const ENTERED: usize = 96; // u64
 const EXITS: usize = 104;
 const REUSES: usize = 108;
 
-/** May the next faults of `vcpu` exchange pages? `longest` as of atOnceNs(). exchangesEnd() comes before anything but exchanges and accesses. */
+/** May the next faults of `vcpu` exchange pages? `longest` as of atOnceNs(). exchangesEnd() comes before anything but accesses and faults as of exchange.ts. */
 export function exchangesBegin(vcpu: usize, vm: usize, longest: u64): bool {
   if (longest === 0 || traceRecords() || !vmQuiet(vm)) return false;
   if (!exchanging(vmMm(vm), actorCpu(vcpu), vmSpace(vm))) return false;
@@ -81,7 +81,7 @@ export function exchangesBegin(vcpu: usize, vm: usize, longest: u64): bool {
   store<u64>(SINCE, soonest > longest ? soonest - longest : 0, LATEST);
   store<u64>(SINCE, read, SPTES);
   store<u64>(SINCE, write, SPTES + 8);
-  store<u32>(SINCE, 0, REUSES);
+  assert(load<u32>(SINCE, REUSES) === 0 && load<u32>(SINCE, EXITS) === 0);
   return true;
 }
 

@@ -118,7 +118,7 @@ export function exchangePlain(mm: usize, space: usize, pfn: u32): bool {
   return blockType(mmZoneAt(mm, 0), pfn) === gfpMigratetype(GFP_USER_PAGE);
 }
 
-/** lru_add_drain_all(), when lruBatchesHold() has said so or an exchange was the last that happened. */
+/** lru_add_drain_all(), when lruBatchesHold() has said so or an exchange was the last that put a page there. */
 export function exchangeDrain(mm: usize, cpu: u32, space: usize): void {
   lruBatchMove(mm, cpu, spaceMemcg(space));
   memcgEvents(mm, cpu, 1);

@@ -136,5 +136,5 @@ export function pteEntryAny(pte: u64): u32 {
 
 export function pteEntry(pte: u64): u32 {
   assert(pteSwapped(pte));
-  return swapEntry(<u32>(pte >> TYPE_SHIFT), <u32>((~pte & OFFSET_MASK) >> OFFSET_SHIFT));
+  return pteEntryAny(pte);
 }

@@ -13,7 +13,8 @@ import { queueAdd, queueNext, queuePrevious, queueRemove, queueReset, queueSet }
 //           node, and is passed over          place, NO_PLACE for the last
 //
 // invariant: the hand is on the place of a resident page or on the queue's own node
-// Measured: with a look at the pages that the hand comes to next, 1.35 to 1.45 times the accesses a second of a guest of 1 GiB that faults all the time.
+// Measured: with a look at the pages that the hand comes to next (kvm/ahead.ts), 1.35 to 1.45 times the accesses a second of a guest of 1 GiB that faults all
+// the time when it came in.
 
 const REFERENCED: u8 = 1;
 /** The state of a page that was hit. */
@@ -109,14 +110,15 @@ export class HandQueue extends Policy {
   ahead(from: usize, to: usize, most: u32): u32 {
     let place = load<u32>(from);
     let pages: u32 = 0;
-    for (let step: u32 = 0; step < most; step++) {
+    for (let step: u32 = 0; step < most && place <= this.room; step++) {
       const page = place < this.room ? this.placePage(place) : NO_PLACE;
       store<u32>(to + ((<usize>pages) << 2), page);
-      // A place that has been given up meanwhile holds no page.
+      // A place that was given up meanwhile holds the number of another one, or of none.
       pages += page < this.pages ? 1 : 0;
       place = queuePrevious(this.links, place);
     }
-    store<u32>(from, place);
+    // A place that nobody has taken since the queue has grown leads anywhere.
+    store<u32>(from, place <= this.room ? place : this.hand);
     return pages;
   }
 
