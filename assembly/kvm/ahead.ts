@@ -1,8 +1,7 @@
-import { GFN_NONE } from "../memory/layout";
 import { pageOf } from "../mm/page";
-import { entryOffset, PTE_WRITE, pteEntryAny, pteMaps, ptePfn, pteSwapped } from "../mm/pte";
+import { ENTRY_OFFSET_MASK, PTE_WRITE, pteEntryAny, pteMaps, ptePfn, pteSwapped } from "../mm/pte";
 import { spacePolicy, spacePte, spacePteAt } from "../mm/space";
-import { slotByte, slotCached, swapArea } from "../mm/swaparea";
+import { areaCache, areaMap, areaSlots, swapArea } from "../mm/swaparea";
 import { handSteps } from "../policy/handqueue";
 import { Policy } from "../policy/policy";
 import {
@@ -12,12 +11,10 @@ import {
   policyBeside,
   policyHitState,
 } from "../policy/registry";
-import { gfnOf } from "./atonce";
 import { memslotFirst, memslotGfn, memslotPages, memslotUnbacked } from "./memslot";
 import { memslotSearch } from "./memslots";
 import { AHEAD_FROM, AHEAD_TO, DIRECTORY } from "./vcpu";
-import { vmGfnEnd, vmIsShadow, vmMm, vmSlots, vmSpace, vmUnalias } from "./vm";
-import { walkLeaf } from "./walk";
+import { vmDirectory, vmGfnEnd, vmIsShadow, vmMm, vmSlots, vmSpace, vmUnalias } from "./vm";
 
 // A fault waits for memory: the leaf entry of its access, the pte, the slot and what the swap cache has of it lie far apart, and each is
 // looked at when the one before it is known; so do those of the page that goes. Those of the accesses, and of the pages, that come next do not depend on
@@ -125,17 +122,19 @@ function ptesAhead(from: usize, to: usize, origin: u32, pages: u32, ptes: usize)
   return loaded;
 }
 
-// Leaf entries, slots and what the swap cache has of them.
+// Leaf entries, slots and what the swap cache has of them: of the area that the first one is in.
 function slotsAhead(mm: usize, directory: usize, found: usize): u64 {
+  if (found === 0) return 0;
+  const entries = load<u32>(ENTRIES) & ~ENTRY_OFFSET_MASK;
+  const area = swapArea(mm, entries);
+  const map = areaMap(area);
+  const cache = areaCache(area);
+  const slots = areaSlots(area);
   let loaded: u64 = 0;
   for (let at: usize = 0; at < found; at += 4) {
-    const gfn = load<u32>(GFNS + at);
-    const entry = load<u32>(ENTRIES + at);
-    const area = swapArea(mm, entry);
-    const table = <usize>load<u32>(directory + ((<usize>(gfn >> 9)) << 2));
-    loaded ^= load<u64>(table + ((<usize>(gfn & 511)) << 3));
-    loaded ^=
-      <u64>load<u8>(slotByte(area, entryOffset(entry))) ^ load<u32>(slotCached(area, entryOffset(entry)));
+    const slot = <usize>(load<u32>(ENTRIES + at) - entries);
+    loaded ^= leafAhead(directory, load<u32>(GFNS + at));
+    if (slot < slots) loaded ^= <u64>load<u8>(map + slot) ^ load<u32>(cache + (slot << 2));
   }
   return loaded;
 }
@@ -154,13 +153,13 @@ function recordsAhead(mm: usize, pfns: usize): u64 {
   return loaded;
 }
 
-/** Pages of `vm` will have to go: those that its policy's hand comes to next, or that are chosen, are looked at. */
-export function victimsAhead(vm: usize): void {
+/** Pages of `vm` will have to go: those of `slot` that its policy's hand comes to next, or that are chosen, are looked at. */
+export function victimsAhead(vm: usize, slot: usize): void {
   if (load<u32>(SEEN_VM) === <u32>vm && <i32>(load<u32>(SEEN_TO) - handSteps()) > <i32>LEFT) return;
-  placesAhead(vm);
+  placesAhead(vm, slot);
 }
 
-function placesAhead(vm: usize): void {
+function placesAhead(vm: usize, slot: usize): void {
   const space = vmSpace(vm);
   const policy = changetype<Policy>(spacePolicy(space));
   let loaded: u64 = 0;
@@ -184,12 +183,25 @@ function placesAhead(vm: usize): void {
   // A policy from outside makes a step a page that it has chosen. Who cannot tell makes none, and is not asked again.
   const steps = policy.kind === POLICY_OUTSIDE ? <u32>waiting : STRIDE;
   store<u32>(SEEN_TO, load<u32>(SEEN_TO) + steps);
-  for (let at: usize = 0; at < frames; at += 4) {
-    const gfn = gfnOf(vm, load<u32>(GOING + at));
-    if (gfn !== GFN_NONE) loaded ^= load<u64>(walkLeaf(vm, gfn));
-  }
+  loaded ^= leavesAhead(vmDirectory(vm), memslotGfn(slot), memslotFirst(slot), memslotPages(slot), frames);
   loaded ^= recordsAhead(vmMm(vm), frames);
   store<u64>(LOADED, loaded ^ pagesAhead(policy, space));
+}
+
+// Leaf entries of the pages that go.
+function leavesAhead(directory: usize, gfnFirst: u32, first: u32, pages: u32, going: usize): u64 {
+  let loaded: u64 = 0;
+  for (let at: usize = 0; at < going; at += 4) {
+    const page = load<u32>(GOING + at) - first;
+    if (page < pages) loaded ^= leafAhead(directory, gfnFirst + page);
+  }
+  return loaded;
+}
+
+// The leaf entry of `gfn`, or what stands where there is no table.
+function leafAhead(directory: usize, gfn: u32): u64 {
+  const table = <usize>load<u32>(directory + ((<usize>(gfn >> 9)) << 2));
+  return load<u64>(table + ((<usize>(gfn & 511)) << 3));
 }
 
 // The ptes and the states of the policy's next pages.

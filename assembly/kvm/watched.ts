@@ -179,7 +179,7 @@ function run(
         } else {
           if (large) {
             accessAhead(vcpu, vm, at, end, base, force);
-            victimsAhead(vm);
+            victimsAhead(vm, slot);
           }
           const outcome = exchange(vcpu, vm, leaf, gfn, index, write !== 0);
           clock = actorClock(vcpu);

@@ -190,6 +190,11 @@ export function areaMap(area: usize): usize {
   return <usize>load<u32>(area, MAP);
 }
 
+/** The swap cache: slotCached() of slot 0. */
+export function areaCache(area: usize): usize {
+  return <usize>load<u32>(area, CACHE);
+}
+
 /** Address of the slot's byte in the swap_map. */
 export function slotByte(area: usize, slot: u32): usize {
   assert(slot !== SLOT_NONE && slot < areaSlots(area));
