@@ -28,7 +28,7 @@ import { vmDirectory, vmGfnEnd, vmIsShadow, vmMm, vmSlots, vmSpace, vmUnalias } 
 // The loops have as little in them as can be, and nothing that has to be guessed: the processor sees all of their loads before the first one answers.
 
 /** Accesses, or places, by which a look goes further; the arrays below have room for as many. */
-const STRIDE: u32 = 32;
+const STRIDE: u32 = 64;
 /** A look is due when so many are left. */
 const LEFT: u32 = 16;
 // Tables of a guest with fewer pages (128 MiB) stay in the caches.
@@ -39,17 +39,17 @@ const GFN_MASK: u32 = 0x7fffffff;
 // Something must become of what is loaded.
 const LOADED: usize = memory.data(8, 8);
 // What the ptes of a stretch hold: swap entries, with the gfns of their accesses, and frames.
-const ENTRIES: usize = memory.data(4 * 32, 8);
-const GFNS: usize = memory.data(4 * 32, 8);
-const PFNS: usize = memory.data(4 * 32, 8);
+const ENTRIES: usize = memory.data(4 * 64, 8);
+const GFNS: usize = memory.data(4 * 64, 8);
+const PFNS: usize = memory.data(4 * 64, 8);
 // Of the policy: whose it is, handSteps() at the end of the places that have been seen, where those begin whose ptes have not, and the pages between.
 const SEEN_VM: usize = memory.data(4, 4);
 const SEEN_TO: usize = memory.data(4, 4);
 const SEEN_FROM: usize = memory.data(4, 4);
 const WAITING: usize = memory.data(4, 4);
-const PAGES: usize = memory.data(4 * 32, 8);
+const PAGES: usize = memory.data(4 * 64, 8);
 // Those of them that go, if nobody hits them before.
-const GOING: usize = memory.data(4 * 32, 8);
+const GOING: usize = memory.data(4 * 64, 8);
 
 /** For tests: faults look ahead in guests that have so many pages. */
 export function aheadFrom(pages: u32): void {
@@ -79,7 +79,7 @@ function accessesAhead(vcpu: usize, vm: usize, at: usize, end: usize, base: u32,
   store<u32>(vcpu, <u32>to, AHEAD_TO);
   const slot = memslotSearch(vmSlots(vm), vmUnalias(vm, base + (load<u32>(at) & GFN_MASK)));
   if (slot === 0 || memslotUnbacked(slot)) return;
-  assert(STRIDE <= 32);
+  assert(STRIDE <= 64);
   const space = vmSpace(vm);
   const gfnFirst = memslotGfn(slot);
   const pages = memslotPages(slot);
