@@ -118,13 +118,9 @@ export function exchangesEnd(vcpu: usize, vm: usize): void {
   vmInvalidated(vm, exchanges, load<u32>(SINCE, VICTIM));
   vmCountAdd(stats, VM_RETRIES, exchanges);
   vmCountAdd(stats, VM_UNMAPPED, zaps);
-  countMany(TRACE_KVM_EXIT, 2 * exchanges);
-  countMany(TRACE_KVM_PAGE_FAULT, 2 * exchanges);
   countMany(TRACE_KVM_UNMAP_HVA_RANGE, exchanges);
-  countMany(TRACE_KVM_TDP_MMU_SPTE_CHANGED, exchanges + zaps);
-  countMany(TRACE_KVM_MMU_SPTE_REQUESTED, exchanges);
-  countMany(TRACE_KVM_MMU_SET_SPTE, exchanges);
-  countMany(TRACE_KVM_ENTRY, exchanges);
+  countMany(TRACE_KVM_TDP_MMU_SPTE_CHANGED, zaps);
+  countFaults(exchanges, 2);
   store<u64>(SINCE, 0, EXCHANGES);
   store<u64>(SINCE, 0, MOST);
   store<u64>(SINCE, 0, RECLAIM);
@@ -150,14 +146,19 @@ function reusesEnd(vcpu: usize, vm: usize): void {
     0,
   );
   memcgEventsMany(vmMm(vm), actorCpu(vcpu), reuses); // PGFAULT
-  countMany(TRACE_KVM_EXIT, reuses);
-  countMany(TRACE_KVM_PAGE_FAULT, reuses);
   countMany(TRACE_FAST_PAGE_FAULT, reuses);
-  countMany(TRACE_KVM_TDP_MMU_SPTE_CHANGED, reuses);
-  countMany(TRACE_KVM_MMU_SPTE_REQUESTED, reuses);
-  countMany(TRACE_KVM_MMU_SET_SPTE, reuses);
-  countMany(TRACE_KVM_ENTRY, reuses);
+  countFaults(reuses, 1);
   store<u32>(SINCE, 0, REUSES);
+}
+
+// `faults` that have each exited so often and mapped their page once.
+function countFaults(faults: u32, exits: u32): void {
+  countMany(TRACE_KVM_EXIT, exits * faults);
+  countMany(TRACE_KVM_PAGE_FAULT, exits * faults);
+  countMany(TRACE_KVM_TDP_MMU_SPTE_CHANGED, faults);
+  countMany(TRACE_KVM_MMU_SPTE_REQUESTED, faults);
+  countMany(TRACE_KVM_MMU_SET_SPTE, faults);
+  countMany(TRACE_KVM_ENTRY, faults);
 }
 
 /** A fault of another kind comes between two exchanges. */
