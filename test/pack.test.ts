@@ -100,8 +100,9 @@ test("the README's example is right under strict types, and runs", ({ folder, in
   run(process.execPath, [join(ROOT, "node_modules/typescript/bin/tsc"), "-p", folder], folder);
   const lines = run(process.execPath, ["example.js"], folder).trimEnd().split("\n");
   assert.is(lines.length, 2);
-  const [free, limited] = lines.map((line) => {
-    const found = /^(\d+) accesses\/s, (\d+) major faults, p99 (\d+) ns$/.exec(line);
+  const [free, limited] = lines.map((line, index) => {
+    assert.ok(line.startsWith(index === 0 ? "no limit: " : "32 MiB: "), line);
+    const found = /^[^:]+: (\d+) accesses\/s, (\d+) major faults, p99 (\d+) ns$/.exec(line);
     assert.ok(found, line);
     return { throughput: Number(found![1]), faults: Number(found![2]) };
   });
